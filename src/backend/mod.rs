@@ -1,0 +1,120 @@
+//! The seam at the kernel: what a backend can do, and how it fails.
+//!
+//! A backend knows how rules are written down for one firewall, and nothing of Docker, the
+//! journal or the order of changes. It is called from one thread only, synchronously; a call
+//! may start a process and take milliseconds, and is bounded by a deadline.
+
+pub mod fake;
+pub mod ip6tables;
+
+use std::fmt;
+
+use crate::model::rule::{BackendKind, Rule, RuleId};
+
+/// A rule of ours as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRule {
+    /// The identity in the rule's comment.
+    pub id: RuleId,
+    /// The content, where it is what the identity says. `None`: the rule carries our comment,
+    /// but its content is another's work; it is removed like a surplus copy.
+    pub rule: Option<Rule>,
+    /// How the backend that listed it finds it again to remove it; opaque to everybody else.
+    pub locator: String,
+}
+
+/// One atomic change of the kernel: it succeeds whole or, per table, not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Rules to remove, each from a fresh listing; one entry per copy.
+    pub remove: Vec<ObservedRule>,
+    /// Rules to insert, in this order.
+    pub insert: Vec<Rule>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.insert.is_empty()
+    }
+}
+
+/// Set or unset, for the words in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// The rule was inserted.
+    Add,
+    /// The rule was removed.
+    Del,
+}
+
+/// A firewall that holds our rules.
+pub trait Backend: Send {
+    /// Which one it is.
+    fn kind(&self) -> BackendKind;
+
+    /// Every rule of ours in the kernel, one entry per copy, in the kernel's order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Uncertain`] where the answer is not complete or not certain: then nothing
+    /// may be concluded from it. Any other kind: no answer. Nothing was retried.
+    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError>;
+
+    /// Applies one batch. `Ok` means that all of it is in the kernel.
+    ///
+    /// # Errors
+    /// After any error the whole batch is in doubt until the next [`Backend::list`]. Nothing
+    /// was retried.
+    fn commit(&mut self, batch: &Batch) -> Result<(), BackendError>;
+
+    /// The documented log line for a change of `rule`: `NAT66 add portfwd: COMMAND`.
+    fn describe(&self, verb: Verb, rule: &Rule) -> String;
+}
+
+/// Why a call failed, as far as the caller's next step depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Something that should have been there was not: a rule, a chain.
+    NotFound,
+    /// Something is there already.
+    Exists,
+    /// Somebody else holds the tables; try again.
+    Busy,
+    /// Privileges are missing.
+    Denied,
+    /// The tool or the kernel cannot do it at all.
+    Unsupported,
+    /// No answer within the deadline; the tool was killed.
+    TimedOut,
+    /// An answer that must not be believed (foreign rules that the tool cannot read).
+    Uncertain,
+    /// Anything else.
+    Failed,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "not found",
+            Self::Exists => "exists",
+            Self::Busy => "busy",
+            Self::Denied => "denied",
+            Self::Unsupported => "unsupported",
+            Self::TimedOut => "timed out",
+            Self::Uncertain => "uncertain",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// A backend's failure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {kind}: {detail}")]
+pub struct BackendError {
+    /// What was being done, with its object: `ip6tables-restore of 3 rules`.
+    pub operation: String,
+    /// What the caller may conclude.
+    pub kind: ErrorKind,
+    /// The tool's own words, verbatim, or what happened to it.
+    pub detail: String,
+}

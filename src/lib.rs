@@ -1,0 +1,7 @@
+//! docker-nat66 makes Docker's published ports reachable over IPv6.
+
+pub mod backend;
+pub mod docker;
+pub mod journal;
+pub mod mapper;
+pub mod model;

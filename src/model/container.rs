@@ -1,0 +1,163 @@
+//! What Docker says: containers with their ports and addresses.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::forward::Proto;
+use super::text::Untrusted;
+
+/// What Docker says now: every running container, by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Running containers by their full id.
+    pub containers: BTreeMap<String, Container>,
+}
+
+/// A running container, as far as its published ports are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Full id (64 hexadecimal digits in every known Engine, not relied upon).
+    pub id: String,
+    /// Name without the leading slash.
+    pub name: Untrusted,
+    /// When it was created, seconds since the epoch; 0 where Docker does not say.
+    pub created: i64,
+    /// `HostConfig.NetworkMode`: `default`, `bridge`, `host`, `none`, `container:ID`, a network.
+    pub network_mode: Untrusted,
+    /// `NetworkSettings.Networks`.
+    pub endpoints: Vec<Endpoint>,
+    /// `NetworkSettings.Ports`, or `Ports` of a list row: what Docker has really bound.
+    pub ports: Vec<PortRow>,
+    /// `HostConfig.PortBindings`: what was asked for.
+    pub bindings: Bindings,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Rows that could not be read (an unknown protocol, a malformed port), described; they
+    /// publish nothing and are reported.
+    pub unreadable: Vec<Untrusted>,
+}
+
+/// A container's place in one Docker network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The network's name.
+    pub network: Untrusted,
+    /// `GlobalIPv6Address`; `None` where Docker has none (yet, or any more).
+    pub address: Option<Ipv6Addr>,
+    /// `IPv6Gateway`, the host's end of the bridge.
+    pub gateway: Option<Ipv6Addr>,
+    /// `GwPriority` (API 1.48); 0 before.
+    pub gw_priority: i64,
+}
+
+/// One row of `Ports`: a container port and what it is bound to on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortRow {
+    /// Transport protocol.
+    pub proto: Proto,
+    /// Port inside the container.
+    pub container_port: u16,
+    /// The host's address in the row.
+    pub host_ip: HostIp,
+    /// The host's port; `None` for a port that is only exposed.
+    pub host_port: Option<u16>,
+}
+
+/// The address column of a port row or binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostIp {
+    /// Empty or absent.
+    Empty,
+    /// An IPv4 address, `0.0.0.0` included.
+    V4(Ipv4Addr),
+    /// An IPv6 address, `::` included.
+    V6(Ipv6Addr),
+    /// Anything else; opens nothing.
+    Malformed(Untrusted),
+}
+
+impl HostIp {
+    /// Reads the column as Docker writes it; brackets around an IPv6 address are accepted.
+    pub fn parse(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Empty;
+        }
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .unwrap_or(text);
+        match bare.parse() {
+            Ok(std::net::IpAddr::V4(v4)) => Self::V4(v4),
+            Ok(std::net::IpAddr::V6(v6)) => Self::V6(v6),
+            Err(_) => Self::Malformed(Untrusted::new(text)),
+        }
+    }
+
+    /// `0.0.0.0`, or no address at all.
+    pub fn is_empty_or_any_v4(&self) -> bool {
+        matches!(self, Self::Empty) || *self == Self::V4(Ipv4Addr::UNSPECIFIED)
+    }
+}
+
+/// `HostConfig.PortBindings` and `PublishAllPorts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bindings {
+    /// Not known: a row of the container list does not carry them.
+    Unknown,
+    /// As asked for at `docker run`.
+    Known {
+        /// One row per binding; an empty or zero `HostPort` is `None`.
+        rows: Vec<PortRow>,
+        /// `-P`.
+        publish_all: bool,
+    },
+}
+
+impl Container {
+    /// Whether the ports' meaning hangs on [`Bindings`] that are not known: some port is bound
+    /// to `0.0.0.0` (or nothing) and none of its rows shows `::`. Then only an inspect tells
+    /// an explicit `0.0.0.0` (nothing over IPv6) from an Engine before 20.10.6.
+    pub fn needs_bindings(&self) -> bool {
+        self.bindings == Bindings::Unknown
+            && self.ports.iter().any(|row| {
+                row.host_port.is_some()
+                    && row.host_ip.is_empty_or_any_v4()
+                    && !self.shows_any_v6(row.proto, row.container_port)
+            })
+    }
+
+    /// Whether some row publishes this container port on `::`.
+    pub fn shows_any_v6(&self, proto: Proto, container_port: u16) -> bool {
+        self.ports.iter().any(|row| {
+            row.proto == proto
+                && row.container_port == container_port
+                && row.host_port.is_some()
+                && row.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_column_is_read_as_docker_writes_it() {
+        let cases = [
+            ("", HostIp::Empty),
+            ("0.0.0.0", HostIp::V4(Ipv4Addr::UNSPECIFIED)),
+            ("127.0.0.1", HostIp::V4(Ipv4Addr::LOCALHOST)),
+            ("::", HostIp::V6(Ipv6Addr::UNSPECIFIED)),
+            ("[::1]", HostIp::V6(Ipv6Addr::LOCALHOST)),
+        ];
+        for (text, ip) in cases {
+            assert_eq!(HostIp::parse(text), ip, "{text:?}");
+        }
+        for text in ["fe80::1%eth0", "[::", "localhost", " ::"] {
+            assert!(
+                matches!(HostIp::parse(text), HostIp::Malformed(_)),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A published port, resolved to a container's IPv6 address.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use super::text::Untrusted;
+
+/// Transport protocols that Docker publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Proto {
+    /// TCP, IP protocol 6.
+    Tcp,
+    /// UDP, IP protocol 17.
+    Udp,
+    /// SCTP, IP protocol 132.
+    Sctp,
+}
+
+impl Proto {
+    /// Every protocol.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The name that Docker, ip6tables and nft share.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The text is none of `tcp`, `udp`, `sctp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownProto;
+
+impl fmt::Display for UnknownProto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown protocol, expected tcp, udp or sctp")
+    }
+}
+
+impl std::error::Error for UnknownProto {}
+
+impl FromStr for Proto {
+    type Err = UnknownProto;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProto> {
+        Self::ALL
+            .into_iter()
+            .find(|p| p.as_str() == text)
+            .ok_or(UnknownProto)
+    }
+}
+
+/// A container that wants a rule. A rule may have several owners, and goes with the last one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The container's full id as Docker gives it.
+    pub container_id: String,
+    /// The container's name without the leading slash.
+    pub container_name: Untrusted,
+    /// The Docker network that holds the container's address.
+    pub network: Untrusted,
+}
+
+/// One published port, resolved to a container's IPv6 address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Forward {
+    /// Transport protocol.
+    pub proto: Proto,
+    /// The host's address that the port is bound to; `None` for any local address.
+    pub host_addr: Option<Ipv6Addr>,
+    /// The published port on the host, never 0.
+    pub host_port: u16,
+    /// The container's address.
+    pub container_addr: Ipv6Addr,
+    /// The port inside the container, never 0.
+    pub container_port: u16,
+    /// The container it belongs to.
+    pub owner: Owner,
+}

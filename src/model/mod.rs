@@ -1,0 +1,12 @@
+//! Pure values: what Docker publishes, what a rule is, and how two sets of rules differ.
+//!
+//! Nothing here performs I/O, reads a clock, logs, or fails at a distance: text is parsed into
+//! these types at the program's edge, and inside they cannot be wrong. Only `std`, `ipnet` and
+//! `sha2` are used.
+
+pub mod change;
+pub mod container;
+pub mod device;
+pub mod forward;
+pub mod rule;
+pub mod text;
