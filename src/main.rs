@@ -1,1 +1,2 @@
+//! The command line of docker-nat66.
 fn main() {}

@@ -1,0 +1,255 @@
+//! What one row of Docker's `Ports` means over IPv6: the table of Docker's semantics.
+//!
+//! The rule behind every line: a published port is never wider over IPv6 than in Docker.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::model::container::{Bindings, Container, HostIp, PortRow};
+use crate::model::text::Untrusted;
+
+/// Where a published port is open over IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// On any local address.
+    AnyLocal,
+    /// On one local address.
+    Only(Ipv6Addr),
+}
+
+/// Why a published port opens nothing over IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// Bound to this IPv4 address, and to no IPv6 address.
+    BoundToV4(Ipv4Addr),
+    /// Bound to `::1` or a link-local address.
+    NotRoutable(Ipv6Addr),
+    /// Bound to `0.0.0.0` in the list, and the inspect that would tell why is still to come.
+    BindingsUnknown,
+    /// The address of the binding cannot be read.
+    Malformed(Untrusted),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BoundToV4(addr) => write!(f, "bound to the IPv4 address {addr} only"),
+            Self::NotRoutable(addr) => write!(f, "bound to {addr}, which no other host reaches"),
+            Self::BindingsUnknown => write!(f, "its binding is not known yet"),
+            Self::Malformed(text) => write!(f, "bound to \"{text}\", which is no address"),
+        }
+    }
+}
+
+/// What a row means; `None` for a port that is not published at all (exposed only, or routed),
+/// and for the IPv4 half of a double binding, whose `::` half speaks for it.
+pub fn reach(container: &Container, row: &PortRow) -> Option<Result<Reach, Closed>> {
+    row.host_port?;
+    let half = row.host_ip.is_empty_or_any_v4()
+        && container.ports.iter().any(|other| {
+            other.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
+                && (other.proto, other.container_port, other.host_port)
+                    == (row.proto, row.container_port, row.host_port)
+        });
+    if half {
+        return None;
+    }
+    Some(match &row.host_ip {
+        HostIp::V6(addr) if addr.is_unspecified() => Ok(Reach::AnyLocal),
+        HostIp::V6(addr) => v6(*addr),
+        HostIp::V4(addr) if !addr.is_unspecified() => Err(Closed::BoundToV4(*addr)),
+        HostIp::Malformed(text) => Err(Closed::Malformed(text.clone())),
+        HostIp::V4(_) | HostIp::Empty => any_v4(container, row),
+    })
+}
+
+/// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) counts as the IPv4 address it is.
+fn v6(addr: Ipv6Addr) -> Result<Reach, Closed> {
+    if let Some(v4) = addr.to_ipv4_mapped() {
+        return Err(Closed::BoundToV4(v4));
+    }
+    if addr.is_loopback() || addr.is_unicast_link_local() || addr.is_multicast() {
+        return Err(Closed::NotRoutable(addr));
+    }
+    Ok(Reach::Only(addr))
+}
+
+/// `0.0.0.0` in `Ports`. An Engine that binds `::` too shows a row for it, and then that row
+/// alone counts. Engines before 20.10.6 show none; there only the binding as it was asked for
+/// tells an unspecified address (any family) from an explicit `0.0.0.0` (IPv4 only).
+fn any_v4(container: &Container, row: &PortRow) -> Result<Reach, Closed> {
+    let explicit = Err(Closed::BoundToV4(Ipv4Addr::UNSPECIFIED));
+    if container.shows_any_v6(row.proto, row.container_port) {
+        return explicit;
+    }
+    let Bindings::Known { rows, publish_all } = &container.bindings else {
+        return Err(Closed::BindingsUnknown);
+    };
+    let mut asked = rows
+        .iter()
+        .filter(|b| b.proto == row.proto && b.container_port == row.container_port)
+        .peekable();
+    if asked.peek().is_none() {
+        return if *publish_all {
+            Ok(Reach::AnyLocal)
+        } else {
+            explicit
+        };
+    }
+    let (exact, loose): (Vec<_>, Vec<_>) = asked.partition(|b| b.host_port == row.host_port);
+    // A binding of this very host port decides; otherwise the port was chosen by Docker, and
+    // every binding that it may have been chosen for must leave the address open.
+    let deciding = if exact.is_empty() { loose } else { exact };
+    if deciding.iter().all(|b| b.host_ip == HostIp::Empty) {
+        Ok(Reach::AnyLocal)
+    } else {
+        explicit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapper::forwards::samples::{container, known, row};
+
+    type Case<'a> = (&'a str, &'a [(&'a str, u16)], Bindings, Vec<Reach>);
+
+    /// Each line is a line of the documented table: `Ports` rows of container port 80, the
+    /// bindings asked for, and where it is open.
+    #[test]
+    fn every_row_of_the_documented_table_holds() {
+        let specific: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let any = || vec![Reach::AnyLocal];
+        let cases: Vec<Case<'_>> = vec![
+            (
+                ":: among the rows",
+                &[("0.0.0.0", 8080), ("::", 8080)],
+                Bindings::Unknown,
+                any(),
+            ),
+            (":: alone", &[("::", 8080)], Bindings::Unknown, any()),
+            (
+                "old Engine, -p 8080:80",
+                &[("0.0.0.0", 8080)],
+                known(&[("", Some(8080))]),
+                any(),
+            ),
+            (
+                "old Engine, -p 80",
+                &[("0.0.0.0", 32768)],
+                known(&[("", None)]),
+                any(),
+            ),
+            (
+                "old Engine, empty row",
+                &[("", 8080)],
+                known(&[("", Some(8080))]),
+                any(),
+            ),
+            (
+                "explicit 0.0.0.0",
+                &[("0.0.0.0", 8080)],
+                known(&[("0.0.0.0", Some(8080))]),
+                vec![],
+            ),
+            (
+                "127.0.0.1",
+                &[("127.0.0.1", 8080)],
+                known(&[("127.0.0.1", Some(8080))]),
+                vec![],
+            ),
+            (
+                "another IPv4",
+                &[("192.0.2.1", 8080)],
+                Bindings::Unknown,
+                vec![],
+            ),
+            (
+                "dockerd --ip=127.0.0.1",
+                &[("127.0.0.1", 8080)],
+                known(&[("", Some(8080))]),
+                vec![],
+            ),
+            (
+                "specific IPv6",
+                &[("2001:db8::1", 8080)],
+                Bindings::Unknown,
+                vec![Reach::Only(specific)],
+            ),
+            ("::1", &[("::1", 8080)], Bindings::Unknown, vec![]),
+            (
+                "link-local",
+                &[("fe80::1", 8080)],
+                Bindings::Unknown,
+                vec![],
+            ),
+            ("multicast", &[("ff02::1", 8080)], Bindings::Unknown, vec![]),
+            (
+                "IPv4-mapped loopback",
+                &[("::ffff:127.0.0.1", 8080)],
+                Bindings::Unknown,
+                vec![],
+            ),
+            ("zone", &[("fe80::1%eth0", 8080)], Bindings::Unknown, vec![]),
+            (
+                "list row not inspected yet",
+                &[("0.0.0.0", 8080)],
+                Bindings::Unknown,
+                vec![],
+            ),
+            (
+                "another port of the same container port is IPv4 only",
+                &[("0.0.0.0", 8080), ("::", 8080), ("0.0.0.0", 9090)],
+                known(&[("", Some(8080)), ("0.0.0.0", Some(9090))]),
+                any(),
+            ),
+            (
+                "old Engine, one open and one explicit",
+                &[("0.0.0.0", 8080), ("0.0.0.0", 9090)],
+                known(&[("", Some(8080)), ("0.0.0.0", Some(9090))]),
+                any(),
+            ),
+            (
+                "old Engine, chosen port of a doubtful pair stays closed",
+                &[("0.0.0.0", 32768)],
+                known(&[("", None), ("0.0.0.0", None)]),
+                vec![],
+            ),
+            (
+                "a binding nobody asked for",
+                &[("0.0.0.0", 8080)],
+                known(&[]),
+                vec![],
+            ),
+        ];
+        for (what, rows, bindings, expected) in cases {
+            let mut c = container("c1");
+            c.ports = rows
+                .iter()
+                .map(|(ip, port)| row(ip, Some(*port), 80))
+                .collect();
+            c.bindings = bindings;
+            let open: Vec<Reach> = c.ports.iter().filter_map(|r| reach(&c, r)?.ok()).collect();
+            assert_eq!(open, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_port_made_by_publish_all_is_open_on_an_old_engine() {
+        let mut c = container("c1");
+        c.ports = vec![row("0.0.0.0", Some(32768), 80)];
+        c.bindings = Bindings::Known {
+            rows: vec![],
+            publish_all: true,
+        };
+        assert_eq!(reach(&c, &c.ports[0]), Some(Ok(Reach::AnyLocal)));
+    }
+
+    #[test]
+    fn a_port_without_host_port_is_only_exposed() {
+        let mut c = container("c1");
+        c.ports = vec![row("", None, 80)];
+        c.bindings = known(&[("", None)]);
+        assert_eq!(reach(&c, &c.ports[0]), None);
+    }
+}
