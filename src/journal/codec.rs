@@ -98,7 +98,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
     let id = record.id();
     body(&v1::RecordBody::from(record))
         .map(|body| envelope(id.as_bytes(), VERSION, &body))
-        .ok_or_else(|| EncodeError::TooLarge {
+        .ok_or(EncodeError::TooLarge {
             id,
             owners: record.owned.owners.len(),
         })
@@ -235,5 +235,4 @@ pub(super) fn resealed_as(version: u16, key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "codec/tests.rs"]
 mod tests;
