@@ -5,3 +5,4 @@ pub mod docker;
 pub mod journal;
 pub mod mapper;
 pub mod model;
+pub mod panic_guard;

@@ -5,9 +5,14 @@
 //! is in. The journal is never proof of absence: the kernel's listing decides.
 
 pub mod codec;
+mod error;
+mod layout;
+mod marker;
 pub mod record;
 pub mod recover;
 pub mod store;
+#[cfg(test)]
+mod testing;
 
 use crate::model::rule::RuleId;
 use record::Record;

@@ -1,1 +1,290 @@
-//! To come.
+//! Opens the journal, whatever state the disk is in.
+//!
+//! ```text
+//!   journal   marker      answer
+//!   none      none        a first start: made
+//!   sound     none        the first start was cut short: marker made
+//!   sound     behind it   the usual case
+//!   sound     ahead of it rolled back: quarantined
+//!   none      there       vanished: a new one, and it is said
+//!   damaged   any         quarantined
+//!   newer     any         left as it is, and refused
+//!   any       newer       left as it is, and refused
+//! ```
+//!
+//! A quarantined journal is replaced by an empty one with a higher generation. That loses no
+//! rule: applied is the journal *and* everything of ours in the kernel. An error of the system
+//! (a full, read-only, forbidden or failing disk) is never taken for damage: nothing is moved,
+//! and the same call may succeed later.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::codec::{self, DecodeError, Sentinel};
+pub use super::error::OpenError;
+use super::layout::{self, OPENS_BEFORE_DISTRUST, StateDir};
+use super::marker::{self, Found, Marker};
+use super::record::Record;
+use super::store::{self, Database, DatabaseError, Store};
+use crate::model::rule::RuleId;
+
+mod snapshot;
+pub use snapshot::{Snapshot, snapshot_copy};
+
+/// An open journal, and what was found.
+pub struct Opened {
+    /// The journal.
+    pub store: Store,
+    /// Its records.
+    pub records: Vec<Record>,
+    /// Set when the journal that stood there could not be used.
+    pub quarantined: Option<Quarantined>,
+}
+
+/// A journal that could not be used.
+#[derive(Debug)]
+pub struct Quarantined {
+    /// Where it is kept; `None` where it had vanished.
+    pub path: Option<PathBuf>,
+    /// What was wrong with it.
+    pub reason: String,
+    /// Records of it that are whole by themselves. They may be of any age: a hint as to which
+    /// container a rule in the kernel belonged to, and never a reason to insert one. They are
+    /// not in the new journal.
+    pub salvaged: Vec<Record>,
+}
+
+/// Opens the journal in `state_dir`, made where it is missing. `now` names what is quarantined.
+/// The caller holds the state directory's lock.
+///
+/// # Errors
+/// [`OpenError`]; the state directory's files are then as they were, but for its mode. Nothing
+/// was retried, except that a closing predecessor's lock is waited for (2 s).
+pub fn open(state_dir: &Path, now: SystemTime) -> Result<Opened, OpenError> {
+    let dir = StateDir::prepare(state_dir)?;
+    let found = marker::read(&dir)?;
+    if let Found::NewerVersion(version) = found {
+        return Err(newer(version));
+    }
+    dir.settle()?;
+    let unended = dir.note_opening();
+    let opened = open_settled(&dir, found, unended, now);
+    dir.note_opened();
+    opened
+}
+
+fn open_settled(
+    dir: &StateDir,
+    found: Found,
+    unended: u64,
+    now: SystemTime,
+) -> Result<Opened, OpenError> {
+    let journal = dir.journal();
+    let reached = match found {
+        Found::Generation(generation) => Some(generation),
+        _ => None,
+    };
+    let (reason, salvaged) = if !layout::exists(&journal)? {
+        if found == Found::Nothing {
+            return start_anew(dir, 1, None, now);
+        }
+        ("the database has vanished".to_owned(), Vec::new())
+    } else if unended >= OPENS_BEFORE_DISTRUST {
+        let reason = format!("opening it was begun {unended} times and never ended");
+        (reason, Vec::new())
+    } else {
+        match load(&journal, reached) {
+            Ok(loaded) => return resume(dir, loaded, now),
+            Err(LoadError::Damaged { reason, salvaged }) => (reason, salvaged),
+            Err(LoadError::NewerVersion(version)) => return Err(newer(version)),
+            Err(LoadError::Refused(error)) => {
+                return Err(store::refusal("opening", &journal, error));
+            }
+        }
+    };
+    let path = if layout::exists(&journal)? {
+        Some(dir.quarantine(&journal, now)?)
+    } else {
+        None
+    };
+    let quarantined = Quarantined {
+        path,
+        reason,
+        salvaged,
+    };
+    let generation = reached.unwrap_or(0).saturating_add(1);
+    start_anew(dir, generation, Some(quarantined), now)
+}
+
+fn start_anew(
+    dir: &StateDir,
+    generation: u64,
+    quarantined: Option<Quarantined>,
+    now: SystemTime,
+) -> Result<Opened, OpenError> {
+    store::build(dir, &BTreeMap::new(), generation)?;
+    let journal = dir.journal();
+    let database =
+        Database::open(&journal).map_err(|error| store::refusal("opening", &journal, error))?;
+    let records = BTreeMap::new();
+    let loaded = Loaded {
+        database,
+        records,
+        generation,
+    };
+    let opened = resume(dir, loaded, now)?;
+    Ok(Opened {
+        quarantined,
+        ..opened
+    })
+}
+
+fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, OpenError> {
+    let Loaded {
+        database,
+        records,
+        generation,
+    } = loaded;
+    // what a killed predecessor had only flushed must be on disk before the marker says so
+    database
+        .sync()
+        .map_err(|error| store::refusal("syncing", &dir.journal(), error))?;
+    layout::sync_dir(&dir.journal())?;
+    let marker = Marker::write(dir, generation)?;
+    let listed = records.values().cloned().collect();
+    Ok(Opened {
+        store: Store::new(dir.clone(), database, marker, records, generation, now),
+        records: listed,
+        quarantined: None,
+    })
+}
+
+fn newer(found: u16) -> OpenError {
+    OpenError::NewerVersion {
+        found,
+        known: codec::VERSION,
+    }
+}
+
+/// A sound database.
+struct Loaded {
+    database: Database,
+    records: BTreeMap<RuleId, Record>,
+    generation: u64,
+}
+
+/// Why a database is not used.
+enum LoadError {
+    Damaged {
+        reason: String,
+        salvaged: Vec<Record>,
+    },
+    NewerVersion(u16),
+    /// By the system, or by whoever has it open.
+    Refused(DatabaseError),
+}
+
+impl From<DatabaseError> for LoadError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Damaged(reason) => Self::Damaged {
+                reason,
+                salvaged: Vec::new(),
+            },
+            refused => Self::Refused(refused),
+        }
+    }
+}
+
+/// Opens the database in `path`, reads all of it and checks it against its sentinel and the
+/// generation that it must have reached.
+fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => {
+            let reason = "it is not a directory".to_owned();
+            return Err(DatabaseError::Damaged(reason).into());
+        }
+        Err(error) => return Err(DatabaseError::Io(error).into()),
+    }
+    let database = Database::open(path)?;
+    let mut contents = Contents::default();
+    for (key, value) in database.scan()? {
+        contents.add(&key, &value);
+    }
+    if let Some(version) = contents.newer {
+        return Err(LoadError::NewerVersion(version));
+    }
+    match contents.verdict(reached) {
+        Ok(generation) => Ok(Loaded {
+            database,
+            records: contents.records,
+            generation,
+        }),
+        Err(reason) => Err(LoadError::Damaged {
+            reason,
+            salvaged: contents.records.into_values().collect(),
+        }),
+    }
+}
+
+/// What a database holds.
+#[derive(Default)]
+struct Contents {
+    records: BTreeMap<RuleId, Record>,
+    sentinel: Option<Sentinel>,
+    damage: Option<String>,
+    newer: Option<u16>,
+}
+
+impl Contents {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        let added = if key == codec::SENTINEL_KEY {
+            codec::decode_sentinel(value).map(|sentinel| self.sentinel = Some(sentinel))
+        } else {
+            codec::decode(key, value).map(|record| {
+                self.records.insert(record.id(), record);
+            })
+        };
+        match added {
+            Ok(()) => {}
+            Err(DecodeError::NewerVersion(version)) => {
+                self.newer = self.newer.max(Some(version));
+            }
+            Err(DecodeError::Damaged { reason }) => {
+                let shown: String = key.iter().map(|b| format!("{b:02x}")).collect();
+                self.damage
+                    .get_or_insert_with(|| format!("the value of {shown}: {reason}"));
+            }
+        }
+    }
+
+    /// The generation, or what is wrong.
+    fn verdict(&self, reached: Option<u64>) -> Result<u64, String> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone());
+        }
+        let Some(sentinel) = self.sentinel else {
+            let found = self.records.len();
+            return Err(format!("the sentinel is missing beside {found} records"));
+        };
+        if sentinel.live != self.records.len() as u64 {
+            return Err(format!(
+                "there are {} records, the sentinel says {}",
+                self.records.len(),
+                sentinel.live
+            ));
+        }
+        match reached {
+            Some(reached) if reached > sentinel.generation => Err(format!(
+                "it was rolled back to generation {}, the marker had seen {reached}",
+                sentinel.generation
+            )),
+            _ => Ok(sentinel.generation),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,315 @@
-//! To come.
+//! The journal's records, kept in sled.
+//!
+//! The store owns the database and a copy of every acknowledged record in memory. Each change
+//! is one batch that carries the new sentinel with it:
+//!
+//! ```text
+//!   intend                      batch ─▶ flush ─▶ fsync ─▶ acknowledged   (survives a power cut)
+//!   commit, removing, forget    batch ─▶ flush ──────────▶ acknowledged   (survives our death)
+//! ```
+//!
+//! After any failure the database is closed and not asked again: sled stays broken after an
+//! error, and a page whose fsync failed may be lost though the kernel calls it clean. The next
+//! change first builds a new database from the records in memory and puts it into the old one's
+//! place; the old one stays until then. So a disk that was full heals without a restart, and an
+//! acknowledged record is lost by none of it.
+//!
+//! A crash at any point leaves either the old or the new batch, whole: [`super::recover`] finds
+//! one of them.
+
+mod database;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use self::database::Change;
+pub(super) use self::database::{Database, DatabaseError};
+use super::codec::{self, Sentinel};
+use super::error::OpenError;
+use super::layout::{self, StateDir};
+use super::marker::Marker;
+use super::record::{Record, State};
+use super::{Journal, JournalError};
+use crate::model::rule::RuleId;
+
+/// The records of one state directory. Made by [`super::recover::open`]; used from one thread
+/// at a time, and every call blocks until the disk has answered.
+pub struct Store {
+    dir: StateDir,
+    /// `None` after a failure, until the next change has built a new one.
+    database: Option<Database>,
+    /// Set when the last failure spoke of damage: then the old database is kept for inspection.
+    damaged: bool,
+    marker: Option<Marker>,
+    records: BTreeMap<RuleId, Record>,
+    generation: u64,
+    /// Names what is quarantined: the store reads no clock.
+    opened_at: SystemTime,
+}
+
+impl Store {
+    /// A store over an open database that holds exactly `records`.
+    pub(super) fn new(
+        dir: StateDir,
+        database: Database,
+        marker: Marker,
+        records: BTreeMap<RuleId, Record>,
+        generation: u64,
+        opened_at: SystemTime,
+    ) -> Self {
+        Self {
+            dir,
+            database: Some(database),
+            damaged: false,
+            marker: Some(marker),
+            records,
+            generation,
+            opened_at,
+        }
+    }
+
+    /// Every acknowledged record, by id.
+    pub fn records(&self) -> Vec<Record> {
+        self.records.values().cloned().collect()
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Counts the changes, across restarts and quarantines.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the last change succeeded; if not, the next one begins with repairing.
+    pub fn is_healthy(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Makes everything durable and closes the database.
+    ///
+    /// # Errors
+    /// The last commits and removals may be lost by a power cut. Nothing was retried.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        let failed = |detail: String| JournalError {
+            operation: "closing the journal".to_owned(),
+            detail,
+        };
+        let database = self
+            .database
+            .take()
+            .ok_or_else(|| failed("it could not be repaired since its last failure".to_owned()))?;
+        database.close().map_err(|e| failed(e.to_string()))?;
+        Marker::write(&self.dir, self.generation)
+            .map_err(|e| failed(with_sources(&e)))
+            .map(|_| ())
+    }
+
+    fn change(
+        &mut self,
+        operation: &str,
+        put: Vec<Record>,
+        gone: &[RuleId],
+        durable: bool,
+    ) -> Result<(), JournalError> {
+        let failed = |detail: String| JournalError {
+            operation: format!("{operation} {} records", put.len() + gone.len()),
+            detail,
+        };
+        let mut changes: Vec<Change> = Vec::with_capacity(put.len() + gone.len() + 1);
+        for record in &put {
+            let value = codec::encode(record).map_err(|e| failed(e.to_string()))?;
+            changes.push((record.id().as_bytes().to_vec(), Some(value)));
+        }
+        changes.extend(gone.iter().map(|id| (id.as_bytes().to_vec(), None)));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if !self.database.as_ref().is_some_and(Database::is_in_place) {
+            self.rebuild().map_err(|e| failed(with_sources(&e)))?;
+        }
+        let mut after: std::collections::BTreeSet<&RuleId> = self.records.keys().collect();
+        let ids: Vec<RuleId> = put.iter().map(Record::id).collect();
+        after.extend(&ids);
+        for id in gone {
+            after.remove(id);
+        }
+        let sentinel = Sentinel {
+            generation: self.generation + 1,
+            live: after.len() as u64,
+        };
+        changes.push(sentinel_change(sentinel));
+        if let Err(error) = self.write(changes, durable) {
+            self.damaged = matches!(error, DatabaseError::Damaged(_));
+            self.database = None;
+            return Err(failed(error.to_string()));
+        }
+        self.generation = sentinel.generation;
+        self.records.extend(ids.into_iter().zip(put));
+        for id in gone {
+            self.records.remove(id);
+        }
+        if durable && let Some(marker) = &self.marker {
+            marker.raise(self.generation);
+        }
+        Ok(())
+    }
+
+    fn write(&self, changes: Vec<Change>, durable: bool) -> Result<(), DatabaseError> {
+        let missing = || DatabaseError::Damaged("the database was moved away".to_owned());
+        let database = self.database.as_ref().ok_or_else(missing)?;
+        database.apply(changes)?;
+        if durable {
+            database.sync()?;
+        }
+        if database.is_in_place() {
+            Ok(())
+        } else {
+            Err(missing())
+        }
+    }
+
+    /// Puts a new database, made of the acknowledged records, into the place of the old one.
+    fn rebuild(&mut self) -> Result<(), OpenError> {
+        self.database = None;
+        self.dir = StateDir::prepare(self.dir.path())?;
+        let generation = self.generation + 1;
+        let replaced = build(&self.dir, &self.records, generation)?;
+        self.generation = generation;
+        let journal = self.dir.journal();
+        let database = Database::open(&journal).map_err(|e| refusal("opening", &journal, e))?;
+        self.marker = Some(Marker::write(&self.dir, generation)?);
+        self.database = Some(database);
+        if let Some(replaced) = replaced {
+            // the new one stands: what becomes of the old one is no reason to refuse a change
+            let _ = if self.damaged {
+                self.dir.quarantine(&replaced, self.opened_at).map(|_| ())
+            } else {
+                self.dir.discard(&replaced)
+            };
+        }
+        self.damaged = false;
+        Ok(())
+    }
+
+    /// The known records among `ids` that are in another state than `to`, in that state.
+    fn moved(&self, ids: &[RuleId], from: &[State], to: State) -> Vec<Record> {
+        let mut moved = BTreeMap::new();
+        for id in ids {
+            if let Some(record) = self.records.get(id).filter(|r| from.contains(&r.state)) {
+                let mut record = record.clone();
+                record.state = to;
+                moved.insert(*id, record);
+            }
+        }
+        moved.into_values().collect()
+    }
+}
+
+/// Ids that are not in the journal are passed over: the journal is never proof of absence, and
+/// the kernel may well show rules that it has lost. A change that changes nothing writes nothing.
+impl Journal for Store {
+    /// A record is stored with the state it brings: `Intended` before an insertion, `Applied`
+    /// where a rule stays and only changes its owners.
+    fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let by_id: BTreeMap<RuleId, &Record> = records.iter().map(|r| (r.id(), r)).collect();
+        let put = by_id.into_values().cloned().collect();
+        self.change("recording the intent of", put, &[], true)
+    }
+
+    /// A record that is being removed stays so: a late commit does not bring it back.
+    fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        let moved = self.moved(ids, &[State::Intended], State::Applied);
+        self.change("committing", moved, &[], false)
+    }
+
+    fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        let moved = self.moved(ids, &[State::Intended, State::Applied], State::Removing);
+        self.change("marking for removal", moved, &[], false)
+    }
+
+    /// From any state: the kernel has been asked, and the rule is gone.
+    fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        let known: std::collections::BTreeSet<RuleId> = ids
+            .iter()
+            .filter(|id| self.records.contains_key(id))
+            .copied()
+            .collect();
+        let gone: Vec<RuleId> = known.into_iter().collect();
+        self.change("forgetting", Vec::new(), &gone, false)
+    }
+}
+
+/// Makes a complete, durable database of `records` beside the present one and changes their
+/// places; returns where the present one went.
+pub(super) fn build(
+    dir: &StateDir,
+    records: &BTreeMap<RuleId, Record>,
+    generation: u64,
+) -> Result<Option<PathBuf>, OpenError> {
+    let new = dir.new_journal();
+    layout::remove(&new)?;
+    let filled = layout::make_private(&new).and_then(|()| fill(&new, records, generation));
+    if let Err(error) = filled {
+        // a half-made database only takes up space that may be what is missing
+        let _ = layout::remove(&new);
+        return Err(error);
+    }
+    dir.replace()
+}
+
+fn fill(path: &Path, records: &BTreeMap<RuleId, Record>, generation: u64) -> Result<(), OpenError> {
+    let failed = |error| refusal("creating", path, error);
+    let database = Database::open(path).map_err(failed)?;
+    let mut changes = Vec::with_capacity(records.len() + 1);
+    for (id, record) in records {
+        let value = codec::encode(record)
+            .map_err(|e| failed(DatabaseError::Io(std::io::Error::other(e.to_string()))))?;
+        changes.push((id.as_bytes().to_vec(), Some(value)));
+    }
+    changes.push(sentinel_change(Sentinel {
+        generation,
+        live: records.len() as u64,
+    }));
+    database.apply(changes).map_err(failed)?;
+    database.close().map_err(failed)?;
+    layout::sync_tree(path)
+}
+
+fn sentinel_change(sentinel: Sentinel) -> Change {
+    let value = codec::encode_sentinel(sentinel);
+    (codec::SENTINEL_KEY.to_vec(), Some(value))
+}
+
+/// What a database that we have just made, or are about to make, says when it cannot.
+pub(super) fn refusal(operation: &str, path: &Path, error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::InUse => OpenError::InUse(path.to_owned()),
+        DatabaseError::Io(error) => OpenError::io(operation, path, error),
+        DatabaseError::Damaged(reason) => {
+            OpenError::io(operation, path, std::io::Error::other(reason))
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

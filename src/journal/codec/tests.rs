@@ -1,0 +1,255 @@
+use std::collections::BTreeSet;
+
+use ipnet::Ipv6Net;
+use proptest::prelude::*;
+
+use super::*;
+use crate::journal::record::{BootId, State};
+use crate::model::forward::{Owner, Proto};
+use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleSpec};
+use crate::model::text::Untrusted;
+
+fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
+    let owner = ("[0-9a-f]{64}", ".{0,40}", "[a-z]{0,12}").prop_map(|(id, name, network)| Owner {
+        container_id: id,
+        container_name: Untrusted::new(name),
+        network: Untrusted::new(network),
+    });
+    prop::collection::btree_set(owner, 0..4)
+}
+
+fn spec() -> impl Strategy<Value = RuleSpec> {
+    let dev = "[a-z][a-z0-9.]{0,14}".prop_map(|name| name.parse().expect("valid"));
+    let addr = || any::<[u8; 16]>().prop_map(std::net::Ipv6Addr::from);
+    let masquerade = (dev.clone(), addr(), 0..=128_u8).prop_map(|(dev, addr, len)| {
+        let prefix = Ipv6Net::new(addr, len).expect("valid length");
+        RuleSpec::Masquerade { dev, prefix }
+    });
+    let proto = prop::sample::select(Proto::ALL.to_vec());
+    let host_addr = prop::option::of(addr());
+    let dnat = (dev, proto, host_addr, 1_u16.., addr(), 1_u16..).prop_map(
+        |(dev, proto, host_addr, host_port, target, target_port)| {
+            RuleSpec::Dnat(Dnat {
+                key: DnatKey {
+                    dev,
+                    proto,
+                    host_addr,
+                    host_port,
+                },
+                target,
+                target_port,
+            })
+        },
+    );
+    prop_oneof![masquerade, dnat]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let backend = prop::sample::select(vec![BackendKind::Ip6tables, BackendKind::Nftables]);
+    let state = prop::sample::select(vec![State::Intended, State::Applied, State::Removing]);
+    (
+        backend,
+        spec(),
+        owners(),
+        state,
+        any::<u64>(),
+        "[0-9a-f-]{0,36}",
+    )
+        .prop_map(|(backend, spec, owners, state, inserted_at, boot)| Record {
+            owned: OwnedRule {
+                rule: Rule { backend, spec },
+                owners,
+            },
+            state,
+            inserted_at,
+            boot_id: BootId::new(boot),
+        })
+}
+
+fn sample(host_port: u16, names: &str) -> Record {
+    Record {
+        owned: OwnedRule {
+            rule: Rule {
+                backend: BackendKind::Ip6tables,
+                spec: RuleSpec::Dnat(Dnat {
+                    key: DnatKey {
+                        dev: "eth0".parse().expect("valid"),
+                        proto: Proto::Tcp,
+                        host_addr: None,
+                        host_port,
+                    },
+                    target: "fdfd:5898:4917:1::2".parse().expect("valid"),
+                    target_port: 80,
+                }),
+            },
+            owners: BTreeSet::from([Owner {
+                container_id: "c".repeat(64),
+                container_name: names.into(),
+                network: names.into(),
+            }]),
+        },
+        state: State::Applied,
+        inserted_at: 1_700_000_000,
+        boot_id: BootId::new("boot"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_record_comes_back_as_it_went(record in record()) {
+        let value = encode(&record).expect("fits");
+        prop_assert_eq!(decode(record.id().as_bytes(), &value), Ok(record));
+    }
+
+    #[test]
+    fn every_single_bit_flip_is_detected(record in record()) {
+        let key = *record.id().as_bytes();
+        let value = encode(&record).expect("fits");
+        for bit in 0..key.len() * 8 {
+            let mut flipped = key;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(is_damage(decode(&flipped, &value)), "key bit {}", bit);
+        }
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(is_damage(decode(&key, &flipped)), "value bit {}", bit);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_extension_is_detected(record in record(), more in prop::collection::vec(any::<u8>(), 1..20)) {
+        let key = *record.id().as_bytes();
+        let value = encode(&record).expect("fits");
+        for len in 0..value.len() {
+            prop_assert!(is_damage(decode(&key, &value[..len])), "cut to {}", len);
+        }
+        for len in 0..key.len() {
+            prop_assert!(is_damage(decode(&key[..len], &value)), "key cut to {}", len);
+        }
+        let longer: Vec<u8> = value.iter().copied().chain(more.clone()).collect();
+        prop_assert!(is_damage(decode(&key, &longer)));
+        let longer: Vec<u8> = key.iter().copied().chain(more).collect();
+        prop_assert!(is_damage(decode(&longer, &value)));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(key in prop::collection::vec(any::<u8>(), 0..12), value in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(is_damage(decode(&key, &value)));
+        prop_assert!(decode_sentinel(&value).is_err());
+    }
+
+    /// The checksum is no defence against a body that was sealed as it is.
+    #[test]
+    fn no_sealed_body_makes_it_panic(key: [u8; 8], body in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(is_damage(decode(&key, &envelope(&key, VERSION, &body))));
+    }
+
+    #[test]
+    fn a_sentinel_comes_back_and_its_bit_flips_are_detected(generation: u64, live: u64) {
+        let sentinel = Sentinel { generation, live };
+        let value = encode_sentinel(sentinel);
+        prop_assert_eq!(decode_sentinel(&value), Ok(sentinel));
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode_sentinel(&flipped).is_err(), "bit {}", bit);
+        }
+        prop_assert!(decode_sentinel(&envelope(SENTINEL_KEY, VERSION, &[0; 17])).is_err());
+    }
+}
+
+fn is_damage(result: Result<Record, DecodeError>) -> bool {
+    matches!(result, Err(DecodeError::Damaged { .. }))
+}
+
+/// These bytes stand in journals: a change of them needs a new version.
+#[test]
+fn version_1_never_changes() {
+    let record = sample(8080, "web");
+    let value = encode(&record).expect("fits");
+    let hex: String = value.iter().map(|b| format!("{b:02x}")).collect();
+    let header = "4e36364a01000000";
+    assert!(hex.starts_with(header), "{hex}");
+    let body = &hex[32..];
+    let expected = concat!(
+        "01",
+        "fc00f15365",
+        "04626f6f74",
+        "00",
+        "01",
+        "0465746830",
+        "00",
+        "00",
+        "fb901f",
+        "fdfd5898491700010000000000000002",
+        "50",
+        "01",
+        "40",
+    );
+    let owner = format!("{}03776562{}", "63".repeat(64), "03776562");
+    assert_eq!(body, format!("{expected}{owner}"));
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    let record = sample(8080, "web");
+    let key = *record.id().as_bytes();
+    let value = encode(&record).expect("fits");
+    let newer = resealed_as(2, &key, &value);
+    assert_eq!(decode(&key, &newer), Err(DecodeError::NewerVersion(2)));
+    assert!(is_damage(decode(&key, &resealed_as(0, &key, &value))));
+}
+
+#[test]
+fn a_body_that_says_the_impossible_is_damage() {
+    let port = sample(8080, "web");
+    let text = encode(&port).expect("fits");
+    let key = *port.id().as_bytes();
+    let body = &text[HEADER_BYTES..];
+    let at = body
+        .windows(3)
+        .position(|window| window == [0xfb, 0x90, 0x1f])
+        .expect("the port's varint");
+    let mut zero = body[..at].to_vec();
+    zero.push(0);
+    zero.extend_from_slice(&body[at + 3..]);
+    let refused = decode(&key, &envelope(&key, VERSION, &zero));
+    assert_eq!(refused, Err(damaged("a port is 0")));
+
+    let at = body
+        .windows(4)
+        .position(|window| window == b"eth0")
+        .expect("the device");
+    let mut slash = body.to_vec();
+    slash[at + 3] = b'/';
+    let refused = decode(&key, &envelope(&key, VERSION, &slash));
+    assert!(is_damage(refused));
+}
+
+#[test]
+fn a_long_name_is_cut_and_never_stops_a_record() {
+    let record = sample(1, &"ü".repeat(40_000));
+    let value = encode(&record).expect("fits");
+    let read = decode(record.id().as_bytes(), &value).expect("whole");
+    let owner = read.owned.owners.first().expect("one owner");
+    assert_eq!(owner.container_name.raw(), "ü".repeat(127));
+}
+
+#[test]
+fn a_record_with_absurdly_many_owners_is_refused() {
+    let mut record = sample(1, "web");
+    for n in 0..1000 {
+        record.owned.owners.insert(Owner {
+            container_id: format!("{n:064x}"),
+            container_name: "web".into(),
+            network: "bridge".into(),
+        });
+    }
+    assert!(matches!(
+        encode(&record),
+        Err(EncodeError::TooLarge { owners: 1001, .. })
+    ));
+}

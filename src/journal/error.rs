@@ -1,0 +1,119 @@
+//! Why a journal could not be opened.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The journal cannot be opened, and nothing was moved or thrown away: damage is not among
+/// these, for a damaged journal is put aside and a new one opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Something else stands where the state directory should be.
+    #[error("{} is not a directory, choose another --state-dir or move it away", .0.display())]
+    NotADirectory(PathBuf),
+    /// The state directory is a symbolic link.
+    #[error("{} is a symbolic link, name the directory itself", .0.display())]
+    Symlink(PathBuf),
+    /// The state directory belongs to somebody else, who could forge the journal.
+    #[error("{} belongs to uid {uid}, it must belong to root or to the daemon's user", path.display())]
+    ForeignOwner {
+        /// The state directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// There is no journal to read. Only [`super::recover::snapshot_copy`] says so.
+    #[error("there is no journal in {}", .0.display())]
+    Missing(PathBuf),
+    /// Another process has the database open.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// A newer daemon wrote it; it was left as it is.
+    #[error(
+        "the journal has format version {found}, this daemon knows {known}: \
+         start the newer daemon again, or run its cleanup first"
+    )]
+    NewerVersion {
+        /// The version found.
+        found: u16,
+        /// The highest version known here.
+        known: u16,
+    },
+    /// The disk is full, or the quota used up.
+    #[error("{operation}: no space left, about 2 MiB are needed")]
+    NoSpace {
+        /// What was being done, with its object.
+        operation: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The file system is mounted read-only.
+    #[error("{operation}: the file system is read-only, it must be writable")]
+    ReadOnly {
+        /// What was being done, with its object.
+        operation: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Permissions are missing.
+    #[error("{operation}: permission denied, the daemon's user must own the state directory")]
+    Denied {
+        /// What was being done, with its object.
+        operation: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Any other failure of the system, such as a failing disk. May pass.
+    #[error("{operation} failed")]
+    Io {
+        /// What was being done, with its object.
+        operation: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A copy for reading is damaged. Only [`super::recover::snapshot_copy`] says so.
+    #[error("the journal in {} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The state directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    /// The system's refusal of `operation` on `path`.
+    pub(super) fn io(operation: &str, path: &Path, source: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        let operation = format!("{operation} {}", path.display());
+        match source.kind() {
+            Kind::StorageFull | Kind::QuotaExceeded => Self::NoSpace { operation, source },
+            Kind::ReadOnlyFilesystem => Self::ReadOnly { operation, source },
+            Kind::PermissionDenied => Self::Denied { operation, source },
+            _ => Self::Io { operation, source },
+        }
+    }
+}
+
+/// Whether an error of the system says that the files are not what we wrote, and not merely
+/// that they cannot be had now. A full, read-only, forbidden or failing disk is not damage.
+pub(super) fn speaks_of_damage(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    if error.raw_os_error() == Some(libc::ELOOP) {
+        return true;
+    }
+    matches!(
+        error.kind(),
+        Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::UnexpectedEof
+            | Kind::InvalidData
+            | Kind::InvalidInput
+            // never the system's: sled's own findings
+            | Kind::Other
+    )
+}

@@ -1,0 +1,157 @@
+//! The marker: a small file beside the database that says that there is one.
+//!
+//! sled answers many kinds of damage with an empty or rolled-back database and no word. The
+//! marker tells an empty journal from a vanished one, and holds a generation that the database
+//! must have reached.
+//!
+//! Two slots, one sector apart, written in turn: a torn write spoils one of them. The generation
+//! is raised only when the database's own is on disk, and so is never ahead of it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+use super::codec;
+use super::error::OpenError;
+use super::layout::{self, StateDir};
+
+const MAGIC: [u8; 8] = *b"NAT66MRK";
+/// Magic, version u16, generation u64, CRC u32 over what precedes it; little-endian.
+const SLOT_BYTES: usize = 22;
+/// Distance of the slots, in bytes: a disk writes at least this much as a whole.
+const SECTOR: u64 = 512;
+
+/// An open marker.
+pub(super) struct Marker {
+    file: File,
+}
+
+/// What stands in the marker's place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A marker: the database had reached this generation.
+    Generation(u64),
+    /// Something that is no marker.
+    Unreadable,
+    /// The marker of a journal in a newer format.
+    NewerVersion(u16),
+}
+
+/// Reads the marker, and changes nothing.
+pub(super) fn read(dir: &StateDir) -> Result<Found, OpenError> {
+    let path = dir.marker();
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(&path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if super::error::speaks_of_damage(&error) => return Ok(Found::Unreadable),
+        Err(error) => return Err(OpenError::io("opening", &path, error)),
+    };
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return Ok(Found::Unreadable);
+    }
+    let mut found = Found::Unreadable;
+    for at in [0, SECTOR] {
+        let mut slot = [0; SLOT_BYTES];
+        match file.read_exact_at(&mut slot, at) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            Err(error) => return Err(OpenError::io("reading", &path, error)),
+        }
+        match (decode(&slot), &found) {
+            (Some((version, _)), _) if version > codec::VERSION => {
+                return Ok(Found::NewerVersion(version));
+            }
+            (Some((_, generation)), Found::Generation(other)) if generation <= *other => {}
+            (Some((_, generation)), _) => found = Found::Generation(generation),
+            (None, _) => {}
+        }
+    }
+    Ok(found)
+}
+
+impl Marker {
+    /// Writes `generation` durably, and makes the marker where there is none.
+    pub(super) fn write(dir: &StateDir, generation: u64) -> Result<Self, OpenError> {
+        let path = dir.marker();
+        let found = read(dir)?;
+        if !matches!(found, Found::Generation(_)) {
+            return Self::create(dir, generation);
+        }
+        let marker = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map(|file| Self { file })
+            .map_err(|e| OpenError::io("opening", &path, e))?;
+        if found != Found::Generation(generation) {
+            marker
+                .put(generation)
+                .and_then(|()| marker.file.sync_data())
+                .map_err(|e| OpenError::io("writing", &path, e))?;
+        }
+        Ok(marker)
+    }
+
+    fn create(dir: &StateDir, generation: u64) -> Result<Self, OpenError> {
+        let path = dir.marker();
+        let made = path.with_extension("marker.new");
+        let failed = |e| OpenError::io("writing", &made, e);
+        layout::remove(&made)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&made)
+            .map_err(failed)?;
+        let marker = Self { file };
+        marker.file.set_len(2 * SECTOR).map_err(failed)?;
+        marker.put(generation).map_err(failed)?;
+        marker.file.sync_all().map_err(failed)?;
+        if path.is_dir() {
+            // a rename does not replace a directory, and what somebody put there is not ours
+            layout::rename(&path, &path.with_extension("marker.unknown"))?;
+        }
+        layout::rename(&made, &path)?;
+        dir.sync()?;
+        Ok(marker)
+    }
+
+    /// Raises the generation, which must be on disk in the database. It reaches the marker's
+    /// own disk some time later: what it finds then is older, and never wrong.
+    pub(super) fn raise(&self, generation: u64) {
+        // a failure leaves an older generation, which is as true
+        let _ = self.put(generation);
+    }
+
+    fn put(&self, generation: u64) -> io::Result<()> {
+        let slot = (generation % 2) * SECTOR;
+        self.file.write_all_at(&encode(generation), slot)
+    }
+}
+
+fn encode(generation: u64) -> [u8; SLOT_BYTES] {
+    let mut slot = [0; SLOT_BYTES];
+    slot[..8].copy_from_slice(&MAGIC);
+    slot[8..10].copy_from_slice(&codec::VERSION.to_le_bytes());
+    slot[10..18].copy_from_slice(&generation.to_le_bytes());
+    let crc = crc32fast::hash(&slot[..18]);
+    slot[18..].copy_from_slice(&crc.to_le_bytes());
+    slot
+}
+
+/// Version and generation of a slot that is whole.
+fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u16, u64)> {
+    let (body, crc) = slot.split_at(18);
+    let whole = body.starts_with(&MAGIC) && crc32fast::hash(body).to_le_bytes() == crc;
+    let version = u16::from_le_bytes(body[8..10].try_into().ok()?);
+    let generation = u64::from_le_bytes(body[10..18].try_into().ok()?);
+    whole.then_some((version, generation))
+}

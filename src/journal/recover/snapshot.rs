@@ -1,0 +1,132 @@
+//! Reads a journal that no daemon has open, by way of a copy: sled writes whenever it opens.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Found, LoadError, OpenError, StateDir, layout, load, marker, newer, store};
+use crate::journal::record::Record;
+
+/// What a journal held when it was copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its records, by id.
+    pub records: Vec<Record>,
+    /// Its generation.
+    pub generation: u64,
+}
+
+/// Copies the journal in `state_dir` to a private directory below `scratch`, reads the copy and
+/// removes it. Writes nothing to the state directory, whose lock the caller holds.
+///
+/// # Errors
+/// [`OpenError`]: besides the reasons of [`super::open`], [`OpenError::Missing`] where there is
+/// no journal and [`OpenError::Damaged`] where it cannot be read. Nothing was retried.
+pub fn snapshot_copy(state_dir: &Path, scratch: &Path) -> Result<Snapshot, OpenError> {
+    let dir = StateDir::existing(state_dir)?;
+    let damaged = |reason: String| OpenError::Damaged {
+        path: state_dir.to_owned(),
+        reason,
+    };
+    let found = marker::read(&dir)?;
+    let reached = match found {
+        Found::NewerVersion(version) => return Err(newer(version)),
+        Found::Generation(generation) => Some(generation),
+        Found::Nothing | Found::Unreadable => None,
+    };
+    let Some(source) = dir.current()? else {
+        return Err(match found {
+            Found::Nothing => OpenError::Missing(state_dir.to_owned()),
+            _ => damaged("the database has vanished".to_owned()),
+        });
+    };
+    let copy = Scratch::new(scratch)?;
+    let copied = copy.0.join("journal");
+    copy_database(&source, &copied).map_err(|error| match error {
+        CopyError::Shape(reason) => damaged(reason),
+        CopyError::System(error) => error,
+    })?;
+    match load(&copied, reached) {
+        Ok(loaded) => Ok(Snapshot {
+            records: loaded.records.into_values().collect(),
+            generation: loaded.generation,
+        }),
+        Err(LoadError::NewerVersion(version)) => Err(newer(version)),
+        Err(LoadError::Damaged { reason, .. }) => Err(damaged(reason)),
+        Err(LoadError::Refused(error)) => Err(store::refusal("opening", &copied, error)),
+    }
+}
+
+/// A private directory that goes with its value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(parent: &Path) -> Result<Self, OpenError> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let name = format!("docker-nat66-copy.{}.{number}", std::process::id());
+            let path = parent.join(name);
+            // mkdir follows no link and takes over no directory: a name that is taken is
+            // somebody else's
+            match layout::make_private(&path) {
+                Err(OpenError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Self(path)),
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+enum CopyError {
+    /// Something in it is no file of a database.
+    Shape(String),
+    System(OpenError),
+}
+
+/// Copies a database's files, and the files in its one directory.
+fn copy_database(from: &Path, to: &Path) -> Result<(), CopyError> {
+    let failed = |path: &Path, error: io::Error| {
+        if crate::journal::error::speaks_of_damage(&error) {
+            CopyError::Shape(format!("{}: {error}", path.display()))
+        } else {
+            CopyError::System(OpenError::io("copying", path, error))
+        }
+    };
+    layout::make_private(to).map_err(CopyError::System)?;
+    for entry in fs::read_dir(from).map_err(|e| failed(from, e))? {
+        let entry = entry.map_err(|e| failed(from, e))?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(|e| failed(&path, e))?;
+        if kind.is_dir() && entry.file_name() == "blobs" {
+            copy_database(&path, &target)?;
+        } else if kind.is_file() {
+            copy_file(&path, &target).map_err(|e| failed(&path, e))?;
+        } else {
+            let reason = format!("{} does not belong there", path.display());
+            return Err(CopyError::Shape(reason));
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(from)?;
+    let mut target = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)?;
+    io::copy(&mut source, &mut target).map(|_| ())
+}

@@ -1,0 +1,273 @@
+//! sled, tamed: every call guarded against its panics, and durability made explicit.
+//!
+//! sled runs up to eight threads of its own (`sled-io-N`), on which it writes and, at open,
+//! reads segment headers. A panic there is not caught by the guard: it ends the process, as any
+//! panic does, for sled's callers would wait for that write for ever.
+
+use std::fs::{self, File, OpenOptions};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::journal::error::speaks_of_damage;
+use crate::panic_guard::guarded;
+
+/// sled's page cache, in bytes. 10,000 records take about 4 MiB; writes need hardly any of it,
+/// for the store keeps the records itself.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long a database may still be held by a predecessor that is closing: sled drops its
+/// descriptor, and with it the lock, only when its last background write is done.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a flush that does not end is nudged. sled 0.34 forgets to wake the waiter when the
+/// write of a batch's manifest fails (`Log::exit_reservation`); a second flush sees the error
+/// and wakes both.
+const NUDGE_EVERY: Duration = Duration::from_secs(1);
+
+/// A key and its value.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
+/// A key, and its new value or its removal.
+pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// Why the database did not do as it was told. It is not to be used any further.
+#[derive(Debug)]
+pub(crate) enum DatabaseError {
+    /// The files are not what was written, or sled panicked over them.
+    Damaged(String),
+    /// Somebody else has it open.
+    InUse,
+    /// The system refused: a full disk, a read-only one, a failing one.
+    Io(io::Error),
+}
+
+impl From<sled::Error> for DatabaseError {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) if is_lock_refusal(&error) => Self::InUse,
+            sled::Error::Io(error) if speaks_of_damage(&error) => Self::Damaged(error.to_string()),
+            sled::Error::Io(error) => Self::Io(error),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged(reason) => write!(f, "the database is damaged: {reason}"),
+            Self::InUse => write!(f, "the database is in use by another process"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// An open database.
+pub(crate) struct Database {
+    /// `None` only while being dropped.
+    db: Option<sled::Db>,
+    /// sled's main file, once more: what is fsynced.
+    file: File,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Opens the database in the directory `dir`, which must exist; an empty directory becomes
+    /// an empty database. sled writes while it opens.
+    pub(crate) fn open(dir: &Path) -> Result<Self, DatabaseError> {
+        check_shapes(dir)?;
+        remove_unfinished_snapshots(dir).map_err(DatabaseError::Io)?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        let db = loop {
+            let config = sled::Config::new()
+                .path(dir)
+                .flush_every_ms(None)
+                .cache_capacity(CACHE_BYTES)
+                .mode(sled::Mode::LowSpace);
+            match catch("open", || config.open()) {
+                Err(DatabaseError::InUse) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                other => break other?,
+            }
+        };
+        let path = dir.join("db");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path);
+        match file {
+            Ok(file) => Ok(Self {
+                db: Some(db),
+                file,
+                path,
+            }),
+            Err(error) => {
+                close(db);
+                Err(DatabaseError::Io(error))
+            }
+        }
+    }
+
+    /// Every key and value.
+    pub(crate) fn scan(&self) -> Result<Vec<Entry>, DatabaseError> {
+        let db = self.db()?;
+        catch("scan", || {
+            db.iter()
+                .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
+                .collect()
+        })
+    }
+
+    /// Makes the changes, all or none, and hands them to the kernel: they survive the end of
+    /// this process.
+    pub(crate) fn apply(&self, changes: Vec<Change>) -> Result<(), DatabaseError> {
+        let db = self.db()?;
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        catch("apply", || db.apply_batch(batch))?;
+        catch("flush", || flush(db))
+    }
+
+    /// Makes all that was applied survive a power cut.
+    pub(crate) fn sync(&self) -> Result<(), DatabaseError> {
+        self.file.sync_all().map_err(DatabaseError::Io)
+    }
+
+    /// Whether the file that is written is still the one under its name: nobody has removed or
+    /// replaced the directory.
+    pub(crate) fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) == (named.dev(), named.ino()),
+            _ => false,
+        }
+    }
+
+    /// Flushes, fsyncs and closes, and tells what came of it.
+    pub(crate) fn close(mut self) -> Result<(), DatabaseError> {
+        let flushed = catch("flush", || flush(self.db()?));
+        let synced = self.sync();
+        if let Some(db) = self.db.take() {
+            close(db);
+        }
+        flushed.and(synced)
+    }
+
+    fn db(&self) -> Result<&sled::Db, sled::Error> {
+        self.db
+            .as_ref()
+            .ok_or_else(|| sled::Error::Unsupported("the database is closed".to_owned()))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(db) = self.db.take() {
+            close(db);
+        }
+    }
+}
+
+/// Drops sled, which flushes and may panic (it unwraps an fsync).
+fn close(db: sled::Db) {
+    let _ = guarded(AssertUnwindSafe(move || drop(db)));
+}
+
+fn catch<T>(
+    operation: &str,
+    f: impl FnOnce() -> Result<T, sled::Error>,
+) -> Result<T, DatabaseError> {
+    match guarded(AssertUnwindSafe(f)) {
+        Ok(result) => result.map_err(DatabaseError::from),
+        Err(message) => Err(DatabaseError::Damaged(format!(
+            "sled panicked in {operation}: {message}"
+        ))),
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// `Db::flush` that cannot hang on sled's lost wake-up.
+fn flush(db: &sled::Db) -> Result<(), sled::Error> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut flushed = pin!(db.flush_async());
+    let mut nudges = Vec::new();
+    loop {
+        if let Poll::Ready(result) = flushed.as_mut().poll(&mut context) {
+            return result.map(|_| ());
+        }
+        let parked = Instant::now();
+        thread::park_timeout(NUDGE_EVERY);
+        if parked.elapsed() >= NUDGE_EVERY {
+            let mut nudge = Box::pin(db.flush_async());
+            if nudge.as_mut().poll(&mut context).is_pending() {
+                nudges.push(nudge);
+            }
+        }
+    }
+}
+
+/// sled wraps the refusal of its `flock` into a text.
+fn is_lock_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Other && error.to_string().starts_with("could not acquire lock")
+}
+
+/// Refuses what sled would follow or trip over: it creates the three by name, and nothing else
+/// may stand there.
+fn check_shapes(dir: &Path) -> Result<(), DatabaseError> {
+    for (name, is_dir) in [("db", false), ("conf", false), ("blobs", true)] {
+        match fs::symlink_metadata(dir.join(name)) {
+            Ok(found) if is_dir && found.is_dir() => {}
+            Ok(found) if !is_dir && found.is_file() => {}
+            Ok(_) => {
+                return Err(DatabaseError::Damaged(format!(
+                    "{name} is not the kind of file that belongs there"
+                )));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if speaks_of_damage(&error) => {
+                return Err(DatabaseError::Damaged(format!("{name}: {error}")));
+            }
+            Err(error) => return Err(DatabaseError::Io(error)),
+        }
+    }
+    Ok(())
+}
+
+/// A kill while sled opens leaves `snap.N.generating`, which the next open would take for the
+/// newest snapshot, and for a corrupt one. The log holds all that is in it.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.")
+            && name.ends_with(".generating")
+            && entry.file_type()?.is_file()
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
