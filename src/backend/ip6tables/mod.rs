@@ -1,1 +1,6 @@
-//! To come.
+//! Rules in the tables of ip6tables.
+mod parse;
+pub mod render;
+#[cfg(test)]
+mod testing;
+mod words;
