@@ -98,6 +98,12 @@ pub(super) fn listing(output: &[u8], table: &str) -> Result<Listing, Uncertain> 
     }
 }
 
+/// One printed rule as one of ours, if it is: for the fake.
+pub(in crate::backend) fn printed(text: &str) -> Option<ObservedRule> {
+    let (words, len) = words::split(text).ok()?;
+    (len == text.len()).then(|| ours(render::TABLE, text, &words))?
+}
+
 /// At most 200 characters of a line that somebody else wrote.
 fn shorten(line: &str) -> &str {
     match line.char_indices().nth(200) {

@@ -14,7 +14,7 @@ use crate::model::rule::{Dnat, Rule, RuleSpec};
 const DOCUMENTED_TOOL: &str = "/sbin/ip6tables";
 
 /// The one table that holds rules of ours.
-pub(super) const TABLE: &str = "nat";
+pub(in crate::backend) const TABLE: &str = "nat";
 
 /// A batch that cannot be said to ip6tables-restore, because a locator is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +102,7 @@ pub fn listed(rule: &Rule) -> String {
 }
 
 /// The opaque locator of a listed rule: its table, a blank, and the rule as listed.
-pub(super) fn locator(table: &str, text: &str) -> String {
+pub(in crate::backend) fn locator(table: &str, text: &str) -> String {
     format!("{table} {text}")
 }
 
