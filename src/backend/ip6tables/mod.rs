@@ -1,1 +1,210 @@
-//! To come.
+//! Rules in the tables of ip6tables, through ip6tables-save and ip6tables-restore.
+//!
+//! [`render`] and `parse` are pure; `process` alone starts processes, bounded in time and
+//! output, none of which outlives the daemon ([`lock`]). No task runs here: each call starts
+//! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
+//! whole or not at all, and no record here of which: list again.
+
+pub mod lock;
+pub(super) mod parse;
+mod process;
+pub mod render;
+#[cfg(test)]
+pub(super) mod testing;
+mod tool;
+mod verdict;
+mod words;
+
+pub use lock::ToolLock;
+pub use tool::{Settings, Variant};
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
+use crate::model::rule::{BackendKind, Rule};
+use process::Network;
+use render::TABLE;
+use tool::Tools;
+
+/// Rules that use every part of the kernel that ours use: NAT chains, both targets, addrtype
+/// and comment.
+const PROBE: &str = "*nat\n\
+    -A POSTROUTING -o lo -s fd00::/64 -j MASQUERADE -m addrtype ! --src-type LOCAL \
+    -m comment --comment docker-nat66\n\
+    -A PREROUTING -i lo -p tcp --dport 1 -j DNAT --to-destination [fd00::1]:1 \
+    -m addrtype --dst-type LOCAL -m comment --comment docker-nat66\n\
+    COMMIT\n";
+
+/// One variant of ip6tables.
+#[derive(Debug)]
+pub struct Ip6tables {
+    tools: Tools,
+    settings: Settings,
+    /// Who made the last listing that was believed; empty before the first.
+    generator: String,
+    presence: Presence,
+}
+
+/// Whether listing may bring the table into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// The variant in use: its table is wanted.
+    Wanted,
+    /// The other variant: looked at only where it is there already.
+    OnlyIfThere,
+}
+
+impl Ip6tables {
+    /// Finds the tools and makes sure that they and the kernel can do what is needed: the table
+    /// can be listed, and rules like ours are accepted, tried in an empty network namespace
+    /// that vanishes at once. Where making one is not permitted, or the xtables lock is held,
+    /// the first commit must tell.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] without tools or without IPv6 NAT in the kernel,
+    /// [`ErrorKind::Denied`] without privilege; otherwise as [`Backend::list`], except that an
+    /// uncertain or busy listing is no obstacle here: it may pass, and the caller lists again.
+    pub fn detect(settings: Settings) -> Result<Self, BackendError> {
+        let mut found = Self {
+            tools: Tools::find(&settings)?,
+            settings,
+            generator: String::new(),
+            presence: Presence::Wanted,
+        };
+        match found.list() {
+            Ok(_) => {}
+            Err(e) if matches!(e.kind, ErrorKind::Uncertain | ErrorKind::Busy) => {}
+            Err(mut e) => {
+                if e.kind == ErrorKind::Denied {
+                    e.detail.push_str("; run as root or with CAP_NET_ADMIN");
+                }
+                return Err(e);
+            }
+        }
+        found.probe()?;
+        Ok(found)
+    }
+
+    /// The other variant, where it is installed beside this one: an earlier run may have left
+    /// rules there. Its listing is empty, and creates and loads nothing, where the kernel has
+    /// no such table in use; [`ErrorKind::Unsupported`] from it says that the kernel cannot
+    /// hold any.
+    pub fn other(&self) -> Option<Self> {
+        let tools = Tools::of_variant(&self.settings, self.variant().other())?;
+        Some(Self {
+            tools,
+            settings: self.settings.clone(),
+            generator: String::new(),
+            presence: Presence::OnlyIfThere,
+        })
+    }
+
+    /// Which variant this is.
+    pub fn variant(&self) -> Variant {
+        self.tools.variant
+    }
+
+    /// Program and version that made the last listing; empty before the first.
+    pub fn generator(&self) -> &str {
+        &self.generator
+    }
+
+    /// Whether the kernel takes rules like ours.
+    fn probe(&mut self) -> Result<(), BackendError> {
+        match self.tools.restore("a probe", PROBE, Network::Fresh) {
+            Err(e)
+                if matches!(
+                    e.kind,
+                    ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Exists
+                ) || (e.kind == ErrorKind::Failed && e.detail.contains("line")) =>
+            {
+                Err(BackendError {
+                    kind: ErrorKind::Unsupported,
+                    detail: format!(
+                        "{}; the kernel needs IPv6 NAT with MASQUERADE, DNAT, addrtype and \
+                         comment (modules {}, xt_nat, xt_MASQUERADE, xt_addrtype, xt_comment)",
+                        e.detail,
+                        match self.variant() {
+                            Variant::Nft => "nft_compat, nft_chain_nat",
+                            Variant::Legacy => "ip6table_nat",
+                        }
+                    ),
+                    ..e
+                })
+            }
+            // No new network namespace may be made here, or somebody holds the lock.
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the kernel has the legacy table in use. Listing it would create it.
+    fn legacy_table_is_there(&self) -> Result<bool, BackendError> {
+        let path: &PathBuf = &self.settings.legacy_tables;
+        match fs::read_to_string(path) {
+            Ok(names) => Ok(names.lines().any(|name| name == TABLE)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(BackendError {
+                operation: format!("read of {}", path.display()),
+                kind: match e.kind() {
+                    std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                    _ => ErrorKind::Failed,
+                },
+                detail: e.to_string(),
+            }),
+        }
+    }
+}
+
+impl Backend for Ip6tables {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Ip6tables
+    }
+
+    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
+        let may_be_absent = self.presence == Presence::OnlyIfThere;
+        if may_be_absent && self.variant() == Variant::Legacy && !self.legacy_table_is_there()? {
+            return Ok(Vec::new());
+        }
+        let uncertain = |detail| BackendError {
+            operation: format!("listing of table {TABLE}"),
+            kind: ErrorKind::Uncertain,
+            detail,
+        };
+        let output = self.tools.save(TABLE)?;
+        let listing = parse::listing(&output, TABLE).map_err(|e| uncertain(e.to_string()))?;
+        if listing.generator != self.generator {
+            // The tool was replaced: the other variant would show other tables.
+            let variant = self.tools.ask_variant()?;
+            if variant != self.variant() {
+                return Err(uncertain(format!(
+                    "the tool has become the {variant} variant, it was {}",
+                    self.variant()
+                )));
+            }
+            self.generator = listing.generator;
+        }
+        Ok(listing.rules)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let what = format!(
+            "{} removals and {} insertions",
+            batch.remove.len(),
+            batch.insert.len()
+        );
+        let input = render::restore_input(batch).map_err(|e| BackendError {
+            operation: format!("ip6tables-restore of {what}"),
+            kind: ErrorKind::Failed,
+            detail: e.to_string(),
+        })?;
+        self.tools.restore(&what, &input, Network::Own)
+    }
+
+    fn describe(&self, verb: Verb, rule: &Rule) -> String {
+        render::describe(verb, rule)
+    }
+}
