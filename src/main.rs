@@ -1,2 +1,14 @@
-//! The command line of docker-nat66.
-fn main() {}
+//! docker-nat66: parse, run, and map the outcome to an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = std::env::args_os().skip(1).collect();
+    match docker_nat66::cli::main(args) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            eprintln!("docker-nat66: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

@@ -45,7 +45,8 @@ pub fn is_guarded() -> bool {
     DEPTH.with(Cell::get) > 0
 }
 
-fn message(payload: &(dyn Any + Send)) -> String {
+/// The text of a panic.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {

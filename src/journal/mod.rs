@@ -8,6 +8,7 @@ pub mod codec;
 mod error;
 mod layout;
 mod marker;
+pub mod memory;
 pub mod record;
 pub mod recover;
 pub mod store;

@@ -55,6 +55,15 @@ pub struct Quarantined {
     pub salvaged: Vec<Record>,
 }
 
+/// Makes the state directory where it is missing, and makes sure that it is fit for a journal:
+/// ours or root's, mode 0700, no symbolic link. To be called before its lock is taken.
+///
+/// # Errors
+/// [`OpenError`]; nothing was retried.
+pub fn prepare_dir(state_dir: &Path) -> Result<(), OpenError> {
+    StateDir::prepare(state_dir).map(drop)
+}
+
 /// Opens the journal in `state_dir`, made where it is missing. `now` names what is quarantined.
 /// The caller holds the state directory's lock.
 ///

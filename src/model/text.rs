@@ -40,21 +40,27 @@ impl From<&str> for Untrusted {
 
 impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = String::new();
         let mut chars = self.0.chars();
-        for c in chars.by_ref().take(SHOWN_CHARS) {
-            if must_be_escaped(c) {
-                shown.extend(c.escape_default());
-            } else {
-                shown.push(c);
-            }
-        }
+        let mut shown = escape(chars.by_ref().take(SHOWN_CHARS));
         let cut = chars.count();
         if cut > 0 {
             shown.push_str(&format!("…(+{cut})"));
         }
         f.pad(&shown)
     }
+}
+
+/// Text of any length, made harmless to show.
+pub fn escape(chars: impl IntoIterator<Item = char>) -> String {
+    let mut shown = String::new();
+    for c in chars {
+        if must_be_escaped(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Control characters, and the format characters that reorder or hide what is printed

@@ -1,0 +1,131 @@
+//! The event watcher: follows the Engine and passes on what Docker says.
+//!
+//! Two tasks run in it: [`stream::follow`], which talks to the Engine, and one that takes its
+//! updates and hands snapshots to the port mapper, waiting until each is taken. If either ends
+//! the process ends. Nothing is kept that a crash could lose.
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, WrapFuture};
+use slog::{Logger, debug, info, warn};
+use tokio::sync::mpsc;
+
+use super::die;
+use super::messages::{Resync, SnapshotTaken, Stop};
+use super::port_mapper::PortMapper;
+use crate::control::status::{Board, Docker, Reporter};
+use crate::docker::stream::{self, Command, Settings, Update};
+
+/// Updates that may wait. The follower publishes the latest state, so waiting ones are merely
+/// late; more than a few would only be memory.
+const UPDATES: usize = 4;
+
+/// Commands that may wait: one resync is as good as several.
+const COMMANDS: usize = 1;
+
+/// The actor. See the module's documentation.
+pub struct EventWatcher {
+    settings: Settings,
+    mapper: Addr<PortMapper>,
+    board: Board,
+    log: Logger,
+    commands: Option<mpsc::Sender<Command>>,
+    stopping: bool,
+}
+
+impl EventWatcher {
+    /// A watcher that connects once it is started.
+    pub fn new(settings: Settings, mapper: Addr<PortMapper>, board: Board, log: Logger) -> Self {
+        Self {
+            settings,
+            mapper,
+            board,
+            log,
+            commands: None,
+            stopping: false,
+        }
+    }
+}
+
+impl Actor for EventWatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (updates, received) = mpsc::channel(UPDATES);
+        let (commands, obeyed) = mpsc::channel(COMMANDS);
+        self.commands = Some(commands);
+        let follow = stream::follow(self.settings.clone(), self.log.clone(), obeyed, updates);
+        let log = self.log.clone();
+        ctx.spawn(
+            async move {
+                follow.await;
+                die(&log, "the event stream is gone");
+            }
+            .into_actor(self),
+        );
+        let (mapper, board, log) = (self.mapper.clone(), self.board.clone(), self.log.clone());
+        ctx.spawn(pass_on(received, mapper, board, log).into_actor(self));
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        if !self.stopping {
+            die(&self.log, "the event watcher is gone");
+        }
+    }
+}
+
+async fn pass_on(
+    mut updates: mpsc::Receiver<Update>,
+    mapper: Addr<PortMapper>,
+    board: Board,
+    log: Logger,
+) {
+    while let Some(update) = updates.recv().await {
+        match update {
+            Update::Connected {
+                api_version,
+                engine_version,
+            } => {
+                info!(log, "connected to Docker"; "engine" => %engine_version, "api" => %api_version);
+                let mut facts = board.lock();
+                facts.docker = Docker {
+                    connected: true,
+                    api_version: Some(api_version.to_string()),
+                };
+                facts.set_troubles(Reporter::Docker, Vec::new());
+            }
+            Update::Lost { reason } => {
+                warn!(log, "Docker is not reachable, trying again until it is"; "reason" => &reason);
+                let mut facts = board.lock();
+                facts.docker.connected = false;
+                facts.set_troubles(
+                    Reporter::Docker,
+                    vec![format!("Docker is not reachable: {reason}")],
+                );
+            }
+            Update::Snapshot(snapshot) => {
+                debug!(log, "snapshot"; "containers" => snapshot.containers.len());
+                if mapper.send(SnapshotTaken(snapshot)).await.is_err() {
+                    die(&log, "the port mapper is gone");
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Resync> for EventWatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Resync, _: &mut Context<Self>) {
+        if let Some(commands) = &self.commands {
+            // A full queue holds a resync already.
+            let _ = commands.try_send(Command::Resync);
+        }
+    }
+}
+
+impl Handler<Stop> for EventWatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, _: &mut Context<Self>) {
+        self.stopping = true;
+    }
+}

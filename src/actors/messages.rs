@@ -1,0 +1,77 @@
+//! Everything that actors say to each other; there is no other message.
+
+use std::sync::Arc;
+
+use actix::Message;
+
+use crate::journal::JournalError;
+use crate::journal::record::Record;
+use crate::model::change::Desired;
+use crate::model::container::Snapshot;
+use crate::model::rule::RuleId;
+use crate::reconcile::Report;
+
+/// Event watcher → port mapper: what Docker says now.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotTaken(pub Arc<Snapshot>);
+
+/// Daemon → event watcher and port mapper: list everything again and make it match.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Resync;
+
+/// Daemon → event watcher and port mapper: no more changes; the daemon is leaving.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// Daemon → firewall writer: start from what an earlier run left.
+#[derive(Debug, Message)]
+#[rtype(result = "Report")]
+pub struct Recover {
+    /// The journal's records.
+    pub records: Vec<Record>,
+    /// Records of a damaged journal: who wanted the rules that are found in the kernel.
+    pub salvaged: Vec<Record>,
+}
+
+/// Port mapper → firewall writer: make the kernel match.
+#[derive(Debug, Message)]
+#[rtype(result = "Report")]
+pub struct Converge {
+    /// What should be in the kernel.
+    pub desired: Arc<Desired>,
+    /// Whether to list the kernel first, whatever is believed of it.
+    pub verify: bool,
+}
+
+/// Firewall writer → journal: see [`crate::journal::Journal::intend`].
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Intend(pub Vec<Record>);
+
+/// Firewall writer → journal: see [`crate::journal::Journal::commit`].
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Commit(pub Vec<RuleId>);
+
+/// Firewall writer → journal: see [`crate::journal::Journal::removing`].
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Removing(pub Vec<RuleId>);
+
+/// Firewall writer → journal: see [`crate::journal::Journal::forget`].
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Forget(pub Vec<RuleId>);
+
+/// Control server → journal: every record.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<Record>, JournalError>")]
+pub struct Dump;
+
+/// Daemon → journal: write everything out; no more messages follow.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Close;

@@ -1,0 +1,22 @@
+//! The four actors. Data flows one way:
+//!
+//! ```text
+//!   EventWatcher ──SnapshotTaken──▶ PortMapper ──Converge──▶ FirewallWriter ──Intend…──▶ Journal
+//!      (async)                        (async)                (own thread)              (own thread)
+//! ```
+//!
+//! The writer and the journal block (tools, disk), so each has a thread of its own, in which
+//! messages are handled strictly one after the other. An actor that panics ends the process
+//! (see [`crate::panics`]); an actor that stops without being asked does too ([`die`]).
+
+pub mod event_watcher;
+pub mod firewall_writer;
+pub mod journal;
+pub mod messages;
+pub mod port_mapper;
+
+/// Ends the process at once: a dead actor is a dead daemon, and recovery is the normal start.
+pub fn die(log: &slog::Logger, what: &str) -> ! {
+    slog::crit!(log, "stopping at once: {what}");
+    crate::panics::exit_now(crate::panics::EXIT_BUG)
+}

@@ -1,0 +1,337 @@
+//! The command line: options, environment, and the spellings of the first release.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Makes Docker's published ports reachable over IPv6.
+#[derive(Debug, Parser)]
+#[command(name = "docker-nat66", version, max_term_width = 100)]
+#[command(after_help = "Without a command, `run` is meant:\n  \
+                  docker-nat66 -dev eth0 -prefix fdfd:5898:4917:1::/64\n\n\
+                  Exit codes: 0 done; 1 failed, or degraded; 2 usage or configuration; 3 another \
+                  daemon\nholds the lock, or none runs; 4 missing privilege, tool or kernel \
+                  feature, or a journal of a\nnewer version; 70 a bug.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Follow Docker and keep the rules in step (the default)
+    Run(Box<RunArgs>),
+    /// Show the journal
+    Dump(DumpArgs),
+    /// Show what the daemon is doing
+    Status(StatusArgs),
+    /// Remove every rule of ours, with no daemon running
+    Cleanup(CleanupArgs),
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Egress interface, on which requests arrive; may be repeated
+    #[arg(
+        long,
+        value_name = "IF",
+        env = "DOCKER_NAT66_DEV",
+        value_delimiter = ','
+    )]
+    pub dev: Vec<String>,
+    /// IPv6 prefix of the containers' addresses; may be repeated
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        env = "DOCKER_NAT66_PREFIX",
+        value_delimiter = ','
+    )]
+    pub prefix: Vec<String>,
+    /// What holds the rules
+    #[arg(long, value_enum, env = "DOCKER_NAT66_BACKEND", default_value_t = BackendChoice::Auto)]
+    pub backend: BackendChoice,
+    /// The Docker Engine: unix:///PATH or tcp://HOST:PORT [default: DOCKER_HOST, or
+    /// unix:///var/run/docker.sock]
+    #[arg(long, value_name = "URL", env = "DOCKER_NAT66_DOCKER_HOST")]
+    pub docker_host: Option<String>,
+    /// Where to keep and reach things
+    #[command(flatten)]
+    pub places: Places,
+    /// What happens to the rules when the daemon is asked to leave
+    #[arg(long, value_enum, env = "DOCKER_NAT66_ON_EXIT", default_value_t = OnExit::Remove)]
+    pub on_exit: OnExit,
+    /// How long forwards of an earlier run stay open without Docker's confirmation
+    #[arg(long, value_name = "TIME", env = "DOCKER_NAT66_STALE_GRACE", default_value = "30s",
+          value_parser = humantime::parse_duration)]
+    pub stale_grace: Duration,
+    /// How much to log
+    #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_LEVEL", default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// How log lines look; auto: journald under systemd, else term
+    #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_FORMAT", default_value_t = LogFormat::Auto)]
+    pub log_format: LogFormat,
+}
+
+/// Where the daemon keeps its state and is reached.
+#[derive(Debug, Clone, Args)]
+pub struct Places {
+    /// Directory of the journal
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DOCKER_NAT66_STATE_DIR",
+        default_value = "/var/lib/docker-nat66"
+    )]
+    pub state_dir: PathBuf,
+    /// Control socket
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "DOCKER_NAT66_CONTROL",
+        default_value = "/run/docker-nat66/control.sock"
+    )]
+    pub control: PathBuf,
+}
+
+/// Options of `dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// One JSON object per line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of the journal
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DOCKER_NAT66_STATE_DIR",
+        default_value = "/var/lib/docker-nat66"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// One JSON object instead of a screen
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of the journal
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DOCKER_NAT66_STATE_DIR",
+        default_value = "/var/lib/docker-nat66"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// Options of `cleanup`.
+#[derive(Debug, Args)]
+pub struct CleanupArgs {
+    /// Where to keep and reach things
+    #[command(flatten)]
+    pub places: Places,
+    /// How much to log
+    #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_LEVEL", default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// How log lines look; auto: journald under systemd, else term
+    #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_FORMAT", default_value_t = LogFormat::Auto)]
+    pub log_format: LogFormat,
+}
+
+/// `--backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// The best that works here.
+    Auto,
+    /// Rules in the tables of ip6tables.
+    Ip6tables,
+}
+
+/// `--on-exit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnExit {
+    /// Remove every rule.
+    Remove,
+    /// Leave the rules for a successor.
+    Keep,
+}
+
+/// `--log-level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Only what ends the daemon.
+    Critical,
+    /// And what it could not do.
+    Error,
+    /// And what is odd.
+    Warning,
+    /// And every change of a rule.
+    Info,
+    /// And what was decided, and why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Journald under systemd, else term.
+    Auto,
+    /// Text with the time.
+    Term,
+    /// One JSON object per line.
+    Json,
+    /// Text with a priority, for systemd's journal.
+    Journald,
+}
+
+/// Brings the arguments into the form that the parser knows: the single-dash spelling of long
+/// options (`-dev eth0`, `-prefix=…`) that users of the first release know, and no command for
+/// `run`. `args` is without the program's name.
+pub fn modernise(args: Vec<OsString>) -> Vec<OsString> {
+    let known = long_names();
+    let mut seen_end = false;
+    let mut args: Vec<OsString> = args
+        .into_iter()
+        .map(|arg| {
+            seen_end |= arg == "--";
+            if seen_end {
+                arg
+            } else {
+                double_dash(arg, &known)
+            }
+        })
+        .collect();
+    let is_for_all = |arg: &OsStr| {
+        ["-h", "--help", "-V", "--version"]
+            .iter()
+            .any(|a| arg == *a)
+    };
+    let implied = match args.first() {
+        None => true,
+        Some(first) => first.as_encoded_bytes().starts_with(b"-") && !is_for_all(first),
+    };
+    if implied {
+        args.insert(0, "run".into());
+    }
+    args
+}
+
+fn double_dash(arg: OsString, known: &[String]) -> OsString {
+    let is_known = arg
+        .to_str()
+        .and_then(|text| text.strip_prefix('-'))
+        .is_some_and(|text| {
+            let name = text.split_once('=').map_or(text, |(name, _)| name);
+            known.iter().any(|k| k == name)
+        });
+    if !is_known {
+        return arg;
+    }
+    let mut long = OsString::from("-");
+    long.push(arg);
+    long
+}
+
+/// Every long option of every command.
+fn long_names() -> Vec<String> {
+    let mut cli = Cli::command();
+    cli.build();
+    let mut names: Vec<String> = ["help", "version"].map(str::to_owned).into();
+    for command in cli.get_subcommands() {
+        names.extend(
+            command
+                .get_arguments()
+                .filter_map(|a| a.get_long().map(str::to_owned)),
+        );
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        let args = args.iter().map(Into::into).collect();
+        let name = OsString::from("docker-nat66");
+        Cli::try_parse_from(std::iter::once(name).chain(modernise(args)))
+    }
+
+    fn run(args: &[&str]) -> RunArgs {
+        match parse(args).unwrap().command {
+            Command::Run(args) => *args,
+            other => panic!("expected run, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_spellings_of_the_first_release_still_work() {
+        for args in [
+            &["-dev", "eth0", "-prefix", "fd00::/64"][..],
+            &["-dev=eth0", "-prefix=fd00::/64"],
+            &["--dev", "eth0", "--prefix", "fd00::/64"],
+            &["run", "--dev=eth0", "-prefix", "fd00::/64"],
+        ] {
+            let run = run(args);
+            assert_eq!(
+                (run.dev, run.prefix),
+                (vec!["eth0".into()], vec!["fd00::/64".into()])
+            );
+        }
+    }
+
+    #[test]
+    fn both_options_repeat() {
+        let run = run(&[
+            "-dev",
+            "eth0",
+            "--dev",
+            "eth1",
+            "-prefix=fd00::/64,fd01::/64",
+        ]);
+        assert_eq!(run.dev, ["eth0", "eth1"]);
+        assert_eq!(run.prefix, ["fd00::/64", "fd01::/64"]);
+    }
+
+    #[test]
+    fn only_known_long_names_are_rewritten() {
+        let args = ["-x", "-devel", "-", "-d=1", "--", "-dev"]
+            .map(OsString::from)
+            .to_vec();
+        let mut expected = args.clone();
+        expected.insert(0, "run".into());
+        assert_eq!(modernise(args), expected);
+    }
+
+    #[test]
+    fn help_and_version_need_no_command() {
+        for arg in ["-h", "--help", "-help", "-V", "--version", "-version"] {
+            assert_eq!(parse(&[arg]).unwrap_err().exit_code(), 0, "{arg}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_code_2() {
+        for args in [
+            &["--bogus"][..],
+            &["fly"],
+            &["--stale-grace", "soon"],
+            &["--backend", "x"],
+        ] {
+            assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_parser_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

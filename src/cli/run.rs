@@ -1,0 +1,187 @@
+//! `run`: the daemon.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use slog::{Level, Logger, crit, info, warn};
+
+use super::args::{LogFormat, LogLevel, OnExit, RunArgs};
+use super::{Exit, Failure, places};
+use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings, ToolLock};
+use crate::backend::{Backend, BackendError, ErrorKind};
+use crate::config::{self, Warning};
+use crate::daemon::{self, Left, Parts};
+use crate::docker::host::DockerHost;
+use crate::docker::stream;
+use crate::journal::recover::{self, OpenError, Opened};
+use crate::logging::{self, Format};
+use crate::mapper::rules::Layout;
+use crate::model::device::Device;
+use crate::{host, panics};
+
+/// How long recovery waits for the tools of a dead daemon. They die with it, so in practice it
+/// is milliseconds; one in an uninterruptible call may take longer.
+const TOOL_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let usage = |e: config::ConfigError| Failure::new(Exit::Usage, &e);
+    config::require_both(&args.dev, &args.prefix).map_err(usage)?;
+    let devices = config::devices(&args.dev).map_err(usage)?;
+    let (prefixes, warnings) = config::prefixes(&args.prefix).map_err(usage)?;
+    let docker_host = docker_host(args.docker_host.as_deref())?;
+
+    let log = logger(args.log_format, args.log_level);
+    panics::install_hook(log.clone());
+    for warning in &warnings {
+        let Warning::PrefixReadAs { text, prefix, why } = warning;
+        warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
+    }
+    warn_of_missing(&devices, &log);
+    require_privilege()?;
+
+    recover::prepare_dir(&args.places.state_dir).map_err(|e| state_failure(&e))?;
+    let _locks = places::lock(&args.places.state_dir, Some(&args.places.control))?;
+    let (backend, others) = ip6tables(&args.places.state_dir)?;
+    let opened = recover::open(&args.places.state_dir, SystemTime::now());
+    if let Err(OpenError::NewerVersion { .. }) = &opened
+        && args.on_exit == OnExit::Remove
+    {
+        super::cleanup::without_journal(Box::new(backend), boxed(others), &log)?;
+        return Err(opened.err().map_or_else(
+            || Failure::because(Exit::Missing, "the journal is of a newer version"),
+            |e| state_failure(&e),
+        ));
+    }
+    let journal = opened.map_err(|e| state_failure(&e))?;
+    log_opened(&journal, &log);
+    let parts = Parts {
+        layout: Layout {
+            backend: backend.kind(),
+            devices,
+            prefixes,
+        },
+        backend: Box::new(backend),
+        others: boxed(others),
+        journal,
+        boot_id: host::boot_id().map_err(|e| Failure::new(Exit::Failed, &e))?,
+        docker: stream::Settings::new(docker_host),
+        started,
+        stale_grace: args.stale_grace,
+        keep_rules: args.on_exit == OnExit::Keep,
+    };
+    match daemon::run(parts, &args.places.control, &log) {
+        Ok(Left::Clean) => Ok(Exit::Done),
+        Ok(Left::Dirty) => Err(Failure::because(
+            Exit::Failed,
+            "left without having removed everything; `docker-nat66 cleanup` does it, or the \
+             next start",
+        )),
+        Err(e) => {
+            crit!(log, "not started");
+            Err(Failure::new(Exit::Failed, &e))
+        }
+    }
+}
+
+pub(super) fn logger(format: LogFormat, level: LogLevel) -> Logger {
+    let format = match format {
+        // systemd sets it for what it logs (systemd.exec(5)).
+        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => Format::Journald,
+        LogFormat::Auto | LogFormat::Term => Format::Term,
+        LogFormat::Json => Format::Json,
+        LogFormat::Journald => Format::Journald,
+    };
+    let level = match level {
+        LogLevel::Critical => Level::Critical,
+        LogLevel::Error => Level::Error,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Trace => Level::Trace,
+    };
+    logging::to_stderr(format, level)
+}
+
+fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
+    let inherited = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
+    let tls = std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty());
+    match option.map(str::to_owned).or(inherited) {
+        None => Ok(DockerHost::default()),
+        Some(url) => DockerHost::parse(&url, tls).map_err(|e| Failure::new(Exit::Usage, &e)),
+    }
+}
+
+fn warn_of_missing(devices: &[Device], log: &Logger) {
+    for device in devices.iter().filter(|d| !host::has_device(d)) {
+        warn!(
+            log,
+            "there is no interface {device} yet; its rules are set all the same, and \
+            work once it appears"
+        );
+    }
+}
+
+/// Changing the firewall takes CAP_NET_ADMIN.
+pub(super) fn require_privilege() -> Result<(), Failure> {
+    match host::may_administer_network() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::because(
+            Exit::Missing,
+            "changing the firewall needs CAP_NET_ADMIN: run as root, or give the capability",
+        )),
+        Err(e) => Err(Failure::new(Exit::Failed, &e)),
+    }
+}
+
+/// The backend in use, and those that an earlier run may have used.
+pub(super) fn ip6tables(state_dir: &Path) -> Result<(Ip6tables, Option<Ip6tables>), Failure> {
+    let missing = |e: BackendError| {
+        let exit = match e.kind {
+            ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, &e)
+    };
+    let lock = ToolLock::acquire(state_dir, TOOL_PATIENCE).map_err(missing)?;
+    let settings = ToolSettings {
+        inherit: vec![lock.descriptor()],
+        ..ToolSettings::default()
+    };
+    let backend = Ip6tables::detect(settings).map_err(missing)?;
+    let other = backend.other();
+    Ok((backend, other))
+}
+
+pub(super) fn boxed(others: Option<Ip6tables>) -> Vec<Box<dyn Backend>> {
+    others
+        .into_iter()
+        .map(|b| Box::new(b) as Box<dyn Backend>)
+        .collect()
+}
+
+pub(super) fn state_failure(error: &OpenError) -> Failure {
+    let exit = match error {
+        OpenError::NotADirectory(_) | OpenError::Symlink(_) | OpenError::ForeignOwner { .. } => {
+            Exit::Usage
+        }
+        OpenError::NewerVersion { .. } => Exit::Missing,
+        OpenError::InUse(_) => Exit::Held,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error)
+}
+
+pub(super) fn log_opened(opened: &Opened, log: &Logger) {
+    if let Some(q) = &opened.quarantined {
+        let kept = q.path.as_ref().map_or_else(
+            || "nothing was left to keep".to_owned(),
+            |p| p.display().to_string(),
+        );
+        warn!(log, "the journal could not be used, a new one was begun; what is in the kernel \
+            is kept in view by its comments"; "reason" => &q.reason, "kept_as" => kept);
+    }
+    if !opened.records.is_empty() {
+        info!(log, "an earlier run left records"; "count" => opened.records.len());
+    }
+}

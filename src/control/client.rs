@@ -1,0 +1,67 @@
+//! The blocking client of the control socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::protocol::{Answer, MAX_ANSWER, Request};
+
+/// How long one exchange may take. The daemon answers in milliseconds unless it is wedged.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("cannot connect to {}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon accepted and did not answer properly.
+    #[error("no proper answer from {}", path.display())]
+    Exchange {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon answered that it cannot serve the request.
+    #[error("the daemon says: {0}")]
+    Refused(String),
+}
+
+/// Asks the daemon behind `path`.
+///
+/// # Errors
+/// See [`ClientError`]; nothing was retried.
+pub fn ask(path: &Path, request: Request) -> Result<Answer, ClientError> {
+    let exchange_error = |source| ClientError::Exchange {
+        path: path.to_owned(),
+        source,
+    };
+    let stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
+        path: path.to_owned(),
+        source,
+    })?;
+    match exchange(stream, request).map_err(exchange_error)? {
+        Answer::Error(why) => Err(ClientError::Refused(why)),
+        answer => Ok(answer),
+    }
+}
+
+fn exchange(mut stream: UnixStream, request: Request) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut line = serde_json::to_string(&request)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer)?;
+    Ok(serde_json::from_str(&answer)?)
+}

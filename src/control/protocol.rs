@@ -1,0 +1,140 @@
+//! Requests and answers, and the stable shape of a journal record outside the journal.
+
+use std::net::Ipv6Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::status::Status;
+use crate::journal::record::Record;
+use crate::model::rule::RuleSpec;
+
+/// Version of the protocol and of the JSON shapes.
+pub const VERSION: u32 = 1;
+
+/// Longest request, in bytes. The known ones have fewer than 40.
+pub const MAX_REQUEST: u64 = 1024;
+
+/// Longest answer that a client reads, in bytes: some 65,000 rules at 1 KiB each.
+pub const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// What a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// The journal's records.
+    Dump,
+    /// What the daemon is doing.
+    Status,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To [`Request::Dump`].
+    Dump(Vec<Row>),
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// The request could not be served, and why.
+    Error(String),
+}
+
+/// One journal record as `dump --json` prints it. A rule with several owners gives one row per
+/// owner, so that every row has one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Version of this shape.
+    pub v: u32,
+    /// The rule's identity.
+    pub id: String,
+    /// `intended`, `applied` or `removing`.
+    pub state: String,
+    /// `dnat` or `masquerade`.
+    pub kind: String,
+    /// `ip6tables` or `nftables`.
+    pub backend: String,
+    /// `tcp`, `udp`, `sctp`; null for static rules.
+    pub proto: Option<String>,
+    /// Specific local address; null for any.
+    pub host_addr: Option<Ipv6Addr>,
+    /// Published port.
+    pub host_port: Option<u16>,
+    /// The container's address.
+    pub container_addr: Option<Ipv6Addr>,
+    /// The container's port.
+    pub container_port: Option<u16>,
+    /// The container's full id; null where no container is known.
+    pub container_id: Option<String>,
+    /// The container's name, as Docker gave it.
+    pub container_name: Option<String>,
+    /// The Docker network, as Docker gave it.
+    pub network: Option<String>,
+    /// Egress interface.
+    pub dev: Option<String>,
+    /// The containers' prefix; null for DNAT rules.
+    pub prefix: Option<String>,
+    /// When the intent was recorded, seconds since the epoch.
+    pub inserted_at: u64,
+    /// In which boot; null where nobody knows.
+    pub boot_id: Option<String>,
+}
+
+impl Row {
+    /// The rows of one record.
+    pub fn of(record: &Record) -> Vec<Self> {
+        let bare = Self::without_owner(record);
+        let owners = &record.owned.owners;
+        if owners.is_empty() {
+            return vec![bare];
+        }
+        let owned = |owner: &crate::model::forward::Owner| Self {
+            container_id: Some(owner.container_id.clone()),
+            container_name: Some(owner.container_name.raw().to_owned()),
+            network: Some(owner.network.raw().to_owned()),
+            ..bare.clone()
+        };
+        owners.iter().map(owned).collect()
+    }
+
+    fn without_owner(record: &Record) -> Self {
+        let rule = &record.owned.rule;
+        let boot_id = record.boot_id.as_str();
+        let row = Self {
+            v: VERSION,
+            id: record.id().to_string(),
+            state: record.state.as_str().to_owned(),
+            kind: String::new(),
+            backend: rule.backend.to_string(),
+            proto: None,
+            host_addr: None,
+            host_port: None,
+            container_addr: None,
+            container_port: None,
+            container_id: None,
+            container_name: None,
+            network: None,
+            dev: None,
+            prefix: None,
+            inserted_at: record.inserted_at,
+            boot_id: (!boot_id.is_empty()).then(|| boot_id.to_owned()),
+        };
+        match &rule.spec {
+            RuleSpec::Masquerade { dev, prefix } => Self {
+                kind: "masquerade".to_owned(),
+                dev: Some(dev.to_string()),
+                prefix: Some(prefix.to_string()),
+                ..row
+            },
+            RuleSpec::Dnat(dnat) => Self {
+                kind: "dnat".to_owned(),
+                proto: Some(dnat.key.proto.to_string()),
+                host_addr: dnat.key.host_addr,
+                host_port: Some(dnat.key.host_port),
+                container_addr: Some(dnat.target),
+                container_port: Some(dnat.target_port),
+                dev: Some(dnat.key.dev.to_string()),
+                ..row
+            },
+        }
+    }
+}

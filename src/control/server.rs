@@ -1,0 +1,159 @@
+//! The daemon's side of the control socket.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{Logger, debug, warn};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::protocol::{Answer, MAX_REQUEST, Request};
+
+/// Connections served at once; a person asks one question at a time.
+const MAX_CONNECTIONS: usize = 8;
+
+/// How long one exchange may take, from the accepted connection to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause after a failed accept, so that an exhausted process does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Somebody answers there.
+    #[error("{} belongs to another running process; choose another with --control", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something else stands there.
+    #[error("{} is not a socket, and is left alone; choose another with --control", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It cannot be created.
+    #[error("cannot listen on {}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A bound socket. Dropping it removes its file.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens on `path`, mode 0600. A socket that nobody answers is replaced.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+        let io_error = |source| ServerError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            let path = path.to_owned();
+            if !found.file_type().is_socket() {
+                return Err(ServerError::NotASocket { path });
+            }
+            if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+                return Err(ServerError::InUse { path });
+            }
+        }
+        if let Some(dir) = path.parent() {
+            crate::locks::create_runtime_dir(dir).map_err(io_error)?;
+        }
+        // Never visible with wider permissions, and replaced in one step.
+        let mut young = path.as_os_str().to_owned();
+        young.push(format!(".{}", std::process::id()));
+        let young = PathBuf::from(young);
+        let _ = std::fs::remove_file(&young);
+        let listener = UnixListener::bind(&young).map_err(io_error)?;
+        std::fs::set_permissions(&young, std::fs::Permissions::from_mode(0o600))
+            .and_then(|()| std::fs::rename(&young, path))
+            .map_err(io_error)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Serves for ever. `answer` is asked once per request.
+    pub async fn serve<F>(self, answer: F, log: Logger)
+    where
+        F: AsyncFn(Request) -> Answer + 'static,
+    {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let answer = Rc::new(answer);
+        let own_uid = rustix::process::geteuid().as_raw();
+        loop {
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(log, "a connection was not accepted"; "reason" => %error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (answer, log) = (answer.clone(), log.clone());
+            actix_rt::spawn(async move {
+                let _slot = slot;
+                let served = tokio::time::timeout(TIMEOUT, exchange(stream, own_uid, &*answer));
+                match served.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(log, "request failed"; "reason" => %error),
+                    Err(_) => debug!(log, "request timed out"),
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A socket left behind is replaced at the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn exchange<F>(mut stream: UnixStream, own_uid: u32, answer: &F) -> io::Result<()>
+where
+    F: AsyncFn(Request) -> Answer,
+{
+    let peer = stream.peer_cred()?.uid();
+    let reply = if peer == 0 || peer == own_uid {
+        let (reading, _) = stream.split();
+        let mut line = Vec::new();
+        let mut reading = BufReader::new(reading.take(MAX_REQUEST));
+        reading.read_until(b'\n', &mut line).await?;
+        match serde_json::from_slice(&line) {
+            Ok(request) => answer(request).await,
+            Err(_) => Answer::Error(
+                "expected one line: {\"ask\":\"dump\"} or {\"ask\":\"status\"}".into(),
+            ),
+        }
+    } else {
+        Answer::Error("only root and the daemon's own user are served".into())
+    };
+    let mut line = serde_json::to_vec(&reply)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    stream.shutdown().await
+}

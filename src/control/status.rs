@@ -1,0 +1,202 @@
+//! What the daemon says of itself.
+//!
+//! Every actor writes its part onto the [`Board`]; whoever is asked reads it there. A wedged
+//! actor can therefore not keep the daemon from saying so.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::protocol::VERSION;
+
+/// `status --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this shape.
+    pub v: u32,
+    /// Process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: State,
+    /// Why it is degraded; one sentence each.
+    pub troubles: Vec<String>,
+    /// Which backend holds the rules.
+    pub backend: String,
+    /// The Engine.
+    pub docker: Docker,
+    /// Published ports that are open over IPv6.
+    pub forwards: usize,
+    /// Rules in the kernel.
+    pub rules: usize,
+    /// Published ports that open nothing, with the reason.
+    pub skipped: Vec<String>,
+    /// Rules that somebody else had changed and that were put right.
+    pub drift_repairs: u64,
+    /// Full comparisons of Docker, journal and kernel.
+    pub resyncs: u64,
+    /// The journal.
+    pub journal: Journal,
+    /// Seconds since the process started.
+    pub uptime_s: u64,
+}
+
+/// What the daemon is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Before the first complete list has been applied.
+    Starting,
+    /// The kernel matches what Docker publishes.
+    Running,
+    /// Something is wrong; `troubles` says what.
+    Degraded,
+    /// Asked to leave.
+    Stopping,
+}
+
+/// The Engine as the daemon sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Docker {
+    /// Whether its events are being followed.
+    pub connected: bool,
+    /// The API version in use; null before the first connection.
+    pub api_version: Option<String>,
+}
+
+/// The journal as the daemon sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Records.
+    pub records: usize,
+    /// Counts every change of the journal.
+    pub generation: u64,
+}
+
+/// Who reports a trouble; each has at most one list of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reporter {
+    /// The connection to the Engine.
+    Docker,
+    /// The mapping.
+    Mapper,
+    /// The kernel.
+    Firewall,
+    /// The journal.
+    Journal,
+}
+
+/// What the actors have reported so far.
+#[derive(Debug)]
+pub struct Facts {
+    started: Instant,
+    backend: String,
+    /// Whether the first complete list has been applied.
+    pub ready: bool,
+    /// Whether the daemon was asked to leave.
+    pub stopping: bool,
+    /// See [`Status::docker`].
+    pub docker: Docker,
+    /// See [`Status::forwards`].
+    pub forwards: usize,
+    /// See [`Status::rules`].
+    pub rules: usize,
+    /// See [`Status::skipped`].
+    pub skipped: Vec<String>,
+    /// See [`Status::drift_repairs`].
+    pub drift_repairs: u64,
+    /// See [`Status::resyncs`].
+    pub resyncs: u64,
+    /// See [`Status::journal`].
+    pub journal: Journal,
+    troubles: BTreeMap<Reporter, Vec<String>>,
+}
+
+impl Facts {
+    /// Replaces what `reporter` complains of; an empty list is the end of its troubles.
+    pub fn set_troubles(&mut self, reporter: Reporter, troubles: Vec<String>) {
+        self.troubles.insert(reporter, troubles);
+    }
+}
+
+/// The board that all actors share.
+#[derive(Debug, Clone)]
+pub struct Board(Arc<Mutex<Facts>>);
+
+impl Board {
+    /// An empty board. `started` is when the process began.
+    pub fn new(started: Instant, backend: String) -> Self {
+        Self(Arc::new(Mutex::new(Facts {
+            started,
+            backend,
+            ready: false,
+            stopping: false,
+            docker: Docker::default(),
+            forwards: 0,
+            rules: 0,
+            skipped: Vec::new(),
+            drift_repairs: 0,
+            resyncs: 0,
+            journal: Journal::default(),
+            troubles: BTreeMap::new(),
+        })))
+    }
+
+    /// The facts, to change or read; held for a moment only.
+    pub fn lock(&self) -> MutexGuard<'_, Facts> {
+        // A panic ends the process; until then the facts are still the best there are.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The facts as a whole.
+    pub fn status(&self, now: Instant) -> Status {
+        let facts = self.lock();
+        let troubles: Vec<String> = facts.troubles.values().flatten().cloned().collect();
+        let state = match (facts.stopping, facts.ready, troubles.is_empty()) {
+            (true, _, _) => State::Stopping,
+            (false, _, false) => State::Degraded,
+            (false, true, true) => State::Running,
+            (false, false, true) => State::Starting,
+        };
+        Status {
+            v: VERSION,
+            pid: std::process::id(),
+            state,
+            troubles,
+            backend: facts.backend.clone(),
+            docker: facts.docker.clone(),
+            forwards: facts.forwards,
+            rules: facts.rules,
+            skipped: facts.skipped.clone(),
+            drift_repairs: facts.drift_repairs,
+            resyncs: facts.resyncs,
+            journal: facts.journal.clone(),
+            uptime_s: now.duration_since(facts.started).as_secs(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_trouble_makes_the_daemon_degraded_until_it_ends() {
+        let now = Instant::now();
+        let board = Board::new(now, "ip6tables".into());
+        assert_eq!(board.status(now).state, State::Starting);
+        board.lock().ready = true;
+        assert_eq!(board.status(now).state, State::Running);
+        board
+            .lock()
+            .set_troubles(Reporter::Journal, vec!["disk full".into()]);
+        assert_eq!(board.status(now).state, State::Degraded);
+        board.lock().set_troubles(Reporter::Docker, vec![]);
+        assert_eq!(board.status(now).state, State::Degraded);
+        board.lock().set_troubles(Reporter::Journal, vec![]);
+        assert_eq!(board.status(now).state, State::Running);
+        board.lock().stopping = true;
+        assert_eq!(board.status(now).state, State::Stopping);
+    }
+}

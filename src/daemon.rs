@@ -1,0 +1,287 @@
+//! Wiring, start-up order, signals, shutdown order.
+//!
+//! ```text
+//!   locks ▸ tool lock ▸ backend ▸ journal ▸ control socket ▸ recover (journal ∪ kernel)
+//!         ▸ static rules ▸ connect, subscribe, list ▸ first round ▸ ready
+//! ```
+//!
+//! What stands before the control socket is the caller's ([`crate::cli`]). Leaving runs the
+//! other way: no more snapshots, the rules (unless they are to stay), the journal, the control
+//! socket, the locks. A crash anywhere is answered by the same start.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, SyncArbiter, SyncContext};
+use slog::{Logger, error, info, o, warn};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::actors::die;
+use crate::actors::event_watcher::EventWatcher;
+use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
+use crate::actors::journal::JournalActor;
+use crate::actors::messages::{Close, Converge, Dump, Recover, Resync, Stop};
+use crate::actors::port_mapper::PortMapper;
+use crate::backend::Backend;
+use crate::control::protocol::{Answer, Request, Row};
+use crate::control::server::{Server, ServerError};
+use crate::control::status::Board;
+use crate::docker;
+use crate::host;
+use crate::journal::record::BootId;
+use crate::journal::recover::Opened;
+use crate::mapper::rules::Layout;
+use crate::model::change::Desired;
+use crate::panics::exit_now;
+use crate::reconcile::{Reconciler, Report};
+use crate::text::chain;
+
+/// Exit code of a daemon that was told twice to leave, and left its rules where they were.
+const EXIT_IMPATIENT: i32 = 1;
+
+/// Everything that a daemon is made of.
+pub struct Parts {
+    /// The backend in use.
+    pub backend: Box<dyn Backend>,
+    /// Backends that an earlier run may have used.
+    pub others: Vec<Box<dyn Backend>>,
+    /// The open journal.
+    pub journal: Opened,
+    /// The id of this boot.
+    pub boot_id: BootId,
+    /// Interfaces and prefixes.
+    pub layout: Layout,
+    /// How to reach the Engine.
+    pub docker: docker::stream::Settings,
+    /// When the process began.
+    pub started: Instant,
+    /// See `--stale-grace`.
+    pub stale_grace: Duration,
+    /// Whether the rules stay when the daemon leaves.
+    pub keep_rules: bool,
+}
+
+/// How a daemon that was asked to leave has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Every rule is gone, or stays as asked.
+    Clean,
+    /// Rules may have stayed behind, or the journal may not tell; the reasons are logged.
+    Dirty,
+}
+
+/// Why a daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Control(#[from] ServerError),
+    /// Signals cannot be received.
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs the daemon until it is asked to leave.
+///
+/// # Errors
+/// See [`StartError`]; nothing was changed in the kernel then.
+pub fn run(parts: Parts, control: &Path, log: &Logger) -> Result<Left, StartError> {
+    actix::System::new().block_on(async {
+        let signals = Signals::new().map_err(StartError::Signals)?;
+        let server = Server::bind(control)?;
+        Ok(serve(parts, signals, server, log).await)
+    })
+}
+
+async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger) -> Left {
+    let board = Board::new(parts.started, parts.backend.kind().to_string());
+    let Opened {
+        store,
+        records,
+        quarantined,
+    } = parts.journal;
+    let journal = start_once(JournalActor::new(
+        store,
+        board.clone(),
+        log.new(o!("actor" => "journal")),
+    ));
+    let reconciler = Reconciler::new(
+        parts.backend,
+        parts.others,
+        JournalClient::new(journal.clone(), Handle::current()),
+        parts.boot_id,
+        log.clone(),
+    );
+    let writer = start_once(FirewallWriter::new(
+        reconciler,
+        board.clone(),
+        log.new(o!("actor" => "writer")),
+        host::now,
+    ));
+    let control = {
+        let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
+        let answer = async move |request| answer(request, &journal, &board).await;
+        actix_rt::spawn(server.serve(answer, log))
+    };
+    let recover = Recover {
+        records,
+        salvaged: quarantined.map_or_else(Vec::new, |q| q.salvaged),
+    };
+    let Ok(recovered) = writer.send(recover).await else {
+        die(log, "the firewall writer is gone");
+    };
+    log_troubles(log, &recovered);
+    let mapper = PortMapper::new(
+        parts.layout,
+        writer.clone(),
+        board.clone(),
+        log.new(o!("actor" => "mapper")),
+        parts.started + parts.stale_grace,
+        Box::new(ready(parts.started, board.clone(), log.clone())),
+    )
+    .start();
+    let watcher = EventWatcher::new(
+        parts.docker,
+        mapper.clone(),
+        board.clone(),
+        log.new(o!("actor" => "watcher")),
+    )
+    .start();
+
+    loop {
+        match signals.next().await {
+            Wish::Resync => {
+                info!(log, "resync asked for");
+                watcher.do_send(Resync);
+                mapper.do_send(Resync);
+            }
+            Wish::Leave(name) => {
+                info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
+                break;
+            }
+        }
+    }
+    board.lock().stopping = true;
+    notify(&[sd_notify::NotifyState::Stopping], log);
+    let impatient = log.clone();
+    actix_rt::spawn(async move {
+        while !matches!(signals.next().await, Wish::Leave(_)) {}
+        warn!(
+            impatient,
+            "told twice to leave: leaving at once, rules stay as they are"
+        );
+        exit_now(EXIT_IMPATIENT);
+    });
+    // An actor that does not take its message is gone already, and the process with it.
+    let _ = watcher.send(Stop).await;
+    let _ = mapper.send(Stop).await;
+    let mut left = Left::Clean;
+    if !parts.keep_rules {
+        let desired = Arc::new(Desired::nothing());
+        let nothing = Converge {
+            desired,
+            verify: true,
+        };
+        match writer.send(nothing).await {
+            Ok(report) if report.is_converged() => info!(log, "every rule of ours is gone"),
+            Ok(report) => {
+                log_troubles(log, &report);
+                left = Left::Dirty;
+            }
+            Err(_) => die(log, "the firewall writer is gone"),
+        }
+    }
+    match journal.send(Close).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => {
+            error!(log, "the journal was not closed"; "reason" => chain(&e));
+            left = Left::Dirty;
+        }
+        Err(_) => die(log, "the journal is gone"),
+    }
+    // Ends the control server, which removes its socket.
+    control.abort();
+    let _ = control.await;
+    left
+}
+
+/// Starts a blocking actor in a thread of its own.
+fn start_once<A: Actor<Context = SyncContext<A>> + Send>(actor: A) -> Addr<A> {
+    let actor = Mutex::new(Some(actor));
+    SyncArbiter::start(1, move || {
+        let taken = actor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match taken {
+            Some(actor) => actor,
+            // Its predecessor panicked, and the panic hook is ending the process.
+            None => exit_now(crate::panics::EXIT_BUG),
+        }
+    })
+}
+
+fn ready(started: Instant, board: Board, log: Logger) -> impl FnOnce() {
+    move || {
+        let (forwards, rules) = {
+            let facts = board.lock();
+            (facts.forwards, facts.rules)
+        };
+        info!(log, "ready"; "published_ports" => forwards, "rules" => rules,
+            "after_ms" => started.elapsed().as_millis() as u64);
+        notify(&[sd_notify::NotifyState::Ready], &log);
+    }
+}
+
+/// Tells the supervisor, where there is one (`NOTIFY_SOCKET`, sd_notify(3)).
+fn notify(states: &[sd_notify::NotifyState<'_>], log: &Logger) {
+    if let Err(e) = sd_notify::notify(states) {
+        warn!(log, "the supervisor was not told"; "reason" => %e);
+    }
+}
+
+fn log_troubles(log: &Logger, report: &Report) {
+    for trouble in &report.troubles {
+        error!(log, "degraded: {}", chain(trouble));
+    }
+}
+
+async fn answer(request: Request, journal: &Addr<JournalActor>, board: &Board) -> Answer {
+    match request {
+        Request::Status => Answer::Status(Box::new(board.status(Instant::now()))),
+        Request::Dump => match journal.send(Dump).await {
+            Ok(Ok(records)) => Answer::Dump(records.iter().flat_map(Row::of).collect()),
+            Ok(Err(e)) => Answer::Error(chain(&e)),
+            Err(_) => Answer::Error("the journal has stopped".to_owned()),
+        },
+    }
+}
+
+/// What a signal asks for.
+enum Wish {
+    Resync,
+    Leave(&'static str),
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
+            _ = self.hangup.recv() => Wish::Resync,
+        }
+    }
+}

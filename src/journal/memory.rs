@@ -1,0 +1,90 @@
+//! A journal in memory: for tests, which can make it fail, and for a sweep that needs none.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::record::{Record, State};
+use super::{Journal, JournalError};
+use crate::model::rule::RuleId;
+
+/// Records that end with the process. Clones share them, as a restarted daemon shares a disk.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryJournal(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    records: BTreeMap<RuleId, Record>,
+    /// Calls from now on that succeed before one fails; `None`: all of them.
+    good_calls: Option<usize>,
+}
+
+impl MemoryJournal {
+    /// What it holds.
+    pub fn records(&self) -> Vec<Record> {
+        self.inner().records.values().cloned().collect()
+    }
+
+    /// Lets `calls` calls succeed, and every later one fail until told otherwise; `None` ends
+    /// the failures.
+    pub fn fail_after(&self, calls: Option<usize>) {
+        self.inner().good_calls = calls;
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(
+        &self,
+        operation: &str,
+        f: impl FnOnce(&mut BTreeMap<RuleId, Record>),
+    ) -> Result<(), JournalError> {
+        let mut inner = self.inner();
+        match &mut inner.good_calls {
+            Some(0) => {
+                return Err(JournalError {
+                    operation: operation.to_owned(),
+                    detail: "made to fail".to_owned(),
+                });
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        f(&mut inner.records);
+        Ok(())
+    }
+
+    fn mark(&self, operation: &str, ids: &[RuleId], state: State) -> Result<(), JournalError> {
+        self.write(operation, |records| {
+            for id in ids {
+                if let Some(record) = records.get_mut(id) {
+                    record.state = state;
+                }
+            }
+        })
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn intend(&mut self, new: &[Record]) -> Result<(), JournalError> {
+        self.write("intend", |records| {
+            records.extend(new.iter().map(|r| (r.id(), r.clone())));
+        })
+    }
+
+    fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        self.mark("commit", ids, State::Applied)
+    }
+
+    fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        self.mark("removing", ids, State::Removing)
+    }
+
+    fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        self.write("forget", |records| {
+            for id in ids {
+                records.remove(id);
+            }
+        })
+    }
+}

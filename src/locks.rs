@@ -1,0 +1,246 @@
+//! One daemon per network namespace and per state directory.
+//!
+//! A lock is a file with `flock` on it, so it ends with its process whatever happened to it.
+//! The holder writes into it who it is and where its control socket stands.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use serde::{Deserialize, Serialize};
+
+/// How often a held lock is tried again. A predecessor that is dying lets go within this.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Longest content of a lock file that is read, in bytes.
+const MAX_CONTENT: u64 = 8 * 1024;
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id, in its own pid namespace.
+    pub pid: u32,
+    /// Its control socket.
+    pub control: Option<PathBuf>,
+}
+
+/// A lock that this process holds.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is held by {}", path.display(), holder.as_ref().map_or_else(|| "another process".to_owned(), |h| format!("process {}", h.pid)))]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// Who it says it is.
+        holder: Option<Holder>,
+    },
+    /// The file cannot be opened, locked or written.
+    #[error("cannot lock {}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Takes the lock at `path`, trying again until `deadline`, and writes `holder` into it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] once the deadline has passed; [`LockError::Io`] at once.
+    pub fn acquire(path: &Path, holder: &Holder, deadline: Instant) -> Result<Self, LockError> {
+        let io_error = |source| LockError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        loop {
+            let file = open(path, true).map_err(io_error)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // The file may have been replaced between open and lock.
+                Ok(()) if is_at(&file, path) => {
+                    let mut lock = Self { file };
+                    lock.write(holder).map_err(io_error)?;
+                    return Ok(lock);
+                }
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= deadline => {
+                    return Err(LockError::Held {
+                        path: path.to_owned(),
+                        holder: read(&file),
+                    });
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(RETRY),
+                Err(error) => return Err(io_error(error.into())),
+            }
+        }
+    }
+
+    /// Takes the lock at `path` for a reader, which writes nothing, not even its name. `None`
+    /// inside: there is no such file, so nobody holds it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] at once; [`LockError::Io`].
+    pub fn for_reading(path: &Path) -> Result<Option<File>, LockError> {
+        let io_error = |source| LockError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = match open(path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Held {
+                path: path.to_owned(),
+                holder: read(&file),
+            }),
+            Err(error) => Err(io_error(error.into())),
+        }
+    }
+
+    fn write(&mut self, holder: &Holder) -> io::Result<()> {
+        self.file.set_len(0)?;
+        let text = serde_json::to_string(holder)?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An empty file names nobody; a failure only leaves an old name in a lock nobody holds.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Who holds the lock at `path`, and whether anybody does. A missing file is held by nobody.
+///
+/// # Errors
+/// The file is there but cannot be opened.
+pub fn inspect(path: &Path) -> Result<Option<Option<Holder>>, LockError> {
+    let file = match open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(LockError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    // A shared lock for the moment of the question: it meets an exclusive one, and no other.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(_) => Ok(Some(read(&file))),
+    }
+}
+
+/// The lock of this network namespace, named by its inode.
+pub fn netns_path(inode: u64) -> PathBuf {
+    PathBuf::from(format!("/run/docker-nat66/netns-{inode}.lock"))
+}
+
+/// The lock of a state directory.
+pub fn state_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("lock")
+}
+
+/// Creates a directory for locks and sockets, mode 0755, and its parents.
+///
+/// # Errors
+/// It cannot be created.
+pub fn create_runtime_dir(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(create)
+        .create(create)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32)
+        .open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+fn read(file: &File) -> Option<Holder> {
+    let mut text = String::new();
+    file.take(MAX_CONTENT).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder() -> Holder {
+        Holder {
+            pid: 42,
+            control: Some("/run/x.sock".into()),
+        }
+    }
+
+    #[test]
+    fn a_held_lock_names_its_holder_and_a_dropped_one_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert_eq!(inspect(&path).unwrap(), None);
+        let lock = Lock::acquire(&path, &holder(), Instant::now()).unwrap();
+        assert_eq!(inspect(&path).unwrap(), Some(Some(holder())));
+        let error = Lock::acquire(&path, &holder(), Instant::now()).unwrap_err();
+        assert!(
+            error.to_string().ends_with("is held by process 42"),
+            "{error}"
+        );
+        drop(lock);
+        assert_eq!(inspect(&path).unwrap(), None);
+        Lock::acquire(&path, &holder(), Instant::now()).unwrap();
+    }
+
+    #[test]
+    fn a_symlink_in_the_lock_s_place_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        let error = Lock::acquire(&path, &holder(), Instant::now()).unwrap_err();
+        assert!(matches!(error, LockError::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_lock_let_go_while_waiting_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = Lock::acquire(&path, &holder(), Instant::now()).unwrap();
+        let waiter = thread::spawn({
+            let path = path.clone();
+            move || Lock::acquire(&path, &holder(), Instant::now() + Duration::from_secs(20))
+        });
+        drop(first);
+        assert!(waiter.join().unwrap().is_ok());
+    }
+}

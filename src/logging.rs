@@ -1,0 +1,196 @@
+//! The log: standard error, one line per fact, written before the call returns.
+//!
+//! A line is never lost at exit (no asynchronous drain) and never split: whatever text a value
+//! carries, control characters in it are escaped before the line is written.
+
+use std::io::{self, Write};
+use std::panic::UnwindSafe;
+use std::sync::Mutex;
+
+use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, o};
+use slog_term::{Decorator, FullFormat, RecordDecorator};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `2016/10/06 14:23:42 INFO message, key: value`, in local time.
+    Term,
+    /// One JSON object per line.
+    Json,
+    /// `<6>INFO message, key: value`: a priority that the journal of systemd reads
+    /// (sd-daemon(3)), and no time, which the journal adds.
+    Journald,
+}
+
+/// A logger that writes to standard error.
+pub fn to_stderr(format: Format, level: Level) -> Logger {
+    to_writer(io::stderr(), format, level)
+}
+
+/// A logger that writes to `out`, one `write_all` call per line.
+pub fn to_writer<W: Write + Send + 'static>(out: W, format: Format, level: Level) -> Logger {
+    match format {
+        Format::Json => root(
+            Mutex::new(slog_json::Json::default(out)).ignore_res(),
+            level,
+        ),
+        Format::Term => root(term(out, false, local_time), level),
+        Format::Journald => root(term(out, true, |_| Ok(())), level),
+    }
+}
+
+fn root<D>(drain: D, level: Level) -> Logger
+where
+    D: slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never> + UnwindSafe + 'static,
+{
+    Logger::root(LevelFilter::new(drain, level).ignore_res(), o!())
+}
+
+fn term<W: Write + Send + 'static>(
+    out: W,
+    priority: bool,
+    timestamp: fn(&mut dyn Write) -> io::Result<()>,
+) -> impl slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never> + UnwindSafe {
+    let lines = Lines {
+        out: Mutex::new(out),
+        priority,
+    };
+    let drain = FullFormat::new(lines)
+        .use_custom_timestamp(timestamp)
+        .use_original_order()
+        .build();
+    Mutex::new(drain).ignore_res()
+}
+
+/// `2016/10/06 14:23:42`, as the documentation shows it.
+fn local_time(out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{}", chrono::Local::now().format("%Y/%m/%d %H:%M:%S"))
+}
+
+/// Writes each record as one harmless line.
+struct Lines<W> {
+    out: Mutex<W>,
+    /// Whether a line begins with its priority.
+    priority: bool,
+}
+
+impl<W: Write> Decorator for Lines<W> {
+    fn with_record<F>(&self, record: &Record<'_>, _: &OwnedKVList, format: F) -> io::Result<()>
+    where
+        F: FnOnce(&mut dyn RecordDecorator) -> io::Result<()>,
+    {
+        let mut plain = Plain(Vec::with_capacity(256));
+        format(&mut plain)?;
+        let mut line = String::with_capacity(plain.0.len() + 8);
+        if self.priority {
+            line.push_str(&format!("<{}>", priority(record.level())));
+        }
+        for c in String::from_utf8_lossy(&plain.0).trim().chars() {
+            if c.is_control() {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
+            }
+        }
+        line.push('\n');
+        match self.out.lock() {
+            Ok(mut out) => out.write_all(line.as_bytes()),
+            Err(_) => Err(io::Error::other("a writer of the log panicked")),
+        }
+    }
+}
+
+/// A record without colours.
+struct Plain(Vec<u8>);
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl RecordDecorator for Plain {
+    fn reset(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// syslog(3)'s priorities.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Critical => 2,
+        Level::Error => 3,
+        Level::Warning => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use slog::{info, warn};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, log: impl FnOnce(&Logger)) -> String {
+        let sink = Sink::default();
+        let logger = to_writer(sink.clone(), format, Level::Info);
+        log(&logger);
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_the_documented_form() {
+        let text = logged(Format::Term, |log| info!(log, "NAT66 set postrouting: x"));
+        let (time, rest) = text.split_at("2016/10/06 14:23:42".len());
+        assert!(
+            time.chars()
+                .all(|c| c.is_ascii_digit() || "/: ".contains(c)),
+            "{text}"
+        );
+        assert_eq!(rest, " INFO NAT66 set postrouting: x\n");
+    }
+
+    #[test]
+    fn journald_lines_begin_with_their_priority() {
+        let text = logged(
+            Format::Journald,
+            |log| warn!(log, "odd"; "reason" => "none"),
+        );
+        assert_eq!(text, "<4>WARN odd, reason: none\n");
+    }
+
+    #[test]
+    fn no_value_splits_a_line_or_steers_a_terminal() {
+        for format in [Format::Term, Format::Json, Format::Journald] {
+            let text = logged(format, |log| {
+                info!(log, "a"; "name" => "x\nNAT66 add portfwd: y\x1b[2J\r");
+            });
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(!text.contains('\x1b') && !text.contains('\r'), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_the_level_is_not_written() {
+        assert_eq!(logged(Format::Term, |log| slog::debug!(log, "no")), "");
+    }
+}

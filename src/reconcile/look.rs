@@ -1,0 +1,200 @@
+//! Looking: the kernel's listing decides what is applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slog::{info, warn};
+
+use super::{BATCH_TRIES, Reconciler, Report, Trouble};
+use crate::backend::{Backend, BackendError, Batch, ObservedRule};
+use crate::journal::Journal;
+use crate::journal::record::{BootId, Record, State};
+use crate::model::rule::{OwnedRule, Rule, RuleId};
+
+impl<J: Journal> Reconciler<J> {
+    /// Lists the kernel and makes `records` agree with it: unknown rules of ours are adopted,
+    /// recorded ones that are not there any more are dropped, surplus and altered copies are
+    /// removed.
+    ///
+    /// # Errors
+    /// The listing failed or is uncertain; then nothing was changed and all stays in doubt.
+    pub(super) fn look(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
+        let observed = self.backend.list().map_err(Trouble::Listing)?;
+        let seen = Seen::sort(observed);
+        self.drop_lost(&seen, report);
+        self.adopt(&seen, now);
+        self.in_doubt = false;
+        if !seen.surplus.is_empty() {
+            self.remove_surplus(seen.surplus, report);
+        }
+        Ok(())
+    }
+
+    fn drop_lost(&mut self, seen: &Seen, report: &mut Report) {
+        let here = self.backend.kind();
+        let lost: Vec<RuleId> = self
+            .records
+            .iter()
+            .filter(|(id, r)| r.owned.rule.backend == here && !seen.genuine.contains_key(id))
+            .map(|(id, _)| *id)
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        for id in &lost {
+            if self
+                .records
+                .remove(id)
+                .is_some_and(|r| r.state == State::Applied)
+            {
+                report.drift += 1;
+            }
+            self.gone.insert(*id);
+        }
+        warn!(self.log, "recorded rules are not in the kernel any more"; "count" => lost.len());
+        self.forget_gone();
+    }
+
+    fn adopt(&mut self, seen: &Seen, now: u64) {
+        let mut adopted = Vec::new();
+        for (id, rule) in &seen.genuine {
+            match self.records.get_mut(id) {
+                Some(record) => record.state = State::Applied,
+                None => {
+                    let record = Record {
+                        owned: OwnedRule {
+                            rule: rule.clone(),
+                            owners: BTreeSet::new(),
+                        },
+                        state: State::Applied,
+                        inserted_at: now,
+                        // Nobody knows in which boot it was inserted.
+                        boot_id: BootId::new(""),
+                    };
+                    adopted.push(record.clone());
+                    self.records.insert(*id, record);
+                    self.gone.remove(id);
+                }
+            }
+        }
+        if adopted.is_empty() {
+            return;
+        }
+        info!(self.log, "adopted rules of ours that the journal did not know"; "count" => adopted.len());
+        let ids: Vec<RuleId> = adopted.iter().map(Record::id).collect();
+        let written = self
+            .journal
+            .intend(&adopted)
+            .and_then(|()| self.journal.commit(&ids));
+        self.note(written);
+    }
+
+    fn remove_surplus(&mut self, surplus: Vec<ObservedRule>, report: &mut Report) {
+        let count = surplus.len();
+        warn!(self.log, "removing surplus or altered copies of our rules"; "count" => count);
+        match self.backend.commit(&Batch {
+            remove: surplus,
+            insert: Vec::new(),
+        }) {
+            Ok(()) => {
+                report.drift += count;
+                report.removed += count;
+            }
+            Err(last) => {
+                self.in_doubt = true;
+                report.troubles.push(Trouble::Removal { count, last });
+            }
+        }
+    }
+
+    pub(super) fn forget_gone(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let gone: Vec<RuleId> = self.gone.iter().copied().collect();
+        match self.journal.forget(&gone) {
+            Ok(()) => self.gone.clear(),
+            Err(error) => self.note(Err(error)),
+        }
+    }
+
+    /// Empties the backends that are not in use any more, and drops each once it is empty.
+    pub(super) fn sweep_others(&mut self, report: &mut Report) {
+        let here = self.backend.kind();
+        for mut other in std::mem::take(&mut self.others) {
+            match empty(other.as_mut()) {
+                Ok(removed) => {
+                    if removed > 0 {
+                        info!(self.log, "removed rules of ours that another tool had inserted";
+                            "count" => removed, "backend" => %other.kind());
+                        report.removed += removed;
+                    }
+                    let kind = other.kind();
+                    if kind != here {
+                        let elsewhere: Vec<RuleId> = self
+                            .records
+                            .iter()
+                            .filter(|(_, r)| r.owned.rule.backend == kind)
+                            .map(|(id, _)| *id)
+                            .collect();
+                        for id in elsewhere {
+                            self.records.remove(&id);
+                            self.gone.insert(id);
+                        }
+                        self.forget_gone();
+                    }
+                }
+                Err(last) => {
+                    report.troubles.push(Trouble::Removal { count: 1, last });
+                    self.others.push(other);
+                }
+            }
+        }
+    }
+}
+
+/// Removes every rule of ours from a backend; returns how many there were.
+fn empty(backend: &mut dyn Backend) -> Result<usize, BackendError> {
+    let mut tries = 0;
+    loop {
+        let remove = backend.list()?;
+        let count = remove.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        tries += 1;
+        match backend.commit(&Batch {
+            remove,
+            insert: Vec::new(),
+        }) {
+            Ok(()) => return Ok(count),
+            Err(error) if tries >= BATCH_TRIES => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A listing, sorted out.
+pub(super) struct Seen {
+    /// The first copy of each rule whose content is what its identity says.
+    pub(super) genuine: BTreeMap<RuleId, Rule>,
+    /// Further copies, and rules with our comment but another content.
+    pub(super) surplus: Vec<ObservedRule>,
+}
+
+impl Seen {
+    pub(super) fn sort(observed: Vec<ObservedRule>) -> Self {
+        let mut seen = Self {
+            genuine: BTreeMap::new(),
+            surplus: Vec::new(),
+        };
+        for rule in observed {
+            match &rule.rule {
+                Some(content) if !seen.genuine.contains_key(&rule.id) => {
+                    seen.genuine.insert(rule.id, content.clone());
+                }
+                _ => seen.surplus.push(rule),
+            }
+        }
+        seen
+    }
+}

@@ -1,0 +1,278 @@
+//! Makes the kernel match what is desired, with the journal ahead of every insertion.
+//!
+//! [`Reconciler`] owns the backend and the list of applied rules; it is the only code that
+//! changes the kernel. It is synchronous and runs in one thread, one call at a time. A crash
+//! between any two of its steps leaves a journal in which every inserted rule stands, and a
+//! kernel in which every rule of ours carries its comment; [`Reconciler::recover`] starts from
+//! the union of both.
+//!
+//! ```text
+//!            ┌───────────── in doubt ◀──────── any failure of the backend
+//!            ▼                                         │
+//!   look: list, compare with records                   │
+//!            │ certain                                 │
+//!            ▼                                         │
+//!   take out: list ▸ remove ▸ forget ──────────────────┤     removals never wait for the disk
+//!            ▼                                         │
+//!   put in:  intend (fsync) ▸ insert/replace ▸ commit ─┘     no intent, no insertion
+//! ```
+
+mod look;
+mod put_in;
+mod take_out;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slog::{Logger, info};
+
+use crate::backend::{Backend, BackendError, ErrorKind, Verb};
+use crate::journal::record::{BootId, Record};
+use crate::journal::{Journal, JournalError};
+use crate::model::change::{ChangeSet, Desired, Forwards};
+use crate::model::rule::{OwnedRule, Rule, RuleId};
+
+/// How often a whole batch is tried before its rules are tried one at a time: a foreign change
+/// between listing and commit voids a batch, twice in a row is bad luck, three times a pattern.
+const BATCH_TRIES: usize = 3;
+
+/// What keeps the kernel from matching what is desired.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The kernel's rules could not be listed with certainty; nothing was changed.
+    #[error("the kernel's rules cannot be listed")]
+    Listing(#[source] BackendError),
+    /// Some rules could not be removed.
+    #[error("{count} rules could not be removed")]
+    Removal {
+        /// How many are still there.
+        count: usize,
+        /// The last failure.
+        #[source]
+        last: BackendError,
+    },
+    /// Some rules could not be inserted.
+    #[error("{count} rules could not be inserted")]
+    Insertion {
+        /// How many are missing.
+        count: usize,
+        /// The last failure.
+        #[source]
+        last: BackendError,
+    },
+    /// The journal cannot be written: nothing is inserted until it can.
+    #[error("the journal cannot be written, so nothing is inserted")]
+    Journal(#[source] JournalError),
+}
+
+/// What one call did, and what it could not do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rules inserted.
+    pub inserted: usize,
+    /// Rules removed, surplus copies included.
+    pub removed: usize,
+    /// Rules of ours that somebody else had removed, altered or doubled.
+    pub drift: usize,
+    /// Why the kernel does not match; empty when it does.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Report {
+    /// Whether the kernel and the journal match what was desired.
+    pub fn is_converged(&self) -> bool {
+        self.troubles.is_empty()
+    }
+}
+
+/// See the module's documentation.
+pub struct Reconciler<J> {
+    backend: Box<dyn Backend>,
+    /// Where rules of an earlier run may stand; swept once, then dropped.
+    others: Vec<Box<dyn Backend>>,
+    journal: J,
+    log: Logger,
+    boot_id: BootId,
+    /// Applied: every rule that is, or may be, in the kernel.
+    records: BTreeMap<RuleId, Record>,
+    /// Confirmed gone from the kernel, not yet from the journal.
+    gone: BTreeSet<RuleId>,
+    /// The kernel may differ from `records`: list before anything else.
+    in_doubt: bool,
+    /// The journal lacks something that `records` or `gone` knows.
+    journal_behind: bool,
+}
+
+impl<J: Journal> Reconciler<J> {
+    /// A reconciler that has not looked at the kernel yet; call [`Reconciler::recover`] first.
+    /// `others` are backends that are not in use any more, but may hold rules of ours.
+    pub fn new(
+        backend: Box<dyn Backend>,
+        others: Vec<Box<dyn Backend>>,
+        journal: J,
+        boot_id: BootId,
+        log: Logger,
+    ) -> Self {
+        Self {
+            backend,
+            others,
+            journal,
+            log,
+            boot_id,
+            records: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            in_doubt: true,
+            journal_behind: false,
+        }
+    }
+
+    /// Starts from what an earlier run left: applied = `records` ∪ every rule of ours in the
+    /// kernel. Of `salvaged`, which are no proof of anything, those count whose rules are in
+    /// the kernel: they tell whose they are. Forwards recorded in an earlier boot are removed
+    /// at once, for their addresses may belong to anybody by now. `now` is in seconds since the
+    /// epoch.
+    pub fn recover(&mut self, records: Vec<Record>, salvaged: Vec<Record>, now: u64) -> Report {
+        let mut report = Report::default();
+        self.journal_behind = !salvaged.is_empty();
+        let all = salvaged.into_iter().chain(records);
+        self.records = all.map(|r| (r.id(), r)).collect();
+        self.in_doubt = true;
+        if let Err(trouble) = self.look(now, &mut report) {
+            report.troubles.push(trouble);
+            return report;
+        }
+        // What is not in the kernel after a crash or a reboot is recovery, not drift.
+        report.drift = 0;
+        self.settle_journal(&mut report);
+        let earlier_boot: BTreeSet<RuleId> = self
+            .records
+            .iter()
+            .filter(|(_, r)| !r.owned.rule.spec.is_static())
+            .filter(|(_, r)| !r.boot_id.as_str().is_empty() && r.boot_id != self.boot_id)
+            .map(|(id, _)| *id)
+            .collect();
+        if !earlier_boot.is_empty() {
+            info!(self.log, "removing the forwards of an earlier boot"; "count" => earlier_boot.len());
+            self.take_out(&earlier_boot, &mut report);
+        }
+        report
+    }
+
+    /// Lists the kernel again before the next change, whatever was believed so far.
+    pub fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
+    /// Takes the kernel from applied to `desired`, as far as it can be done now.
+    pub fn converge(&mut self, desired: &Desired, now: u64) -> Report {
+        let mut report = Report::default();
+        if self.in_doubt
+            && let Err(trouble) = self.look(now, &mut report)
+        {
+            report.troubles.push(trouble);
+            return report;
+        }
+        let change = ChangeSet::between(desired, &self.applied());
+        let leaving: BTreeSet<RuleId> = change.remove.iter().copied().collect();
+        self.take_out(&leaving, &mut report);
+        let arrives = !change.insert.is_empty() || !change.replace.is_empty();
+        if !self.in_doubt {
+            self.settle_journal(&mut report);
+            if arrives {
+                self.put_in(&change, now, &mut report);
+            }
+            self.reown(&change.reown, &mut report);
+        }
+        if desired.forwards == Forwards::Known {
+            self.sweep_others(&mut report);
+        }
+        report
+    }
+
+    /// The records of all rules that are, or may be, in the kernel.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    /// The journal, when there is nothing left to do.
+    pub fn into_journal(self) -> J {
+        self.journal
+    }
+
+    fn applied(&self) -> BTreeMap<RuleId, OwnedRule> {
+        let here = self.backend.kind();
+        self.records
+            .iter()
+            .filter(|(_, r)| r.owned.rule.backend == here)
+            .map(|(id, r)| (*id, r.owned.clone()))
+            .collect()
+    }
+
+    fn log_change(&self, verb: Verb, rule: &Rule) {
+        info!(self.log, "{}", self.backend.describe(verb, rule));
+    }
+
+    /// Writes down what the journal lacks after a failure.
+    fn settle_journal(&mut self, report: &mut Report) {
+        if !self.journal_behind {
+            return;
+        }
+        let records: Vec<Record> = self.records.values().cloned().collect();
+        let ids: Vec<RuleId> = self.records.keys().copied().collect();
+        let gone: Vec<RuleId> = self.gone.iter().copied().collect();
+        let written = self
+            .journal
+            .intend(&records)
+            .and_then(|()| self.journal.commit(&ids))
+            .and_then(|()| self.journal.forget(&gone));
+        match written {
+            Ok(()) => {
+                self.gone.clear();
+                self.journal_behind = false;
+            }
+            Err(error) => report.troubles.push(Trouble::Journal(error)),
+        }
+    }
+
+    /// Remembers a write that failed, for [`Self::settle_journal`].
+    fn note(&mut self, written: Result<(), JournalError>) {
+        if let Err(error) = written {
+            slog::debug!(self.log, "journal write postponed"; "reason" => %error);
+            self.journal_behind = true;
+        }
+    }
+
+    fn reown(&mut self, changed: &[OwnedRule], report: &mut Report) {
+        let mut records = Vec::new();
+        for owned in changed {
+            if let Some(record) = self.records.get_mut(&owned.rule.id()) {
+                record.owned = owned.clone();
+                record.boot_id = self.boot_id.clone();
+                records.push(record.clone());
+            }
+        }
+        if records.is_empty() {
+            return;
+        }
+        let ids: Vec<RuleId> = records.iter().map(Record::id).collect();
+        let written = self
+            .journal
+            .intend(&records)
+            .and_then(|()| self.journal.commit(&ids));
+        if let Err(error) = written {
+            self.journal_behind = true;
+            report.troubles.push(Trouble::Journal(error));
+        }
+    }
+}
+
+/// Whether trying again at once is pointless.
+fn is_hopeless(error: &BackendError) -> bool {
+    match error.kind {
+        ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::TimedOut | ErrorKind::Uncertain => {
+            true
+        }
+        ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Busy | ErrorKind::Failed => false,
+    }
+}

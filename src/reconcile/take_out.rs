@@ -1,0 +1,150 @@
+//! Taking out: removals, which never wait for the disk.
+
+use std::collections::BTreeSet;
+
+use slog::warn;
+
+use super::{BATCH_TRIES, Reconciler, Report, Trouble, is_hopeless};
+use crate::backend::{BackendError, Batch, ObservedRule, Verb};
+use crate::journal::Journal;
+use crate::journal::record::State;
+use crate::model::rule::RuleId;
+
+impl<J: Journal> Reconciler<J> {
+    /// Removes every copy of `ids` from the kernel, then their records.
+    pub(super) fn take_out(&mut self, ids: &BTreeSet<RuleId>, report: &mut Report) {
+        if ids.is_empty() {
+            return;
+        }
+        let list: Vec<RuleId> = ids.iter().copied().collect();
+        let marked = self.journal.removing(&list);
+        self.note(marked);
+        for id in ids {
+            if let Some(record) = self.records.get_mut(id) {
+                record.state = State::Removing;
+            }
+        }
+        let left = match self.remove_whole(ids, report) {
+            Ok(()) => BTreeSet::new(),
+            Err(Stuck::Hopeless(last)) => {
+                self.in_doubt = true;
+                let count = ids.len();
+                report.troubles.push(Trouble::Removal { count, last });
+                return;
+            }
+            Err(Stuck::TryEach(last)) => match self.remove_each(ids, report) {
+                Ok(left) if left.is_empty() => left,
+                Ok(left) => {
+                    let count = left.len();
+                    report.troubles.push(Trouble::Removal { count, last });
+                    left
+                }
+                Err(last) => {
+                    self.in_doubt = true;
+                    let count = ids.len();
+                    report.troubles.push(Trouble::Removal { count, last });
+                    return;
+                }
+            },
+        };
+        for id in ids.difference(&left) {
+            self.records.remove(id);
+            self.gone.insert(*id);
+        }
+        self.forget_gone();
+    }
+
+    /// All in one batch, from a fresh listing each time.
+    fn remove_whole(&mut self, ids: &BTreeSet<RuleId>, report: &mut Report) -> Result<(), Stuck> {
+        let mut tried: Vec<ObservedRule> = Vec::new();
+        for attempt in 1.. {
+            let present = self.copies_of(ids).map_err(Stuck::Hopeless)?;
+            if attempt == 1 {
+                self.log_already_gone(ids, &present);
+            }
+            // An earlier batch that reported failure may have removed some after all.
+            let found: BTreeSet<RuleId> = present.iter().map(|r| r.id).collect();
+            tried.retain(|rule| !found.contains(&rule.id));
+            self.log_removed(&tried);
+            report.removed += tried.len();
+            if present.is_empty() {
+                return Ok(());
+            }
+            let batch = Batch {
+                remove: present,
+                insert: Vec::new(),
+            };
+            match self.backend.commit(&batch) {
+                Ok(()) => {
+                    report.removed += batch.remove.len();
+                    self.log_removed(&batch.remove);
+                    return Ok(());
+                }
+                Err(error) if is_hopeless(&error) => return Err(Stuck::Hopeless(error)),
+                Err(error) if attempt >= BATCH_TRIES => return Err(Stuck::TryEach(error)),
+                Err(error) => {
+                    warn!(self.log, "removal failed, looking again"; "reason" => %error);
+                }
+            }
+            tried = batch.remove;
+        }
+        Ok(())
+    }
+
+    /// One rule at a time; returns those that are still there.
+    fn remove_each(
+        &mut self,
+        ids: &BTreeSet<RuleId>,
+        report: &mut Report,
+    ) -> Result<BTreeSet<RuleId>, BackendError> {
+        for id in ids {
+            let one = BTreeSet::from([*id]);
+            for copy in self.copies_of(&one)? {
+                let batch = Batch {
+                    remove: vec![copy],
+                    insert: Vec::new(),
+                };
+                match self.backend.commit(&batch) {
+                    Ok(()) => {
+                        report.removed += 1;
+                        self.log_removed(&batch.remove);
+                    }
+                    Err(error) if is_hopeless(&error) => return Err(error),
+                    Err(error) => warn!(self.log, "removal failed"; "reason" => %error),
+                }
+            }
+        }
+        Ok(self.copies_of(ids)?.into_iter().map(|r| r.id).collect())
+    }
+
+    /// Every copy of the given rules that the kernel shows.
+    pub(super) fn copies_of(
+        &mut self,
+        ids: &BTreeSet<RuleId>,
+    ) -> Result<Vec<ObservedRule>, BackendError> {
+        let mut observed = self.backend.list()?;
+        observed.retain(|rule| ids.contains(&rule.id));
+        Ok(observed)
+    }
+
+    pub(super) fn log_removed(&self, removed: &[ObservedRule]) {
+        for rule in removed.iter().filter_map(|r| r.rule.as_ref()) {
+            self.log_change(Verb::Del, rule);
+        }
+    }
+
+    fn log_already_gone(&self, ids: &BTreeSet<RuleId>, present: &[ObservedRule]) {
+        let found: BTreeSet<RuleId> = present.iter().map(|r| r.id).collect();
+        for id in ids.difference(&found) {
+            warn!(self.log, "rule was already gone from the kernel"; "rule" => %id);
+        }
+    }
+}
+
+/// Why a batch did not go through.
+enum Stuck {
+    /// Trying again now is pointless.
+    Hopeless(BackendError),
+    /// One rule may be the cause: try each.
+    TryEach(BackendError),
+}
