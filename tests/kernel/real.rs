@@ -159,6 +159,35 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
     });
 }
 
+/// What a hand-written nftables.conf often has.
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn native_base_chains_in_the_same_table_do_no_harm() {
+    namespace::fresh(|| {
+        sh(
+            "nft -f -",
+            "table ip6 nat {
+               chain postrouting {
+                 type nat hook postrouting priority 100; ct state new masquerade;
+               }
+             }",
+        );
+        let before = sh("nft list chain ip6 nat postrouting", "");
+        let (_dir, settings) = tools(Variant::Nft);
+        let mut backend = Ip6tables::detect(settings).expect("usable");
+        let rules = [tcp(1), masquerade("eth0", "fdfd::/64")];
+        assert_eq!(backend.commit(&insertion(&rules)), Ok(()));
+        assert_eq!(listed(&mut backend), rules.map(Some));
+        let remove = Batch {
+            remove: backend.list().expect("certain"),
+            ..Batch::default()
+        };
+        assert_eq!(backend.commit(&remove), Ok(()));
+        assert_eq!(listed(&mut backend), []);
+        assert_eq!(sh("nft list chain ip6 nat postrouting", ""), before);
+    });
+}
+
 #[test]
 #[ignore = "needs ip6tables: run by tests/run"]
 fn a_held_xtables_lock_is_busy_and_changes_nothing() {

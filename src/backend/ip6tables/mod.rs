@@ -5,6 +5,7 @@
 //! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
 //! whole or not at all, and no record here of which: list again.
 
+mod content;
 pub mod lock;
 pub(super) mod parse;
 mod process;
