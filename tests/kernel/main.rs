@@ -11,3 +11,4 @@ mod real;
 mod rules;
 mod script;
 mod tool;
+mod torture;

@@ -21,7 +21,7 @@ fn name(variant: Variant) -> &'static str {
 }
 
 /// A directory in which `variant` is what the plain names mean, with both installed.
-fn tools(variant: Variant) -> (tempfile::TempDir, Settings) {
+pub(crate) fn tools(variant: Variant) -> (tempfile::TempDir, Settings) {
     let dir = tempfile::tempdir().expect("temp dir");
     for what in ["save", "restore"] {
         for each in [Variant::Nft, Variant::Legacy] {
