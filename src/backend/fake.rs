@@ -12,6 +12,9 @@ use super::ip6tables::{parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
 
+/// A change of the table's lines by somebody else.
+pub type Edit = Box<dyn FnOnce(&mut Vec<String>) + Send>;
+
 /// What goes wrong in one call.
 pub enum Fault {
     /// Nothing; lets a script reach a later call.
@@ -24,7 +27,7 @@ pub enum Fault {
     /// several tables leaves. For a listing the same as [`Fault::Before`].
     Partly(usize, ErrorKind),
     /// Somebody else changes the lines just before the call, which then goes its way.
-    Meanwhile(Box<dyn FnOnce(&mut Vec<String>) + Send>),
+    Meanwhile(Edit),
     /// The calling thread panics, with nothing done.
     Panic,
 }

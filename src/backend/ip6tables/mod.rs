@@ -5,6 +5,7 @@
 //! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
 //! whole or not at all, and no record here of which: list again.
 
+mod content;
 pub mod lock;
 pub(super) mod parse;
 mod process;
@@ -173,8 +174,10 @@ impl Backend for Ip6tables {
         };
         let output = self.tools.save(TABLE)?;
         let listing = parse::listing(&output, TABLE).map_err(|e| uncertain(e.to_string()))?;
-        if listing.generator != self.generator {
-            // The tool was replaced: the other variant would show other tables.
+        // The tools were asked which variant they are when they were found.
+        let replaced = !self.generator.is_empty() && self.generator != listing.generator;
+        if replaced {
+            // The other variant would show other tables.
             let variant = self.tools.ask_variant()?;
             if variant != self.variant() {
                 return Err(uncertain(format!(
@@ -182,8 +185,8 @@ impl Backend for Ip6tables {
                     self.variant()
                 )));
             }
-            self.generator = listing.generator;
         }
+        self.generator = listing.generator;
         Ok(listing.rules)
     }
 

@@ -1,0 +1,289 @@
+//! Both variants of ip6tables against the kernel.
+
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use docker_nat66::backend::ip6tables::{Ip6tables, Settings, Variant};
+use docker_nat66::backend::{Backend, Batch, ErrorKind, Verb};
+
+use super::contract::{Foreign, contract};
+use super::namespace;
+use super::rules::{insertion, listed, masquerade, tcp};
+
+fn name(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Nft => "nft",
+        Variant::Legacy => "legacy",
+    }
+}
+
+/// A directory in which `variant` is what the plain names mean, with both installed.
+pub(crate) fn tools(variant: Variant) -> (tempfile::TempDir, Settings) {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for what in ["save", "restore"] {
+        for each in [Variant::Nft, Variant::Legacy] {
+            let multi = format!("/usr/sbin/xtables-{}-multi", name(each));
+            assert!(Path::new(&multi).exists(), "{multi} is needed");
+            let own = format!("ip6tables-{}-{what}", name(each));
+            symlink(&multi, dir.path().join(own)).expect("link");
+            if each == variant {
+                let plain = format!("ip6tables-{what}");
+                symlink(&multi, dir.path().join(plain)).expect("link");
+            }
+        }
+    }
+    let settings = Settings {
+        tool_dirs: vec![dir.path().to_owned()],
+        ..Settings::default()
+    };
+    (dir, settings)
+}
+
+/// Runs a command line to success.
+fn sh(line: &str, input: &str) -> String {
+    let mut child = Command::new("sh")
+        .args(["-c", line])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("takes its input");
+    drop(stdin);
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{line}\n{input}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Others at work with the tool itself.
+struct Others(Variant);
+
+impl Others {
+    fn restore(&self, line: &str) {
+        let tool = format!("ip6tables-{}-restore --noflush", name(self.0));
+        sh(&tool, &format!("*nat\n{line}\nCOMMIT\n"));
+    }
+}
+
+impl Foreign for Others {
+    fn add(&mut self, line: &str) {
+        self.restore(line);
+    }
+
+    fn delete(&mut self, line: &str) {
+        self.restore(&line.replacen("-A", "-D", 1));
+    }
+
+    fn lines(&mut self) -> Vec<String> {
+        let text = sh(&format!("ip6tables-{}-save -t nat", name(self.0)), "");
+        let rules = text.lines().filter(|line| line.starts_with("-A"));
+        rules.map(str::to_owned).collect()
+    }
+
+    fn clear(&mut self) {
+        sh(&format!("ip6tables-{} -t nat -F", name(self.0)), "");
+    }
+}
+
+fn keeps_the_contract(variant: Variant) {
+    let (_dir, settings) = tools(variant);
+    let mut backend = Ip6tables::detect(settings).expect("usable");
+    assert_eq!(backend.variant(), variant);
+    contract(&mut backend, &mut Others(variant));
+}
+
+#[test]
+#[ignore = "needs ip6tables and root: run by tests/run"]
+fn the_nft_variant_keeps_the_contract() {
+    namespace::fresh(|| keeps_the_contract(Variant::Nft));
+}
+
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn the_legacy_variant_keeps_the_contract() {
+    namespace::fresh(|| keeps_the_contract(Variant::Legacy));
+}
+
+/// The documented command is not what we run: it must mean the same.
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn the_printed_command_inserts_the_very_rule() {
+    namespace::fresh(|| {
+        for variant in [Variant::Nft, Variant::Legacy] {
+            let (_dir, settings) = tools(variant);
+            let mut backend = Ip6tables::detect(settings).expect("usable");
+            for rule in [tcp(1), masquerade("eth0", "fdfd::/64")] {
+                for (verb, expected) in [(Verb::Add, vec![Some(rule.clone())]), (Verb::Del, vec![])]
+                {
+                    let line = backend.describe(verb, &rule);
+                    let (_, command) = line.split_once(": ").expect("a command");
+                    let tool = format!("ip6tables-{}", name(variant));
+                    sh(&command.replace("/sbin/ip6tables", &tool), "");
+                    assert_eq!(listed(&mut backend), expected);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
+    namespace::fresh(|| {
+        let (_dir, settings) = tools(Variant::Nft);
+        let mut backend = Ip6tables::detect(settings.clone()).expect("usable");
+        assert_eq!(backend.commit(&insertion(&[tcp(1)])), Ok(()));
+        // Two that the tool calls incompatible, with exit status 0, and one that ends it halfway.
+        for (rule, words) in [
+            ("ct state new accept", "incompatible"),
+            ("tcp dport 22 log prefix \"x\" accept", "incompatible"),
+            ("meta mark set 1", "Parsing nftables rule failed"),
+        ] {
+            let add = format!("nft -a -e 'add rule ip6 nat PREROUTING {rule}'");
+            let added = sh(&add, "");
+            let handle = added.rsplit("handle ").next().expect("echoed").trim();
+            let error = backend.list().expect_err("cannot be certain");
+            assert_eq!(error.kind, ErrorKind::Uncertain, "{error}");
+            assert!(error.detail.contains(words), "{error}");
+            // A daemon that starts now is not turned away: it may pass.
+            assert!(Ip6tables::detect(settings.clone()).is_ok());
+            sh(
+                &format!("nft delete rule ip6 nat PREROUTING handle {handle}"),
+                "",
+            );
+            assert_eq!(listed(&mut backend), [Some(tcp(1))]);
+        }
+    });
+}
+
+/// What a hand-written nftables.conf often has.
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn native_base_chains_in_the_same_table_do_no_harm() {
+    namespace::fresh(|| {
+        sh(
+            "nft -f -",
+            "table ip6 nat {
+               chain postrouting {
+                 type nat hook postrouting priority 100; ct state new masquerade;
+               }
+             }",
+        );
+        let before = sh("nft list chain ip6 nat postrouting", "");
+        let (_dir, settings) = tools(Variant::Nft);
+        let mut backend = Ip6tables::detect(settings).expect("usable");
+        let rules = [tcp(1), masquerade("eth0", "fdfd::/64")];
+        assert_eq!(backend.commit(&insertion(&rules)), Ok(()));
+        assert_eq!(listed(&mut backend), rules.map(Some));
+        let remove = Batch {
+            remove: backend.list().expect("certain"),
+            ..Batch::default()
+        };
+        assert_eq!(backend.commit(&remove), Ok(()));
+        assert_eq!(listed(&mut backend), []);
+        assert_eq!(sh("nft list chain ip6 nat postrouting", ""), before);
+    });
+}
+
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn a_held_xtables_lock_is_busy_and_changes_nothing() {
+    namespace::fresh(|| {
+        let (_dir, mut settings) = tools(Variant::Legacy);
+        settings.deadline = Duration::from_secs(3);
+        let mut backend = Ip6tables::detect(settings).expect("usable");
+        let lock = std::fs::File::create("/run/xtables.lock").expect("an empty /run");
+        lock.lock().expect("nobody else");
+        let start = Instant::now();
+        let error = backend.commit(&insertion(&[tcp(1)])).expect_err("locked");
+        assert_eq!(error.kind, ErrorKind::Busy, "{error}");
+        assert!(start.elapsed() < Duration::from_secs(3));
+        lock.unlock().expect("held");
+        assert_eq!(listed(&mut backend), []);
+        assert_eq!(backend.commit(&insertion(&[tcp(1)])), Ok(()));
+    });
+}
+
+#[test]
+#[ignore = "needs ip6tables and root: run by tests/run"]
+fn looking_for_legacy_rules_creates_no_legacy_table() {
+    namespace::fresh(|| {
+        let names = || std::fs::read_to_string("/proc/net/ip6_tables_names").unwrap_or_default();
+        let (_dir, settings) = tools(Variant::Nft);
+        let backend = Ip6tables::detect(settings).expect("usable");
+        let mut other = backend.other().expect("installed beside");
+        assert_eq!(other.variant(), Variant::Legacy);
+        assert_eq!(other.list(), Ok(Vec::new()));
+        assert_eq!(names(), "");
+        Others(Variant::Legacy).add(&listed_line());
+        let remove = Batch {
+            remove: other.list().expect("certain"),
+            ..Batch::default()
+        };
+        assert_eq!(remove.remove.len(), 1);
+        assert_eq!(other.commit(&remove), Ok(()));
+        assert_eq!(other.list(), Ok(Vec::new()));
+    });
+}
+
+fn listed_line() -> String {
+    docker_nat66::backend::ip6tables::render::listed(&tcp(1))
+}
+
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn looking_for_nft_rules_creates_no_nft_table() {
+    namespace::fresh(|| {
+        let (_dir, settings) = tools(Variant::Legacy);
+        let backend = Ip6tables::detect(settings).expect("usable");
+        let mut other = backend.other().expect("installed beside");
+        assert_eq!(other.variant(), Variant::Nft);
+        assert_eq!(other.list(), Ok(Vec::new()));
+        assert_eq!(sh("nft list tables", ""), "");
+        Others(Variant::Nft).add(&listed_line());
+        assert_eq!(listed(&mut other), [Some(tcp(1))]);
+    });
+}
+
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn the_probe_leaves_nothing_behind() {
+    namespace::fresh(|| {
+        let (_dir, settings) = tools(Variant::Nft);
+        Ip6tables::detect(settings).expect("usable");
+        assert_eq!(sh("nft list ruleset", ""), "");
+        let (_dir, settings) = tools(Variant::Legacy);
+        Ip6tables::detect(settings).expect("usable");
+        assert_eq!(Others(Variant::Legacy).lines(), Vec::<String>::new());
+    });
+}
+
+#[test]
+#[ignore = "needs ip6tables: run by tests/run"]
+fn without_privilege_it_is_denied_with_the_remedy() {
+    namespace::fresh(|| {
+        for variant in [Variant::Nft, Variant::Legacy] {
+            let (_dir, settings) = tools(variant);
+            let denied = std::thread::spawn(move || {
+                // Per thread, and inherited by what this thread starts.
+                let none = rustix::thread::CapabilitySets {
+                    effective: rustix::thread::CapabilitySet::empty(),
+                    permitted: rustix::thread::CapabilitySet::empty(),
+                    inheritable: rustix::thread::CapabilitySet::empty(),
+                };
+                rustix::thread::remove_capability_from_bounding_set(
+                    rustix::thread::CapabilitySet::NET_ADMIN,
+                )
+                .expect("may drop");
+                rustix::thread::set_capabilities(None, none).expect("may drop");
+                Ip6tables::detect(settings).map(|b| b.variant())
+            });
+            let error = denied.join().expect("no panic").expect_err("denied");
+            assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+            assert!(error.detail.contains("CAP_NET_ADMIN"), "{error}");
+        }
+    });
+}
