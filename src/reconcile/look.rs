@@ -56,9 +56,14 @@ impl<J: Journal> Reconciler<J> {
 
     fn adopt(&mut self, seen: &Seen, now: u64) {
         let mut adopted = Vec::new();
+        let mut confirmed = Vec::new();
         for (id, rule) in &seen.genuine {
             match self.records.get_mut(id) {
-                Some(record) => record.state = State::Applied,
+                Some(record) if record.state == State::Applied => {}
+                Some(record) => {
+                    record.state = State::Applied;
+                    confirmed.push(*id);
+                }
                 None => {
                     let record = Record {
                         owned: OwnedRule {
@@ -75,6 +80,10 @@ impl<J: Journal> Reconciler<J> {
                     self.gone.remove(id);
                 }
             }
+        }
+        if !confirmed.is_empty() {
+            let written = self.journal.commit(&confirmed);
+            self.note(written);
         }
         if adopted.is_empty() {
             return;

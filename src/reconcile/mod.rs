@@ -144,7 +144,6 @@ impl<J: Journal> Reconciler<J> {
         }
         // What is not in the kernel after a crash or a reboot is recovery, not drift.
         report.drift = 0;
-        self.settle_journal(&mut report);
         let earlier_boot: BTreeSet<RuleId> = self
             .records
             .iter()
@@ -156,6 +155,7 @@ impl<J: Journal> Reconciler<J> {
             info!(self.log, "removing the forwards of an earlier boot"; "count" => earlier_boot.len());
             self.take_out(&earlier_boot, &mut report);
         }
+        self.settle_journal(&mut report);
         report
     }
 
@@ -187,6 +187,7 @@ impl<J: Journal> Reconciler<J> {
         if desired.forwards == Forwards::Known {
             self.sweep_others(&mut report);
         }
+        self.settle_journal(&mut report);
         report
     }
 
@@ -213,9 +214,10 @@ impl<J: Journal> Reconciler<J> {
         info!(self.log, "{}", self.backend.describe(verb, rule));
     }
 
-    /// Writes down what the journal lacks after a failure.
+    /// Writes down what the journal lacks after a failure, unless it has failed in this round.
     fn settle_journal(&mut self, report: &mut Report) {
-        if !self.journal_behind {
+        let failed = |t: &Trouble| matches!(t, Trouble::Journal(_));
+        if !self.journal_behind || report.troubles.iter().any(failed) {
             return;
         }
         let records: Vec<Record> = self.records.values().cloned().collect();

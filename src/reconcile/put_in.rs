@@ -83,20 +83,13 @@ impl<J: Journal> Reconciler<J> {
     fn insert_all(&mut self, arrivals: &[Arrival], report: &mut Report) -> Result<(), Incomplete> {
         let count = arrivals.len();
         let incomplete = |last| Incomplete { count, last };
-        let replaces = arrivals.iter().any(|a| a.old.is_some());
         let mut tried = Batch::default();
         for attempt in 1.. {
-            // A first batch of mere insertions needs no listing: the records are not in doubt,
-            // and nobody else inserts our rules.
-            let batch = if attempt == 1 && !replaces {
-                Batch {
-                    remove: Vec::new(),
-                    insert: arrivals.iter().map(|a| a.rule.clone()).collect(),
-                }
-            } else {
-                self.outstanding(arrivals, &tried, report)
-                    .map_err(incomplete)?
-            };
+            // Always from a fresh listing: a tool that cannot read the table may still write
+            // to it, and what it inserts then could not be found again.
+            let batch = self
+                .outstanding(arrivals, &tried, report)
+                .map_err(incomplete)?;
             if batch.is_empty() {
                 return Ok(());
             }

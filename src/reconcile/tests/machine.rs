@@ -1,0 +1,265 @@
+//! A machine in memory, and a fate that strikes at its daemons' steps.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
+
+use slog::{Discard, o};
+
+use super::super::*;
+use crate::backend::fake::FakeKernel;
+use crate::backend::{Batch, ObservedRule};
+use crate::journal::memory::MemoryJournal;
+use crate::journal::record::State;
+use crate::mapper::rules::{Layout, desired};
+use crate::model::forward::{Forward, Owner, Proto};
+use crate::model::rule::BackendKind;
+
+/// A rule of somebody else, which must stay.
+const FOREIGN: &str =
+    "-A POSTROUTING -o eth9 -m comment --comment \"x docker-nat66:0123456789abcdef\" -j MASQUERADE";
+
+/// What happens at a step: a call of the backend or of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mishap {
+    /// The process is killed before the call does anything.
+    KilledBefore,
+    /// The process is killed after the call has done its work.
+    KilledAfter,
+    /// The call fails and has done nothing.
+    FailedBefore,
+    /// The call fails though its work is done.
+    FailedAfter,
+}
+
+pub(super) const MISHAPS: [Mishap; 4] = [
+    Mishap::KilledBefore,
+    Mishap::KilledAfter,
+    Mishap::FailedBefore,
+    Mishap::FailedAfter,
+];
+
+/// Counts steps and strikes at some of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fate(Arc<Mutex<(usize, Vec<(usize, Mishap)>)>>);
+
+struct Killed;
+
+impl Fate {
+    pub(super) fn new(mishaps: &[(usize, Mishap)]) -> Self {
+        Self(Arc::new(Mutex::new((0, mishaps.to_vec()))))
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    /// One step around `work`; `Err` is a failure that was made, or the work's own.
+    fn step<E>(&self, work: impl FnOnce() -> Result<(), E>, failure: E) -> Result<(), E> {
+        let mishap = {
+            let mut inner = self.0.lock().unwrap();
+            let now = inner.0;
+            inner.0 += 1;
+            inner.1.iter().find(|(at, _)| *at == now).map(|(_, m)| *m)
+        };
+        match mishap {
+            None => work(),
+            Some(Mishap::KilledBefore) => resume_unwind(Box::new(Killed)),
+            Some(Mishap::KilledAfter) => {
+                let _ = work();
+                resume_unwind(Box::new(Killed))
+            }
+            Some(Mishap::FailedBefore) => Err(failure),
+            Some(Mishap::FailedAfter) => {
+                let _ = work();
+                Err(failure)
+            }
+        }
+    }
+}
+
+fn backend_failure() -> BackendError {
+    BackendError {
+        operation: "made".into(),
+        kind: ErrorKind::Failed,
+        detail: "to fail".into(),
+    }
+}
+
+/// The fake kernel, watched: nothing is inserted without an intent.
+struct WatchedBackend {
+    kernel: FakeKernel,
+    journal: MemoryJournal,
+    fate: Fate,
+}
+
+impl Backend for WatchedBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Ip6tables
+    }
+
+    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
+        let mut listed = Vec::new();
+        let kernel = self.kernel.clone();
+        let work = || {
+            listed = kernel.backend().list()?;
+            Ok(())
+        };
+        self.fate.step(work, backend_failure())?;
+        Ok(listed)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        let known: BTreeSet<RuleId> = self.journal.records().iter().map(Record::id).collect();
+        for rule in &batch.insert {
+            assert!(known.contains(&rule.id()), "inserted without an intent");
+        }
+        let kernel = self.kernel.clone();
+        let work = || kernel.backend().commit(batch);
+        self.fate.step(work, backend_failure())
+    }
+
+    fn describe(&self, verb: Verb, rule: &Rule) -> String {
+        self.kernel.backend().describe(verb, rule)
+    }
+}
+
+/// The journal in memory, watched: no record goes before its rule.
+pub(super) struct WatchedJournal {
+    kernel: FakeKernel,
+    journal: MemoryJournal,
+    fate: Fate,
+}
+
+impl WatchedJournal {
+    fn step(
+        &mut self,
+        work: impl FnOnce(&mut MemoryJournal) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let failure = JournalError {
+            operation: "made".into(),
+            detail: "to fail".into(),
+        };
+        let journal = &mut self.journal;
+        self.fate.step(|| work(journal), failure)
+    }
+}
+
+impl Journal for WatchedJournal {
+    fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        self.step(|journal| journal.intend(records))
+    }
+
+    fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        self.step(|journal| journal.commit(ids))
+    }
+
+    fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        self.step(|journal| journal.removing(ids))
+    }
+
+    fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
+        let there = self.kernel.ours();
+        for id in ids {
+            assert!(
+                there.iter().all(|r| r.id != *id),
+                "forgotten before it was gone"
+            );
+        }
+        self.step(|journal| journal.forget(ids))
+    }
+}
+
+/// A machine: a kernel and a disk that outlive its daemons.
+#[derive(Clone)]
+pub(super) struct Machine {
+    pub(super) kernel: FakeKernel,
+    pub(super) journal: MemoryJournal,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        let kernel = FakeKernel::new();
+        kernel.edit(|lines| lines.push(FOREIGN.to_owned()));
+        Self {
+            kernel,
+            journal: MemoryJournal::default(),
+        }
+    }
+
+    pub(super) fn daemon(&self, fate: &Fate) -> Reconciler<WatchedJournal> {
+        let backend = WatchedBackend {
+            kernel: self.kernel.clone(),
+            journal: self.journal.clone(),
+            fate: fate.clone(),
+        };
+        let journal = WatchedJournal {
+            kernel: self.kernel.clone(),
+            journal: self.journal.clone(),
+            fate: fate.clone(),
+        };
+        let log = Logger::root(Discard, o!());
+        let boot = BootId::new("this");
+        Reconciler::new(Box::new(backend), Vec::new(), journal, boot, log)
+    }
+
+    /// Runs a daemon through `wishes`, each retried until it is met. `false`: it was killed.
+    pub(super) fn live(&self, wishes: &[Desired], fate: &Fate) -> bool {
+        let life = || {
+            let mut daemon = self.daemon(fate);
+            daemon.recover(self.journal.records(), Vec::new(), 1);
+            for wish in wishes {
+                let met = (0..5).any(|_| daemon.converge(wish, 2).is_converged());
+                assert!(met, "a passing failure must not last");
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(life)) {
+            Ok(()) => true,
+            Err(payload) if payload.is::<Killed>() => false,
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    pub(super) fn must_match(&self, wish: &Desired, context: &dyn std::fmt::Debug) {
+        let mut in_kernel: Vec<RuleId> = self.kernel.ours().iter().map(|r| r.id).collect();
+        in_kernel.sort();
+        let wanted: Vec<RuleId> = wish.rules.keys().copied().collect();
+        assert_eq!(in_kernel, wanted, "kernel, {context:?}");
+        let records = self.journal.records();
+        let recorded: Vec<RuleId> = records.iter().map(Record::id).collect();
+        assert_eq!(recorded, wanted, "journal, {context:?}");
+        for record in &records {
+            assert_eq!(record.state, State::Applied, "{context:?}");
+            assert_eq!(record.owned, wish.rules[&record.id()], "{context:?}");
+        }
+        let foreign = self.kernel.lines().iter().filter(|l| *l == FOREIGN).count();
+        assert_eq!(foreign, 1, "a foreign rule was touched, {context:?}");
+    }
+}
+
+/// Forwards as (host port, last group of the address, owner).
+pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
+    let forwards: Vec<Forward> = forwards
+        .iter()
+        .map(|(port, host, owner)| Forward {
+            proto: Proto::Tcp,
+            host_addr: None,
+            host_port: *port,
+            container_addr: std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, *host),
+            container_port: 80,
+            owner: Owner {
+                container_id: owner.to_string(),
+                container_name: "c".into(),
+                network: "bridge".into(),
+            },
+        })
+        .collect();
+    desired(&layout(), Some(&forwards))
+}
+
+pub(super) fn layout() -> Layout {
+    Layout {
+        backend: BackendKind::Ip6tables,
+        devices: vec!["eth0".parse().unwrap()],
+        prefixes: vec!["fd00::/64".parse().unwrap()],
+    }
+}
