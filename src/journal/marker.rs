@@ -155,3 +155,46 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u16, u64)> {
     let generation = u64::from_le_bytes(body[10..18].try_into().ok()?);
     whole.then_some((version, generation))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Overwrites the marker as a daemon of that format version would have left it.
+    pub(in crate::journal) fn write_as_version(path: &std::path::Path, version: u16) {
+        let mut slot = encode(7);
+        slot[8..10].copy_from_slice(&version.to_le_bytes());
+        let crc = crc32fast::hash(&slot[..18]);
+        slot[18..].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(path, slot).expect("writes");
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_generation_before() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let state = StateDir::prepare(dir.path()).expect("private");
+        let marker = Marker::write(&state, 1).expect("makes");
+        for generation in 2..6 {
+            marker.raise(generation);
+            assert_eq!(read(&state).expect("reads"), Found::Generation(generation));
+            for torn in 0..SLOT_BYTES {
+                let mut half = encode(generation + 1);
+                half[torn..].fill(0);
+                let at = ((generation + 1) % 2) * SECTOR;
+                marker.file.write_all_at(&half, at).expect("writes");
+                assert_eq!(read(&state).expect("reads"), Found::Generation(generation));
+            }
+        }
+    }
+
+    #[test]
+    fn every_single_bit_flip_of_a_slot_is_detected() {
+        let slot = encode(123_456);
+        assert_eq!(decode(&slot), Some((codec::VERSION, 123_456)));
+        for bit in 0..slot.len() * 8 {
+            let mut flipped = slot;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped), None, "bit {bit}");
+        }
+    }
+}

@@ -19,7 +19,7 @@
 
 mod database;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -113,11 +113,12 @@ impl Store {
             .map(|_| ())
     }
 
+    /// `put` and `gone` have no id in common.
     fn change(
         &mut self,
         operation: &str,
-        put: Vec<Record>,
-        gone: &[RuleId],
+        put: BTreeMap<RuleId, Record>,
+        gone: &BTreeSet<RuleId>,
         durable: bool,
     ) -> Result<(), JournalError> {
         let failed = |detail: String| JournalError {
@@ -125,9 +126,9 @@ impl Store {
             detail,
         };
         let mut changes: Vec<Change> = Vec::with_capacity(put.len() + gone.len() + 1);
-        for record in &put {
+        for (id, record) in &put {
             let value = codec::encode(record).map_err(|e| failed(e.to_string()))?;
-            changes.push((record.id().as_bytes().to_vec(), Some(value)));
+            changes.push((id.as_bytes().to_vec(), Some(value)));
         }
         changes.extend(gone.iter().map(|id| (id.as_bytes().to_vec(), None)));
         if changes.is_empty() {
@@ -136,15 +137,12 @@ impl Store {
         if !self.database.as_ref().is_some_and(Database::is_in_place) {
             self.rebuild().map_err(|e| failed(with_sources(&e)))?;
         }
-        let mut after: std::collections::BTreeSet<&RuleId> = self.records.keys().collect();
-        let ids: Vec<RuleId> = put.iter().map(Record::id).collect();
-        after.extend(&ids);
-        for id in gone {
-            after.remove(id);
-        }
+        let known = |id: &&RuleId| self.records.contains_key(id);
+        let added = put.len() - put.keys().filter(known).count();
+        let removed = gone.iter().filter(known).count();
         let sentinel = Sentinel {
             generation: self.generation + 1,
-            live: after.len() as u64,
+            live: (self.records.len() + added - removed) as u64,
         };
         changes.push(sentinel_change(sentinel));
         if let Err(error) = self.write(changes, durable) {
@@ -153,7 +151,7 @@ impl Store {
             return Err(failed(error.to_string()));
         }
         self.generation = sentinel.generation;
-        self.records.extend(ids.into_iter().zip(put));
+        self.records.extend(put);
         for id in gone {
             self.records.remove(id);
         }
@@ -201,7 +199,7 @@ impl Store {
     }
 
     /// The known records among `ids` that are in another state than `to`, in that state.
-    fn moved(&self, ids: &[RuleId], from: &[State], to: State) -> Vec<Record> {
+    fn moved(&self, ids: &[RuleId], from: &[State], to: State) -> BTreeMap<RuleId, Record> {
         let mut moved = BTreeMap::new();
         for id in ids {
             if let Some(record) = self.records.get(id).filter(|r| from.contains(&r.state)) {
@@ -210,7 +208,7 @@ impl Store {
                 moved.insert(*id, record);
             }
         }
-        moved.into_values().collect()
+        moved
     }
 }
 
@@ -220,31 +218,26 @@ impl Journal for Store {
     /// A record is stored with the state it brings: `Intended` before an insertion, `Applied`
     /// where a rule stays and only changes its owners.
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        let by_id: BTreeMap<RuleId, &Record> = records.iter().map(|r| (r.id(), r)).collect();
-        let put = by_id.into_values().cloned().collect();
-        self.change("recording the intent of", put, &[], true)
+        let put = records.iter().map(|r| (r.id(), r.clone())).collect();
+        self.change("recording the intent of", put, &BTreeSet::new(), true)
     }
 
     /// A record that is being removed stays so: a late commit does not bring it back.
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         let moved = self.moved(ids, &[State::Intended], State::Applied);
-        self.change("committing", moved, &[], false)
+        self.change("committing", moved, &BTreeSet::new(), false)
     }
 
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         let moved = self.moved(ids, &[State::Intended, State::Applied], State::Removing);
-        self.change("marking for removal", moved, &[], false)
+        self.change("marking for removal", moved, &BTreeSet::new(), false)
     }
 
     /// From any state: the kernel has been asked, and the rule is gone.
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        let known: std::collections::BTreeSet<RuleId> = ids
-            .iter()
-            .filter(|id| self.records.contains_key(id))
-            .copied()
-            .collect();
-        let gone: Vec<RuleId> = known.into_iter().collect();
-        self.change("forgetting", Vec::new(), &gone, false)
+        let known = |id: &&RuleId| self.records.contains_key(id);
+        let gone = ids.iter().filter(known).copied().collect();
+        self.change("forgetting", BTreeMap::new(), &gone, false)
     }
 }
 

@@ -130,3 +130,11 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
         .open(to)?;
     io::copy(&mut source, &mut target).map(|_| ())
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    /// Copies a closed database.
+    pub(in crate::journal::recover) fn copy(from: &std::path::Path, to: &std::path::Path) {
+        assert!(super::copy_database(from, to).is_ok());
+    }
+}

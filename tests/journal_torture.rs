@@ -1,0 +1,325 @@
+//! Kills a journal's writer at random and looks at what is left.
+//!
+//! The writer is this test's own binary, started again with an environment variable. It makes
+//! changes drawn from a seeded sequence, says before each what it will try and after each that
+//! it was acknowledged. The parent kills it with SIGKILL at a random moment (also while the
+//! journal is being opened), opens the journal itself and compares: all acknowledged changes are
+//! there, and of the one that was being made either all or nothing.
+//!
+//! SIGKILL leaves the page cache alone; what a power cut does is not shown here.
+//! `DOCKER_NAT66_SEED` repeats a run's draws, though not its timing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use docker_nat66::journal::record::{BootId, Record, State};
+use docker_nat66::journal::{Journal, recover};
+use docker_nat66::model::forward::{Owner, Proto};
+use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec};
+
+const TEST_NAME: &str = "no_acknowledged_change_is_lost_by_a_kill";
+const WRITER_DIR: &str = "DOCKER_NAT66_TORTURE_DIR";
+const WRITER_SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
+/// Journals that are tortured side by side, and kills of each.
+const LANES: u64 = 4;
+const KILLS: u64 = 80;
+/// Ports that changes are drawn from: few, so that they meet in every state.
+const PORTS: u64 = 40;
+
+/// SplitMix64: seeded, and the same in both processes.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// One change, as it goes through the pipe: `intend 5 7`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    kind: String,
+    ports: Vec<u16>,
+}
+
+impl Change {
+    fn draw(draw: &mut Draw) -> Self {
+        let kind = ["intend", "intend", "commit", "removing", "forget"][draw.below(5) as usize];
+        let many = if draw.below(10) == 0 { PORTS } else { 4 };
+        let count = 1 + draw.below(many);
+        let ports: BTreeSet<u16> = (0..count).map(|_| 1 + draw.below(PORTS) as u16).collect();
+        Self {
+            kind: kind.to_owned(),
+            ports: ports.into_iter().collect(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        format!("{} {}", self.kind, ports.join(" "))
+    }
+
+    fn parse(line: &str) -> Self {
+        let mut words = line.split(' ');
+        let kind = words.next().expect("a kind").to_owned();
+        let ports = words.map(|word| word.parse().expect("a port")).collect();
+        Self { kind, ports }
+    }
+
+    fn perform(&self, journal: &mut impl Journal) {
+        let ids: Vec<RuleId> = self.ports.iter().map(|port| record(*port).id()).collect();
+        match self.kind.as_str() {
+            "intend" => {
+                let records: Vec<Record> = self.ports.iter().copied().map(record).collect();
+                journal.intend(&records)
+            }
+            "commit" => journal.commit(&ids),
+            "removing" => journal.removing(&ids),
+            _ => journal.forget(&ids),
+        }
+        .expect("the disk is sound");
+    }
+
+    /// The same change of what should be there.
+    fn apply(&self, expected: &mut Expected) {
+        for port in &self.ports {
+            let state = expected.get(port).copied();
+            let after = match (self.kind.as_str(), state) {
+                ("intend", _) => Some(State::Intended),
+                ("commit", Some(State::Intended)) => Some(State::Applied),
+                ("removing", Some(_)) => Some(State::Removing),
+                ("forget", _) => None,
+                (_, state) => state,
+            };
+            match after {
+                Some(state) => expected.insert(*port, state),
+                None => expected.remove(port),
+            };
+        }
+    }
+}
+
+/// State by port.
+type Expected = BTreeMap<u16, State>;
+
+fn record(port: u16) -> Record {
+    Record {
+        owned: OwnedRule {
+            rule: Rule {
+                backend: BackendKind::Nftables,
+                spec: RuleSpec::Dnat(Dnat {
+                    key: DnatKey {
+                        dev: "eth0".parse().expect("valid"),
+                        proto: Proto::Udp,
+                        host_addr: None,
+                        host_port: port,
+                    },
+                    target: "fdfd:5898:4917:1::2".parse().expect("valid"),
+                    target_port: port,
+                }),
+            },
+            owners: BTreeSet::from([Owner {
+                container_id: format!("{port:064x}"),
+                container_name: "web".into(),
+                network: "bridge".into(),
+            }]),
+        },
+        state: State::Intended,
+        inserted_at: 1,
+        boot_id: BootId::new("boot"),
+    }
+}
+
+fn port_of(record: &Record) -> u16 {
+    let key = record.owned.rule.spec.dnat_key().expect("only DNAT rules");
+    key.host_port
+}
+
+/// The writer's process: makes changes until it is killed.
+fn write_for_ever(dir: &Path, seed: u64) {
+    let mut draw = Draw(seed);
+    let mut journal = recover::open(dir, SystemTime::now()).expect("opens").store;
+    // not println: it goes through the test harness
+    let mut out = std::io::stdout().lock();
+    loop {
+        let change = Change::draw(&mut draw);
+        writeln!(out, "\ntry {}", change.line()).expect("the parent reads");
+        out.flush().expect("the parent reads");
+        change.perform(&mut journal);
+        writeln!(out, "\nack").expect("the parent reads");
+        out.flush().expect("the parent reads");
+    }
+}
+
+/// Kills the child, and reaps it, whatever becomes of the test.
+struct Writer(Child);
+
+impl Writer {
+    fn start(dir: &Path, seed: u64) -> Self {
+        let child = Command::new(std::env::current_exe().expect("this binary"))
+            .args(["--exact", TEST_NAME, "--nocapture", "--test-threads=1"])
+            .env(WRITER_DIR, dir)
+            .env(WRITER_SEED, seed.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("starts"))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the parent knows of one journal.
+#[derive(Default)]
+struct Known {
+    /// What must be there, by all that was acknowledged.
+    expected: Expected,
+    /// The change that was begun and not acknowledged.
+    tried: Option<Change>,
+    acknowledged: u64,
+}
+
+impl Known {
+    fn read(&mut self, line: &str) {
+        if let Some(change) = line.strip_prefix("try ") {
+            self.tried = Some(Change::parse(change));
+        } else if line == "ack" {
+            let change = self.tried.take().expect("tried before it was acknowledged");
+            change.apply(&mut self.expected);
+            self.acknowledged += 1;
+        }
+    }
+
+    /// Lets a writer work on the journal and kills it.
+    fn run_and_kill(&mut self, dir: &Path, draw: &mut Draw) {
+        let mut writer = Writer::start(dir, draw.next());
+        let pipe = writer.0.stdout.take().expect("piped");
+        // a quarter of the kills come at any time after the start, while the journal is opened
+        let early = draw.below(4) == 0;
+        let until = self.acknowledged + if early { 0 } else { 1 + draw.below(40) };
+        let delay = Duration::from_micros(draw.below(if early { 20_000 } else { 1_500 }));
+        // a line may be cut by the kill: only whole ones count, and a cut "ack" tells nothing
+        let mut lines = BufReader::new(pipe).split(b'\n');
+        while self.acknowledged < until {
+            let line = lines.next().expect("the writer lives").expect("reads");
+            self.read(&String::from_utf8_lossy(&line));
+        }
+        // the random moment itself, not a wait for anything
+        std::thread::sleep(delay);
+        writer.0.kill().expect("kills");
+        writer.0.wait().expect("reaps");
+        let mut rest = Vec::new();
+        for line in lines {
+            rest.push(String::from_utf8_lossy(&line.expect("reads")).into_owned());
+        }
+        for line in rest {
+            self.read(&line);
+        }
+    }
+
+    /// Opens the journal and compares it with what is known.
+    fn check(&mut self, dir: &Path) -> Result<(), String> {
+        let opened = recover::open(dir, SystemTime::now()).map_err(|e| format!("open: {e}"))?;
+        if let Some(quarantined) = opened.quarantined {
+            return Err(format!("quarantined: {quarantined:?}"));
+        }
+        let found: Expected = opened
+            .records
+            .iter()
+            .map(|record| (port_of(record), record.state))
+            .collect();
+        let tried = self.tried.take();
+        let mut with_tried = self.expected.clone();
+        if let Some(change) = &tried {
+            change.apply(&mut with_tried);
+        }
+        if found != self.expected && found != with_tried {
+            return Err(format!(
+                "after {} acknowledged changes, while trying {tried:?}:\nexpected {:?}\nor       \
+                 {with_tried:?}\nfound    {found:?}",
+                self.acknowledged, self.expected
+            ));
+        }
+        self.expected = found;
+        Ok(())
+    }
+}
+
+/// One journal, killed again and again; returns the number of acknowledged changes.
+fn torture(dir: &Path, seed: u64) -> Result<u64, String> {
+    let mut draw = Draw(seed);
+    let mut known = Known::default();
+    for kill in 1..=KILLS {
+        known.run_and_kill(dir, &mut draw);
+        known
+            .check(dir)
+            .map_err(|error| format!("kill {kill}: {error}"))?;
+    }
+    Ok(known.acknowledged)
+}
+
+fn seed() -> u64 {
+    match std::env::var("DOCKER_NAT66_SEED") {
+        Ok(seed) => seed.parse().expect("DOCKER_NAT66_SEED is a number"),
+        Err(_) => SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("after 1970")
+            .as_nanos() as u64,
+    }
+}
+
+#[test]
+fn no_acknowledged_change_is_lost_by_a_kill() {
+    if let Some(dir) = std::env::var_os(WRITER_DIR) {
+        let seed = std::env::var(WRITER_SEED).expect("set beside it");
+        write_for_ever(&PathBuf::from(dir), seed.parse().expect("a number"));
+        return;
+    }
+    let seed = seed();
+    println!("seed {seed}: repeat with DOCKER_NAT66_SEED={seed}");
+    let state = tempfile::tempdir().expect("tempdir");
+    let lanes: Vec<_> = (0..LANES)
+        .map(|lane| {
+            let dir = state.path().join(format!("lane-{lane}"));
+            std::thread::spawn(move || torture(&dir, seed.wrapping_add(lane)))
+        })
+        .collect();
+    let results: Vec<_> = lanes
+        .into_iter()
+        .map(std::thread::JoinHandle::join)
+        .collect();
+    let mut acknowledged = 0;
+    for (lane, result) in results.into_iter().enumerate() {
+        match result.expect("the lane itself is sound") {
+            Ok(changes) => acknowledged += changes,
+            Err(error) => {
+                let kept = state.keep();
+                panic!(
+                    "seed {seed}, lane {lane}: {error}\nkept: {}",
+                    kept.display()
+                );
+            }
+        }
+    }
+    println!(
+        "{} kills, {acknowledged} acknowledged changes",
+        LANES * KILLS
+    );
+    assert!(acknowledged >= LANES * KILLS, "only {acknowledged} changes");
+}
