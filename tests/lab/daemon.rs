@@ -1,0 +1,116 @@
+//! The program under test, on the lab's host.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Output};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::lab::{Lab, kill, signal, wait};
+use crate::wait::{SOON, eventually};
+
+/// The program, built by cargo for this test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-nat66");
+
+/// How long the daemon may take to leave: removing all rules takes milliseconds.
+const LEAVE: Duration = Duration::from_secs(15);
+
+/// One run of the daemon; it is killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Daemon<'l> {
+    lab: &'l Lab,
+    child: Child,
+    log: PathBuf,
+}
+
+impl<'l> Daemon<'l> {
+    /// Starts the daemon with `args` and the lab's state directory; all else has its default.
+    pub(crate) fn start(lab: &'l Lab, args: &[&str]) -> Self {
+        let state = state_dir(lab);
+        let all = [args, &["--state-dir", &state]].concat();
+        let log = lab.log("docker-nat66");
+        Self {
+            lab,
+            child: lab.host().spawn(PROGRAM, &all, &log),
+            log,
+        }
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    #[track_caller]
+    pub(crate) fn ready(lab: &'l Lab, args: &[&str]) -> Self {
+        let mut daemon = Self::start(lab, args);
+        daemon.says("ready");
+        daemon
+    }
+
+    /// All that it has written.
+    pub(crate) fn log(&self) -> String {
+        let bytes = fs::read(&self.log).expect("read the daemon's log");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for a line that contains `words`, and returns it.
+    #[track_caller]
+    pub(crate) fn says(&mut self, words: &str) -> String {
+        eventually(SOON, &format!("the daemon to say {words:?}"), || {
+            let ended = self.child.try_wait().expect("wait");
+            let log = self.log();
+            match log.lines().find(|line| line.contains(words)) {
+                Some(line) => Ok(line.to_owned()),
+                None if ended.is_some() => panic!("{ended:?} before it said {words:?}:\n{log}"),
+                None => Err(log),
+            }
+        })
+    }
+
+    /// SIGKILL, at once.
+    pub(crate) fn sigkill(mut self) {
+        kill(&mut self.child);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, what: Signal) {
+        signal(&self.child, what);
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        wait(&mut self.child, "the daemon", LEAVE)
+    }
+
+    /// SIGTERM, which it must answer with exit code 0.
+    #[track_caller]
+    pub(crate) fn leaves(self) {
+        self.signal(Signal::TERM);
+        let log = self.log.clone();
+        let status = self.ended();
+        assert!(status.success(), "{status}, see {}", log.display());
+    }
+
+    /// Runs another command of the program (`dump`, `status`) against this daemon.
+    pub(crate) fn command(&self, args: &[&str]) -> Output {
+        command(self.lab, args)
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        kill(&mut self.child);
+    }
+}
+
+/// Runs a command of the program (`dump`, `cleanup`) with the lab's state directory.
+pub(crate) fn command(lab: &Lab, args: &[&str]) -> Output {
+    let state = state_dir(lab);
+    lab.host()
+        .output(&[&[PROGRAM], args, &["--state-dir", &state]].concat())
+}
+
+/// The daemon's state directory.
+pub(crate) fn state_dir(lab: &Lab) -> String {
+    let path = lab.home().join("state");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
