@@ -13,6 +13,10 @@ use crate::wait::{SOON, eventually};
 /// The program, built by cargo for this test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-nat66");
 
+/// The daemon's state directory, as the host sees it: on a real disk, and kept when a test fails.
+/// The daemon makes it.
+pub(crate) const STATE_DIR: &str = "/run/lab/home/state";
+
 /// How long the daemon may take to leave: removing all rules takes milliseconds.
 const LEAVE: Duration = Duration::from_secs(15);
 
@@ -27,8 +31,7 @@ pub(crate) struct Daemon<'l> {
 impl<'l> Daemon<'l> {
     /// Starts the daemon with `args` and the lab's state directory; all else has its default.
     pub(crate) fn start(lab: &'l Lab, args: &[&str]) -> Self {
-        let state = state_dir(lab);
-        let all = [args, &["--state-dir", &state]].concat();
+        let all = [args, &["--state-dir", STATE_DIR]].concat();
         let log = lab.log("docker-nat66");
         Self {
             lab,
@@ -41,7 +44,9 @@ impl<'l> Daemon<'l> {
     #[track_caller]
     pub(crate) fn ready(lab: &'l Lab, args: &[&str]) -> Self {
         let mut daemon = Self::start(lab, args);
-        daemon.says("ready");
+        daemon.says_where("ready", |line| {
+            line.split([' ', ',', ':']).any(|w| w == "ready")
+        });
         daemon
     }
 
@@ -54,10 +59,15 @@ impl<'l> Daemon<'l> {
     /// Waits for a line that contains `words`, and returns it.
     #[track_caller]
     pub(crate) fn says(&mut self, words: &str) -> String {
+        self.says_where(words, |line| line.contains(words))
+    }
+
+    #[track_caller]
+    fn says_where(&mut self, words: &str, is: impl Fn(&str) -> bool) -> String {
         eventually(SOON, &format!("the daemon to say {words:?}"), || {
             let ended = self.child.try_wait().expect("wait");
             let log = self.log();
-            match log.lines().find(|line| line.contains(words)) {
+            match log.lines().find(|line| is(line)) {
                 Some(line) => Ok(line.to_owned()),
                 None if ended.is_some() => panic!("{ended:?} before it said {words:?}:\n{log}"),
                 None => Err(log),
@@ -104,13 +114,6 @@ impl Drop for Daemon<'_> {
 
 /// Runs a command of the program (`dump`, `cleanup`) with the lab's state directory.
 pub(crate) fn command(lab: &Lab, args: &[&str]) -> Output {
-    let state = state_dir(lab);
-    lab.host()
-        .output(&[&[PROGRAM], args, &["--state-dir", &state]].concat())
-}
-
-/// The daemon's state directory.
-pub(crate) fn state_dir(lab: &Lab) -> String {
-    let path = lab.home().join("state");
-    path.to_str().expect("a path in UTF-8").to_owned()
+    let state = ["--state-dir", STATE_DIR];
+    lab.host().output(&[&[PROGRAM], args, &state].concat())
 }

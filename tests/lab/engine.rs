@@ -16,6 +16,15 @@ use crate::wait::{SOON, eventually};
 /// How long an Engine may take to stop: it ends its containers first.
 const STOP: Duration = Duration::from_secs(30);
 
+/// docker-proxy, except for SCTP, whose sockets not every kernel has: then a process that says it
+/// listens and does not. The Engine publishes the port like any other.
+const PROXY: &str = r#"cat >/run/lab/docker-proxy <<'EOF'
+#!/bin/sh
+case "$*" in *"-proto sctp"*) echo 0 >&3; exec sleep infinity;; esac
+exec docker-proxy "$@"
+EOF
+chmod +x /run/lab/docker-proxy"#;
+
 /// dockerd, running or not, and its command line tool.
 #[derive(Debug)]
 pub(crate) struct Engine<'l> {
@@ -37,7 +46,14 @@ impl<'l> Engine<'l> {
     pub(crate) fn down(lab: &'l Lab, extra: &[&str]) -> Self {
         let cgroup = format!("--cgroup-parent=/{}", lab.home().cgroup());
         let prefix = format!("--fixed-cidr-v6={PREFIX}");
-        let own = ["--data-root=/run/lab/docker", "--ipv6", &prefix, &cgroup];
+        let own = [
+            "--data-root=/run/lab/docker",
+            "--userland-proxy-path=/run/lab/docker-proxy",
+            "--ipv6",
+            &prefix,
+            &cgroup,
+        ];
+        lab.host().sh(PROXY);
         Self {
             lab,
             args: [&own, extra]
@@ -53,12 +69,12 @@ impl<'l> Engine<'l> {
     pub(crate) fn start(&mut self) {
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let log = self.lab.log("dockerd");
-        let mut child = self.lab.host().spawn("/usr/sbin/dockerd", &args, &log);
+        let mut child = self.lab.host().spawn("dockerd", &args, &log);
         eventually(SOON, "the Engine to answer", || {
             if let Some(status) = child.try_wait().expect("wait") {
                 panic!("dockerd: {status}, see {}", log.display());
             }
-            let answer = self.lab.host().output(&["/usr/bin/docker", "version"]);
+            let answer = self.lab.host().output(&["docker", "version"]);
             answer.status.success().then_some(()).ok_or("no answer")
         });
         self.child = Some(child);
@@ -92,7 +108,7 @@ impl<'l> Engine<'l> {
     /// Runs `docker` with these arguments, which must succeed; its output, trimmed.
     #[track_caller]
     pub(crate) fn docker(&self, args: &[&str]) -> String {
-        let out = self.lab.host().run(&[&["/usr/bin/docker"], args].concat());
+        let out = self.lab.host().run(&[&["docker"], args].concat());
         out.trim().to_owned()
     }
 

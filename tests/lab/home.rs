@@ -27,7 +27,7 @@ impl Home {
         static SWEEP: Once = Once::new();
         let root = root();
         fs::create_dir_all(&root).expect("make target/lab");
-        SWEEP.call_once(|| sweep(&root));
+        SWEEP.call_once(sweep);
         let path = root.join(format!("{name}.{}", process::id()));
         let kept = root.join(name);
         let _ = fs::remove_dir_all(&kept);
@@ -75,8 +75,10 @@ fn is_dead(pid: &str) -> bool {
     pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()
 }
 
-fn sweep(root: &Path) {
-    for entry in fs::read_dir(root).expect("list target/lab").flatten() {
+/// Keeps the directories and removes the control groups of runs whose process is no more.
+pub(crate) fn sweep() {
+    let root = root();
+    for entry in fs::read_dir(&root).expect("list target/lab").flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         if let Some((test, pid)) = name.rsplit_once('.')

@@ -1,7 +1,7 @@
 //! The image `lab`, made here and not pulled: busybox, and a server that says whom it sees.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -12,11 +12,19 @@ use crate::lab::Lab;
 /// The busybox commands that tests run in a container.
 const APPLETS: [&str; 5] = ["sh", "httpd", "nc", "sleep", "wget"];
 
+/// The page of the demonstration, for busybox's httpd in `/www`.
+const PAGE: &str = r#"#!/bin/sh
+read name </proc/sys/kernel/hostname
+echo "Content-Type: text/plain"
+echo
+echo "Hello $REMOTE_ADDR, this is container $name."
+"#;
+
 /// Gives the image to the Engine of `lab`.
 pub(crate) fn load(lab: &Lab) {
     let tar = made().to_str().expect("a path in UTF-8");
     let entry = r#"ENTRYPOINT ["/bin/answer"]"#;
-    let import = ["/usr/bin/docker", "import", "--change", entry, tar, "lab"];
+    let import = ["docker", "import", "--change", entry, tar, "lab"];
     lab.host().run(&import);
 }
 
@@ -27,7 +35,10 @@ fn made() -> &'static Path {
         let home = Home::new("image");
         let bin = home.join("root/bin");
         fs::create_dir_all(&bin).expect("make the image's directory");
-        fs::create_dir_all(home.join("root/www")).expect("make the image's directory");
+        fs::create_dir_all(home.join("root/www/cgi-bin")).expect("make the image's directory");
+        let page = home.join("root/www/cgi-bin/hello");
+        fs::write(&page, PAGE).expect("write the page");
+        fs::set_permissions(&page, Permissions::from_mode(0o755)).expect("make it executable");
         fs::copy("/bin/busybox", bin.join("busybox")).expect("copy busybox-static");
         for applet in APPLETS {
             symlink("busybox", bin.join(applet)).expect("link busybox");

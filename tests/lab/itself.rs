@@ -1,9 +1,12 @@
 //! The lab proves itself, without the daemon: what later tests take for granted.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
+use crate::home;
 use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab};
 use crate::rules::{self, Foreign};
 use crate::space::Place;
@@ -27,7 +30,7 @@ fn a_container_behind_a_dnat_rule_sees_the_client_itself() {
     let engine = Engine::up(&lab, &[]);
     engine.run(
         "web",
-        &["-p", "8080:80", "-p", "8053:53/udp"],
+        &["-p", "8080:80", "-p", "8053:53/udp", "-p", "9132:132/sctp"],
         &["tcp:80", "udp:53"],
     );
     // docker-proxy answers already; the container sees only the bridge's gateway.
@@ -40,6 +43,7 @@ fn a_container_behind_a_dnat_rule_sees_the_client_itself() {
     let addr = engine.address("web");
     forward(lab.host(), "eth0", "tcp", 8080, &format!("[{addr}]:80"));
     forward(lab.host(), "eth0", "udp", 8053, &format!("[{addr}]:53"));
+    forward(lab.host(), "eth0", "sctp", 9132, &format!("[{addr}]:132"));
     forward(lab.host(), "eth1", "tcp", 8080, &format!("[{addr}]:80"));
     lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
     lab.answers(Udp, &format!("[{HOST}]:8053"), "web", CLIENT);
@@ -51,7 +55,12 @@ fn a_container_behind_a_dnat_rule_sees_the_client_itself() {
         .collect();
     assert_eq!(
         seen,
-        ["eth0 tcp * 8080", "eth0 udp * 8053", "eth1 tcp * 8080"]
+        [
+            "eth0 sctp * 9132",
+            "eth0 tcp * 8080",
+            "eth0 udp * 8053",
+            "eth1 tcp * 8080"
+        ]
     );
 
     let mut line = lab.connect(&format!("[{HOST}]:8080"));
@@ -78,7 +87,7 @@ fn an_engine_survives_kill_and_restart_with_its_containers_and_goes_away_when_st
     lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
     engine.remove("web");
     engine.stop();
-    let answer = lab.host().output(&["/usr/bin/docker", "version"]);
+    let answer = lab.host().output(&["docker", "version"]);
     assert!(!answer.status.success());
 }
 
@@ -115,22 +124,19 @@ fn the_lab_is_up_in_time_and_goes_without_a_trace() {
 
 /// What an Engine outside its namespaces would change on this machine.
 fn traces() -> Vec<String> {
-    let mut seen = Vec::new();
-    for path in [
+    let dirs = [
         "/run",
         "/run/netns",
-        "/run/docker",
-        "/run/containerd",
         "/etc/docker",
         "/var/lib",
-    ] {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        seen.extend(entries.map(|e| e.path().display().to_string()));
-    }
-    let links = fs::read_dir("/sys/class/net")
-        .expect("interfaces")
-        .flatten();
-    seen.extend(links.map(|e| e.path().display().to_string()));
+        "/sys/class/net",
+    ];
+    let entries = dirs.iter().flat_map(fs::read_dir).flatten().flatten();
+    let paths = entries.map(|e| e.path().display().to_string());
+    let words = ["docker", "containerd", "runc", "netns", "xtables", "veth"];
+    let mut seen: Vec<String> = paths
+        .filter(|path| words.iter().any(|word| path.contains(word)))
+        .collect();
     seen.push(fs::read_to_string("/proc/self/mountinfo").expect("mounts"));
     seen.sort();
     seen
@@ -177,4 +183,56 @@ fn the_client_reaches_no_container_by_itself() {
     eventually(SOON, "the routed container", || {
         same(lab.ask(Tcp, &direct).map(|a| a.name), Ok("web".to_owned()))
     });
+}
+
+/// Tells a second run of this program that it is the one to be killed.
+const HOLD: &str = "DOCKER_NAT66_LAB_HOLD";
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_killed_test_leaves_no_process_and_its_logs_are_kept() {
+    if std::env::var_os(HOLD).is_some() {
+        let lab = Lab::up("itself_killed");
+        let engine = Engine::up(&lab, &[]);
+        engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+        println!("held {}", lab.init());
+        std::io::stdin()
+            .read_line(&mut String::new())
+            .expect("it is killed before");
+        return;
+    }
+    let mut test = Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "itself::a_killed_test_leaves_no_process_and_its_logs_are_kept",
+        ])
+        .args(["--include-ignored", "--nocapture"])
+        .env(HOLD, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start this program again");
+    let mut lines = BufReader::new(test.stdout.take().expect("it is piped")).lines();
+    let init = lines.find_map(|line| {
+        let line = line.expect("read");
+        line.split_once("held ").map(|(_, pid)| pid.to_owned())
+    });
+    let space = |name: &str| fs::read_link(format!("/proc/{name}/ns/pid"));
+    let held = space(init.as_deref().expect("the lab is up")).expect("its namespace");
+    let inside = || {
+        let all = fs::read_dir("/proc").expect("list processes").flatten();
+        let names = all.map(|e| e.file_name().to_string_lossy().into_owned());
+        names
+            .filter(|pid| space(pid).is_ok_and(|ns| ns == held))
+            .count()
+    };
+    // process 1, what keeps it, dockerd, containerd, a shim, docker-proxy, the server
+    assert!(inside() >= 7);
+    test.kill().expect("kill");
+    test.wait().expect("wait");
+    eventually(SOON, "all of its processes to end", || same(inside(), 0));
+    home::sweep();
+    let kept = home::root().join("itself_killed");
+    assert!(kept.join("setup.log").exists());
+    fs::remove_dir_all(kept).expect("remove what was kept");
 }

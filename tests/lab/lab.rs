@@ -39,7 +39,7 @@ impl Lab {
     /// Sets up the lab for the test `name`, which must be unique.
     pub(crate) fn up(name: &str) -> Self {
         let home = Home::new(name);
-        let space = Space::new(&home.join("setup.log"));
+        let space = Space::new(&home.join(""));
         Self {
             space: Some(space),
             home,
@@ -55,6 +55,11 @@ impl Lab {
     /// The network namespace from which requests come.
     pub(crate) fn client(&self) -> Place<'_> {
         self.space().client()
+    }
+
+    /// The id of the process that holds the namespaces, as this machine sees it.
+    pub(crate) fn init(&self) -> u32 {
+        self.space().init()
     }
 
     /// The directory that is kept when the test fails.

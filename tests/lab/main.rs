@@ -9,13 +9,19 @@
 //! the program under test. Each test has its own; all of it goes when the test ends, fails or is
 //! killed. `tests/run` runs them, for they need root.
 
+mod away;
+mod crash;
 mod daemon;
+mod demo;
+mod dump;
 mod engine;
 mod home;
 mod image;
 mod itself;
 mod lab;
+mod ports;
 mod rules;
 mod space;
+mod story;
 mod talk;
 mod wait;

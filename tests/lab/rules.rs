@@ -109,7 +109,7 @@ impl Foreign {
         place.sh(r#"ip6tables-restore --noflush <<'RULES'
 *nat
 :THEIRS - [0:0]
--A PREROUTING -i eth0 -p tcp -m tcp --dport 2356 -j DNAT --to-destination [fdfd:5898:4917:1::f]:6379
+-A PREROUTING -i eth0 -p tcp -m tcp --dport 2355 -j DNAT --to-destination [fdfd:5898:4917:1::f]:6379
 -A PREROUTING -i eth1 -p tcp -m comment --comment "docker-nat66: not by us" -j THEIRS
 -A POSTROUTING -s fdfd:5898:4917:1::/64 -o eth1 -j MASQUERADE
 COMMIT

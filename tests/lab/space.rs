@@ -34,7 +34,8 @@ const SETUP: &str = r#"set -e
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir /run/lock /run/lab
+mkdir -p /run/lock /run/lab/home
+mount --bind "$1" /run/lab/home
 [ ! -d /etc/docker ] || mount -t tmpfs tmpfs /etc/docker
 ls /sys/fs/cgroup/* >/dev/null 2>&1 || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 cd /proc/sys/net
@@ -75,15 +76,16 @@ pub(crate) struct Place<'s> {
 }
 
 impl Space {
-    /// Makes the namespaces and their links; what goes wrong in there is written to `log`.
-    pub(crate) fn new(log: &Path) -> Self {
-        let errors = File::create(log).expect("make the log of the set-up");
+    /// Makes the namespaces and their links, and shows the directory `home` as `/run/lab/home` in
+    /// there; `setup.log` in it says what went wrong.
+    pub(crate) fn new(home: &Path) -> Self {
+        let errors = File::create(home.join("setup.log")).expect("make the log of the set-up");
         let mut init = thread::scope(|scope| {
             let starter = scope.spawn(|| {
                 leave(UnshareFlags::FS | UnshareFlags::NEWNS | UnshareFlags::NEWNET);
                 leave(UnshareFlags::NEWPID);
                 let mut command = bare("tini");
-                command.args(["--", "sh", "-c", SETUP]);
+                command.args(["--", "sh", "-c", SETUP, "setup"]).arg(home);
                 command.stdin(Stdio::piped()).stdout(Stdio::piped());
                 command.stderr(errors).spawn().expect("start tini")
             });
@@ -98,8 +100,13 @@ impl Space {
             init,
             pidfd: pidfd.expect("pidfd_open"),
         };
-        assert_eq!(line, "ready\n", "set-up failed, see {}", log.display());
+        assert_eq!(line, "ready\n", "set-up failed, see {}", home.display());
         space
+    }
+
+    /// The id of process 1 in there, as this machine sees it.
+    pub(crate) fn init(&self) -> u32 {
+        self.init.id()
     }
 
     /// The network namespace of the Engine and the daemon.
@@ -208,7 +215,7 @@ fn bare(program: &str) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/run/lab")
         .env("HOME", "/run/lab");
     command
 }
