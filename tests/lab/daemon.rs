@@ -75,6 +75,15 @@ impl<'l> Daemon<'l> {
         })
     }
 
+    /// Its process id, as the lab's host sees it.
+    pub(crate) fn pid(&self) -> String {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("the daemon is a process");
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let innermost = ids.and_then(|ids| ids.split_whitespace().last());
+        innermost.expect("a process id").to_owned()
+    }
+
     /// SIGKILL, at once.
     pub(crate) fn sigkill(mut self) {
         kill(&mut self.child);

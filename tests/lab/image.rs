@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use crate::home::{self, Home};
 use crate::lab::Lab;
 
-/// The busybox commands that tests run in a container.
-const APPLETS: [&str; 5] = ["sh", "httpd", "nc", "sleep", "wget"];
+/// The busybox commands that are called by name in a container.
+const APPLETS: [&str; 2] = ["sh", "httpd"];
 
 /// The page of the demonstration, for busybox's httpd in `/www`.
 const PAGE: &str = r#"#!/bin/sh

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{
@@ -20,11 +20,12 @@ use rustix::thread::{
     move_into_thread_name_spaces, unshare_unsafe,
 };
 
-use crate::wait::eventually;
-
 /// How long a command may take before it is killed: seconds, for `timeout`. A container starts
 /// in 0.3 s; two busy cores are slower.
 const COMMAND_SECONDS: &str = "60";
+
+/// How long the kernel may take to end what runs in there: milliseconds, with nobody waited for.
+const END: Duration = Duration::from_secs(20);
 
 /// Makes the host of the lab what the tests expect, then holds it until standard input ends.
 ///
@@ -145,10 +146,13 @@ impl Drop for Space {
     /// this process started are waited for: their guards borrow the lab, so they went before.
     fn drop(&mut self) {
         let _ = self.init.kill();
-        if !thread::panicking() {
-            eventually(Duration::from_secs(20), "the namespaces' end", || {
-                self.init.try_wait().ok().flatten().ok_or("still there")
-            });
+        let begin = Instant::now();
+        while matches!(self.init.try_wait(), Ok(None)) {
+            if begin.elapsed() > END {
+                eprintln!("the namespaces of process {} do not end", self.init.id());
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }

@@ -125,3 +125,24 @@ fn containers_that_run_already_are_published_at_start() {
     lab.is_closed(Tcp, &format!("[{HOST}]:8081"));
     lab.is_closed(Tcp, &format!("[{HOST}]:8082"));
 }
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn the_legacy_variant_of_the_tool_serves_as_well() {
+    let lab = Lab::up("story_legacy");
+    let host = lab.host();
+    // One program under many names: in the lab's mounts the nft variant becomes the legacy one.
+    host.sh("mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi");
+    assert!(host.run(&["ip6tables", "--version"]).contains("legacy"));
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(host);
+    let daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    daemon.sigkill();
+    let daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
+    assert_eq!(rules::published(host).len(), 1);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), before);
+}
