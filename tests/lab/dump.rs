@@ -1,0 +1,142 @@
+//! What the daemon says of itself: `dump`, `status`, and the journal of one that was killed.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::daemon::{self, Daemon};
+use crate::engine::Engine;
+use crate::lab::Lab;
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
+
+/// The documented fields of a row.
+const FIELDS: [&str; 17] = [
+    "v",
+    "id",
+    "state",
+    "kind",
+    "backend",
+    "proto",
+    "host_addr",
+    "host_port",
+    "container_addr",
+    "container_port",
+    "container_id",
+    "container_name",
+    "network",
+    "dev",
+    "prefix",
+    "inserted_at",
+    "boot_id",
+];
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has() {
+    let lab = Lab::up("dump");
+    let engine = Engine::up(&lab, &[]);
+    let id = engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    let alive = eventually(SOON, "two applied records", || {
+        let rows = rows(&daemon.command(&["dump", "--json"]));
+        let applied = rows.iter().filter(|row| row["state"] == "applied").count();
+        same(applied, 2).map(|()| rows)
+    });
+    let forward = alive
+        .iter()
+        .find(|row| row["host_port"] == 8080)
+        .expect("the forward");
+    for (field, value) in [
+        ("backend", json!("ip6tables")),
+        ("proto", json!("tcp")),
+        ("host_addr", Value::Null),
+        ("container_addr", json!(engine.address("web").to_string())),
+        ("container_port", json!(80)),
+        ("container_id", json!(id)),
+        ("container_name", json!("web")),
+        ("network", json!("bridge")),
+        ("dev", json!("eth0")),
+    ] {
+        assert_eq!(forward[field], value, "{field} of {forward}");
+    }
+    let kernel = lab.host().run(&["ip6tables-save", "-t", "nat"]);
+    for row in &alive {
+        let fields = row.as_object().expect("an object");
+        assert!(
+            FIELDS.iter().all(|field| fields.contains_key(*field)),
+            "{row}"
+        );
+        let comment = format!("docker-nat66:{}", row["id"].as_str().expect("an id"));
+        assert_eq!(kernel.matches(&comment).count(), 1, "{comment} in {kernel}");
+    }
+    let table = text(&daemon.command(&["dump"]));
+    assert!(table.contains("web") && table.contains("8080"), "{table}");
+
+    daemon.sigkill();
+    assert_eq!(rows(&daemon::command(&lab, &["dump", "--json"])), alive);
+    // Reading wrote nothing, and the next daemon finds its journal.
+    assert_eq!(rows(&daemon::command(&lab, &["dump", "--json"])), alive);
+    Daemon::ready(&lab, &ARGS).leaves();
+    assert_eq!(
+        rows(&daemon::command(&lab, &["dump", "--json"])),
+        [Value::Null; 0]
+    );
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn status_tells_healthy_from_absent_and_the_socket_is_private() {
+    let lab = Lab::up("dump_status");
+    let engine = Engine::up(&lab, &[]);
+    assert_eq!(daemon::command(&lab, &["status"]).status.code(), Some(3));
+    let daemon = Daemon::ready(&lab, &ARGS);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let status = eventually(SOON, "one forward in the status", || {
+        let output = daemon.command(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+        same(status["forwards"].clone(), json!(1)).map_err(|e| format!("{e:?}"))?;
+        same(output.status.code(), Some(0)).map_err(|e| format!("{e:?}"))?;
+        Ok::<_, String>(status)
+    });
+    for field in [
+        "v",
+        "pid",
+        "state",
+        "backend",
+        "docker",
+        "rules",
+        "drift_repairs",
+        "resyncs",
+        "journal",
+        "uptime_s",
+    ] {
+        assert!(status.get(field).is_some(), "{field} in {status}");
+    }
+    assert_eq!(status["docker"]["connected"], json!(true));
+    let (mode, owner) = lab.host().enter(|| {
+        let socket = Path::new("/run/docker-nat66/control.sock").metadata();
+        let socket = socket.expect("the control socket");
+        (socket.permissions().mode() & 0o777, socket.uid())
+    });
+    assert_eq!((mode, owner), (0o600, 0));
+    daemon.leaves();
+    assert_eq!(daemon::command(&lab, &["status"]).status.code(), Some(3));
+}
+
+/// One object per line; sorted, for the order is not promised.
+fn rows(output: &Output) -> Vec<Value> {
+    let shown = text(output);
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+    let mut rows: Vec<Value> = shown.lines().map(parse).collect();
+    rows.sort_by_key(|row| row["id"].to_string());
+    rows
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}

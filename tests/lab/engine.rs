@@ -1,0 +1,148 @@
+//! A real Docker Engine on the lab's host.
+//!
+//! All it writes lies in the host's private `/run`, in memory, and in the control group that
+//! the lab removes. It comes up in half a second.
+
+use std::net::Ipv6Addr;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::image;
+use crate::lab::{Lab, PREFIX, kill, signal, wait};
+use crate::wait::{SOON, eventually};
+
+/// How long an Engine may take to stop: it ends its containers first.
+const STOP: Duration = Duration::from_secs(30);
+
+/// docker-proxy, except for SCTP, whose sockets not every kernel has: then a process that says it
+/// listens and does not. The Engine publishes the port like any other.
+const PROXY: &str = r#"cat >/run/lab/docker-proxy <<'EOF'
+#!/bin/sh
+case "$*" in *"-proto sctp"*) echo 0 >&3; exec sleep infinity;; esac
+exec docker-proxy "$@"
+EOF
+chmod +x /run/lab/docker-proxy"#;
+
+/// dockerd, running or not, and its command line tool.
+#[derive(Debug)]
+pub(crate) struct Engine<'l> {
+    lab: &'l Lab,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl<'l> Engine<'l> {
+    /// Starts an Engine with IPv6 on [`PREFIX`] and its own ip6tables off, `extra` arguments
+    /// besides, and gives it the image `lab`.
+    pub(crate) fn up(lab: &'l Lab, extra: &[&str]) -> Self {
+        let mut engine = Self::down(lab, extra);
+        engine.start();
+        engine
+    }
+
+    /// The same, not started.
+    pub(crate) fn down(lab: &'l Lab, extra: &[&str]) -> Self {
+        let cgroup = format!("--cgroup-parent=/{}", lab.home().cgroup());
+        let prefix = format!("--fixed-cidr-v6={PREFIX}");
+        let own = [
+            "--data-root=/run/lab/docker",
+            "--userland-proxy-path=/run/lab/docker-proxy",
+            "--ipv6",
+            &prefix,
+            &cgroup,
+        ];
+        lab.host().sh(PROXY);
+        Self {
+            lab,
+            args: [&own, extra]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            child: None,
+        }
+    }
+
+    /// Starts it and waits until it answers.
+    pub(crate) fn start(&mut self) {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let log = self.lab.log("dockerd");
+        let mut child = self.lab.host().spawn("dockerd", &args, &log);
+        eventually(SOON, "the Engine to answer", || {
+            if let Some(status) = child.try_wait().expect("wait") {
+                panic!("dockerd: {status}, see {}", log.display());
+            }
+            let answer = self.lab.host().output(&["docker", "version"]);
+            answer.status.success().then_some(()).ok_or("no answer")
+        });
+        self.child = Some(child);
+        if self.docker(&["images", "-q", "lab"]).is_empty() {
+            image::load(self.lab);
+        }
+    }
+
+    /// Stops it as a service manager does.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        let child = self.child.as_mut().expect("it runs");
+        signal(child, Signal::TERM);
+        wait(child, "dockerd", STOP);
+        self.child = None;
+    }
+
+    /// Kills it with its containerd, and clears the files that would block the next start.
+    /// The containers go on.
+    pub(crate) fn kill(&mut self) {
+        kill(self.child.as_mut().expect("it runs"));
+        self.child = None;
+        self.lab
+            .host()
+            .sh("pid=$(cat /run/docker/containerd/containerd.pid)
+             kill -9 $pid || :
+             while kill -0 $pid 2>/dev/null; do sleep 0.02; done
+             rm -f /run/docker.pid /run/docker/containerd/containerd.pid");
+    }
+
+    /// Runs `docker` with these arguments, which must succeed; its output, trimmed.
+    #[track_caller]
+    pub(crate) fn docker(&self, args: &[&str]) -> String {
+        let out = self.lab.host().run(&[&["docker"], args].concat());
+        out.trim().to_owned()
+    }
+
+    /// Starts the container `name` with the options `publish`, serving what `serve` says
+    /// (`tcp:80`, `udp:53`); its id.
+    #[track_caller]
+    pub(crate) fn run(&self, name: &str, publish: &[&str], serve: &[&str]) -> String {
+        // Process 1 ignores SIGTERM, and waiting for that would make every stop ten seconds long.
+        let stop = "--stop-signal=KILL";
+        let head = ["run", "-d", stop, "--name", name, "--hostname", name];
+        self.docker(&[&head, publish, &["lab"], serve].concat())
+    }
+
+    /// Removes a container, running or not.
+    #[track_caller]
+    pub(crate) fn remove(&self, name: &str) {
+        self.docker(&["rm", "-f", name]);
+    }
+
+    /// The container's address on the default bridge.
+    #[track_caller]
+    pub(crate) fn address(&self, name: &str) -> Ipv6Addr {
+        let field = "{{.NetworkSettings.Networks.bridge.GlobalIPv6Address}}";
+        let text = self.docker(&["inspect", "-f", field, name]);
+        text.parse()
+            .unwrap_or_else(|e| panic!("address {text:?} of {name}: {e}"))
+    }
+}
+
+impl Drop for Engine<'_> {
+    /// The containers go with the namespace.
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            kill(child);
+        }
+    }
+}

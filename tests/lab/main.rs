@@ -1,0 +1,27 @@
+//! The lab: a real Docker Engine, the daemon and a client, in namespaces of the test's own.
+//!
+//! ```text
+//!   client ── eth0 2001:db8::2   ═══ 2001:db8::1, ::11, ::12 eth0 ── host ── docker0 ── container
+//!          ── eth1 2001:db8:1::2 ═══ 2001:db8:1::1             eth1 ──      fdfd:5898:4917:1::/64
+//! ```
+//!
+//! [`Lab`](lab::Lab) is a host and a client, [`Engine`](engine::Engine) dockerd, [`Daemon`](daemon::Daemon)
+//! the program under test. Each test has its own; all of it goes when the test ends, fails or is
+//! killed. `tests/run` runs them, for they need root.
+
+mod away;
+mod crash;
+mod daemon;
+mod demo;
+mod dump;
+mod engine;
+mod home;
+mod image;
+mod itself;
+mod lab;
+mod ports;
+mod rules;
+mod space;
+mod story;
+mod talk;
+mod wait;

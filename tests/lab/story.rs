@@ -1,0 +1,148 @@
+//! The documented example, and the forms of the command line that must work as ever.
+
+use rustix::process::Signal;
+
+use crate::daemon::Daemon;
+use crate::engine::Engine;
+use crate::lab::{CLIENT, HOST, Lab};
+use crate::rules::{self, Foreign, Published};
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+/// The documented way to start the daemon.
+const AS_DOCUMENTED: [&str; 4] = ["-dev", "eth0", "-prefix", "fdfd:5898:4917:1::/64"];
+
+/// The documented rule for what containers send out.
+const POSTROUTING: &str = "NAT66 set postrouting: /sbin/ip6tables -t nat -A POSTROUTING -o eth0 \
+                           -s fdfd:5898:4917:1::/64 -j MASQUERADE";
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn the_documented_example_works_from_first_rule_to_last() {
+    let lab = Lab::up("story");
+    let engine = Engine::up(&lab, &[]);
+    let foreign = Foreign::plant(lab.host());
+    let mut daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
+    daemon.says(POSTROUTING);
+
+    engine.run("redis", &["-p", "6379"], &["tcp:6379"]);
+    let shown = engine.docker(&["port", "redis", "6379"]);
+    let port = shown.rsplit(':').next().expect("ADDRESS:PORT").to_owned();
+    forwarded(&lab, &mut daemon, &engine, &port);
+    engine.remove("redis");
+    gone(&lab, &mut daemon, &port);
+
+    engine.run("redis", &["-p", "2356:6379"], &["tcp:6379"]);
+    forwarded(&lab, &mut daemon, &engine, "2356");
+
+    daemon.leaves();
+    assert_eq!(Foreign::seen(lab.host()), foreign);
+}
+
+/// The rule is in the log and in the kernel, and packets follow it.
+#[track_caller]
+fn forwarded(lab: &Lab, daemon: &mut Daemon<'_>, engine: &Engine<'_>, port: &str) {
+    let to = format!("[{}]:6379", engine.address("redis"));
+    daemon.says(&format!(
+        "NAT66 add portfwd: /sbin/ip6tables -t nat -A PREROUTING -i eth0 -p tcp --dport {port} \
+         -j DNAT --to-destination {to}"
+    ));
+    let rule = Published::new(format!("eth0 tcp * {port}"), to);
+    assert_eq!(rules::published(lab.host()), [rule]);
+    lab.answers(Tcp, &format!("[{HOST}]:{port}"), "redis", CLIENT);
+}
+
+#[track_caller]
+fn gone(lab: &Lab, daemon: &mut Daemon<'_>, port: &str) {
+    let line = daemon.says("NAT66 del portfwd: /sbin/ip6tables -t nat ");
+    assert!(line.contains(&format!("--dport {port} -j DNAT")), "{line}");
+    eventually(SOON, "the rule to go", || {
+        same(rules::published(lab.host()), vec![])
+    });
+    lab.is_closed(Tcp, &format!("[{HOST}]:{port}"));
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn every_documented_form_of_the_command_line_sets_the_same_rule_and_removes_it() {
+    let forms: [(&str, &[&str]); 6] = [
+        ("as documented", &AS_DOCUMENTED),
+        ("with =", &["-dev=eth0", "-prefix=fdfd:5898:4917:1::/64"]),
+        (
+            "two dashes",
+            &["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"],
+        ),
+        (
+            "run",
+            &["run", "--dev=eth0", "--prefix=fdfd:5898:4917:1::/64"],
+        ),
+        (
+            "host bits",
+            &["-dev", "eth0", "-prefix", "fdfd:5898:4917:1::7/64"],
+        ),
+        (
+            "one colon short",
+            &["-dev=eth0", "-prefix=fdfd:5898:4917:1:/64"],
+        ),
+    ];
+    let lab = Lab::up("story_forms");
+    let _engine = Engine::up(&lab, &[]);
+    let before = rules::as_before(lab.host());
+    for (index, (form, args)) in forms.into_iter().enumerate() {
+        println!("{form}: {args:?}");
+        let mut daemon = Daemon::ready(&lab, args);
+        daemon.says(POSTROUTING);
+        if form == "one colon short" {
+            daemon.says("fdfd:5898:4917:1:/64");
+        }
+        let nat = lab
+            .host()
+            .run(&["ip6tables", "-t", "nat", "-S", "POSTROUTING"]);
+        assert_eq!(nat.matches("-j MASQUERADE").count(), 1, "{nat}");
+        if index % 2 == 0 {
+            daemon.leaves();
+        } else {
+            daemon.signal(Signal::INT);
+            let status = daemon.ended();
+            assert!(status.success(), "{form}: {status}");
+        }
+        assert_eq!(rules::as_before(lab.host()), before, "{form}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn containers_that_run_already_are_published_at_start() {
+    let lab = Lab::up("story_running");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("one", &["-p", "8081:80"], &["tcp:80"]);
+    engine.run("two", &["-p", "8082:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
+    lab.answers(Tcp, &format!("[{HOST}]:8081"), "one", CLIENT);
+    lab.answers(Tcp, &format!("[{HOST}]:8082"), "two", CLIENT);
+    daemon.leaves();
+    // Without docker-proxy nobody else answers: it was the daemon's rule.
+    lab.is_closed(Tcp, &format!("[{HOST}]:8081"));
+    lab.is_closed(Tcp, &format!("[{HOST}]:8082"));
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn the_legacy_variant_of_the_tool_serves_as_well() {
+    let lab = Lab::up("story_legacy");
+    let host = lab.host();
+    // One program under many names: in the lab's mounts the nft variant becomes the legacy one.
+    host.sh("mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi");
+    assert!(host.run(&["ip6tables", "--version"]).contains("legacy"));
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(host);
+    let daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    daemon.sigkill();
+    let daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
+    assert_eq!(rules::published(host).len(), 1);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), before);
+}
