@@ -1,0 +1,393 @@
+//! What Docker said so far, and what to ask it next. Pure: no I/O, no clock.
+//!
+//! One container's way through it:
+//!
+//! ```text
+//!                start · listed and doubtful · event of a known one
+//!    (unknown) ──────────────────────────────────▶ Wanted ◀────────────┐
+//!        ▲                                           │                 │ retry
+//!        │                                next_question               │
+//!        │ die, destroy,                             ▼    failed       │
+//!        │ not running, 404  ◀──── answered ────── Asked ─────────▶ Failed
+//!        │ (from every state)                        │  ▲              │ too often
+//!        │                              answered as  │  │ event        ▼
+//!        └───────────────────────────────── running  ▼  │           (settled, as it was)
+//!                                               (settled: shown)
+//! ```
+//!
+//! Rules, and why:
+//! - Every question has a number, and an answer counts only if it answers the last question of
+//!   its container. An event while a question is under way makes the answer void, and it is
+//!   asked again: the answer may have been given before the event.
+//! - `die` and `destroy` drop a container at once and ask nothing: Docker has cleared the
+//!   addresses already, would take 0.6 s to answer, and still lists the container as running
+//!   meanwhile. So a container that died is remembered until its `start`, or until a list no
+//!   longer shows it; until then its row is void.
+//! - An event after the list was asked for makes that container's row void.
+//! - Nothing is published between the loss of the stream and the next complete list: complete
+//!   means that every row whose ports are doubtful has been inspected, or has failed to be.
+//! - What was learned by an inspect of `HostConfig` stays true for a container's whole life, and
+//!   is kept when a later list brings a row without it. So a relist costs one request.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::convert::{Inspected, ListRow};
+use super::event::{Event, EventKind};
+use crate::model::container::Snapshot;
+
+#[cfg(test)]
+mod model_test;
+#[cfg(test)]
+mod tests;
+
+/// Most containers remembered as dead. A teardown takes under a second; to push one out,
+/// this many others must die within it.
+const MAX_DEAD: usize = 4096;
+
+/// Times that a question is asked before it is given up.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// A question to the Engine: inspect this container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The container.
+    pub id: String,
+    /// To be handed back with the answer.
+    pub number: u64,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The Engine answered.
+    Inspected(Inspected),
+    /// There is no such container.
+    Gone,
+    /// No answer, this time.
+    Failed,
+    /// An answer that cannot be read, and will not be the next time either.
+    Unreadable,
+}
+
+/// What is to be done about an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: it was taken in, or is void.
+    Done,
+    /// Call [`View::retry`] after a while; so many attempts have failed.
+    Retry(u32),
+    /// It was given up: the container stands as it was known before, if it was. A later list
+    /// will ask again.
+    GaveUp,
+}
+
+/// How far the last question about a container has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// In the queue.
+    Wanted,
+    /// On its way; `overtaken`: an event makes its answer void.
+    Asked { overtaken: bool },
+    /// Failed; waits for [`View::retry`].
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    number: u64,
+    asking: Asking,
+    failures: u32,
+}
+
+/// What Docker said so far. See the module's head.
+#[derive(Debug, Default)]
+pub struct View {
+    /// What is published when the view is complete.
+    shown: Arc<Snapshot>,
+    /// Open questions, by container.
+    open: BTreeMap<String, Open>,
+    /// Those of them that wait to be asked, by number.
+    queue: BTreeMap<u64, String>,
+    last_number: u64,
+    /// The containers with an event since the list was asked for; `None` while none is asked.
+    touched: Option<BTreeSet<String>>,
+    /// Containers that died, with the session in which they did, and their order.
+    dead: BTreeMap<String, u64>,
+    dead_order: VecDeque<String>,
+    /// Counts the losses of the stream.
+    session: u64,
+    /// What must be answered before the view is complete; `None` before a list was answered.
+    gate: Option<BTreeSet<String>>,
+    complete: bool,
+    changed: bool,
+}
+
+impl View {
+    /// A view that knows nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The stream of events broke: whatever happened meanwhile was not seen.
+    pub fn lost(&mut self) {
+        self.session += 1;
+        self.open.clear();
+        self.queue.clear();
+        self.touched = None;
+        self.gate = None;
+        self.complete = false;
+        self.changed = false;
+    }
+
+    /// The list is about to be asked for.
+    pub fn list_begun(&mut self) {
+        self.touched = Some(BTreeSet::new());
+    }
+
+    /// The list was answered.
+    pub fn listed(&mut self, rows: Vec<ListRow>) {
+        let touched = self.touched.take().unwrap_or_default();
+        let listed: BTreeSet<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let stays = |id: &str| listed.contains(id) || touched.contains(id);
+        self.gate = None;
+        // Who is not listed and was not heard of since does not run.
+        let ids = self.shown.containers.keys().chain(self.open.keys());
+        let gone: Vec<String> = ids.filter(|id| !stays(id)).cloned().collect();
+        for id in gone {
+            self.drop_container(&id);
+        }
+        for row in rows {
+            self.take_row(row, &touched);
+        }
+        self.dead.retain(|id, _| stays(id));
+        self.dead_order.retain(|id| self.dead.contains_key(id));
+        self.changed = true;
+        if !self.complete {
+            self.gate = Some(self.open.keys().cloned().collect());
+            self.pass_gate();
+        }
+    }
+
+    fn take_row(&mut self, row: ListRow, touched: &BTreeSet<String>) {
+        let ListRow { id, container } = row;
+        match self.dead.get(&id) {
+            // In its teardown. Its start will be an event.
+            Some(session) if *session == self.session => return,
+            // It died before the stream was lost, and its start may have been missed.
+            Some(_) => return self.want_unless_open(&id),
+            None => {}
+        }
+        if touched.contains(&id) {
+            // A known one was asked about at the event. Of one that is not known, only an
+            // inspect tells whether the row was written before the event.
+            if !self.shown.containers.contains_key(&id) {
+                self.want_unless_open(&id);
+            }
+            return;
+        }
+        let Some(mut container) = container else {
+            return self.want_unless_open(&id);
+        };
+        if let Some(known) = self.shown.containers.get(&id) {
+            container.bindings = known.bindings.clone();
+        }
+        if container.needs_bindings() {
+            self.want_unless_open(&id);
+        }
+        Arc::make_mut(&mut self.shown)
+            .containers
+            .insert(id, container);
+    }
+
+    /// Something happened to a container.
+    pub fn event(&mut self, event: &Event) {
+        let id = &event.id;
+        if let Some(touched) = &mut self.touched {
+            touched.insert(id.clone());
+        }
+        match event.kind {
+            EventKind::Start => {
+                self.forget_dead(id);
+                self.want(id);
+            }
+            EventKind::Die | EventKind::Destroy => {
+                self.drop_container(id);
+                self.remember_dead(id);
+            }
+            // Of a container that is not known to run, a connect precedes its start, when an
+            // inspect would block until then, and a disconnect follows its end.
+            EventKind::Rename | EventKind::Connect | EventKind::Disconnect => {
+                if self.shown.containers.contains_key(id) || self.open.contains_key(id) {
+                    self.want(id);
+                }
+            }
+        }
+    }
+
+    /// The next question to ask, oldest first. It is under way from now on.
+    pub fn next_question(&mut self) -> Option<Question> {
+        let (number, id) = self.queue.pop_first()?;
+        if let Some(open) = self.open.get_mut(&id) {
+            open.asking = Asking::Asked { overtaken: false };
+        }
+        Some(Question { id, number })
+    }
+
+    /// What came of a question.
+    pub fn answered(&mut self, question: &Question, answer: Answer) -> Verdict {
+        let Question { id, number } = question;
+        let Some(open) = self.open.get_mut(id).filter(|o| o.number == *number) else {
+            return Verdict::Done;
+        };
+        let Asking::Asked { overtaken } = open.asking else {
+            return Verdict::Done;
+        };
+        if overtaken {
+            self.want_anew(id);
+            return Verdict::Done;
+        }
+        let verdict = match answer {
+            Answer::Inspected(Inspected::Running(container)) => {
+                self.open.remove(id);
+                self.forget_dead(id);
+                if self.shown.containers.get(id) != Some(&*container) {
+                    Arc::make_mut(&mut self.shown)
+                        .containers
+                        .insert(id.clone(), *container);
+                    self.changed = true;
+                }
+                Verdict::Done
+            }
+            Answer::Inspected(Inspected::NotRunning) | Answer::Gone => {
+                self.drop_container(id);
+                Verdict::Done
+            }
+            Answer::Failed if open.failures + 1 < MAX_ATTEMPTS => {
+                open.failures += 1;
+                open.asking = Asking::Failed;
+                return Verdict::Retry(open.failures);
+            }
+            Answer::Failed | Answer::Unreadable => {
+                self.open.remove(id);
+                Verdict::GaveUp
+            }
+        };
+        self.settle(id);
+        verdict
+    }
+
+    /// The wait after [`Verdict::Retry`] is over.
+    pub fn retry(&mut self, question: &Question) {
+        let Question { id, number } = question;
+        if let Some(open) = self.open.get_mut(id)
+            && open.number == *number
+            && open.asking == Asking::Failed
+        {
+            open.asking = Asking::Wanted;
+            self.queue.insert(*number, id.clone());
+        }
+    }
+
+    /// Whether the first list since the last loss is complete.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether there is something to publish.
+    pub fn has_news(&self) -> bool {
+        self.complete && self.changed
+    }
+
+    /// What is to be published now, if anything.
+    pub fn take_news(&mut self) -> Option<Arc<Snapshot>> {
+        if !self.has_news() {
+            return None;
+        }
+        self.changed = false;
+        Some(self.shown.clone())
+    }
+
+    /// Questions that wait to be asked.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Asks about a container, whatever was asked before.
+    fn want(&mut self, id: &str) {
+        match self.open.get_mut(id) {
+            Some(open) => match &mut open.asking {
+                Asking::Wanted => {}
+                Asking::Asked { overtaken } => *overtaken = true,
+                Asking::Failed => self.want_anew(id),
+            },
+            None => self.want_anew(id),
+        }
+    }
+
+    /// Asks about a container, unless there is a question already that covers it.
+    fn want_unless_open(&mut self, id: &str) {
+        if !self.open.contains_key(id) {
+            self.want_anew(id);
+        }
+    }
+
+    /// Puts a new question into the queue, in the place of an older one.
+    fn want_anew(&mut self, id: &str) {
+        self.last_number += 1;
+        let number = self.last_number;
+        let open = Open {
+            number,
+            asking: Asking::Wanted,
+            failures: 0,
+        };
+        if let Some(old) = self.open.insert(id.to_owned(), open) {
+            self.queue.remove(&old.number);
+        }
+        self.queue.insert(number, id.to_owned());
+    }
+
+    fn drop_container(&mut self, id: &str) {
+        if let Some(open) = self.open.remove(id) {
+            self.queue.remove(&open.number);
+        }
+        if self.shown.containers.contains_key(id) {
+            Arc::make_mut(&mut self.shown).containers.remove(id);
+            self.changed = true;
+        }
+        self.settle(id);
+    }
+
+    fn remember_dead(&mut self, id: &str) {
+        if self.dead.insert(id.to_owned(), self.session).is_none() {
+            self.dead_order.push_back(id.to_owned());
+        }
+        if self.dead_order.len() > MAX_DEAD
+            && let Some(oldest) = self.dead_order.pop_front()
+        {
+            self.dead.remove(&oldest);
+        }
+    }
+
+    fn forget_dead(&mut self, id: &str) {
+        if self.dead.remove(id).is_some() {
+            self.dead_order.retain(|dead| dead != id);
+        }
+    }
+
+    /// Nothing is open about this container any more.
+    fn settle(&mut self, id: &str) {
+        if let Some(gate) = &mut self.gate {
+            gate.remove(id);
+        }
+        self.pass_gate();
+    }
+
+    fn pass_gate(&mut self) {
+        if self.gate.as_ref().is_some_and(BTreeSet::is_empty) {
+            self.gate = None;
+            self.complete = true;
+            self.changed = true;
+        }
+    }
+}
