@@ -19,6 +19,7 @@ pub mod client;
 pub mod convert;
 pub mod event;
 pub mod host;
+mod session;
 pub mod stream;
 mod transport;
 pub mod view;

@@ -1,0 +1,117 @@
+//! The Docker side against a fake Engine: what is said, when, and what is asked of the Engine.
+
+mod fake_engine;
+#[path = "docker/following.rs"]
+mod following;
+#[path = "docker/losses.rs"]
+mod losses;
+#[path = "docker/requests.rs"]
+mod requests;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use docker_nat66::docker::client::{Engine, EngineError};
+use docker_nat66::docker::host::DockerHost;
+use docker_nat66::docker::stream::{Command, Settings, Update, follow};
+use docker_nat66::model::container::{Bindings, Snapshot};
+use fake_engine::{FakeContainer, FakeEngine, Fault, Route};
+use tokio::sync::mpsc;
+
+/// Long enough for a loaded machine; nothing waits for it when all is well.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn host(engine: &FakeEngine) -> DockerHost {
+    DockerHost::Unix(engine.socket().to_owned())
+}
+
+/// Settings with which a test of time-outs and backoff takes no seconds.
+fn settings(engine: &FakeEngine) -> Settings {
+    Settings {
+        request_timeout: Duration::from_millis(500),
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(200),
+        shortest_backoff: Duration::from_millis(5),
+        longest_backoff: Duration::from_millis(20),
+        ..Settings::new(host(engine))
+    }
+}
+
+struct Follower {
+    updates: mpsc::Receiver<Update>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Follower {
+    fn of(settings: Settings) -> Self {
+        let (command_tx, command_rx) = mpsc::channel(4);
+        let (update_tx, updates) = mpsc::channel(4);
+        let log = slog::Logger::root(slog::Discard, slog::o!());
+        tokio::spawn(follow(settings, log, command_rx, update_tx));
+        Self {
+            updates,
+            commands: command_tx,
+        }
+    }
+
+    async fn update(&mut self) -> Update {
+        let update = tokio::time::timeout(DEADLINE, self.updates.recv()).await;
+        update
+            .expect("an update in time")
+            .expect("it still follows")
+    }
+
+    async fn snapshot(&mut self) -> Arc<Snapshot> {
+        match self.update().await {
+            Update::Snapshot(snapshot) => snapshot,
+            other => panic!("a snapshot, not {other:?}"),
+        }
+    }
+
+    async fn connected(&mut self) {
+        match self.update().await {
+            Update::Connected { .. } => {}
+            other => panic!("a connection, not {other:?}"),
+        }
+    }
+
+    async fn lost(&mut self) -> String {
+        match self.update().await {
+            Update::Lost { reason } => reason,
+            other => panic!("a loss, not {other:?}"),
+        }
+    }
+
+    /// Snapshots until one shows exactly these names.
+    async fn until_names(&mut self, names: &[&str]) -> Arc<Snapshot> {
+        loop {
+            let snapshot = self.snapshot().await;
+            if shown(&snapshot) == names.iter().copied().collect() {
+                return snapshot;
+            }
+        }
+    }
+}
+
+fn shown(snapshot: &Snapshot) -> BTreeSet<&str> {
+    snapshot.containers.values().map(|c| c.name.raw()).collect()
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(test)
+}
+
+/// Waits until a request of this kind has come.
+async fn requested(engine: &FakeEngine, route: &Route) {
+    let begun = Instant::now();
+    while engine.count(route) == 0 {
+        assert!(begun.elapsed() < DEADLINE, "no request of {route:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

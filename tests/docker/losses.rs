@@ -1,0 +1,136 @@
+//! Engines that go, fall silent, or talk nonsense.
+
+use super::*;
+
+#[test]
+fn a_loss_is_said_once_and_followed_by_a_new_list() {
+    let engine = FakeEngine::start();
+    let old = FakeContainer::new(1, "old");
+    engine.put(old.clone());
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        follower.until_names(&["old"]).await;
+        engine.stop();
+        follower.lost().await;
+        engine.remove(&old.id);
+        engine.put(FakeContainer::new(2, "new"));
+        // Several attempts fail meanwhile: silently.
+        let silence = tokio::time::timeout(Duration::from_millis(200), follower.update()).await;
+        assert!(silence.is_err(), "{silence:?}");
+        engine.start_again();
+        follower.connected().await;
+        assert_eq!(shown(&*follower.snapshot().await), BTreeSet::from(["new"]));
+        engine.drop_streams();
+        follower.lost().await;
+        follower.connected().await;
+        assert_eq!(shown(&*follower.snapshot().await), BTreeSet::from(["new"]));
+    });
+}
+
+#[test]
+fn an_engine_that_comes_later_is_waited_for() {
+    let engine = FakeEngine::start();
+    engine.stop();
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        let reason = follower.lost().await;
+        assert!(reason.contains("No such file"), "{reason}");
+        engine.put(FakeContainer::new(1, "web"));
+        engine.start_again();
+        follower.connected().await;
+        follower.until_names(&["web"]).await;
+    });
+}
+
+#[test]
+fn a_silent_engine_is_found() {
+    let engine = FakeEngine::start();
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        follower.snapshot().await;
+        engine.freeze();
+        let reason = follower.lost().await;
+        assert!(reason.contains("/_ping"), "{reason}");
+        engine.heal();
+        follower.connected().await;
+        follower.snapshot().await;
+    });
+}
+
+#[test]
+fn a_quiet_engine_is_not_lost() {
+    let engine = FakeEngine::start();
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        follower.snapshot().await;
+        // Longer than the limit of a request, with several pings.
+        let quiet = tokio::time::timeout(Duration::from_millis(1200), follower.update()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        assert!(engine.count(&Route::Ping) > 3);
+    });
+}
+
+#[test]
+fn a_container_that_cannot_be_read_hides_no_other() {
+    let engine = FakeEngine::start();
+    let mut odd = FakeContainer::new(1, "odd");
+    odd.raw_row = Some(serde_json::json!({"Id": odd.id, "Ports": 7, "State": {"No": []}}));
+    odd.raw_inspect = Some("{\"Id\": [".to_owned());
+    engine.put(odd);
+    let mut nameless = FakeContainer::new(2, "nameless");
+    nameless.raw_row = Some(serde_json::json!([null]));
+    engine.put(nameless);
+    let mut failing = FakeContainer::new(3, "failing").bind("", &["0.0.0.0"], 8081, 80);
+    failing.ports[0].asked = "0.0.0.0".to_owned();
+    let inspect = Route::Inspect(failing.id.clone());
+    engine.fault(inspect.clone(), Fault::Status(500), usize::MAX);
+    engine.put(failing);
+    engine.put(FakeContainer::new(4, "web").publish(8080, 80));
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        let snapshot = follower.snapshot().await;
+        assert_eq!(shown(&snapshot), BTreeSet::from(["failing", "web"]));
+        let id = FakeContainer::new(3, "").id;
+        assert_eq!(snapshot.containers[&id].bindings, Bindings::Unknown);
+        assert_eq!(engine.count(&inspect), 5, "and then it was given up");
+    });
+}
+
+#[test]
+fn an_event_that_cannot_be_read_costs_a_reconnection_and_no_more() {
+    let engine = FakeEngine::start();
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        follower.snapshot().await;
+        engine.put(FakeContainer::new(1, "web"));
+        engine.emit_raw("{\"Type\":\"teapot\",\"Action\":\"start\"}");
+        follower.lost().await;
+        loop {
+            // The Engine repeats it for as long as the subscription reaches back.
+            match follower.update().await {
+                Update::Snapshot(s) if shown(&s).contains("web") => break,
+                _ => {}
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failed_inspect_is_asked_again() {
+    let engine = FakeEngine::start();
+    let web = FakeContainer::new(1, "web");
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        follower.snapshot().await;
+        engine.fault(Route::Inspect(web.id.clone()), Fault::Close, 2);
+        engine.run(web.clone());
+        follower.until_names(&["web"]).await;
+        assert_eq!(engine.count(&Route::Inspect(web.id.clone())), 3);
+    });
+}
