@@ -40,7 +40,10 @@ pub(super) const MISHAPS: [Mishap; 4] = [
 
 /// Counts steps and strikes at some of them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fate(Arc<Mutex<(usize, Vec<(usize, Mishap)>)>>);
+pub(super) struct Fate(Arc<Mutex<Course>>);
+
+/// Steps so far, and what happens at which.
+type Course = (usize, Vec<(usize, Mishap)>);
 
 struct Killed;
 
