@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -111,6 +112,14 @@ impl Lock {
             }),
             Err(error) => Err(io_error(error.into())),
         }
+    }
+
+    /// Another descriptor of the same lock: whoever inherits it holds the lock too.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
     }
 
     fn write(&mut self, holder: &Holder) -> io::Result<()> {

@@ -5,7 +5,7 @@
 //! the process ends. Nothing is kept that a crash could lose.
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, WrapFuture};
-use slog::{Logger, debug, info, warn};
+use slog::{Logger, debug, info, o, warn};
 use tokio::sync::mpsc;
 
 use super::die;
@@ -61,7 +61,8 @@ impl Actor for EventWatcher {
             }
             .into_actor(self),
         );
-        let (mapper, board, log) = (self.mapper.clone(), self.board.clone(), self.log.clone());
+        let (mapper, board) = (self.mapper.clone(), self.board.clone());
+        let log = self.log.new(o!("host" => self.settings.host.to_string()));
         ctx.spawn(pass_on(received, mapper, board, log).into_actor(self));
     }
 

@@ -23,8 +23,8 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     require_privilege()?;
     let state_dir = &args.places.state_dir;
     recover::prepare_dir(state_dir).map_err(|e| state_failure(&e))?;
-    let _locks = places::lock(state_dir, None)?;
-    let (backend, others) = ip6tables(state_dir)?;
+    let locks = places::lock(state_dir, None)?;
+    let (backend, others) = ip6tables(state_dir, &locks)?;
     let (backend, others) = (Box::new(backend) as Box<dyn Backend>, boxed(others));
     let opened = match recover::open(state_dir, SystemTime::now()) {
         Ok(opened) => opened,

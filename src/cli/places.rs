@@ -1,5 +1,6 @@
 //! Finding the running daemon, or making sure that there is none.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,8 +65,17 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> 
 /// The locks of a daemon: its network namespace's and its state directory's.
 #[derive(Debug)]
 pub(super) struct Locks {
-    _netns: Lock,
+    netns: Lock,
     _state: Lock,
+}
+
+impl Locks {
+    /// The network namespace's lock, for the tools to hold as long as they live: a daemon with
+    /// another state directory must wait for them too.
+    pub(super) fn netns_descriptor(&self) -> Result<OwnedFd, Failure> {
+        let descriptor = self.netns.descriptor();
+        descriptor.map_err(|e| Failure::new(Exit::Failed, &e))
+    }
 }
 
 /// Takes both locks; the state directory must exist. `control` is where the holder will be
@@ -93,7 +103,7 @@ pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Fa
         LockError::Io { .. } => Failure::new(Exit::Failed, &error),
     };
     Ok(Locks {
-        _netns: Lock::acquire(&netns, &holder, deadline)
+        netns: Lock::acquire(&netns, &holder, deadline)
             .map_err(|e| fail(e, "runs in this network namespace"))?,
         _state: Lock::acquire(&locks::state_path(state_dir), &holder, deadline)
             .map_err(|e| fail(e, "uses this state directory"))?,

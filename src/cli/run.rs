@@ -1,12 +1,14 @@
 //! `run`: the daemon.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use slog::{Level, Logger, crit, info, warn};
 
 use super::args::{LogFormat, LogLevel, OnExit, RunArgs};
-use super::{Exit, Failure, places};
+use super::places::{self, Locks};
+use super::{Exit, Failure};
 use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings, ToolLock};
 use crate::backend::{Backend, BackendError, ErrorKind};
 use crate::config::{self, Warning};
@@ -41,8 +43,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     require_privilege()?;
 
     recover::prepare_dir(&args.places.state_dir).map_err(|e| state_failure(&e))?;
-    let _locks = places::lock(&args.places.state_dir, Some(&args.places.control))?;
-    let (backend, others) = ip6tables(&args.places.state_dir)?;
+    let locks = places::lock(&args.places.state_dir, Some(&args.places.control))?;
+    let (backend, others) = ip6tables(&args.places.state_dir, &locks)?;
     let opened = recover::open(&args.places.state_dir, SystemTime::now());
     if let Err(OpenError::NewerVersion { .. }) = &opened
         && args.on_exit == OnExit::Remove
@@ -135,7 +137,10 @@ pub(super) fn require_privilege() -> Result<(), Failure> {
 }
 
 /// The backend in use, and those that an earlier run may have used.
-pub(super) fn ip6tables(state_dir: &Path) -> Result<(Ip6tables, Option<Ip6tables>), Failure> {
+pub(super) fn ip6tables(
+    state_dir: &Path,
+    locks: &Locks,
+) -> Result<(Ip6tables, Option<Ip6tables>), Failure> {
     let missing = |e: BackendError| {
         let exit = match e.kind {
             ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
@@ -145,7 +150,7 @@ pub(super) fn ip6tables(state_dir: &Path) -> Result<(Ip6tables, Option<Ip6tables
     };
     let lock = ToolLock::acquire(state_dir, TOOL_PATIENCE).map_err(missing)?;
     let settings = ToolSettings {
-        inherit: vec![lock.descriptor()],
+        inherit: vec![lock.descriptor(), Arc::new(locks.netns_descriptor()?)],
         ..ToolSettings::default()
     };
     let backend = Ip6tables::detect(settings).map_err(missing)?;

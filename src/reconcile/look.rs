@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slog::{info, warn};
 
 use super::{BATCH_TRIES, Reconciler, Report, Trouble};
-use crate::backend::{Backend, BackendError, Batch, ObservedRule};
+use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule};
 use crate::journal::Journal;
 use crate::journal::record::{BootId, Record, State};
 use crate::model::rule::{OwnedRule, Rule, RuleId};
@@ -153,7 +153,8 @@ impl<J: Journal> Reconciler<J> {
                     }
                 }
                 Err(last) => {
-                    report.troubles.push(Trouble::Removal { count: 1, last });
+                    let backend = other.kind();
+                    report.troubles.push(Trouble::Elsewhere { backend, last });
                     self.others.push(other);
                 }
             }
@@ -165,7 +166,11 @@ impl<J: Journal> Reconciler<J> {
 fn empty(backend: &mut dyn Backend) -> Result<usize, BackendError> {
     let mut tries = 0;
     loop {
-        let remove = backend.list()?;
+        let remove = match backend.list() {
+            // What the kernel cannot hold is not there.
+            Err(error) if error.kind == ErrorKind::Unsupported => return Ok(0),
+            listed => listed?,
+        };
         let count = remove.len();
         if count == 0 {
             return Ok(0);

@@ -31,7 +31,7 @@ use crate::backend::{Backend, BackendError, ErrorKind, Verb};
 use crate::journal::record::{BootId, Record};
 use crate::journal::{Journal, JournalError};
 use crate::model::change::{ChangeSet, Desired, Forwards};
-use crate::model::rule::{OwnedRule, Rule, RuleId};
+use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 /// How often a whole batch is tried before its rules are tried one at a time: a foreign change
 /// between listing and commit voids a batch, twice in a row is bad luck, three times a pattern.
@@ -61,6 +61,15 @@ pub enum Trouble {
         #[source]
         last: BackendError,
     },
+    /// Rules that an earlier run may have put elsewhere cannot be looked for.
+    #[error("rules of an earlier run may be left in the other {backend}")]
+    Elsewhere {
+        /// Where.
+        backend: BackendKind,
+        /// The failure.
+        #[source]
+        last: BackendError,
+    },
     /// The journal cannot be written: nothing is inserted until it can.
     #[error("the journal cannot be written, so nothing is inserted")]
     Journal(#[source] JournalError),
@@ -83,6 +92,12 @@ impl Report {
     /// Whether the kernel and the journal match what was desired.
     pub fn is_converged(&self) -> bool {
         self.troubles.is_empty()
+    }
+
+    /// Whether the backend in use matches what was desired, whatever is left elsewhere.
+    pub fn is_in_step(&self) -> bool {
+        let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
+        self.troubles.iter().all(elsewhere)
     }
 }
 

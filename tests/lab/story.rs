@@ -131,8 +131,13 @@ fn containers_that_run_already_are_published_at_start() {
 fn the_legacy_variant_of_the_tool_serves_as_well() {
     let lab = Lab::up("story_legacy");
     let host = lab.host();
-    // One program under many names: in the lab's mounts the nft variant becomes the legacy one.
-    host.sh("mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi");
+    // What update-alternatives would do, in the lab's mounts only.
+    host.sh(
+        "cp -a /etc/alternatives /run/alternatives && cd /run/alternatives && \
+         for tool in ip6tables ip6tables-save ip6tables-restore; do \
+         ln -sfn /usr/sbin/ip6tables-legacy${tool#ip6tables} $tool; done && \
+         mount --bind /run/alternatives /etc/alternatives",
+    );
     assert!(host.run(&["ip6tables", "--version"]).contains("legacy"));
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     let before = rules::as_before(host);
