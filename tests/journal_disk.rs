@@ -52,8 +52,9 @@ fn fill(disk: &Path) -> PathBuf {
 }
 
 fn remount(disk: &Path, how: &str) {
+    // with the source named, mount does not repeat options that a user namespace cannot map
     let status = Command::new("mount")
-        .args(["-o", &format!("remount,{how}")])
+        .args(["-t", "tmpfs", "-o", &format!("remount,{how}"), "none"])
         .arg(disk)
         .status();
     assert!(status.expect("mount runs").success());
@@ -167,4 +168,23 @@ fn a_read_only_disk_is_named_loses_nothing_and_heals() {
     assert_eq!(copy.records, [record(1)]);
     remount(&disk, "rw");
     assert_eq!(found(&state).len(), 1);
+}
+
+#[test]
+fn a_state_directory_of_somebody_else_is_refused() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let foreign = if std::os::unix::fs::chown(dir.path(), Some(1), None).is_ok() {
+        dir.path()
+    } else {
+        // without root: in a user namespace where root's directories are nobody's
+        let Some(_) = on_a_small_disk("a_state_directory_of_somebody_else_is_refused") else {
+            return;
+        };
+        Path::new("/")
+    };
+    let error = open(foreign).err().expect("refused");
+    assert!(
+        matches!(&error, OpenError::ForeignOwner { path, uid } if path == foreign && *uid != 0),
+        "{error:?}"
+    );
 }

@@ -3,7 +3,7 @@
 //! The writer is this test's own binary, started again with an environment variable. It makes
 //! changes drawn from a seeded sequence, says before each what it will try and after each that
 //! it was acknowledged. The parent kills it with SIGKILL at a random moment (also while the
-//! journal is being opened), opens the journal itself and compares: all acknowledged changes are
+//! journal is being opened or rebuilt), opens the journal itself and compares: all acknowledged changes are
 //! there, and of the one that was being made either all or nothing.
 //!
 //! SIGKILL leaves the page cache alone; what a power cut does is not shown here.
@@ -146,6 +146,14 @@ fn port_of(record: &Record) -> u16 {
     key.host_port
 }
 
+/// Puts a copy of the database's file into its place, so that the store finds its own gone and
+/// builds a new database: kills are to come upon that, too. Whole at every moment.
+fn exchange_database(dir: &Path) {
+    let (db, copy) = (dir.join("journal/db"), dir.join("journal/copy"));
+    std::fs::copy(&db, &copy).expect("copies");
+    std::fs::rename(&copy, &db).expect("renames");
+}
+
 /// The writer's process: makes changes until it is killed.
 fn write_for_ever(dir: &Path, seed: u64) {
     let mut draw = Draw(seed);
@@ -154,6 +162,9 @@ fn write_for_ever(dir: &Path, seed: u64) {
     let mut out = std::io::stdout().lock();
     loop {
         let change = Change::draw(&mut draw);
+        if draw.below(15) == 0 {
+            exchange_database(dir);
+        }
         writeln!(out, "\ntry {}", change.line()).expect("the parent reads");
         out.flush().expect("the parent reads");
         change.perform(&mut journal);

@@ -271,3 +271,38 @@ fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_sled_is_damage_and_not_the_end() {
+        let result: Result<(), _> = catch("scan", || panic!("index {} out of bounds", 3));
+        let expected = "the database is damaged: sled panicked in scan: index 3 out of bounds";
+        assert_eq!(result.expect_err("damaged").to_string(), expected);
+    }
+
+    /// The kinds that sled's errors keep when it clones them, without the system's number.
+    #[test]
+    fn a_disk_that_refuses_is_not_taken_for_damage() {
+        for number in [
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EROFS,
+            libc::EACCES,
+            libc::EIO,
+        ] {
+            let original = io::Error::from_raw_os_error(number);
+            let cloned = io::Error::new(original.kind(), format!("{original:?}"));
+            for error in [original, cloned] {
+                let shown = error.to_string();
+                let classified = DatabaseError::from(sled::Error::Io(error));
+                assert!(matches!(classified, DatabaseError::Io(_)), "{shown}");
+            }
+        }
+        let torn = io::Error::from(io::ErrorKind::UnexpectedEof);
+        let classified = DatabaseError::from(sled::Error::Io(torn));
+        assert!(matches!(classified, DatabaseError::Damaged(_)));
+    }
+}
