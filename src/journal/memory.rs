@@ -57,7 +57,9 @@ impl MemoryJournal {
     fn mark(&self, operation: &str, ids: &[RuleId], state: State) -> Result<(), JournalError> {
         self.write(operation, |records| {
             for id in ids {
-                if let Some(record) = records.get_mut(id) {
+                // As in the store: what is being removed is not committed any more.
+                let known = records.get_mut(id);
+                if let Some(record) = known.filter(|r| r.state != State::Removing) {
                     record.state = state;
                 }
             }

@@ -62,7 +62,7 @@ impl<J: Journal> Reconciler<J> {
                 Some(record) if record.state == State::Applied => {}
                 Some(record) => {
                     record.state = State::Applied;
-                    confirmed.push(*id);
+                    confirmed.push(record.clone());
                 }
                 None => {
                     let record = Record {
@@ -82,7 +82,8 @@ impl<J: Journal> Reconciler<J> {
             }
         }
         if !confirmed.is_empty() {
-            let written = self.journal.commit(&confirmed);
+            // Not a commit: what was being removed and is still there is applied again.
+            let written = self.journal.intend(&confirmed);
             self.note(written);
         }
         if adopted.is_empty() {
