@@ -23,23 +23,28 @@ fn name(variant: Variant) -> &'static str {
 /// A directory in which `variant` is what the plain names mean, with both installed.
 pub(crate) fn tools(variant: Variant) -> (tempfile::TempDir, Settings) {
     let dir = tempfile::tempdir().expect("temp dir");
+    let settings = tools_in(dir.path(), variant);
+    (dir, settings)
+}
+
+/// The same in an empty directory that somebody else removes.
+pub(crate) fn tools_in(dir: &Path, variant: Variant) -> Settings {
     for what in ["save", "restore"] {
         for each in [Variant::Nft, Variant::Legacy] {
             let multi = format!("/usr/sbin/xtables-{}-multi", name(each));
             assert!(Path::new(&multi).exists(), "{multi} is needed");
             let own = format!("ip6tables-{}-{what}", name(each));
-            symlink(&multi, dir.path().join(own)).expect("link");
+            symlink(&multi, dir.join(own)).expect("link");
             if each == variant {
                 let plain = format!("ip6tables-{what}");
-                symlink(&multi, dir.path().join(plain)).expect("link");
+                symlink(&multi, dir.join(plain)).expect("link");
             }
         }
     }
-    let settings = Settings {
-        tool_dirs: vec![dir.path().to_owned()],
+    Settings {
+        tool_dirs: vec![dir.to_owned()],
         ..Settings::default()
-    };
-    (dir, settings)
+    }
 }
 
 /// Runs a command line to success.

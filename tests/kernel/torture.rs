@@ -11,7 +11,7 @@ use docker_nat66::backend::ip6tables::{Ip6tables, ToolLock, Variant};
 use docker_nat66::backend::{Backend, Batch};
 
 use super::namespace;
-use super::real::tools;
+use super::real::{tools, tools_in};
 use super::rules::{insertion, tcp};
 use super::script::eventually;
 
@@ -35,7 +35,10 @@ fn remove_all(backend: &mut dyn Backend) {
 /// Inserts and removes until killed.
 fn be_the_victim(dir: &Path, variant: Variant) -> ! {
     let lock = ToolLock::acquire(dir, Duration::ZERO).expect("free");
-    let (_tools, mut settings) = tools(variant);
+    // Killed, it removes nothing: all it writes lies where the one who kills it cleans up.
+    let tools = dir.join("tools");
+    fs::create_dir(&tools).expect("made");
+    let mut settings = tools_in(&tools, variant);
     settings.inherit = vec![lock.descriptor()];
     let mut backend = Ip6tables::detect(settings).expect("usable");
     let rules: Vec<_> = (1..=BATCH).map(tcp).collect();
