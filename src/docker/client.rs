@@ -41,11 +41,6 @@ pub const NEWEST_API: ApiVersion = ApiVersion {
     minor: 53,
 };
 
-/// How far back in the Engine's own memory of events a subscription reaches. It covers the
-/// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
-/// on 20.10) and the moment between the answer's head and the subscription itself.
-const LOOK_BACK: Duration = Duration::from_secs(3);
-
 /// A version of the Engine's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiVersion {
@@ -222,17 +217,14 @@ impl Engine {
         }
     }
 
-    /// Subscribes to events, as of `now` less a few seconds. When this returns, the Engine has
-    /// answered the request and the subscription stands.
+    /// Subscribes to events, those that the Engine remembers since `since` included. When this
+    /// returns, the Engine has answered the request and the subscription stands.
     ///
     /// # Errors
     /// Any [`EngineError`] but the version's. Nothing was retried.
-    pub async fn events(&self, now: SystemTime) -> Result<Events, EngineError> {
+    pub async fn events(&self, since: SystemTime) -> Result<Events, EngineError> {
         let request = "/events";
-        let since = now
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .saturating_sub(LOOK_BACK);
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let filters = HashMap::from([
             ("type", event::TYPES.to_vec()),
             ("event", event::ACTIONS.to_vec()),

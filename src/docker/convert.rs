@@ -248,6 +248,11 @@ fn endpoints(networks: &Value, notes: &mut Notes) -> Vec<Endpoint> {
         };
         endpoints.push(Endpoint {
             network: Untrusted::new(name.as_str()),
+            network_id: fields
+                .get("NetworkID")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             address: address("GlobalIPv6Address"),
             gateway: address("IPv6Gateway"),
             gw_priority: fields

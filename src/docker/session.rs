@@ -20,6 +20,11 @@ use super::convert::{Inspected, List};
 use super::stream::{Command, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
 
+/// How far back in the Engine's own memory of events a subscription reaches. It covers the
+/// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
+/// on 20.10) and the moment between the answer's head and the subscription itself.
+const LOOK_BACK: Duration = Duration::from_secs(3);
+
 /// Inspects under way at once. The Engine answers one in about 1 ms, and shares its locks with
 /// whoever starts containers; more would not be faster, and would keep others waiting.
 const MAX_INSPECTS: usize = 16;
@@ -31,13 +36,18 @@ const HOLD: Duration = Duration::from_millis(2);
 /// First and longest wait before a failed inspect is asked again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Pings in a row that may be refused while the stream of events stands. An Engine that is told
+/// to stop removes its socket at once, and then sends the ends of its containers for as long as
+/// they take (15 s, unless told otherwise). Silence, in contrast, is a loss at once.
+const MAX_REFUSED_PINGS: u32 = 3;
+
 /// When inspects of a container keep failing, the list is asked again after this long.
 const RELIST_AFTER: Duration = Duration::from_secs(10);
 
 /// Complaints remembered per session, so that each is logged once.
 const MAX_COMPLAINTS: usize = 1024;
 
-/// Runs one session, and says why it ended. `told_connected` is set once
+/// Runs one session, and says why it ended. `look_back`: whether to have recent events replayed. `told_connected` is set once
 /// [`Update::Connected`] was sent.
 pub(super) async fn session(
     settings: &Settings,
@@ -45,13 +55,15 @@ pub(super) async fn session(
     view: &mut View,
     commands: &mut Receiver<Command>,
     updates: &Sender<Update>,
+    look_back: bool,
     told_connected: &mut bool,
 ) -> EngineError {
     let engine = match Engine::connect(&settings.host, settings.request_timeout).await {
         Ok(engine) => engine,
         Err(e) => return e,
     };
-    let events = match engine.events(SystemTime::now()).await {
+    let reach = if look_back { LOOK_BACK } else { Duration::ZERO };
+    let events = match engine.events(SystemTime::now() - reach).await {
         Ok(events) => events,
         Err(e) => return e,
     };
@@ -73,6 +85,7 @@ pub(super) async fn session(
         list_wanted: true,
         ping: None,
         next_ping: Instant::now() + settings.ping_interval,
+        refused_pings: 0,
         retries: BTreeMap::new(),
         relist_at: None,
         news_since: None,
@@ -106,6 +119,8 @@ struct Session<'a> {
     list_wanted: bool,
     ping: Option<Request<()>>,
     next_ping: Instant,
+    /// In a row.
+    refused_pings: u32,
     /// Failed questions, by when they are asked again.
     retries: BTreeMap<(Instant, u64), Question>,
     relist_at: Option<Instant>,
@@ -143,10 +158,7 @@ impl Session<'_> {
                     self.inspected(question, inspection);
                 }
                 list = pending_or(&mut self.list) => self.listed(list?),
-                pong = pending_or(&mut self.ping) => {
-                    pong?;
-                    self.next_ping = Instant::now() + self.settings.ping_interval;
-                }
+                pong = pending_or(&mut self.ping) => self.ponged(pong)?,
                 command = commands.recv(), if commands_open => match command {
                     Some(Command::Resync) => self.list_wanted = true,
                     None => commands_open = false,
@@ -227,6 +239,17 @@ impl Session<'_> {
             self.news_since = None;
             permit.send(Update::Snapshot(snapshot));
         }
+    }
+
+    fn ponged(&mut self, pong: Result<(), EngineError>) -> Result<(), EngineError> {
+        self.next_ping = Instant::now() + self.settings.ping_interval;
+        match pong {
+            Ok(()) => self.refused_pings = 0,
+            Err(e @ EngineError::TimedOut { .. }) => return Err(e),
+            Err(e) if self.refused_pings + 1 >= MAX_REFUSED_PINGS => return Err(e),
+            Err(_) => self.refused_pings += 1,
+        }
+        Ok(())
     }
 
     fn listed(&mut self, list: List) {

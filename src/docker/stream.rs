@@ -30,7 +30,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::client::ApiVersion;
+use super::client::{ApiVersion, EngineError};
 use super::host::DockerHost;
 use super::session::session;
 use super::view::View;
@@ -113,6 +113,7 @@ pub async fn follow(
     let mut view = View::new();
     let mut backoff = Backoff::new(settings.shortest_backoff, settings.longest_backoff);
     let mut told_lost = false;
+    let mut look_back = true;
     loop {
         let begun = Instant::now();
         let mut told_connected = false;
@@ -122,6 +123,7 @@ pub async fn follow(
             &mut view,
             &mut commands,
             &updates,
+            look_back,
             &mut told_connected,
         );
         let error = tokio::select! {
@@ -129,6 +131,8 @@ pub async fn follow(
             () = updates.closed() => return,
         };
         view.lost();
+        // An event that cannot be read ends the stream, and would end it again if replayed.
+        look_back = !matches!(error, EngineError::Unreadable { .. });
         if told_connected || !told_lost {
             let reason = error.to_string();
             if updates.send(Update::Lost { reason }).await.is_err() {

@@ -263,6 +263,7 @@ pub(crate) mod samples {
             network_mode: "default".into(),
             endpoints: vec![Endpoint {
                 network: "bridge".into(),
+                network_id: "id-bridge".into(),
                 address: Some("fd00::2".parse().unwrap()),
                 gateway: Some("fd00::1".parse().unwrap()),
                 gw_priority: 0,

@@ -3,14 +3,57 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use ipnet::Ipv6Net;
+
 use super::forward::Proto;
 use super::text::Untrusted;
 
-/// What Docker says now: every running container, by id.
+/// What Docker says now: every running container and every network, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Running containers by their full id.
     pub containers: BTreeMap<String, Container>,
+    /// Networks by their full id.
+    pub networks: BTreeMap<String, Network>,
+}
+
+/// A Docker network, as far as its containers' IPv6 is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Full id.
+    pub id: String,
+    /// Name.
+    pub name: Untrusted,
+    /// `bridge`, `host`, `null`, `macvlan`, …
+    pub driver: Untrusted,
+    /// `Internal`: containers on it reach nobody outside, and nobody outside reaches them.
+    pub internal: bool,
+    /// IPv6 subnets of its address management (`IPAM.Config[*].Subnet`), masked. Empty where
+    /// `EnableIPv6` is false.
+    pub subnets: Vec<Ipv6Net>,
+    /// Option `com.docker.network.bridge.gateway_mode_ipv6` (Engine 27): how the bridge treats
+    /// its containers' IPv6.
+    pub gateway_mode: GatewayMode,
+    /// Option `com.docker.network.bridge.enable_ip_masquerade`; true where absent.
+    pub masquerade: bool,
+    /// Option `com.docker.network.host_ipv6` (Engine 25): the source address that outgoing
+    /// traffic is given instead of the egress interface's own.
+    pub host_ipv6: Option<Ipv6Addr>,
+}
+
+/// How a bridge network treats its containers' IPv6 (`gateway_mode_ipv6`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayMode {
+    /// `nat`, the default: published ports are forwarded, outgoing traffic is masqueraded.
+    Nat,
+    /// `nat-unprotected`: as `nat`, and unpublished ports are open too.
+    NatUnprotected,
+    /// `routed`: containers are reached at their own addresses; nothing is rewritten.
+    Routed,
+    /// `isolated`: no gateway at all.
+    Isolated,
+    /// A mode of a newer Engine; treated as one that wants nothing from us.
+    Unknown(Untrusted),
 }
 
 /// A running container, as far as its published ports are concerned.
@@ -42,6 +85,8 @@ pub struct Container {
 pub struct Endpoint {
     /// The network's name.
     pub network: Untrusted,
+    /// The network's full id; empty where Docker does not say.
+    pub network_id: String,
     /// `GlobalIPv6Address`; `None` where Docker has none (yet, or any more).
     pub address: Option<Ipv6Addr>,
     /// `IPv6Gateway`, the host's end of the bridge.

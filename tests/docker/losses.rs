@@ -60,6 +60,30 @@ fn a_silent_engine_is_found() {
 }
 
 #[test]
+fn an_engine_that_stops_is_heard_to_its_end() {
+    let engine = FakeEngine::start();
+    let web = FakeContainer::new(1, "web");
+    engine.put(web.clone());
+    run(async {
+        let interval = Duration::from_millis(500);
+        let mut follower = Follower::of(Settings {
+            ping_interval: interval,
+            ..settings(&engine)
+        });
+        follower.connected().await;
+        follower.until_names(&["web"]).await;
+        requested(&engine, &Route::Ping).await;
+        engine.close_socket();
+        // Over the next ping, and long before the third.
+        tokio::time::sleep(interval + interval / 4).await;
+        engine.emit("die", &web.id);
+        follower.until_names(&[]).await;
+        let reason = follower.lost().await;
+        assert!(reason.contains("/_ping"), "{reason}");
+    });
+}
+
+#[test]
 fn a_quiet_engine_is_not_lost() {
     let engine = FakeEngine::start();
     run(async {
@@ -109,14 +133,10 @@ fn an_event_that_cannot_be_read_costs_a_reconnection_and_no_more() {
         follower.snapshot().await;
         engine.put(FakeContainer::new(1, "web"));
         engine.emit_raw("{\"Type\":\"teapot\",\"Action\":\"start\"}");
-        follower.lost().await;
-        loop {
-            // The Engine repeats it for as long as the subscription reaches back.
-            match follower.update().await {
-                Update::Snapshot(s) if shown(&s).contains("web") => break,
-                _ => {}
-            }
-        }
+        let reason = follower.lost().await;
+        assert!(reason.contains("cannot be read"), "{reason}");
+        follower.connected().await;
+        assert_eq!(shown(&*follower.snapshot().await), BTreeSet::from(["web"]));
     });
 }
 

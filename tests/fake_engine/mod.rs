@@ -144,6 +144,12 @@ impl FakeEngine {
         let _ = std::fs::remove_file(&self.socket);
     }
 
+    /// Removes the socket, as an Engine does first when it is told to stop: nobody can connect
+    /// any more, and streams that are open go on.
+    pub fn close_socket(&self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
+
     /// Starts it again after [`FakeEngine::stop`].
     pub fn start_again(&self) {
         let listener = UnixListener::bind(&self.socket).expect("the socket is free");

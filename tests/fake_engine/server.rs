@@ -8,8 +8,41 @@ use serde_json::{Value, json};
 
 use super::{FakeContainer, Fault, Route, Shared, since_epoch};
 
+/// A connection, while it is counted among the inspects under way.
+struct Peer<'a> {
+    shared: &'a Shared,
+    stream: UnixStream,
+    counted: bool,
+}
+
+impl Peer<'_> {
+    /// Sends a whole answer. The inspect is over before its last byte can be read: the client
+    /// may ask the next one at once.
+    fn reply(&mut self, status: u16, body: &str) {
+        self.uncount();
+        let length = body.len();
+        let _ = write!(
+            self.stream,
+            "HTTP/1.1 {status} -\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.shared.lock().inspects_now -= 1;
+        }
+    }
+}
+
+impl Drop for Peer<'_> {
+    fn drop(&mut self) {
+        self.uncount();
+    }
+}
+
 /// Serves one request.
-pub(super) fn serve(shared: &Shared, mut stream: UnixStream) {
+pub(super) fn serve(shared: &Shared, stream: UnixStream) {
     let Ok(reader) = stream.try_clone() else {
         return;
     };
@@ -41,11 +74,13 @@ pub(super) fn serve(shared: &Shared, mut stream: UnixStream) {
         (fault, state.versions)
     };
     shared.changed.notify_all();
+    let mut peer = Peer {
+        shared,
+        stream,
+        counted: matches!(route, Route::Inspect(_)),
+    };
     if shared.wait(|s| !s.frozen) {
-        answer(shared, &mut stream, &route, fault, version, versions, query);
-    }
-    if matches!(route, Route::Inspect(_)) {
-        shared.lock().inspects_now -= 1;
+        answer(&mut peer, &route, fault, version, versions, query);
     }
 }
 
@@ -75,14 +110,14 @@ fn route(request: &str, path: &str) -> Route {
 }
 
 fn answer(
-    shared: &Shared,
-    stream: &mut UnixStream,
+    peer: &mut Peer<'_>,
     route: &Route,
     fault: Option<Fault>,
     version: Option<u32>,
     (oldest, newest): (u32, u32),
     query: &str,
 ) {
+    let shared = peer.shared;
     match fault {
         Some(Fault::Delay(delay)) => {
             shared.wait_at_most(delay, |_| false);
@@ -93,55 +128,48 @@ fn answer(
             return;
         }
         Some(Fault::HangInBody) => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[{\"Id\":");
+            let _ = peer
+                .stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[{\"Id\":");
             let epoch = shared.lock().streams_epoch;
             shared.wait(|s| s.streams_epoch != epoch);
             return;
         }
         Some(Fault::Close) => return,
-        Some(Fault::Status(status)) => return reply(stream, status, r#"{"message":"a fault"}"#),
-        Some(Fault::Body(body)) => return reply(stream, 200, &body),
+        Some(Fault::Status(status)) => return peer.reply(status, r#"{"message":"a fault"}"#),
+        Some(Fault::Body(body)) => return peer.reply(200, &body),
         None => {}
     }
     if let Some(version) = version
         && !(oldest..=newest).contains(&version)
     {
         let message = format!("client version 1.{version} is out of range");
-        return reply(stream, 400, &json!({ "message": message }).to_string());
+        return peer.reply(400, &json!({ "message": message }).to_string());
     }
     match route {
-        Route::Ping => reply(stream, 200, "OK"),
+        Route::Ping => peer.reply(200, "OK"),
         Route::Version => {
             let body = json!({"Version": "fake", "ApiVersion": format!("1.{newest}"),
                 "MinAPIVersion": format!("1.{oldest}"), "Os": "linux"});
-            reply(stream, 200, &body.to_string());
+            peer.reply(200, &body.to_string());
         }
         Route::List => {
             let rows: Vec<Value> = {
                 let state = shared.lock();
                 state.containers.values().map(FakeContainer::row).collect()
             };
-            reply(stream, 200, &Value::from(rows).to_string());
+            peer.reply(200, &Value::from(rows).to_string());
         }
         Route::Inspect(id) => {
             let body = shared.lock().containers.get(id).map(FakeContainer::inspect);
             match body {
-                Some(body) => reply(stream, 200, &body),
-                None => reply(stream, 404, r#"{"message":"No such container"}"#),
+                Some(body) => peer.reply(200, &body),
+                None => peer.reply(404, r#"{"message":"No such container"}"#),
             }
         }
-        Route::Events => events(shared, stream, query),
-        Route::Other => reply(stream, 404, r#"{"message":"page not found"}"#),
+        Route::Events => events(shared, &mut peer.stream, query),
+        Route::Other => peer.reply(404, r#"{"message":"page not found"}"#),
     }
-}
-
-fn reply(stream: &mut UnixStream, status: u16, body: &str) {
-    let length = body.len();
-    let _ = write!(
-        stream,
-        "HTTP/1.1 {status} -\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
 }
 
 /// Sends what happened since the time asked for, and then whatever happens.

@@ -19,6 +19,7 @@ fn bounds() -> Bounds {
 fn snapshot(containers: Vec<Container>) -> Snapshot {
     Snapshot {
         containers: containers.into_iter().map(|c| (c.id.clone(), c)).collect(),
+        networks: BTreeMap::new(),
     }
 }
 
@@ -29,6 +30,7 @@ fn only(container: Container) -> Resolved {
 fn at(network: &str, addr: &str, gw_priority: i64) -> Endpoint {
     Endpoint {
         network: network.into(),
+        network_id: format!("id-{network}"),
         address: addr.parse().ok(),
         gateway: None,
         gw_priority,
