@@ -92,7 +92,7 @@ impl Server {
         })
     }
 
-    /// Serves for ever. `answer` is asked once per request.
+    /// Serves for ever, in a `LocalSet`. `answer` is asked once per request.
     pub async fn serve<F>(self, answer: F, log: Logger)
     where
         F: AsyncFn(Request) -> Answer + 'static,
@@ -113,7 +113,7 @@ impl Server {
                 }
             };
             let (answer, log) = (answer.clone(), log.clone());
-            actix_rt::spawn(async move {
+            tokio::task::spawn_local(async move {
                 let _slot = slot;
                 let served = tokio::time::timeout(TIMEOUT, exchange(stream, own_uid, &*answer));
                 match served.await {

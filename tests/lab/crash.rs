@@ -1,13 +1,14 @@
 //! `kill -9`, and what the next start makes of what changed in between.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use crate::daemon::{self, Daemon};
 use crate::engine::Engine;
 use crate::lab::{CLIENT, HOST, Lab};
 use crate::rules::{self, Foreign};
 use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 const ON_ETH1: [&str; 4] = ["--dev", "eth1", "--prefix", "fdfd:5898:4917:1::/64"];
@@ -166,7 +167,7 @@ fn kills_at_any_moment_of_a_busy_hour_leave_foreign_rules_and_no_doubles() {
         if round % 3 == 0 {
             engine.run(&busy, &["-p", "8000-8009:80-89"], &["tcp:80"]);
         } else if round % 3 == 1 {
-            std::thread::sleep(std::time::Duration::from_millis(round * 3));
+            let_pass(Duration::from_millis(round * 3));
         } else {
             engine.remove(&format!("web{}", round - 2));
         }

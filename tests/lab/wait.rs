@@ -34,6 +34,11 @@ pub(crate) fn eventually<T, E: Debug>(
     }
 }
 
+/// Lets time pass because the moment itself is what is tested: never a wait for anything.
+pub(crate) fn let_pass(time: Duration) {
+    thread::sleep(time);
+}
+
 /// `Ok` where `is` is what it `should` be: a condition for [`eventually`].
 pub(crate) fn same<T: PartialEq + Debug>(is: T, should: T) -> Result<(), Mismatch<T>> {
     if is == should {

@@ -1,3 +1,5 @@
+//! Records on their way to the disk and back, and what damage to them comes to.
+
 use std::collections::BTreeSet;
 
 use ipnet::Ipv6Net;

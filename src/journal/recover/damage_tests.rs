@@ -1,3 +1,5 @@
+//! Files damaged one by one, and what the next open makes of them.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! The store against its contract, restarts included.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
