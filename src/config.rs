@@ -35,12 +35,12 @@ pub enum ConfigError {
     )]
     NoPrefix,
     /// Not the name of an interface.
-    #[error("--dev {name:?}: {source}; give a name that `ip link` lists, such as eth0")]
+    #[error("--dev {name:?}: {reason}; give a name that `ip link` lists, such as eth0")]
     Dev {
         /// The text given.
         name: String,
-        /// What is wrong with it.
-        source: DeviceError,
+        /// What is wrong with it. Said in the message, so it is no `source`.
+        reason: DeviceError,
     },
     /// Not a usable prefix.
     #[error("--prefix {text:?}: {reason}; give an IPv6 prefix such as fdfd:5898:4917:1::/64")]
@@ -73,9 +73,9 @@ pub enum Warning {
 pub fn devices(names: &[String]) -> Result<Vec<Device>, ConfigError> {
     let mut devices: Vec<Device> = Vec::new();
     for name in names {
-        let device = name.parse().map_err(|source| ConfigError::Dev {
+        let device = name.parse().map_err(|reason| ConfigError::Dev {
             name: name.clone(),
-            source,
+            reason,
         })?;
         if !devices.contains(&device) {
             devices.push(device);

@@ -67,7 +67,7 @@ pub struct RunArgs {
     pub on_exit: OnExit,
     /// How long forwards of an earlier run stay open without Docker's confirmation
     #[arg(long, value_name = "TIME", env = "DOCKER_NAT66_STALE_GRACE", default_value = "30s",
-          value_parser = humantime::parse_duration)]
+          value_parser = grace)]
     pub stale_grace: Duration,
     /// How much to log
     #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_LEVEL", default_value_t = LogLevel::Info)]
@@ -190,6 +190,18 @@ pub enum LogFormat {
     Json,
     /// Text with a priority, for systemd's journal.
     Journald,
+}
+
+/// Longest `--stale-grace`: what Docker has not confirmed for a day belongs to nobody.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = humantime::parse_duration(text)
+        .map_err(|e| format!("{e}; give a number with its unit, such as 30s or 5min"))?;
+    if grace > LONGEST_GRACE {
+        return Err("longer than 24h; give a time such as 30s or 5min".to_owned());
+    }
+    Ok(grace)
 }
 
 /// Brings the arguments into the form that the parser knows: the single-dash spelling of long

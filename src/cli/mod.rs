@@ -2,6 +2,7 @@
 
 pub mod args;
 mod cleanup;
+mod complaint;
 mod dump;
 mod places;
 mod run;
@@ -71,11 +72,21 @@ impl fmt::Display for Failure {
 /// ends the process itself.
 pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
     let name = OsString::from("docker-nat66");
-    let cli = Cli::parse_from(std::iter::once(name).chain(args::modernise(args)));
-    match cli.command {
+    let args = args::modernise(args);
+    let cli = Cli::try_parse_from(std::iter::once(&name).chain(&args))
+        .unwrap_or_else(|error| complaint::exit_with(&error, &args));
+    let ended = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
-    }
+    };
+    ended.map_err(|mut failure| {
+        if failure.exit == Exit::Usage
+            && let Some(origin) = complaint::origin(&failure.message, &args)
+        {
+            failure.message.push_str(&format!(" ({origin})"));
+        }
+        failure
+    })
 }

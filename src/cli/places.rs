@@ -98,7 +98,8 @@ pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Fa
     }
     let fail = |error: LockError, whose: &str| match &error {
         LockError::Held { .. } => {
-            Failure::because(Exit::Held, format!("another docker-nat66 {whose}: {error}"))
+            let message = format!("another docker-nat66 {whose}: {error}; stop it first");
+            Failure::because(Exit::Held, message)
         }
         LockError::Io { .. } => Failure::new(Exit::Failed, &error),
     };

@@ -1,5 +1,6 @@
 //! `run`: the daemon.
 
+use std::env::VarError;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +13,8 @@ use super::{Exit, Failure};
 use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings, ToolLock};
 use crate::backend::{Backend, BackendError, ErrorKind};
 use crate::config::{self, Warning};
-use crate::daemon::{self, Left, Parts};
+use crate::control::server::ServerError;
+use crate::daemon::{self, Left, Parts, StartError};
 use crate::docker::host::DockerHost;
 use crate::docker::stream;
 use crate::journal::recover::{self, OpenError, Opened};
@@ -32,6 +34,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let devices = config::devices(&args.dev).map_err(usage)?;
     let (prefixes, warnings) = config::prefixes(&args.prefix).map_err(usage)?;
     let docker_host = docker_host(args.docker_host.as_deref())?;
+    // It is written into the lock, for commands in other directories.
+    let control = std::path::absolute(&args.places.control)
+        .map_err(|e| Failure::because(Exit::Usage, format!("--control: {e}")))?;
 
     let log = logger(args.log_format, args.log_level);
     panics::install_hook(log.clone());
@@ -43,7 +48,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     require_privilege()?;
 
     recover::prepare_dir(&args.places.state_dir).map_err(|e| state_failure(&e))?;
-    let locks = places::lock(&args.places.state_dir, Some(&args.places.control))?;
+    let locks = places::lock(&args.places.state_dir, Some(&control))?;
     let (backend, others) = ip6tables(&args.places.state_dir, &locks)?;
     let opened = recover::open(&args.places.state_dir, SystemTime::now());
     if let Err(OpenError::NewerVersion { .. }) = &opened
@@ -72,7 +77,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         stale_grace: args.stale_grace,
         keep_rules: args.on_exit == OnExit::Keep,
     };
-    match daemon::run(parts, &args.places.control, &log) {
+    match daemon::run(parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),
         Ok(Left::Dirty) => Err(Failure::because(
             Exit::Failed,
@@ -81,7 +86,18 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         )),
         Err(e) => {
             crit!(log, "not started");
-            Err(Failure::new(Exit::Failed, &e))
+            let exit = match &e {
+                // It will stand there at the next attempt too.
+                StartError::Control(
+                    ServerError::InUse { .. }
+                    | ServerError::NotASocket { .. }
+                    | ServerError::BadPath { .. },
+                ) => Exit::Usage,
+                StartError::Control(ServerError::Io { .. }) | StartError::Signals(_) => {
+                    Exit::Failed
+                }
+            };
+            Err(Failure::new(exit, &e))
         }
     }
 }
@@ -106,12 +122,23 @@ pub(super) fn logger(format: LogFormat, level: LogLevel) -> Logger {
 }
 
 fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
-    let inherited = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
+    let usage = |message| Failure::because(Exit::Usage, message);
+    let inherited = match std::env::var("DOCKER_HOST") {
+        Ok(host) => Some(host).filter(|host| !host.is_empty()),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => {
+            return Err(usage(
+                "DOCKER_HOST in the environment is not UTF-8".to_owned(),
+            ));
+        }
+    };
     let tls = std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty());
-    match option.map(str::to_owned).or(inherited) {
-        None => Ok(DockerHost::default()),
-        Some(url) => DockerHost::parse(&url, tls).map_err(|e| Failure::new(Exit::Usage, &e)),
-    }
+    let (url, origin) = match (option, &inherited) {
+        (Some(url), _) => (url, "--docker-host"),
+        (None, Some(url)) => (url.as_str(), "DOCKER_HOST"),
+        (None, None) => return Ok(DockerHost::default()),
+    };
+    DockerHost::parse(url, tls).map_err(|e| usage(format!("{origin}: {e}")))
 }
 
 fn warn_of_missing(devices: &[Device], log: &Logger) {

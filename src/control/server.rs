@@ -23,6 +23,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, so that an exhausted process does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Longest path of a socket, in bytes: 108 of `sun_path` (unix(7)) less the closing NUL, and less
+/// the process id that is appended while the socket is young.
+const MAX_PATH: usize = 99;
+
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -37,6 +41,14 @@ pub enum ServerError {
     NotASocket {
         /// The path.
         path: PathBuf,
+    },
+    /// No socket can have this name.
+    #[error("{} cannot name a socket: {why}; choose another with --control", path.display())]
+    BadPath {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// It cannot be created.
     #[error("cannot listen on {}", path.display())]
@@ -65,13 +77,19 @@ impl Server {
             path: path.to_owned(),
             source,
         };
+        if path.as_os_str().len() > MAX_PATH {
+            let (path, why) = (path.to_owned(), "it has more than 99 bytes");
+            return Err(ServerError::BadPath { path, why });
+        }
         if let Ok(found) = std::fs::symlink_metadata(path) {
             let path = path.to_owned();
             if !found.file_type().is_socket() {
                 return Err(ServerError::NotASocket { path });
             }
-            if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-                return Err(ServerError::InUse { path });
+            // Only this says that nobody is there; a live datagram socket refuses otherwise.
+            match std::os::unix::net::UnixStream::connect(&path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => return Err(ServerError::InUse { path }),
             }
         }
         if let Some(dir) = path.parent() {
