@@ -12,14 +12,17 @@
 mod away;
 mod crash;
 mod daemon;
+mod degraded;
 mod demo;
 mod dump;
 mod engine;
 mod home;
 mod image;
 mod itself;
+mod journal;
 mod lab;
 mod ports;
+mod refused;
 mod rules;
 mod space;
 mod story;

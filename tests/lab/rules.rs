@@ -57,11 +57,24 @@ pub(crate) fn ours(place: Place<'_>) -> Vec<String> {
 
 /// The rule carries the daemon's comment: the word and 16 hexadecimal digits, nothing else.
 fn is_ours(rule: &str) -> bool {
+    find_id(rule).is_some()
+}
+
+/// The id in the comment of a rule of the daemon's.
+pub(crate) fn id(rule: &str) -> String {
+    let found = find_id(rule);
+    found
+        .unwrap_or_else(|| panic!("no id in {rule:?}"))
+        .to_owned()
+}
+
+fn find_id(rule: &str) -> Option<&str> {
     let mut words = rule.split(' ').skip_while(|word| *word != "--comment");
     let id = words
-        .nth(1)
-        .and_then(|w| w.trim_matches('"').strip_prefix("docker-nat66:"));
-    id.is_some_and(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        .nth(1)?
+        .trim_matches('"')
+        .strip_prefix("docker-nat66:")?;
+    (id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
 /// The IPv6 tables in the form in which "as before" is meant: without the dates in comments,
