@@ -21,6 +21,7 @@ mod image;
 mod itself;
 mod journal;
 mod lab;
+mod matrix;
 mod ports;
 mod refused;
 mod rules;
