@@ -47,7 +47,7 @@ pub enum LockError {
         holder: Option<Holder>,
     },
     /// The file cannot be opened, locked or written.
-    #[error("cannot lock {}", path.display())]
+    #[error("cannot lock {}{}", path.display(), remedy(source))]
     Io {
         /// The lock file.
         path: PathBuf,
@@ -133,6 +133,18 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // An empty file names nobody; a failure only leaves an old name in a lock nobody holds.
         let _ = self.file.set_len(0);
+    }
+}
+
+/// What would be right, where that is not plain from the system's words.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => ", the file system must be writable",
+        // What the journal takes, which comes next.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ", no space left, about 2 MiB are needed"
+        }
+        _ => "",
     }
 }
 

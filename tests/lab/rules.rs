@@ -22,6 +22,24 @@ impl Published {
     }
 }
 
+/// `DEV PREFIX` of each of the daemon's masquerades, sorted, one entry per copy.
+pub(crate) fn masquerades(place: Place<'_>) -> Vec<String> {
+    let listing = place.run(&["ip6tables", "-t", "nat", "-S", "POSTROUTING"]);
+    let ours = listing.lines().filter(|line| is_ours(line));
+    let mut found: Vec<String> = ours
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let after = |option| {
+                let at = words.iter().position(|w| *w == option);
+                at.map_or("?", |at| words[at + 1])
+            };
+            format!("{} {}", after("-o"), after("-s"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 /// The daemon's DNAT rules, sorted, one entry per copy.
 pub(crate) fn published(place: Place<'_>) -> Vec<Published> {
     parse_published(&place.run(&["ip6tables", "-t", "nat", "-S", "PREROUTING"]))
@@ -57,11 +75,24 @@ pub(crate) fn ours(place: Place<'_>) -> Vec<String> {
 
 /// The rule carries the daemon's comment: the word and 16 hexadecimal digits, nothing else.
 fn is_ours(rule: &str) -> bool {
+    find_id(rule).is_some()
+}
+
+/// The id in the comment of a rule of the daemon's.
+pub(crate) fn id(rule: &str) -> String {
+    let found = find_id(rule);
+    found
+        .unwrap_or_else(|| panic!("no id in {rule:?}"))
+        .to_owned()
+}
+
+fn find_id(rule: &str) -> Option<&str> {
     let mut words = rule.split(' ').skip_while(|word| *word != "--comment");
     let id = words
-        .nth(1)
-        .and_then(|w| w.trim_matches('"').strip_prefix("docker-nat66:"));
-    id.is_some_and(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        .nth(1)?
+        .trim_matches('"')
+        .strip_prefix("docker-nat66:")?;
+    (id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
 /// The IPv6 tables in the form in which "as before" is meant: without the dates in comments,
@@ -124,6 +155,22 @@ table ip6 theirs {
 }
 RULES"#);
         Self::seen(place)
+    }
+
+    /// The same without the daemon's rules: what it must not have touched.
+    pub(crate) fn theirs(place: Place<'_>) -> Self {
+        let mut seen = Self::seen(place);
+        for lines in seen.tables.values_mut() {
+            lines.retain(|line| !is_ours(line));
+        }
+        seen
+    }
+
+    /// Takes away everything in the IPv6 tables and the native table.
+    pub(crate) fn uproot(place: Place<'_>) {
+        place.sh("for table in nat filter; do
+            ip6tables -t $table -F; ip6tables -t $table -X; done
+            nft delete table ip6 theirs");
     }
 
     /// The IPv6 tables and the native table as they are now.

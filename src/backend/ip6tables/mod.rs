@@ -77,8 +77,10 @@ impl Ip6tables {
             Ok(_) => {}
             Err(e) if matches!(e.kind, ErrorKind::Uncertain | ErrorKind::Busy) => {}
             Err(mut e) => {
-                if e.kind == ErrorKind::Denied {
-                    e.detail.push_str("; run as root or with CAP_NET_ADMIN");
+                match e.kind {
+                    ErrorKind::Denied => e.detail.push_str("; run as root or with CAP_NET_ADMIN"),
+                    ErrorKind::Unsupported => e.detail.push_str(&found.what_is_needed()),
+                    _ => {}
                 }
                 return Err(e);
             }
@@ -122,21 +124,25 @@ impl Ip6tables {
             {
                 Err(BackendError {
                     kind: ErrorKind::Unsupported,
-                    detail: format!(
-                        "{}; the kernel needs IPv6 NAT with MASQUERADE, DNAT, addrtype and \
-                         comment (modules {}, xt_nat, xt_MASQUERADE, xt_addrtype, xt_comment)",
-                        e.detail,
-                        match self.variant() {
-                            Variant::Nft => "nft_compat, nft_chain_nat",
-                            Variant::Legacy => "ip6table_nat",
-                        }
-                    ),
+                    detail: e.detail + &self.what_is_needed(),
                     ..e
                 })
             }
             // No new network namespace may be made here, or somebody holds the lock.
             _ => Ok(()),
         }
+    }
+
+    /// What a kernel that refuses lacks, to be added to the tool's words.
+    fn what_is_needed(&self) -> String {
+        let own = match self.variant() {
+            Variant::Nft => "nft_compat, nft_chain_nat",
+            Variant::Legacy => "ip6table_nat",
+        };
+        format!(
+            "; the kernel needs IPv6 NAT with MASQUERADE, DNAT, addrtype and comment (modules \
+             {own}, xt_nat, xt_MASQUERADE, xt_addrtype, xt_comment)"
+        )
     }
 
     /// Whether the kernel has the legacy table in use. Listing it would create it.

@@ -1,0 +1,285 @@
+//! Troubles that pass: the daemon says so, does nothing that it cannot undo, and heals by itself.
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::daemon::{self, Daemon, STATE_DIR};
+use crate::engine::Engine;
+use crate::journal;
+use crate::lab::{CLIENT, HOST, Lab};
+use crate::rules;
+use crate::space::Place;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, let_pass, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
+
+/// A rule that makes ip6tables-nft-save call the whole table incompatible, with exit code 0.
+struct Native<'l> {
+    host: Place<'l>,
+    handle: String,
+}
+
+impl<'l> Native<'l> {
+    fn add(host: Place<'l>) -> Self {
+        let added = host.run(&[
+            "nft",
+            "-a",
+            "-e",
+            "add rule ip6 nat POSTROUTING ct state new accept",
+        ]);
+        let handle = added.rsplit("handle ").next().expect("echoed").trim();
+        assert!(
+            host.run(&["ip6tables-save", "-t", "nat"])
+                .contains("incompatible")
+        );
+        Self {
+            host,
+            handle: handle.to_owned(),
+        }
+    }
+
+    fn delete(self) {
+        let line = format!("delete rule ip6 nat POSTROUTING handle {}", self.handle);
+        self.host.run(&["nft", &line]);
+    }
+}
+
+/// The table as only nft can show it then.
+fn table(host: Place<'_>) -> String {
+    host.run(&["nft", "-s", "list", "table", "ip6", "nat"])
+}
+
+/// Waits for a state, and returns the whole status.
+#[track_caller]
+fn status(daemon: &Daemon<'_>, state: &str, code: i32) -> Value {
+    eventually(SOON, &format!("state {state}"), || {
+        let output = daemon.command(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+        let is = (status["state"].clone(), output.status.code());
+        same(is, (state.into(), Some(code))).map_err(|e| format!("{e:?}: {status}"))?;
+        Ok::<_, String>(status)
+    })
+}
+
+fn ports(lab: &Lab) -> Vec<String> {
+    let seen = rules::published(lab.host()).into_iter();
+    seen.map(|rule| rule.from).collect()
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn native_rules_that_were_there_first_are_waited_out() {
+    let lab = Lab::up("degraded_before");
+    let engine = Engine::up(&lab, &[]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    let left = journal::agrees(&lab);
+    daemon.sigkill();
+    let native = Native::add(lab.host());
+    let before = table(lab.host());
+
+    let mut daemon = Daemon::start(&lab, &ARGS);
+    let said = daemon.says("degraded: ");
+    assert!(
+        said.contains("`nat' is incompatible, use 'nft' tool"),
+        "{said}"
+    );
+    let troubles = status(&daemon, "degraded", 1)["troubles"].to_string();
+    assert!(troubles.contains("incompatible"), "{troubles}");
+    engine.run("new", &["-p", "8081:80"], &["tcp:80"]);
+    daemon.says("connected to Docker");
+    // Some rounds of trying: none may insert or forget.
+    let_pass(Duration::from_secs(1));
+    assert_eq!(table(lab.host()), before);
+    let rows = daemon.command(&["dump", "--json"]).stdout;
+    let rows = String::from_utf8_lossy(&rows).into_owned();
+    assert!(
+        left.iter().all(|id| rows.contains(id)),
+        "{left:?} in {rows}"
+    );
+    assert!(!daemon.log().contains("ready"), "{}", daemon.log());
+
+    native.delete();
+    daemon.says("the firewall is in step again");
+    status(&daemon, "running", 0);
+    assert_eq!(ports(&lab), ["eth0 tcp * 8080", "eth0 tcp * 8081"]);
+    journal::agrees(&lab);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    let complaints = daemon.log().matches("degraded: ").count();
+    assert!(complaints <= 2, "{}", daemon.log());
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn native_rules_that_come_later_stop_all_changes_until_they_go() {
+    let lab = Lab::up("degraded_later");
+    let engine = Engine::up(&lab, &[]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    engine.run("old", &["-p", "8079:80"], &["tcp:80"]);
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    let left = journal::agrees(&lab);
+    let native = Native::add(lab.host());
+    let before = table(lab.host());
+
+    engine.run("new", &["-p", "8081:80"], &["tcp:80"]);
+    engine.remove("old");
+    let troubles = status(&daemon, "degraded", 1)["troubles"].to_string();
+    assert!(troubles.contains("incompatible"), "{troubles}");
+    let_pass(Duration::from_secs(1));
+    assert_eq!(table(lab.host()), before);
+    let rows = daemon.command(&["dump", "--json"]).stdout;
+    let rows = String::from_utf8_lossy(&rows).into_owned();
+    assert!(
+        left.iter().all(|id| rows.contains(id)),
+        "{left:?} in {rows}"
+    );
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+
+    native.delete();
+    daemon.says("the firewall is in step again");
+    status(&daemon, "running", 0);
+    assert_eq!(ports(&lab), ["eth0 tcp * 8080", "eth0 tcp * 8081"]);
+    journal::agrees(&lab);
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
+    let lab = Lab::up("degraded_leaving");
+    let engine = Engine::up(&lab, &[]);
+    let clean = rules::as_before(lab.host());
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    journal::agrees(&lab);
+    let native = Native::add(lab.host());
+    let before = table(lab.host());
+    daemon.signal(Signal::TERM);
+    daemon.says("left without having removed everything; `docker-nat66 cleanup` does it");
+    assert_eq!(daemon.ended().code(), Some(1));
+    let cleanup = daemon::command(&lab, &["cleanup"]);
+    assert_eq!(cleanup.status.code(), Some(1), "{cleanup:?}");
+    let said = String::from_utf8_lossy(&cleanup.stderr).into_owned();
+    assert!(said.contains("incompatible"), "{said}");
+    assert_eq!(table(lab.host()), before);
+
+    native.delete();
+    let left = journal::agrees(&lab);
+    assert_eq!(left.len(), 2);
+    let cleanup = daemon::command(&lab, &["cleanup"]);
+    assert!(cleanup.status.success(), "{cleanup:?}");
+    assert_eq!(rules::as_before(lab.host()), clean);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn on_a_full_disk_rules_go_but_none_comes_until_there_is_room() {
+    let lab = Lab::up("degraded_disk");
+    let host = lab.host();
+    host.sh(&format!(
+        "mkdir {STATE_DIR}; mount -t tmpfs -o size=4m,mode=700 tmpfs {STATE_DIR}"
+    ));
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(host);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    host.sh(&format!("! cat /dev/zero >{STATE_DIR}/theirs 2>/dev/null"));
+    // What the journal has preallocated fills up, some records at a time.
+    let refused = (0..20).find(|round| {
+        let ports = format!("{}-{}", 10_000 + round * 200, 10_199 + round * 200);
+        engine.run(
+            &format!("c{round}"),
+            &["-p", &format!("{ports}:{ports}")],
+            &["tcp:80"],
+        );
+        eventually(SOON, "inserted or refused", || {
+            let open = self::ports(&lab).len();
+            let refused = daemon.log().contains("so nothing is inserted");
+            let inserted = open == 1 + 200 * (round + 1);
+            (inserted || refused).then_some(refused).ok_or(open)
+        })
+    });
+    let last = refused.expect("the disk is full");
+    let troubles = status(&daemon, "degraded", 1)["troubles"].to_string();
+    assert!(troubles.contains("journal cannot be written"), "{troubles}");
+    assert_eq!(ports(&lab).len(), 1 + 200 * last);
+    engine.remove("web");
+    eventually(SOON, "8080 to close", || {
+        same(ports(&lab).len(), 200 * last)
+    });
+
+    host.sh(&format!("rm {STATE_DIR}/theirs"));
+    daemon.says("the firewall is in step again");
+    status(&daemon, "running", 0);
+    assert_eq!(ports(&lab).len(), 200 * (last + 1));
+    journal::agrees(&lab);
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), before);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn an_interface_that_comes_later_is_served_when_it_comes() {
+    let lab = Lab::up("degraded_interface");
+    let engine = Engine::up(&lab, &[]);
+    let mut daemon = Daemon::ready(&lab, &["--dev", "later0", ARGS[2], ARGS[3]]);
+    daemon.says("WARN there is no interface later0 yet");
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    eventually(SOON, "the rule", || {
+        same(ports(&lab), vec!["later0 tcp * 8080".to_owned()])
+    });
+    lab.host()
+        .sh("ip link add later0 type veth peer name eth7 netns client
+        ip addr add 2001:db8:7::1/64 dev later0 nodad
+        ip -n client addr add 2001:db8:7::2/64 dev eth7 nodad
+        ip link set later0 up
+        ip -n client link set eth7 up");
+    let client = "2001:db8:7::2".parse().expect("an address");
+    lab.answers(Tcp, "[2001:db8:7::1]:8080", "web", client);
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_socket_that_speaks_no_docker_is_waited_out_and_named_once() {
+    let lab = Lab::up("degraded_socket");
+    let before = rules::as_before(lab.host());
+    let path = "/run/lab/strange.sock";
+    let listener = lab
+        .host()
+        .enter(|| UnixListener::bind(path).expect("bound"));
+    let visits = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for stream in listener.incoming() {
+                if visits.fetch_add(1, Ordering::Relaxed) >= 4 {
+                    return;
+                }
+                let _ = stream.and_then(|mut s| s.write_all(b"SSH-2.0-OpenSSH_9.2\r\n"));
+            }
+        });
+        let url = format!("unix://{path}");
+        let mut daemon = Daemon::start(&lab, &[&ARGS[..], &["--docker-host", &url]].concat());
+        let said = daemon.says("Docker is not reachable, trying again until it is");
+        assert!(said.contains(path), "{said}");
+        eventually(SOON, "more attempts", || {
+            let visits = visits.load(Ordering::Relaxed);
+            (visits > 4).then_some(()).ok_or(visits)
+        });
+        let complaints = daemon.log().matches("WARN").count();
+        assert_eq!(complaints, 1, "{}", daemon.log());
+        assert!(!daemon.log().contains("ready"), "{}", daemon.log());
+        let troubles = status(&daemon, "degraded", 1)["troubles"].to_string();
+        assert!(troubles.contains("Docker is not reachable"), "{troubles}");
+        daemon.leaves();
+    });
+    assert_eq!(rules::as_before(lab.host()), before);
+}
