@@ -42,6 +42,7 @@ pub mod actors;
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod conntrack;
 pub mod control;
 pub mod daemon;
 pub mod docker;
