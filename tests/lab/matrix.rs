@@ -154,7 +154,6 @@ const BLOWS: [Row; 11] = [
         flags: "eth1 fdfd:5898:4917::/48",
         says: "adopted rules of ours that the journal did not know",
         then: &["eth1 8080 web"],
-        ..SAME
     },
     Row {
         name: "the machine seems to have booted",
