@@ -1,3 +1,5 @@
+//! How networks are read.
+
 use serde_json::json;
 
 use super::*;

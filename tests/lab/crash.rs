@@ -86,7 +86,7 @@ fn a_daemon_asked_to_leave_while_it_starts_takes_out_what_a_killed_one_left() {
         out.status.success().then_some(()).ok_or("not yet")
     });
     // Nothing tells when it has begun to wait for the tool; it does within this.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let_pass(Duration::from_millis(300));
     daemon.signal(Signal::TERM);
     kill(&mut tool);
     let status = daemon.ended();

@@ -1,3 +1,5 @@
+//! What an answer of ctnetlink may be.
+
 use proptest::prelude::*;
 
 use super::super::message::Writer;

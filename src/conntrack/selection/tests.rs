@@ -1,3 +1,5 @@
+//! Which flows a purge means.
+
 use proptest::prelude::*;
 
 use super::super::entry::invented;
