@@ -44,8 +44,9 @@ use self::socket::Socket;
 use crate::model::forward::Proto;
 use crate::model::rule::Dnat;
 
-/// How long one call may take, with all its repetitions: a hundred times what a table of
-/// 10,000 entries needs. What waits behind it are changes of rules.
+/// How long one call may take, with all its repetitions. The kernel takes 11 ms to walk its
+/// 262,144 buckets, and 2 ms for each 1,000 entries (measured on 6.18): this is enough for the
+/// 262,144 entries of its default limit. What waits behind it are changes of rules.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a purge is begun before a dump that is overtaken by changes is called a failure.

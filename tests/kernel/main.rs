@@ -6,6 +6,7 @@
 
 mod contract;
 mod fake;
+mod flows;
 mod namespace;
 mod real;
 mod rules;
