@@ -5,9 +5,11 @@
 //!         ▸ static rules ▸ connect, subscribe, list ▸ first round ▸ ready
 //! ```
 //!
-//! What stands before the control socket is the caller's ([`crate::cli`]). Leaving runs the
-//! other way: no more snapshots, the rules (unless they are to stay), the journal, the control
-//! socket, the locks. A crash anywhere is answered by the same start.
+//! What stands before the control socket is the caller's ([`crate::cli`]). From the locks on
+//! ([`Runtime`]) a request to leave waits for the end of recovery, and then takes out what an
+//! earlier run left, too. Leaving runs the other way: no more snapshots, the rules (unless they
+//! are to stay), the journal, the control socket, the locks. A crash anywhere is answered by the
+//! same start.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,13 +85,39 @@ pub enum StartError {
     Signals(#[source] std::io::Error),
 }
 
+/// The runtime, and the signals that have been heeded since it was made.
+pub struct Runtime {
+    system: actix::SystemRunner,
+    signals: Signals,
+}
+
+impl Runtime {
+    /// From here on SIGTERM and SIGINT do not end the process, but wait for [`run`]. To be made
+    /// as soon as the locks are held: an earlier run may have left rules, and who is asked to
+    /// leave takes them out.
+    ///
+    /// # Errors
+    /// [`StartError::Signals`].
+    pub fn new() -> Result<Self, StartError> {
+        let system = actix::System::new();
+        let signals = system.block_on(async { Signals::new() });
+        let signals = signals.map_err(StartError::Signals)?;
+        Ok(Self { system, signals })
+    }
+}
+
 /// Runs the daemon until it is asked to leave.
 ///
 /// # Errors
 /// See [`StartError`]; nothing was changed in the kernel then.
-pub fn run(parts: Parts, control: &Path, log: &Logger) -> Result<Left, StartError> {
-    actix::System::new().block_on(async {
-        let signals = Signals::new().map_err(StartError::Signals)?;
+pub fn run(
+    runtime: Runtime,
+    parts: Parts,
+    control: &Path,
+    log: &Logger,
+) -> Result<Left, StartError> {
+    let Runtime { system, signals } = runtime;
+    system.block_on(async {
         let server = Server::bind(control)?;
         Ok(serve(parts, signals, server, log).await)
     })
@@ -129,54 +157,50 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         records,
         salvaged: quarantined.map_or_else(Vec::new, |q| q.salvaged),
     };
-    let Ok(recovered) = writer.send(recover).await else {
+    let mut recovering = std::pin::pin!(writer.send(recover));
+    let mut leaving = None;
+    let recovered = loop {
+        tokio::select! {
+            recovered = &mut recovering => break recovered,
+            wish = signals.next() => match (wish, leaving) {
+                (Wish::Resync, _) => {}
+                (Wish::Leave(name), None) => leaving = Some(name),
+                (Wish::Leave(_), Some(_)) => leave_at_once(log),
+            },
+        }
+    };
+    let Ok(recovered) = recovered else {
         die(log, "the firewall writer is gone");
     };
     log_troubles(log, &recovered);
-    let mapper = PortMapper::new(
-        parts.layout,
-        writer.clone(),
-        board.clone(),
-        log.new(o!("actor" => "mapper")),
-        parts.started + parts.stale_grace,
-        Box::new(ready(parts.started, board.clone(), log.clone())),
-    )
-    .start();
-    let watcher = EventWatcher::new(
-        parts.docker,
-        mapper.clone(),
-        board.clone(),
-        log.new(o!("actor" => "watcher")),
-    )
-    .start();
-
-    loop {
-        match signals.next().await {
-            Wish::Resync => {
-                info!(log, "resync asked for");
-                watcher.do_send(Resync);
-                mapper.do_send(Resync);
-            }
-            Wish::Leave(name) => {
-                info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
-                break;
-            }
+    let name = match leaving {
+        Some(name) => name,
+        None => {
+            let on_ready = ready(parts.started, board.clone(), log.clone());
+            let grace_ends = parts.started + parts.stale_grace;
+            let mapper = PortMapper::new(
+                parts.layout,
+                writer.clone(),
+                board.clone(),
+                log.new(o!("actor" => "mapper")),
+                grace_ends,
+                Box::new(on_ready),
+            );
+            let watcher = |mapper| {
+                let log = log.new(o!("actor" => "watcher"));
+                EventWatcher::new(parts.docker, mapper, board.clone(), log)
+            };
+            follow(mapper, watcher, &mut signals, log).await
         }
-    }
+    };
+    info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
     board.lock().stopping = true;
     notify(&[sd_notify::NotifyState::Stopping], log);
     let impatient = log.clone();
     actix_rt::spawn(async move {
         while !matches!(signals.next().await, Wish::Leave(_)) {}
-        warn!(
-            impatient,
-            "told twice to leave: leaving at once, rules stay as they are"
-        );
-        exit_now(EXIT_IMPATIENT);
+        leave_at_once(&impatient);
     });
-    // An actor that does not take its message is gone already, and the process with it.
-    let _ = watcher.send(Stop).await;
-    let _ = mapper.send(Stop).await;
     let mut left = Left::Clean;
     if !parts.keep_rules {
         let desired = Arc::new(Desired::nothing());
@@ -205,6 +229,41 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     control.abort();
     let _ = control.await;
     left
+}
+
+/// Follows Docker until a signal asks to leave; its name. No change of the rules comes from
+/// there any more then.
+async fn follow(
+    mapper: PortMapper,
+    watcher: impl FnOnce(Addr<PortMapper>) -> EventWatcher,
+    signals: &mut Signals,
+    log: &Logger,
+) -> &'static str {
+    let mapper = mapper.start();
+    let watcher = watcher(mapper.clone()).start();
+    let name = loop {
+        match signals.next().await {
+            Wish::Resync => {
+                info!(log, "resync asked for");
+                watcher.do_send(Resync);
+                mapper.do_send(Resync);
+            }
+            Wish::Leave(name) => break name,
+        }
+    };
+    // An actor that does not take its message is gone already, and the process with it.
+    let _ = watcher.send(Stop).await;
+    let _ = mapper.send(Stop).await;
+    name
+}
+
+/// Told to leave while leaving.
+fn leave_at_once(log: &Logger) -> ! {
+    warn!(
+        log,
+        "told twice to leave: leaving at once, rules stay as they are"
+    );
+    exit_now(EXIT_IMPATIENT)
 }
 
 /// Starts a blocking actor in a thread of its own.

@@ -78,7 +78,8 @@ const IMPURE: [&str; 9] = [
 
 /// Calls of `sleep` in tests, by file: pauses between two looks at a condition, and moments of
 /// death that are themselves what is tested. Everything else waits for a condition.
-const SLEEPS: [(&str, usize); 8] = [
+const SLEEPS: [(&str, usize); 9] = [
+    ("src/actors/port_mapper/tests.rs", 1),
     ("tests/docker.rs", 1),
     ("tests/docker/losses.rs", 1),
     ("tests/fake_engine/mod.rs", 1),

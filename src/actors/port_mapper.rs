@@ -109,6 +109,7 @@ impl PortMapper {
         let resolved = match self.resolve() {
             Ok(resolved) => resolved,
             Err(error) => {
+                self.wanted = false;
                 let complaint = format!("the host's addresses cannot be read: {error}");
                 self.settle(vec![complaint], Reporter::Mapper, ctx);
                 return;
@@ -194,13 +195,13 @@ impl PortMapper {
             self.board.lock().set_troubles(reporter, complaints.clone());
         }
         self.complaints = complaints;
-        self.wanted = true;
+        // Not wanted before the pause is over: whoever pumps meanwhile has newer reasons.
         if self.retry.is_none() {
             let pause = self.backoff.wait();
             debug!(self.log, "trying again"; "in_ms" => pause.as_millis() as u64);
             self.retry = Some(ctx.run_later(pause, |this, ctx| {
                 this.retry = None;
-                this.pump(ctx);
+                this.want(ctx);
             }));
         }
     }
@@ -315,3 +316,6 @@ impl Handler<Stop> for PortMapper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! `dump`: the journal, from the running daemon or, with none, from a copy of the database.
 
-use std::io::{self, Write};
-
 use super::args::DumpArgs;
 use super::places::{self, Asked};
 use super::run::state_failure;
@@ -34,11 +32,8 @@ pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
     } else {
         as_table(&rows)
     };
-    // A reader that has seen enough (`| head`) is no failure.
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Exit::Failed, &e)),
-        _ => Ok(Exit::Done),
-    }
+    super::print(&text)?;
+    Ok(Exit::Done)
 }
 
 /// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
@@ -59,9 +54,7 @@ fn from_copy(args: &DumpArgs) -> Result<Option<Vec<Row>>, Failure> {
 fn json(rows: &[Row]) -> Result<String, Failure> {
     let mut text = String::new();
     for row in rows {
-        let line = serde_json::to_string(row).map_err(|e| Failure::new(Exit::Failed, &e))?;
-        text.push_str(&line);
-        text.push('\n');
+        text.push_str(&super::json_line(row)?);
     }
     Ok(text)
 }

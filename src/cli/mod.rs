@@ -11,9 +11,12 @@ mod table;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::{self, Write};
 
 use clap::Parser;
+use serde::Serialize;
 
+use crate::model::text::must_be_escaped;
 use args::{Cli, Command};
 
 /// Exit codes; documented in the README and in `--help`.
@@ -89,4 +92,52 @@ pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
         }
         failure
     })
+}
+
+/// Writes what a command has to say to standard output. A reader that has seen enough
+/// (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::because(
+            Exit::Failed,
+            format!("cannot write to standard output: {e}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A value as one line of JSON, safe to show: JSON itself lets through the C1 controls and the
+/// bidirectional overrides, which steer a terminal as well as an escape does.
+fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    let json = serde_json::to_string(value).map_err(|e| Failure::new(Exit::Failed, &e))?;
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        // Only inside strings, and none of them beyond 16 bits: what JSON escapes are for. A
+        // backslash is JSON's own by now.
+        if c != '\\' && must_be_escaped(c) {
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::json_line;
+
+    #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let name = "web\\ \"x\"\n\u{9b}31m\u{202e}\u{2028}\u{feff} größe データ 🦀";
+        let line = json_line(&name).unwrap();
+        let shown = line.strip_suffix('\n').unwrap();
+        let steers = |c: char| c.is_control() || "\u{202e}\u{2028}\u{feff}".contains(c);
+        assert!(!shown.contains(steers), "{shown}");
+        assert!(shown.contains("größe データ 🦀"), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(shown).unwrap(), name);
+    }
 }

@@ -49,6 +49,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
     recover::prepare_dir(&args.places.state_dir).map_err(|e| state_failure(&e))?;
     let locks = places::lock(&args.places.state_dir, Some(&control))?;
+    let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;
     let (backend, others) = ip6tables(&args.places.state_dir, &locks)?;
     let opened = recover::open(&args.places.state_dir, SystemTime::now());
     if let Err(OpenError::NewerVersion { .. }) = &opened
@@ -77,7 +78,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         stale_grace: args.stale_grace,
         keep_rules: args.on_exit == OnExit::Keep,
     };
-    match daemon::run(parts, &control, &log) {
+    match daemon::run(runtime, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),
         Ok(Left::Dirty) => Err(Failure::because(
             Exit::Failed,

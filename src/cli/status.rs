@@ -26,12 +26,12 @@ pub(super) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
             ));
         }
     };
-    if args.json {
-        let json = serde_json::to_string(&status).map_err(|e| Failure::new(Exit::Failed, &e))?;
-        println!("{json}");
+    let text = if args.json {
+        super::json_line(&status)?
     } else {
-        print!("{}", screen(&status));
-    }
+        screen(&status)
+    };
+    super::print(&text)?;
     Ok(match status.state {
         State::Running => Exit::Done,
         State::Starting | State::Degraded | State::Stopping => Exit::Failed,

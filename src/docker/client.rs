@@ -1,4 +1,4 @@
-//! Single requests to one Engine: version, ping, list, inspect, and the subscription to events.
+//! Single requests to one Engine: version, ping, lists, inspect, and the subscription to events.
 //!
 //! Every request is a GET with a time limit that covers connecting, head and body; nothing is
 //! retried here. Lists and inspects are read as plain JSON, not into bollard's models: those
@@ -20,12 +20,14 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use http::Uri;
 use serde_json::Value;
-use tokio::sync::Notify;
 
-use super::convert::{self, Inspected, List};
+use super::convert::{self, Inspected, List, Unreadable};
+pub use super::error::EngineError;
+use super::error::failed;
 use super::event::{self, Event};
 use super::host::DockerHost;
-use super::transport::{self, OnHead, VersionPrefix};
+use super::network::{self, Networks};
+use super::transport::{self, Bound, MIB, VersionPrefix, Watch};
 use crate::model::text::Untrusted;
 
 /// The oldest API that is spoken: Engine 19.03, the first whose `network` events and inspect
@@ -68,61 +70,26 @@ impl FromStr for ApiVersion {
     }
 }
 
-/// Why a request got no usable answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The Engine could not be reached, or broke off.
-    #[error("{request}: {reason}")]
-    Unreachable {
-        /// What was asked.
-        request: String,
-        /// What happened, with its causes.
-        reason: Untrusted,
-    },
-    /// No complete answer within the limit.
-    #[error("{request}: no answer within {} ms", after.as_millis())]
-    TimedOut {
-        /// What was asked.
-        request: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// The Engine answered, and refused.
-    #[error("{request}: the engine refused with status {status}: {message}")]
-    Refused {
-        /// What was asked.
-        request: String,
-        /// The HTTP status.
-        status: u16,
-        /// The Engine's words.
-        message: Untrusted,
-    },
-    /// An answer that makes no sense: perhaps this is no Docker Engine.
-    #[error("{request}: the answer cannot be read: {reason}")]
-    Unreadable {
-        /// What was asked.
-        request: String,
-        /// What is wrong with it.
-        reason: Untrusted,
-    },
-    /// The Engine is too old.
-    #[error("the engine speaks api {engine} at most, and {OLDEST_API} is needed (docker 19.03)")]
-    TooOld {
-        /// The newest version that the Engine speaks.
-        engine: ApiVersion,
-    },
-    /// The Engine has given up every version that is spoken here.
-    #[error("the engine speaks api {engine} at least, and {NEWEST_API} is the newest known here")]
-    TooNew {
-        /// The oldest version that the Engine speaks.
-        engine: ApiVersion,
-    },
-}
+/// Most that is read of a list of containers or networks: a row has about 1.5 KiB, and the
+/// labels that people give it.
+const LIST_BOUND: Bound = Bound::Whole(64 * MIB);
+
+/// Most that is read of the version: about 1 KiB.
+const VERSION_BOUND: Bound = Bound::Whole(MIB);
+
+/// Most that is read of one container: about 5 KiB, and its labels and environment.
+const INSPECT_BOUND: Bound = Bound::Whole(16 * MIB);
+
+/// Most that is read of one event: about 500 bytes, and the container's labels. bollard parses
+/// a line anew with every piece that arrives of it, so that a longer one would cost much time,
+/// too. A container whose event is longer is found by the list that follows.
+const EVENT_BOUND: Bound = Bound::Line(4 * MIB);
 
 /// An Engine whose version has been negotiated.
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
+    host: DockerHost,
     timeout: Duration,
     /// The API version that every request names.
     pub api_version: ApiVersion,
@@ -138,26 +105,36 @@ impl Engine {
     /// Any [`EngineError`]. Nothing was retried.
     pub async fn connect(host: &DockerHost, timeout: Duration) -> Result<Self, EngineError> {
         let prefix: VersionPrefix = Arc::new(OnceLock::new());
-        let docker = transport::dial(host, prefix.clone()).map_err(|e| failed("connect", &e))?;
+        let docker =
+            transport::dial(host, prefix.clone()).map_err(|e| failed(host, "connect", &e))?;
         let request = "/version";
-        let answer = within(timeout, request, text(&docker, request)).await?;
-        let unreadable = |reason| EngineError::Unreadable {
-            request: request.to_owned(),
-            reason: Untrusted::new(reason),
+        let version = text(&docker, request, VERSION_BOUND);
+        let answer = within(timeout, host, request, version).await;
+        let no_engine = |what: String| EngineError::NoEngine {
+            host: host.clone(),
+            what: Untrusted::new(what),
         };
-        let answer: Value = serde_json::from_str(&answer).map_err(|e| unreadable(e.to_string()))?;
+        let answer = answer.map_err(|e| match e {
+            EngineError::Refused { status: 404, .. } => no_engine(format!("it has no {request}")),
+            EngineError::Unreadable { reason, .. } => no_engine(reason.raw().to_owned()),
+            other => other,
+        })?;
+        let answer: Value = serde_json::from_str(&answer)
+            .map_err(|e| no_engine(format!("what it says to {request} is no JSON: {e}")))?;
         let (newest, oldest) = (&answer["ApiVersion"], &answer["MinAPIVersion"]);
         let newest: ApiVersion = newest
             .as_str()
             .and_then(|v| v.parse().ok())
-            .ok_or_else(|| unreadable(format!("ApiVersion is {newest}")))?;
+            .ok_or_else(|| no_engine(format!("its ApiVersion is {newest}")))?;
+        let host = host.clone();
         if newest < OLDEST_API {
-            return Err(EngineError::TooOld { engine: newest });
+            let engine = newest;
+            return Err(EngineError::TooOld { host, engine });
         }
         // Absent in an answer from a proxy or a look-alike: then nothing is excluded.
         match oldest.as_str().and_then(|v| v.parse().ok()) {
-            Some(oldest) if oldest > NEWEST_API => {
-                return Err(EngineError::TooNew { engine: oldest });
+            Some(engine) if engine > NEWEST_API => {
+                return Err(EngineError::TooNew { host, engine });
             }
             _ => {}
         }
@@ -166,6 +143,7 @@ impl Engine {
         let _ = prefix.set(format!("/v{api_version}"));
         Ok(Self {
             docker,
+            host,
             timeout,
             api_version,
             engine_version: Untrusted::new(answer["Version"].as_str().unwrap_or("unknown")),
@@ -177,7 +155,7 @@ impl Engine {
     /// # Errors
     /// Any [`EngineError`] but the version's. Nothing was retried.
     pub async fn ping(&self, timeout: Duration) -> Result<(), EngineError> {
-        within(timeout, "/_ping", self.docker.ping()).await?;
+        within(timeout, &self.host, "/_ping", self.docker.ping()).await?;
         Ok(())
     }
 
@@ -187,11 +165,18 @@ impl Engine {
     /// Any [`EngineError`] but the version's; an odd row is no error. Nothing was retried.
     pub async fn list(&self) -> Result<List, EngineError> {
         let request = "/containers/json";
-        let answer = within(self.timeout, request, text(&self.docker, request)).await?;
-        convert::list(&answer).map_err(|e| EngineError::Unreadable {
-            request: request.to_owned(),
-            reason: e.0,
-        })
+        let answer = self.get(request, LIST_BOUND).await?;
+        convert::list(&answer).map_err(|e| e.of(request))
+    }
+
+    /// Lists the networks.
+    ///
+    /// # Errors
+    /// Any [`EngineError`] but the version's; an odd row is no error. Nothing was retried.
+    pub async fn networks(&self) -> Result<Networks, EngineError> {
+        let request = "/networks";
+        let answer = self.get(request, LIST_BOUND).await?;
+        network::list(&answer).map_err(|e| e.of(request))
     }
 
     /// Looks at one container; `None` where there is none of that id.
@@ -200,21 +185,22 @@ impl Engine {
     /// Any [`EngineError`] but the version's. Nothing was retried.
     pub async fn inspect(&self, id: &str) -> Result<Option<Inspected>, EngineError> {
         let request = format!("/containers/{id}/json");
-        let unreadable = |reason| EngineError::Unreadable {
-            request: request.clone(),
-            reason,
-        };
         if !event::is_id(id) {
-            return Err(unreadable(Untrusted::from("not an id")));
+            return Err(Unreadable::new("not an id").of(&request));
         }
-        match within(self.timeout, &request, text(&self.docker, &request)).await {
+        match self.get(&request, INSPECT_BOUND).await {
             Ok(answer) => match convert::inspect(id, &answer) {
                 Ok(inspected) => Ok(Some(inspected)),
-                Err(e) => Err(unreadable(e.0)),
+                Err(e) => Err(e.of(&request)),
             },
             Err(EngineError::Refused { status: 404, .. }) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    async fn get(&self, request: &str, bound: Bound) -> Result<String, EngineError> {
+        let answer = text(&self.docker, request, bound);
+        within(self.timeout, &self.host, request, answer).await
     }
 
     /// Subscribes to events, those that the Engine remembers since `since` included. When this
@@ -233,10 +219,11 @@ impl Engine {
             .since(&format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))
             .filters(&filters)
             .build();
-        let head = Arc::new(Notify::new());
-        let on_head = OnHead(head.clone());
+        let watch = Watch::default();
+        let watched = watch.clone();
         let docker = self.docker.clone().with_request_modifier(move |mut r| {
-            r.extensions_mut().insert(on_head.clone());
+            r.extensions_mut().insert(watched.clone());
+            r.extensions_mut().insert(EVENT_BOUND);
             r
         });
         let mut messages: Messages = Box::pin(docker.events(Some(options)));
@@ -244,26 +231,27 @@ impl Engine {
         let first = tokio::select! {
             biased;
             first = messages.next() => Some(first),
-            () = head.notified() => None,
+            () = watch.head.notified() => None,
             () = tokio::time::sleep(self.timeout) => {
                 return Err(EngineError::TimedOut {
+                    host: self.host.clone(),
                     request: request.to_owned(),
                     after: self.timeout,
                 });
             }
         };
-        match first {
-            Some(None) => Err(ended()),
-            Some(Some(Err(e))) => Err(failed(request, &e)),
-            Some(Some(Ok(message))) => Ok(Events {
-                first: Some(message),
-                messages,
-            }),
-            None => Ok(Events {
-                first: None,
-                messages,
-            }),
-        }
+        let first = match first {
+            Some(None) => return Err(ended(&self.host)),
+            Some(Some(Err(e))) => return Err(failed(&self.host, request, &e)),
+            Some(Some(Ok(message))) => Some(message),
+            None => None,
+        };
+        Ok(Events {
+            host: self.host.clone(),
+            watch,
+            first,
+            messages,
+        })
     }
 }
 
@@ -271,6 +259,8 @@ type Messages = Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>;
 
 /// A subscription to events that stands. It has no time limit: an idle Engine says nothing.
 pub struct Events {
+    host: DockerHost,
+    watch: Watch,
     first: Option<EventMessage>,
     messages: Messages,
 }
@@ -286,8 +276,8 @@ impl Events {
                 Some(message) => message,
                 None => match self.messages.next().await {
                     Some(Ok(message)) => message,
-                    Some(Err(e)) => return Err(failed("/events", &e)),
-                    None => return Err(ended()),
+                    Some(Err(e)) => return Err(self.broken(&e)),
+                    None => return Err(ended(&self.host)),
                 },
             };
             if let Some(event) = event::read(message) {
@@ -295,21 +285,31 @@ impl Events {
             }
         }
     }
+
+    fn broken(&self, error: &Error) -> EngineError {
+        match self.watch.too_long.get() {
+            Some(too_long) => Unreadable::new(too_long.to_string()).of("/events"),
+            None => failed(&self.host, "/events", error),
+        }
+    }
 }
 
-fn ended() -> EngineError {
+fn ended(host: &DockerHost) -> EngineError {
+    let what = Untrusted::from("the stream of events has ended");
     EngineError::Unreachable {
-        request: "/events".to_owned(),
-        reason: Untrusted::from("the stream of events has ended"),
+        host: host.clone(),
+        cause: what.clone(),
+        what,
     }
 }
 
 /// The body of `path`'s answer as it is. bollard has one call that hands a body on undecoded,
 /// `ping`; it is sent elsewhere.
-async fn text(docker: &Docker, path: &str) -> Result<String, Error> {
+async fn text(docker: &Docker, path: &str, bound: Bound) -> Result<String, Error> {
     let uri: Uri = format!("http://engine{path}").parse()?;
     let docker = docker.clone().with_request_modifier(move |mut request| {
         *request.uri_mut() = uri.clone();
+        request.extensions_mut().insert(bound);
         request
     });
     docker.ping().await
@@ -317,37 +317,17 @@ async fn text(docker: &Docker, path: &str) -> Result<String, Error> {
 
 async fn within<T>(
     limit: Duration,
+    host: &DockerHost,
     request: &str,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EngineError> {
     match tokio::time::timeout(limit, answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(e)) => Err(failed(request, &e)),
+        Ok(Err(e)) => Err(failed(host, request, &e)),
         Err(_) => Err(EngineError::TimedOut {
+            host: host.clone(),
             request: request.to_owned(),
             after: limit,
         }),
-    }
-}
-
-fn failed(request: &str, error: &Error) -> EngineError {
-    let request = request.to_owned();
-    match error {
-        Error::DockerResponseServerError {
-            status_code,
-            message,
-        } => EngineError::Refused {
-            request,
-            status: *status_code,
-            message: Untrusted::new(message.trim()),
-        },
-        Error::JsonDataError { .. } | Error::JsonSerdeError { .. } => EngineError::Unreadable {
-            request,
-            reason: Untrusted::new(error.to_string()),
-        },
-        _ => EngineError::Unreachable {
-            request,
-            reason: Untrusted::new(transport::with_causes(error)),
-        },
     }
 }

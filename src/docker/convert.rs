@@ -8,23 +8,30 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::UNIX_EPOCH;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::error::EngineError;
 use super::event::is_id;
+use super::json::{Notes, brief, parse, text_of};
 use crate::model::container::{Bindings, Container, Endpoint, HostIp, PortRow};
 use crate::model::forward::Proto;
 use crate::model::text::Untrusted;
-
-/// Most faults described per container: a container is enough to report, not its every port.
-const MAX_NOTES: usize = 16;
 
 /// An answer that is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable(pub Untrusted);
 
 impl Unreadable {
-    fn new(text: impl Into<String>) -> Self {
+    pub(super) fn new(text: impl Into<String>) -> Self {
         Self(Untrusted::new(text))
+    }
+
+    /// As the fault of a request.
+    pub(super) fn of(self, request: &str) -> EngineError {
+        EngineError::Unreadable {
+            request: request.to_owned(),
+            reason: self.0,
+        }
     }
 }
 
@@ -138,53 +145,6 @@ pub fn inspect(id: &str, text: &str) -> Result<Inspected, Unreadable> {
         unreadable: notes.list,
     };
     Ok(Inspected::Running(Box::new(container)))
-}
-
-/// What could not be read.
-#[derive(Default)]
-struct Notes {
-    list: Vec<Untrusted>,
-    /// Whether a whole part is not of the kind that it should be.
-    structure: bool,
-}
-
-impl Notes {
-    fn note(&mut self, what: &str, value: &Value) {
-        if self.list.len() < MAX_NOTES {
-            let text = format!("{what}: {}", brief(value));
-            self.list.push(Untrusted::new(text));
-        }
-    }
-
-    /// An object, or nothing where it is null or absent.
-    fn object<'v>(&mut self, what: &str, value: &'v Value) -> Option<&'v Map<String, Value>> {
-        match value {
-            Value::Object(map) => Some(map),
-            Value::Null => None,
-            _ => {
-                self.structure = true;
-                self.note(what, value);
-                None
-            }
-        }
-    }
-}
-
-fn parse(text: &str) -> Result<Value, Unreadable> {
-    serde_json::from_str(text).map_err(|e| Unreadable::new(format!("{e}: {}", start(text))))
-}
-
-/// A value as text, short enough for a log line.
-fn brief(value: &Value) -> String {
-    start(&value.to_string())
-}
-
-fn start(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
-fn text_of(value: &Value) -> Untrusted {
-    Untrusted::new(value.as_str().unwrap_or_default())
 }
 
 fn bare_name(name: &str) -> Untrusted {

@@ -1,14 +1,29 @@
-//! The events that matter, and nothing else of them than "look again at this container".
+//! The events that matter, and nothing else of them than "look again at this".
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 
 /// An event that may change what is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// What happened.
-    pub kind: EventKind,
-    /// The container's full id.
-    pub id: String,
+pub enum Event {
+    /// Something happened to a container.
+    Container {
+        /// What.
+        kind: EventKind,
+        /// The container's full id.
+        id: String,
+        /// The full id of the network that it joined or left.
+        network: Option<String>,
+    },
+    /// There is a new network.
+    NetworkCreated {
+        /// Its full id.
+        id: String,
+    },
+    /// A network was removed.
+    NetworkDestroyed {
+        /// Its full id.
+        id: String,
+    },
 }
 
 /// What happened to a container.
@@ -32,8 +47,16 @@ pub enum EventKind {
 pub(super) const TYPES: [&str; 2] = ["container", "network"];
 
 /// `event` filter: health checks alone make three events every few seconds per container.
-pub(super) const ACTIONS: [&str; 6] =
-    ["start", "die", "destroy", "rename", "connect", "disconnect"];
+/// `create` is meant for networks, and brings one more event per container that is passed over.
+pub(super) const ACTIONS: [&str; 7] = [
+    "start",
+    "die",
+    "destroy",
+    "rename",
+    "connect",
+    "disconnect",
+    "create",
+];
 
 impl EventKind {
     fn of_container(action: &str) -> Option<Self> {
@@ -60,18 +83,30 @@ impl EventKind {
 pub fn read(message: EventMessage) -> Option<Event> {
     let action = message.action?;
     let actor = message.actor?;
-    let (kind, id) = match message.typ? {
-        EventMessageTypeEnum::CONTAINER => (EventKind::of_container(&action)?, actor.id?),
-        EventMessageTypeEnum::NETWORK => (
-            EventKind::of_network(&action)?,
-            actor.attributes?.remove("container")?,
-        ),
-        _ => return None,
-    };
-    is_id(&id).then_some(Event { kind, id })
+    let actor_id = actor.id.filter(|id| is_id(id));
+    match message.typ? {
+        EventMessageTypeEnum::CONTAINER => Some(Event::Container {
+            kind: EventKind::of_container(&action)?,
+            id: actor_id?,
+            network: None,
+        }),
+        EventMessageTypeEnum::NETWORK => match action.as_str() {
+            "create" => Some(Event::NetworkCreated { id: actor_id? }),
+            "destroy" => Some(Event::NetworkDestroyed { id: actor_id? }),
+            _ => {
+                let id = actor.attributes?.remove("container")?;
+                Some(Event::Container {
+                    kind: EventKind::of_network(&action)?,
+                    id: is_id(&id).then_some(id)?,
+                    network: actor_id,
+                })
+            }
+        },
+        _ => None,
+    }
 }
 
-/// Whether a text can be a container's id. It becomes part of a request's path.
+/// Whether a text can be the id of a container or a network. It becomes part of a request's path.
 pub fn is_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
@@ -90,14 +125,24 @@ mod tests {
             r#"{"Type":"network","Action":"connect","Actor":{"ID":"ffff",
                 "Attributes":{"container":"abcd","name":"bridge","type":"bridge"}}}"#,
         );
-        let kind = EventKind::Connect;
-        assert_eq!(
-            event,
-            Some(Event {
-                kind,
-                id: "abcd".to_owned()
-            })
-        );
+        let expected = Event::Container {
+            kind: EventKind::Connect,
+            id: "abcd".to_owned(),
+            network: Some("ffff".to_owned()),
+        };
+        assert_eq!(event, Some(expected));
+    }
+
+    #[test]
+    fn a_network_comes_and_goes_by_its_own_id() {
+        let of = |action| {
+            parse(&format!(
+                r#"{{"Type":"network","Action":"{action}","Actor":{{"ID":"ffff"}}}}"#
+            ))
+        };
+        let id = "ffff".to_owned();
+        assert_eq!(of("create"), Some(Event::NetworkCreated { id: id.clone() }));
+        assert_eq!(of("destroy"), Some(Event::NetworkDestroyed { id }));
     }
 
     #[test]
@@ -106,7 +151,9 @@ mod tests {
             r#"{}"#,
             r#"{"Type":"container","Action":"exec_create: sh","Actor":{"ID":"ab"}}"#,
             r#"{"Type":"container","Action":"connect","Actor":{"ID":"ab"}}"#,
-            r#"{"Type":"network","Action":"destroy","Actor":{"ID":"ab","Attributes":{}}}"#,
+            r#"{"Type":"network","Action":"update","Actor":{"ID":"ab","Attributes":{}}}"#,
+            r#"{"Type":"network","Action":"create","Actor":{"Attributes":{}}}"#,
+            r#"{"Type":"container","Action":"create","Actor":{"ID":"ab"}}"#,
             r#"{"Type":"network","Action":"connect","Actor":{"ID":"ab"}}"#,
             r#"{"Type":"container","Action":"start","Actor":{"ID":""}}"#,
             r#"{"Type":"container","Action":"start","Actor":{"ID":"../../x"}}"#,

@@ -4,12 +4,12 @@
 //!   host ──▶ transport ──▶ client ──▶ stream::follow ──updates──▶ (event watcher)
 //!                            │             │    ▲
 //!                            ▼             ▼    │ what to ask next, what is known
-//!                    convert, event       view ─┘   (pure)
+//!           convert, network, event       view ─┘   (pure)
 //! ```
 //!
 //! [`host`] reads an Engine's address, [`client`] makes single requests over [`transport`],
-//! [`convert`] and [`event`] turn answers into the model's values, [`view`] keeps what Docker
-//! said and decides what to ask next, and [`stream`] runs all this for ever. Nothing is kept on
+//! [`convert`], [`network`] and [`event`] turn answers into the model's values, [`view`] keeps what
+//! Docker said and decides what to ask next, and [`stream`] runs all this for ever. Nothing is kept on
 //! disk: after a crash the Engine is asked again.
 //!
 //! Only GET requests are ever made, so that a read-only proxy before the socket suffices.
@@ -17,8 +17,11 @@
 pub mod backoff;
 pub mod client;
 pub mod convert;
+mod error;
 pub mod event;
 pub mod host;
+mod json;
+pub mod network;
 mod session;
 pub mod stream;
 mod transport;

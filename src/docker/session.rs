@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::Backoff;
 use super::client::{Engine, EngineError, Events};
 use super::convert::{Inspected, List};
+use super::network::Networks;
 use super::stream::{Command, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
 
@@ -36,6 +37,10 @@ const HOLD: Duration = Duration::from_millis(2);
 /// First and longest wait before a failed inspect is asked again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Longest wait before a failed list of networks is asked for again. It may be refused for
+/// good, by a proxy before the socket.
+const RETRY_NETWORKS_MAX: Duration = Duration::from_secs(10);
+
 /// Pings in a row that may be refused while the stream of events stands. An Engine that is told
 /// to stop removes its socket at once, and then sends the ends of its containers for as long as
 /// they take (15 s, unless told otherwise). Silence, in contrast, is a loss at once.
@@ -47,8 +52,8 @@ const RELIST_AFTER: Duration = Duration::from_secs(10);
 /// Complaints remembered per session, so that each is logged once.
 const MAX_COMPLAINTS: usize = 1024;
 
-/// Runs one session, and says why it ended. `look_back`: whether to have recent events replayed. `told_connected` is set once
-/// [`Update::Connected`] was sent.
+/// Runs one session, and says why it ended. `look_back`: whether to have recent events replayed.
+/// `told_connected` is set once [`Update::Connected`] was sent.
 pub(super) async fn session(
     settings: &Settings,
     log: &Logger,
@@ -83,6 +88,9 @@ pub(super) async fn session(
         inspects: FuturesUnordered::new(),
         list: None,
         list_wanted: true,
+        networks: None,
+        networks_backoff: Backoff::new(RETRY.0, RETRY_NETWORKS_MAX),
+        networks_retry: None,
         ping: None,
         next_ping: Instant::now() + settings.ping_interval,
         refused_pings: 0,
@@ -117,6 +125,10 @@ struct Session<'a> {
     inspects: FuturesUnordered<Inspect>,
     list: Option<Request<List>>,
     list_wanted: bool,
+    networks: Option<Request<Networks>>,
+    networks_backoff: Backoff,
+    /// When the list of networks is asked for again, after a failure.
+    networks_retry: Option<Instant>,
     ping: Option<Request<()>>,
     next_ping: Instant,
     /// In a row.
@@ -158,6 +170,7 @@ impl Session<'_> {
                     self.inspected(question, inspection);
                 }
                 list = pending_or(&mut self.list) => self.listed(list?),
+                networks = pending_or(&mut self.networks) => self.networks_listed(networks),
                 pong = pending_or(&mut self.ping) => self.ponged(pong)?,
                 command = commands.recv(), if commands_open => match command {
                     Some(Command::Resync) => self.list_wanted = true,
@@ -199,6 +212,15 @@ impl Session<'_> {
             let engine = self.engine.clone();
             self.list = Some(Box::pin(async move { engine.list().await }));
         }
+        if self.networks_retry.is_some_and(|at| at <= now) {
+            self.networks_retry = None;
+            self.view.retry_networks();
+        }
+        if self.networks.is_none() && self.view.wants_networks() {
+            self.view.networks_begun();
+            let engine = self.engine.clone();
+            self.networks = Some(Box::pin(async move { engine.networks().await }));
+        }
         if self.ping.is_none() && self.next_ping <= now {
             let engine = self.engine.clone();
             let limit = self.settings.ping_timeout;
@@ -213,7 +235,7 @@ impl Session<'_> {
         // Once it is overdue, what is waited for is the receiver.
         let hold = self.news_since.map(|since| since + HOLD);
         let hold = hold.filter(|at| *at > now);
-        [retry, ping, hold, self.relist_at]
+        [retry, ping, hold, self.relist_at, self.networks_retry]
             .into_iter()
             .flatten()
             .min()
@@ -227,7 +249,8 @@ impl Session<'_> {
     /// Whether there is something to say, and nothing worth waiting for.
     fn may_publish(&self, now: Instant) -> bool {
         let greeting = self.listed_once && self.greeting.is_some();
-        let settled = self.inspects.is_empty() && self.view.waiting() == 0;
+        let settled =
+            self.inspects.is_empty() && self.networks.is_none() && self.view.waiting() == 0;
         greeting || (self.view.has_news() && (settled || self.is_overdue(now)))
     }
 
@@ -259,6 +282,23 @@ impl Session<'_> {
         self.listed_once = true;
         self.view.listed(list.rows);
         debug!(self.log, "docker has listed its containers"; "to_inspect" => self.view.waiting());
+    }
+
+    fn networks_listed(&mut self, networks: Result<Networks, EngineError>) {
+        match networks {
+            Ok(networks) => {
+                for row in &networks.odd {
+                    self.complain(row.to_string(), "a network's settings cannot be read");
+                }
+                self.networks_backoff.reset();
+                self.view.networks_listed(networks.rows);
+            }
+            Err(error) => {
+                self.networks_retry = Some(Instant::now() + self.networks_backoff.wait());
+                self.view.networks_failed();
+                self.complain(error.to_string(), "docker's networks cannot be listed");
+            }
+        }
     }
 
     fn inspected(&mut self, question: Question, inspection: Inspection) {

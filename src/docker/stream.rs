@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌──────────── wait, 100 ms doubling to 10 s ◀───────────┐
 //!            ▼                                                       │ any failure: Lost, once
-//!   negotiate version ──▶ subscribe to events ──▶ list ──▶ inspect doubtful rows ──▶ follow
+//!   negotiate version ──▶ subscribe to events ──▶ lists ──▶ inspect doubtful rows ──▶ follow
 //!                                                   │                   │               │
 //!                                                   ▼                   ▼               ▼
 //!                                               Connected           Snapshot        Snapshots
@@ -145,7 +145,7 @@ pub async fn follow(
         }
         let wait = backoff.wait();
         debug!(log, "connecting to docker again"; "after_ms" => wait.as_millis() as u64,
-            "because" => %error);
+            "because" => error.cause());
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = updates.closed() => return,

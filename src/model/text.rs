@@ -65,7 +65,7 @@ pub fn escape(chars: impl IntoIterator<Item = char>) -> String {
 
 /// Control characters, and the format characters that reorder or hide what is printed
 /// (Unicode bidirectional controls, zero-width characters, line and paragraph separators, BOM).
-fn must_be_escaped(c: char) -> bool {
+pub fn must_be_escaped(c: char) -> bool {
     c.is_control()
         || c == '\\'
         || matches!(c,

@@ -6,11 +6,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
 
-/// The network that every fake container is in, as its name and id.
-pub const NETWORK: (&str, &str) = (
-    "bridge",
-    "698eb03721145cfa748ec5e858d03118373a28cc0324221f410dc0e6c4d5a204",
-);
+use super::network::BRIDGE;
 
 /// A published port.
 #[derive(Debug, Clone)]
@@ -137,7 +133,7 @@ impl FakeContainer {
         } else {
             ""
         };
-        json!({NETWORK.0: {"NetworkID": NETWORK.1, "IPv6Gateway": gateway,
+        json!({BRIDGE.0: {"NetworkID": BRIDGE.1, "IPv6Gateway": gateway,
                            "GlobalIPv6Address": address, "GlobalIPv6PrefixLen": 64}})
     }
 }

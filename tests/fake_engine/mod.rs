@@ -1,7 +1,7 @@
 //! A fake Docker Engine: a small HTTP server on a Unix socket, for scale and for faults.
 //!
-//! It answers `/_ping`, `/version`, `/containers/json`, `/containers/{id}/json` and `/events`
-//! as Engine 20.10 does, refuses API versions outside its range, replays events `since` a time,
+//! It answers `/_ping`, `/version`, `/containers/json`, `/containers/{id}/json`, `/networks` and
+//! `/events` as Engine 20.10 does, or as the answers in `recorded/` say ([`fixture`]), refuses API versions outside its range, replays events `since` a time,
 //! and can be made to misbehave per route. One thread accepts, one serves each connection; all
 //! end when the fake is dropped.
 
@@ -9,6 +9,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod container;
+pub mod fixture;
+pub mod network;
 mod server;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ pub enum Route {
     List,
     /// Of one container.
     Inspect(String),
+    Networks,
     Events,
     Other,
 }
@@ -48,6 +51,8 @@ pub enum Fault {
     Status(u16),
     /// Answers 200 with this body.
     Body(String),
+    /// Sends this, whatever it is, and breaks off.
+    Raw(String),
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +64,8 @@ struct Past {
 #[derive(Default)]
 struct State {
     containers: BTreeMap<String, FakeContainer>,
+    /// Rows of `/networks`, by id.
+    networks: BTreeMap<String, Value>,
     faults: BTreeMap<Route, (Fault, usize)>,
     requests: Vec<(Route, String)>,
     events: Vec<Past>,
@@ -71,6 +78,8 @@ struct State {
     stopped: bool,
     /// Oldest and newest API version: the minor numbers.
     versions: (u32, u32),
+    /// Replaces the body of `/version`.
+    version_body: Option<String>,
 }
 
 struct Shared {
@@ -127,6 +136,8 @@ impl FakeEngine {
             socket: dir.path().join("docker.sock"),
             _dir: dir,
         };
+        let (name, id) = network::BRIDGE;
+        engine.put_network(network::row(name, id, "fdfd:5898:4917:1::/64"));
         engine.start_again();
         engine
     }
@@ -197,6 +208,32 @@ impl FakeEngine {
         self.edit(|s| s.containers.remove(id));
     }
 
+    /// Adds or replaces a network by its row, without an event.
+    pub fn put_network(&self, row: Value) {
+        let id = row["Id"].as_str().unwrap_or_default().to_owned();
+        self.edit(|s| s.networks.insert(id, row));
+    }
+
+    /// Adds a network, with the event of its creation.
+    pub fn create_network(&self, row: Value) {
+        let id = row["Id"].as_str().unwrap_or_default().to_owned();
+        self.put_network(row);
+        self.emit_network_itself("create", &id);
+    }
+
+    /// Removes a network, with the event of its end.
+    pub fn destroy_network(&self, id: &str) {
+        self.edit(|s| s.networks.remove(id));
+        self.emit_network_itself("destroy", id);
+    }
+
+    fn emit_network_itself(&self, action: &str, id: &str) {
+        self.emit_value(
+            json!({"Type": "network", "Action": action, "Actor": {"ID": id,
+            "Attributes": {"name": "net", "type": "bridge"}}, "scope": "local"}),
+        );
+    }
+
     /// Sends a container's event.
     pub fn emit(&self, action: &str, id: &str) {
         self.emit_value(
@@ -206,9 +243,14 @@ impl FakeEngine {
         );
     }
 
-    /// Sends a network's event that names a container.
+    /// Sends the event of a container that joins or leaves its network.
     pub fn emit_network(&self, action: &str, id: &str) {
-        let (name, network) = container::NETWORK;
+        self.emit_member(action, network::BRIDGE.1, id);
+    }
+
+    /// Sends the event of a container that joins or leaves this network.
+    pub fn emit_member(&self, action: &str, network: &str, id: &str) {
+        let name = network::BRIDGE.0;
         self.emit_value(
             json!({"Type": "network", "Action": action, "Actor": {"ID": network,
             "Attributes": {"container": id, "name": name, "type": "bridge"}},
@@ -259,6 +301,15 @@ impl FakeEngine {
     pub fn count(&self, route: &Route) -> usize {
         let state = self.shared.lock();
         state.requests.iter().filter(|(r, _)| r == route).count()
+    }
+
+    /// How many inspects came so far, of whatever container.
+    pub fn inspects(&self) -> usize {
+        let state = self.shared.lock();
+        let inspects = state.requests.iter();
+        inspects
+            .filter(|(r, _)| matches!(r, Route::Inspect(_)))
+            .count()
     }
 
     /// Every request line so far.

@@ -103,6 +103,7 @@ fn route(request: &str, path: &str) -> Route {
         (true, "/_ping", _) => Route::Ping,
         (true, "/version", _) => Route::Version,
         (true, "/containers/json", _) => Route::List,
+        (true, "/networks", _) => Route::Networks,
         (true, "/events", _) => Route::Events,
         (true, _, Some(id)) => Route::Inspect(id.to_owned()),
         _ => Route::Other,
@@ -137,6 +138,10 @@ fn answer(
         }
         Some(Fault::Close) => return,
         Some(Fault::Status(status)) => return peer.reply(status, r#"{"message":"a fault"}"#),
+        Some(Fault::Raw(text)) => {
+            let _ = peer.stream.write_all(text.as_bytes());
+            return;
+        }
         Some(Fault::Body(body)) => return peer.reply(200, &body),
         None => {}
     }
@@ -149,6 +154,9 @@ fn answer(
     match route {
         Route::Ping => peer.reply(200, "OK"),
         Route::Version => {
+            if let Some(body) = shared.lock().version_body.clone() {
+                return peer.reply(200, &body);
+            }
             let body = json!({"Version": "fake", "ApiVersion": format!("1.{newest}"),
                 "MinAPIVersion": format!("1.{oldest}"), "Os": "linux"});
             peer.reply(200, &body.to_string());
@@ -158,6 +166,10 @@ fn answer(
                 let state = shared.lock();
                 state.containers.values().map(FakeContainer::row).collect()
             };
+            peer.reply(200, &Value::from(rows).to_string());
+        }
+        Route::Networks => {
+            let rows: Vec<Value> = shared.lock().networks.values().cloned().collect();
             peer.reply(200, &Value::from(rows).to_string());
         }
         Route::Inspect(id) => {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::daemon::{self, Daemon};
+use rustix::process::Signal;
+
+use crate::daemon::{self, Daemon, STATE_DIR};
 use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, HOST, Lab};
+use crate::lab::{CLIENT, HOST, Lab, kill};
 use crate::rules::{self, Foreign, Published};
 use crate::talk::Proto::Tcp;
 use crate::wait::{SOON, eventually, let_pass, same};
@@ -58,6 +60,38 @@ fn kills_at_any_moment_of_a_busy_hour_leave_foreign_rules_and_no_doubles() {
     journal::agrees(&lab);
     daemon.leaves();
     assert_eq!(Foreign::seen(lab.host()), foreign);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_daemon_asked_to_leave_while_it_starts_takes_out_what_a_killed_one_left() {
+    let lab = Lab::up("crash_early");
+    let engine = Engine::up(&lab, &[]);
+    let before = rules::as_before(lab.host());
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    Daemon::ready(&lab, &ARGS).sigkill();
+    // As a tool of the killed one would: the start waits for it.
+    let tool_lock = format!("{STATE_DIR}/tool.lock");
+    let args = ["--no-fork", &tool_lock, "sleep", "60"];
+    let mut tool = lab.host().spawn("flock", &args, &lab.log("tool"));
+    eventually(SOON, "the tool to hold its lock", || {
+        let free = lab.host().output(&["flock", "-n", &tool_lock, "true"]);
+        (!free.status.success()).then_some(()).ok_or("not yet")
+    });
+    let daemon = Daemon::start(&lab, &ARGS);
+    let pid = daemon.pid();
+    let locked = format!("grep -q '\"pid\":{pid},' {STATE_DIR}/lock");
+    eventually(SOON, "the daemon to hold its lock", || {
+        let out = lab.host().output(&["sh", "-c", &locked]);
+        out.status.success().then_some(()).ok_or("not yet")
+    });
+    // Nothing tells when it has begun to wait for the tool; it does within this.
+    let_pass(Duration::from_millis(300));
+    daemon.signal(Signal::TERM);
+    kill(&mut tool);
+    let status = daemon.ended();
+    assert!(status.success(), "{status}");
+    assert_eq!(rules::as_before(lab.host()), before);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
 use crate::engine::Engine;
 use crate::lab::Lab;
 use crate::wait::{SOON, eventually, same};
@@ -125,6 +125,38 @@ fn status_tells_healthy_from_absent_and_the_socket_is_private() {
     assert_eq!((mode, owner), (0o600, 0));
     daemon.leaves();
     assert_eq!(daemon::command(&lab, &["status"]).status.code(), Some(3));
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_no_panic() {
+    let lab = Lab::up("dump_reader");
+    let mut daemon = Daemon::start(&lab, &ARGS);
+    daemon.says("NAT66 set postrouting: ");
+    for command in ["dump", "dump --json", "status", "status --json"] {
+        let call = format!("{PROGRAM} {command} --state-dir {STATE_DIR}");
+        let plain = lab.host().output(&["sh", "-c", &call]).status.code();
+        // The reader closes its end, and only then the command runs.
+        let gone = format!("(sleep 0.2; {call}; echo $? >/run/code) | exec 0<&-; cat /run/code");
+        let gone = lab.host().output(&["sh", "-c", &gone]);
+        let code = String::from_utf8_lossy(&gone.stdout).trim().parse().ok();
+        assert_eq!(
+            (code, &*gone.stderr),
+            (plain, &b""[..]),
+            "{command}: {gone:?}"
+        );
+        let full = lab
+            .host()
+            .output(&["sh", "-c", &format!("{call} >/dev/full")]);
+        assert_eq!(full.status.code(), Some(1), "{full:?}");
+        let said = String::from_utf8_lossy(&full.stderr);
+        assert!(
+            said.contains("No space left on device"),
+            "{command}: {said}"
+        );
+        assert!(!said.contains("panicked"), "{command}: {said}");
+    }
+    daemon.leaves();
 }
 
 /// One object per line; sorted, for the order is not promised.

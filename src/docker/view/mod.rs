@@ -25,9 +25,12 @@
 //!   longer shows it; until then its row is void.
 //! - An event after the list was asked for makes that container's row void.
 //! - Nothing is published between the loss of the stream and the next complete list: complete
-//!   means that every row whose ports are doubtful has been inspected, or has failed to be.
+//!   means that every row whose ports are doubtful has been inspected, or has failed to be, and
+//!   that the networks have been listed; or have failed to be, and are known from before.
 //! - What was learned by an inspect of `HostConfig` stays true for a container's whole life, and
-//!   is kept when a later list brings a row without it. So a relist costs one request.
+//!   is kept when a later list brings a row without it. So a relist costs two requests.
+//! - Networks are listed with the containers, when one is created, and when one is named that
+//!   is not known ([`networks`]): a container's start on a known network lists nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -35,70 +38,21 @@ use std::sync::Arc;
 use super::convert::{Inspected, ListRow};
 use super::event::{Event, EventKind};
 use crate::model::container::Snapshot;
+use networks::Networks;
+use question::{Asking, Open};
 
 #[cfg(test)]
 mod model_test;
+mod networks;
+mod question;
 #[cfg(test)]
 mod tests;
+
+pub use question::{Answer, MAX_ATTEMPTS, Question, Verdict};
 
 /// Most containers remembered as dead. A teardown takes under a second; to push one out,
 /// this many others must die within it.
 const MAX_DEAD: usize = 4096;
-
-/// Times that a question is asked before it is given up.
-pub const MAX_ATTEMPTS: u32 = 5;
-
-/// A question to the Engine: inspect this container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// The container.
-    pub id: String,
-    /// To be handed back with the answer.
-    pub number: u64,
-}
-
-/// What came of a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The Engine answered.
-    Inspected(Inspected),
-    /// There is no such container.
-    Gone,
-    /// No answer, this time.
-    Failed,
-    /// An answer that cannot be read, and will not be the next time either.
-    Unreadable,
-}
-
-/// What is to be done about an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing: it was taken in, or is void.
-    Done,
-    /// Call [`View::retry`] after a while; so many attempts have failed.
-    Retry(u32),
-    /// It was given up: the container stands as it was known before, if it was. A later list
-    /// will ask again.
-    GaveUp,
-}
-
-/// How far the last question about a container has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asking {
-    /// In the queue.
-    Wanted,
-    /// On its way; `overtaken`: an event makes its answer void.
-    Asked { overtaken: bool },
-    /// Failed; waits for [`View::retry`].
-    Failed,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    number: u64,
-    asking: Asking,
-    failures: u32,
-}
 
 /// What Docker said so far. See the module's head.
 #[derive(Debug, Default)]
@@ -117,6 +71,7 @@ pub struct View {
     dead_order: VecDeque<String>,
     /// Counts the losses of the stream.
     session: u64,
+    networks: Networks,
     /// What must be answered before the view is complete; `None` before a list was answered.
     gate: Option<BTreeSet<String>>,
     complete: bool,
@@ -135,14 +90,16 @@ impl View {
         self.open.clear();
         self.queue.clear();
         self.touched = None;
+        self.networks.lost();
         self.gate = None;
         self.complete = false;
         self.changed = false;
     }
 
-    /// The list is about to be asked for.
+    /// The list of containers is about to be asked for. The networks are wanted with it.
     pub fn list_begun(&mut self) {
         self.touched = Some(BTreeSet::new());
+        self.networks.want_all();
     }
 
     /// The list was answered.
@@ -195,18 +152,31 @@ impl View {
         if container.needs_bindings() {
             self.want_unless_open(&id);
         }
+        self.name_networks(&container);
         Arc::make_mut(&mut self.shown)
             .containers
             .insert(id, container);
     }
 
-    /// Something happened to a container.
+    /// Something happened.
     pub fn event(&mut self, event: &Event) {
-        let id = &event.id;
-        if let Some(touched) = &mut self.touched {
-            touched.insert(id.clone());
+        match event {
+            Event::Container { kind, id, network } => {
+                if let Some(network) = network {
+                    self.networks.named(network, &self.shown.networks);
+                }
+                self.container_event(*kind, id);
+            }
+            Event::NetworkCreated { id } => self.network_created(id),
+            Event::NetworkDestroyed { id } => self.network_destroyed(id),
         }
-        match event.kind {
+    }
+
+    fn container_event(&mut self, kind: EventKind, id: &str) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(id.to_owned());
+        }
+        match kind {
             EventKind::Start => {
                 self.forget_dead(id);
                 self.want(id);
@@ -251,6 +221,7 @@ impl View {
             Answer::Inspected(Inspected::Running(container)) => {
                 self.open.remove(id);
                 self.forget_dead(id);
+                self.name_networks(&container);
                 if self.shown.containers.get(id) != Some(&*container) {
                     Arc::make_mut(&mut self.shown)
                         .containers
@@ -384,7 +355,7 @@ impl View {
     }
 
     fn pass_gate(&mut self) {
-        if self.gate.as_ref().is_some_and(BTreeSet::is_empty) {
+        if self.networks.is_ready() && self.gate.as_ref().is_some_and(BTreeSet::is_empty) {
             self.gate = None;
             self.complete = true;
             self.changed = true;

@@ -1,0 +1,106 @@
+//! The mapper with a real writer and journal, over a kernel in memory.
+
+use std::sync::Mutex;
+
+use actix::{SyncArbiter, System};
+use slog::{Discard, o};
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::actors::firewall_writer::JournalClient;
+use crate::actors::journal::JournalActor;
+use crate::backend::ErrorKind;
+use crate::backend::fake::{Call, FakeKernel};
+use crate::journal::record::BootId;
+use crate::journal::recover;
+use crate::model::rule::BackendKind;
+use crate::reconcile::Reconciler;
+
+fn listings(kernel: &FakeKernel) -> usize {
+    let calls = kernel.calls();
+    calls.iter().filter(|c| matches!(c, Call::List)).count()
+}
+
+fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> {
+    let log = Logger::root(Discard, o!());
+    let now = Instant::now();
+    let board = Board::new(now, "fake".to_owned());
+    let opened = recover::open(state_dir, std::time::SystemTime::now()).expect("a journal");
+    let journal = JournalActor::new(opened.store, board.clone(), log.clone());
+    let journal = Mutex::new(Some(journal));
+    let journal = SyncArbiter::start(1, move || {
+        journal.lock().expect("lock").take().expect("one thread")
+    });
+    let reconciler = Reconciler::new(
+        Box::new(kernel.backend()),
+        Vec::new(),
+        JournalClient::new(journal, Handle::current()),
+        BootId::new("boot"),
+        log.clone(),
+    );
+    let writer = FirewallWriter::new(reconciler, board.clone(), log.clone(), || 1);
+    let writer = Mutex::new(Some(writer));
+    let writer = SyncArbiter::start(1, move || {
+        writer.lock().expect("lock").take().expect("one thread")
+    });
+    let layout = Layout {
+        backend: BackendKind::Ip6tables,
+        devices: vec!["eth0".parse().expect("a device")],
+        prefixes: vec!["fdfd::/64".parse().expect("a prefix")],
+    };
+    let grace_ends = now + Duration::from_secs(3600);
+    PortMapper::new(layout, writer, board, log, grace_ends, Box::new(|| {})).start()
+}
+
+/// Whether it came to hold. The tests judge after the mapper was told to stop: one that goes
+/// untold ends the process, and the verdict with it.
+async fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    true
+}
+
+#[test]
+fn what_keeps_failing_is_tried_with_growing_pauses_and_heals_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = FakeKernel::new();
+    kernel.listing_fails(Some(ErrorKind::Uncertain));
+    let (tried, took, healed) = System::new().block_on(async {
+        let begun = Instant::now();
+        let mapper = mapper(&kernel, dir.path());
+        let tried = eventually(|| listings(&kernel) >= 4).await;
+        let took = begun.elapsed();
+        kernel.listing_fails(None);
+        let healed = eventually(|| kernel.ours().len() == 1).await;
+        mapper.send(Stop).await.expect("it lives");
+        (tried, took, healed)
+    });
+    assert!(tried && healed, "tried: {tried}, healed: {healed}");
+    // Three pauses lay between, of at least half of 100, 200 and 400 ms.
+    assert!(took >= Duration::from_millis(350), "{took:?}");
+}
+
+#[test]
+fn news_do_not_wait_for_the_pause_to_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = FakeKernel::new();
+    kernel.listing_fails(Some(ErrorKind::Uncertain));
+    let (tried, took) = System::new().block_on(async {
+        let mapper = mapper(&kernel, dir.path());
+        // By now the pause is at least 1.6 s long.
+        let tried = eventually(|| listings(&kernel) >= 6).await;
+        kernel.listing_fails(None);
+        let asked = Instant::now();
+        mapper.send(Resync).await.expect("it lives");
+        let healed = eventually(|| kernel.ours().len() == 1).await;
+        mapper.send(Stop).await.expect("it lives");
+        (tried && healed, asked.elapsed())
+    });
+    assert!(tried, "it neither tried nor healed");
+    assert!(took < Duration::from_millis(1000), "{took:?}");
+}

@@ -1,0 +1,162 @@
+//! What the kernel answers to a dump and to deletions, datagram by datagram. Pure.
+//!
+//! Messages with another sequence number than those asked for are passed over: they belong to
+//! nobody here.
+
+use rustix::io::Errno;
+
+use super::FlowError;
+use super::entry::{CT_NEW, Entry};
+use super::message::{Malformed, Message, Messages};
+
+/// `NLMSG_ERROR`: an error, or with code 0 an acknowledgement (linux/netlink.h).
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`: the end of a dump.
+const DONE: u16 = 3;
+/// `NLMSG_OVERRUN`: data was lost.
+const OVERRUN: u16 = 4;
+/// `NLM_F_DUMP_INTR`: the dump was inconsistent due to a change.
+const DUMP_INTERRUPTED: u16 = 0x10;
+
+/// The kernel's largest error number, negated (`MAX_ERRNO`, linux/err.h).
+const MAX_ERRNO: i32 = -4095;
+
+const DUMP: &str = "listing flows";
+
+/// Whether more is to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    More,
+    Done,
+}
+
+/// The answer to one dump.
+#[derive(Debug)]
+pub(super) struct Dump {
+    seq: u32,
+    /// Some message said that entries may be missing.
+    pub(super) interrupted: bool,
+}
+
+impl Dump {
+    pub(super) fn new(seq: u32) -> Self {
+        Self {
+            seq,
+            interrupted: false,
+        }
+    }
+
+    /// Takes one datagram and hands out its entries.
+    pub(super) fn take(
+        &mut self,
+        datagram: &[u8],
+        each: &mut impl FnMut(&Entry<'_>),
+    ) -> Result<Progress, FlowError> {
+        for message in Messages::new(datagram) {
+            let message = message?;
+            if message.seq != self.seq {
+                continue;
+            }
+            self.interrupted |= message.flags & DUMP_INTERRUPTED != 0;
+            match message.kind {
+                CT_NEW => {
+                    if let Some(entry) = Entry::read(&message)? {
+                        each(&entry);
+                    }
+                }
+                // A dump that fails halfway says so in the message that ends it.
+                ERROR | DONE => {
+                    return match code(&message)? {
+                        None => Ok(Progress::Done),
+                        Some(errno) => Err(FlowError::from_errno(DUMP, errno)),
+                    };
+                }
+                OVERRUN => return Err(FlowError::Overrun),
+                _ => {}
+            }
+        }
+        Ok(Progress::More)
+    }
+}
+
+/// The answers to deletions that were sent together, with consecutive sequence numbers.
+#[derive(Debug)]
+pub(super) struct Deletions {
+    first: u32,
+    /// By request; whether it was answered.
+    answered: Vec<bool>,
+    open: usize,
+    /// Entries that are gone by our doing.
+    pub(super) deleted: usize,
+    /// Entries that the kernel would not delete, and the last reason.
+    pub(super) refused: Option<(usize, Errno)>,
+}
+
+impl Deletions {
+    pub(super) fn new(first: u32, count: usize) -> Self {
+        Self {
+            first,
+            answered: vec![false; count],
+            open: count,
+            deleted: 0,
+            refused: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, datagram: &[u8]) -> Result<Progress, FlowError> {
+        for message in Messages::new(datagram) {
+            let message = message?;
+            let index = message.seq.wrapping_sub(self.first) as usize;
+            let Some(answered) = self.answered.get_mut(index) else {
+                continue;
+            };
+            match message.kind {
+                ERROR if !*answered => {
+                    let code = code(&message)?;
+                    *answered = true;
+                    self.open -= 1;
+                    match code {
+                        None => self.deleted += 1,
+                        // It ended by itself, or another flow has its tuple.
+                        Some(Errno::NOENT) => {}
+                        // The kernel answers for the whole datagram with one such message.
+                        Some(errno @ (Errno::PERM | Errno::ACCESS)) => {
+                            return Err(FlowError::Denied(errno));
+                        }
+                        Some(errno) => {
+                            let before = self.refused.map_or(0, |(count, _)| count);
+                            self.refused = Some((before + 1, errno));
+                        }
+                    }
+                }
+                OVERRUN => return Err(FlowError::Overrun),
+                _ => {}
+            }
+        }
+        Ok(match self.open {
+            0 => Progress::Done,
+            _ => Progress::More,
+        })
+    }
+}
+
+/// The error code that begins the payload: 0, or an errno negated.
+fn code(message: &Message<'_>) -> Result<Option<Errno>, Malformed> {
+    let Some(code) = message.payload.first_chunk() else {
+        // The end of a dump need not have one.
+        return match message.kind {
+            DONE => Ok(None),
+            _ => Err(Malformed("an error without its code")),
+        };
+    };
+    match i32::from_ne_bytes(*code) {
+        // Conntrack ends its dumps with the length of the last datagram.
+        0.. => Ok(None),
+        code @ MAX_ERRNO..0 => Ok(Some(Errno::from_raw_os_error(-code))),
+        // The type would panic at it.
+        _ => Err(Malformed("an error that is none")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! One connection-tracking entry: read from a dump, and named again in a deletion. Pure.
+//!
+//! Attribute numbers are those of linux/netfilter/nfnetlink_conntrack.h.
+
+use std::net::Ipv6Addr;
+
+use super::message::{Attrs, Malformed, Message, Writer};
+use crate::model::forward::Proto;
+
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what a dump answers with.
+pub(super) const CT_NEW: u16 = 0x0100;
+/// `… | IPCTNL_MSG_CT_GET`.
+const CT_GET: u16 = 0x0101;
+/// `… | IPCTNL_MSG_CT_DELETE`.
+const CT_DELETE: u16 = 0x0102;
+
+/// `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h).
+const DUMP_FLAGS: u16 = 0x301;
+/// `NLM_F_REQUEST | NLM_F_ACK`.
+const DELETE_FLAGS: u16 = 0x5;
+
+/// `AF_INET6`.
+const IPV6: u8 = 10;
+/// `struct nfgenmsg`: family, version 0, resource id 0 (linux/netfilter/nfnetlink.h).
+const NFGENMSG: [u8; 4] = [IPV6, 0, 0, 0];
+
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
+
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+
+/// An IPv6 entry of a protocol that Docker publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry<'a> {
+    pub(super) proto: Proto,
+    /// Who began.
+    pub(super) source: Ipv6Addr,
+    /// What it was sent to, before any rewriting.
+    pub(super) destination: (Ipv6Addr, u16),
+    /// Who answers: the DNAT target, or `destination` where there was no DNAT.
+    pub(super) answerer: (Ipv6Addr, u16),
+    tuple: &'a [u8],
+    zone: Option<&'a [u8]>,
+    id: &'a [u8],
+}
+
+/// How the kernel finds an entry again. The parts are the kernel's own bytes: the original
+/// tuple, with the zone inside that conntrack puts there for a zone of one direction, the zone
+/// of both directions, and the id, by which an entry that took the tuple meanwhile differs.
+///
+/// Made from an [`Entry`] only: a deletion without a tuple would empty the whole table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Locator {
+    tuple: Vec<u8>,
+    zone: Option<Vec<u8>>,
+    id: Vec<u8>,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads a [`CT_NEW`] message; `None` for another family or protocol.
+    pub(super) fn read(message: &Message<'a>) -> Result<Option<Self>, Malformed> {
+        let [family, _, _, _, attrs @ ..] = message.payload else {
+            return Err(Malformed("an entry without its family"));
+        };
+        if *family != IPV6 {
+            return Ok(None);
+        }
+        let (mut original, mut reply, mut zone, mut id) = (None, None, None, None);
+        for attr in Attrs::new(attrs) {
+            match attr? {
+                (CTA_TUPLE_ORIG, value) => original = Some(value),
+                (CTA_TUPLE_REPLY, value) => reply = Some(value),
+                (CTA_ZONE, value) => zone = Some(value),
+                (CTA_ID, value) => id = Some(value),
+                _ => {}
+            }
+        }
+        let (Some(tuple), Some(reply), Some(id)) = (original, reply, id) else {
+            return Err(Malformed("an entry without its tuples and its id"));
+        };
+        if id.len() != 4 || zone.is_some_and(|zone| zone.len() != 2) {
+            return Err(Malformed("an id or a zone of an impossible length"));
+        }
+        let Some(original) = Tuple::read(tuple)? else {
+            return Ok(None);
+        };
+        let Some(reply) = Tuple::read(reply)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            proto: original.proto,
+            source: original.source.0,
+            destination: original.destination,
+            answerer: reply.source,
+            tuple,
+            zone,
+            id,
+        }))
+    }
+
+    /// What finds it again.
+    pub(super) fn locator(&self) -> Locator {
+        Locator {
+            tuple: self.tuple.to_vec(),
+            zone: self.zone.map(<[u8]>::to_vec),
+            id: self.id.to_vec(),
+        }
+    }
+}
+
+/// One direction of a flow.
+struct Tuple {
+    proto: Proto,
+    source: (Ipv6Addr, u16),
+    destination: (Ipv6Addr, u16),
+}
+
+impl Tuple {
+    /// `None` for a protocol that Docker does not publish.
+    fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
+        let (mut ip, mut transport) = (None, None);
+        for attr in Attrs::new(bytes) {
+            match attr? {
+                (CTA_TUPLE_IP, value) => ip = Some(value),
+                (CTA_TUPLE_PROTO, value) => transport = Some(value),
+                _ => {}
+            }
+        }
+        let (Some(ip), Some(transport)) = (ip, transport) else {
+            return Err(Malformed("a tuple without addresses or protocol"));
+        };
+        let (mut number, mut from, mut to) = (None, None, None);
+        for attr in Attrs::new(transport) {
+            match attr? {
+                (CTA_PROTO_NUM, value) => number = value.first().copied(),
+                (CTA_PROTO_SRC_PORT, value) => from = port(value),
+                (CTA_PROTO_DST_PORT, value) => to = port(value),
+                _ => {}
+            }
+        }
+        let proto = match number {
+            Some(6) => Proto::Tcp,
+            Some(17) => Proto::Udp,
+            Some(132) => Proto::Sctp,
+            Some(_) => return Ok(None),
+            None => return Err(Malformed("a tuple without the protocol's number")),
+        };
+        let (mut src, mut dst) = (None, None);
+        for attr in Attrs::new(ip) {
+            match attr? {
+                (CTA_IP_V6_SRC, value) => src = address(value),
+                (CTA_IP_V6_DST, value) => dst = address(value),
+                _ => {}
+            }
+        }
+        let (Some(src), Some(dst), Some(from), Some(to)) = (src, dst, from, to) else {
+            return Err(Malformed("a tuple without its addresses and ports"));
+        };
+        Ok(Some(Self {
+            proto,
+            source: (src, from),
+            destination: (dst, to),
+        }))
+    }
+}
+
+fn port(value: &[u8]) -> Option<u16> {
+    value.try_into().ok().map(u16::from_be_bytes)
+}
+
+fn address(value: &[u8]) -> Option<Ipv6Addr> {
+    <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
+}
+
+/// The request for every IPv6 entry.
+pub(super) fn dump(seq: u32) -> Writer {
+    let mut writer = Writer::default();
+    writer.message(CT_GET, DUMP_FLAGS, seq, |payload| payload.raw(&NFGENMSG));
+    writer
+}
+
+/// Appends the request to delete one entry.
+pub(super) fn delete(writer: &mut Writer, seq: u32, locator: &Locator) {
+    writer.message(CT_DELETE, DELETE_FLAGS, seq, |payload| {
+        payload.raw(&NFGENMSG);
+        payload.nest(CTA_TUPLE_ORIG, &locator.tuple);
+        if let Some(zone) = &locator.zone {
+            payload.attr(CTA_ZONE, zone);
+        }
+        payload.attr(CTA_ID, &locator.id);
+    });
+}
+
+#[cfg(test)]
+mod tests;
+
+/// An entry that no kernel has shown.
+#[cfg(test)]
+pub(super) fn invented(
+    proto: Proto,
+    source: Ipv6Addr,
+    destination: (Ipv6Addr, u16),
+    answerer: (Ipv6Addr, u16),
+) -> Entry<'static> {
+    Entry {
+        proto,
+        source,
+        destination,
+        answerer,
+        tuple: &[],
+        zone: None,
+        id: &[],
+    }
+}

@@ -1,0 +1,217 @@
+//! Netlink's framing: messages in a datagram, attributes in a message. Pure.
+//!
+//! Whatever the bytes are, reading ends, and ends without a panic. Headers are in the byte order
+//! of the machine, the values that conntrack puts into attributes are big-endian.
+
+/// Length of `struct nlattr` (linux/netlink.h): length u16, type u16.
+const ATTR_HEADER: usize = 4;
+
+/// Messages and attributes begin at multiples of this (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
+const ALIGN: usize = 4;
+
+/// The bits of an attribute's type that name it; the others are `NLA_F_NESTED` and
+/// `NLA_F_NET_BYTEORDER`.
+const ATTR_TYPE: u16 = 0x3fff;
+
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;
+
+/// Bytes that are no netlink messages, or not the ones that were expected; says what is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub(super) &'static str);
+
+/// One message; its header is `struct nlmsghdr` (linux/netlink.h), 16 bytes: length u32, type
+/// u16, flags u16, sequence number u32, port id u32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) seq: u32,
+    pub(super) payload: &'a [u8],
+}
+
+/// The messages of one datagram. Ends after the first that is malformed.
+#[derive(Debug, Clone)]
+pub(super) struct Messages<'a>(&'a [u8]);
+
+impl<'a> Messages<'a> {
+    pub(super) fn new(datagram: &'a [u8]) -> Self {
+        Self(datagram)
+    }
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<Message<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let all = std::mem::take(&mut self.0);
+        let Some((length, rest)) = all.split_first_chunk() else {
+            return Some(Err(Malformed("a message without a header")));
+        };
+        let length = u32::from_ne_bytes(*length) as usize;
+        let Some(body) = length.checked_sub(4).and_then(|n| rest.get(..n)) else {
+            return Some(Err(Malformed("a message longer than its datagram")));
+        };
+        let [k0, k1, f0, f1, s0, s1, s2, s3, _, _, _, _, payload @ ..] = body else {
+            return Some(Err(Malformed("a message shorter than its header")));
+        };
+        self.0 = all.get(length.next_multiple_of(ALIGN)..).unwrap_or(&[]);
+        Some(Ok(Message {
+            kind: u16::from_ne_bytes([*k0, *k1]),
+            flags: u16::from_ne_bytes([*f0, *f1]),
+            seq: u32::from_ne_bytes([*s0, *s1, *s2, *s3]),
+            payload,
+        }))
+    }
+}
+
+/// The attributes of a message or of a nest: type and value. Ends after the first that is
+/// malformed.
+#[derive(Debug, Clone)]
+pub(super) struct Attrs<'a>(&'a [u8]);
+
+impl<'a> Attrs<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl<'a> Iterator for Attrs<'a> {
+    type Item = Result<(u16, &'a [u8]), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let all = std::mem::take(&mut self.0);
+        let [l0, l1, t0, t1, ..] = all else {
+            return Some(Err(Malformed("an attribute without a header")));
+        };
+        let length = usize::from(u16::from_ne_bytes([*l0, *l1]));
+        let Some(value) = all.get(ATTR_HEADER..length) else {
+            return Some(Err(Malformed("an attribute of an impossible length")));
+        };
+        self.0 = all.get(length.next_multiple_of(ALIGN)..).unwrap_or(&[]);
+        Some(Ok((u16::from_ne_bytes([*t0, *t1]) & ATTR_TYPE, value)))
+    }
+}
+
+/// Messages to be sent in one datagram.
+#[derive(Debug, Default)]
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Appends a message; `fill` appends its payload.
+    pub(super) fn message(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        seq: u32,
+        fill: impl FnOnce(&mut Self),
+    ) {
+        let start = self.0.len();
+        self.0.extend([0; 4]);
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(flags.to_ne_bytes());
+        self.0.extend(seq.to_ne_bytes());
+        // The kernel knows who sends.
+        self.0.extend([0; 4]);
+        fill(self);
+        // What is sent are a few hundred bytes each.
+        let length = u32::try_from(self.0.len() - start).unwrap_or(u32::MAX);
+        self.0[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    /// Appends bytes as they are; their number must be a multiple of four.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+
+    /// Appends an attribute.
+    pub(super) fn attr(&mut self, kind: u16, value: &[u8]) {
+        // No value here is longer than a tuple, about 70 bytes.
+        let length = u16::try_from(ATTR_HEADER + value.len()).unwrap_or(u16::MAX);
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(ALIGN), 0);
+    }
+
+    /// Appends an attribute that holds attributes.
+    pub(super) fn nest(&mut self, kind: u16, attributes: &[u8]) {
+        self.attr(kind | NESTED, attributes);
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: usize = 16;
+
+    fn attr() -> impl Strategy<Value = (u16, Vec<u8>)> {
+        (0..=ATTR_TYPE, prop::collection::vec(any::<u8>(), 0..70))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(
+            messages in prop::collection::vec(
+                (any::<u16>(), any::<u16>(), any::<u32>(), prop::collection::vec(attr(), 0..5)),
+                0..5,
+            ),
+        ) {
+            let mut writer = Writer::default();
+            for (kind, flags, seq, attrs) in &messages {
+                writer.message(*kind, *flags, *seq, |writer| {
+                    for (kind, value) in attrs {
+                        writer.attr(*kind, value);
+                    }
+                });
+            }
+            let read: Vec<Message<'_>> =
+                Messages::new(writer.bytes()).collect::<Result<_, _>>().expect("well-formed");
+            prop_assert_eq!(read.len(), messages.len());
+            for (read, (kind, flags, seq, attrs)) in read.iter().zip(&messages) {
+                prop_assert_eq!((read.kind, read.flags, read.seq), (*kind, *flags, *seq));
+                let values: Vec<(u16, Vec<u8>)> = Attrs::new(read.payload)
+                    .map(|attr| attr.map(|(kind, value)| (kind, value.to_vec())))
+                    .collect::<Result<_, _>>()
+                    .expect("well-formed");
+                prop_assert_eq!(&values, attrs);
+            }
+        }
+
+        #[test]
+        fn reading_any_bytes_ends(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Messages::new(&bytes).count() <= bytes.len() / HEADER + 1);
+            prop_assert!(Attrs::new(&bytes).count() <= bytes.len() / ATTR_HEADER + 1);
+        }
+    }
+
+    #[test]
+    fn lengths_that_lead_nowhere_are_malformed() {
+        for length in [0_u32, 3, 4, 15, 17, u32::MAX] {
+            let mut bytes = [0; HEADER];
+            bytes[..4].copy_from_slice(&length.to_ne_bytes());
+            let read: Vec<_> = Messages::new(&bytes).collect();
+            assert!(matches!(read[..], [Err(_)]), "{length}: {read:?}");
+        }
+        for length in [0_u16, 3, 5, u16::MAX] {
+            let mut bytes = [0; ATTR_HEADER];
+            bytes[..2].copy_from_slice(&length.to_ne_bytes());
+            let read: Vec<_> = Attrs::new(&bytes).collect();
+            assert!(matches!(read[..], [Err(_)]), "{length}: {read:?}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which entries a set of purges means. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv6Addr;
+
+use super::entry::Entry;
+use super::{Flow, Purge};
+use crate::model::forward::Proto;
+
+/// Purges by protocol and host port: an entry is compared with those of its own port only, so
+/// that the work is the sum of purges and entries and not their product.
+#[derive(Debug)]
+pub(super) struct Selection<'a> {
+    by_port: HashMap<(Proto, u16), Vec<&'a Purge>>,
+    local: &'a BTreeSet<Ipv6Addr>,
+}
+
+impl<'a> Selection<'a> {
+    /// `local` are the host's own addresses; only [`Purge::Installed`] asks for them.
+    pub(super) fn new(purges: &'a [Purge], local: &'a BTreeSet<Ipv6Addr>) -> Self {
+        let mut by_port: HashMap<(Proto, u16), Vec<&Purge>> = HashMap::new();
+        for purge in purges {
+            let flow = purge.flow();
+            let bucket = by_port.entry((flow.proto, flow.host_port)).or_default();
+            // One forward has a rule for each egress interface.
+            if !bucket.contains(&purge) {
+                bucket.push(purge);
+            }
+        }
+        Self { by_port, local }
+    }
+
+    /// Whether the entry is to go.
+    pub(super) fn means(&self, entry: &Entry<'_>) -> bool {
+        let (addr, port) = entry.destination;
+        let Some(purges) = self.by_port.get(&(entry.proto, port)) else {
+            return false;
+        };
+        let reached = |flow: &Flow| flow.host_addr.is_none_or(|host| host == addr);
+        let carried = |flow: &Flow| reached(flow) && flow.target == entry.answerer;
+        let (mut old, mut fresh, mut kept) = (false, false, false);
+        for purge in purges {
+            match purge {
+                Purge::Removed(flow) => old |= carried(flow),
+                Purge::Installed(flow) => {
+                    fresh |= reached(flow);
+                    kept |= carried(flow);
+                }
+            }
+        }
+        old || (fresh && !kept && self.is_from_outside_to_the_host(entry))
+    }
+
+    /// A DNAT rule means packets that arrive for a local address. What the host or a container
+    /// sends to the same port elsewhere is not ours, nor what the host sends to itself.
+    fn is_from_outside_to_the_host(&self, entry: &Entry<'_>) -> bool {
+        self.local.contains(&entry.destination.0) && !self.local.contains(&entry.source)
+    }
+}
+
+#[cfg(test)]
+mod tests;
