@@ -45,7 +45,7 @@ impl<'l> Daemon<'l> {
     pub(crate) fn ready(lab: &'l Lab, args: &[&str]) -> Self {
         let mut daemon = Self::start(lab, args);
         daemon.says_where("ready", |line| {
-            line.split([' ', ',', ':']).any(|w| w == "ready")
+            line.split([' ', ',', ':', '"']).any(|w| w == "ready")
         });
         daemon
     }

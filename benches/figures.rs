@@ -1,0 +1,222 @@
+//! What an operator feels: how soon a published port is open, how soon a daemon has caught up,
+//! and what it takes. Needs root and Docker, as the lab does: `cargo bench --bench figures`.
+//!
+//! From start event to rule: a real Engine's `timeNano` of the `start` event against the time in
+//! the daemon's log (both of the same clock) of the last `NAT66 add portfwd` line. That line is
+//! written after the tool has reported success, so the rule was in the kernel by then; when the
+//! Engine stamps the event, it has not sent it yet. Both errors make the figure worse.
+//!
+//! From exec to all rules: the clock before the daemon is started against the time of its line
+//! `ready`, and the kernel is asked for the rules then. The Engine is the fake one, since a
+//! hundred containers of a real one take a minute to start.
+
+#![allow(dead_code, reason = "the lab has more than is needed here")]
+
+#[path = "../tests/lab/daemon.rs"]
+mod daemon;
+#[path = "../tests/lab/engine.rs"]
+mod engine;
+#[path = "../tests/fake_engine/mod.rs"]
+mod fake_engine;
+#[path = "../tests/lab/home.rs"]
+mod home;
+#[path = "../tests/lab/image.rs"]
+mod image;
+#[path = "../tests/lab/lab.rs"]
+mod lab;
+#[allow(unused_imports, reason = "its tests are none without a harness")]
+#[path = "../tests/lab/rules.rs"]
+mod rules;
+#[path = "../tests/lab/space.rs"]
+mod space;
+#[path = "../tests/lab/talk.rs"]
+mod talk;
+#[path = "../tests/lab/wait.rs"]
+mod wait;
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use daemon::{Daemon, PROGRAM};
+use engine::Engine;
+use fake_engine::{FakeContainer, FakeEngine};
+use lab::Lab;
+use wait::{SOON, eventually};
+
+const ARGS: [&str; 6] = [
+    "--dev",
+    "eth0",
+    "--prefix",
+    "fdfd:5898:4917:1::/64",
+    "--log-format",
+    "json",
+];
+
+/// Rounds of each measurement: the middle one of an odd number counts.
+const ROUNDS: usize = 15;
+
+/// Containers of the start, and ports of each.
+const CONTAINERS: u16 = 100;
+const PORTS: u16 = 3;
+
+fn main() {
+    println!(
+        "{:<52} {:>9} {:>9} {:>9} {:>8}",
+        "", "median", "least", "most", "goal"
+    );
+    events();
+    starts();
+    let size = fs::metadata(PROGRAM).expect("the program").len();
+    println!(
+        "{:<52} {:>6.1} MB",
+        "size of the program",
+        size as f64 / 1e6
+    );
+}
+
+fn row(what: &str, mut times: Vec<Duration>, goal: &str) {
+    times.sort();
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    let (least, most) = (times[0], times[times.len() - 1]);
+    let median = times[times.len() / 2];
+    println!(
+        "{what:<52} {:>9} {:>9} {:>9} {goal:>8}",
+        ms(median),
+        ms(least),
+        ms(most)
+    );
+}
+
+/// From start event to rule, with a real Engine.
+fn events() {
+    let lab = Lab::up("figures_events");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    println!(
+        "{:<52} {:>9}",
+        "resident, idle, nothing published",
+        resident(&lab, &daemon)
+    );
+    for ports in [1, 10, 100] {
+        let times = (0..=ROUNDS).map(|_| one_event(&lab, &engine, &daemon, ports));
+        // The first one warms up.
+        let times = times.skip(1).collect();
+        let what = format!("start event to the last of {ports} rules in the kernel");
+        row(&what, times, if ports == 100 { "40 ms" } else { "" });
+    }
+    daemon.leaves();
+}
+
+fn one_event(lab: &Lab, engine: &Engine<'_>, daemon: &Daemon<'_>, ports: usize) -> Duration {
+    let said = daemon.log().len();
+    let range = format!("8000-{}", 7999 + ports);
+    let id = engine.run("web", &["-p", &format!("{range}:{range}")], &["tcp:8000"]);
+    let lines = eventually(SOON, "all rules", || {
+        let lines = moments(&daemon.log()[said..], "NAT66 add portfwd");
+        (lines.len() == ports).then_some(lines).ok_or("not all")
+    });
+    assert_eq!(rules::published(lab.host()).len(), ports);
+    let filter = format!("container={id}");
+    let now = since_epoch();
+    let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+    let past = ["events", "--since", "10m", "--until", &now];
+    let which = [
+        "--filter",
+        &filter,
+        "--filter",
+        "event=start",
+        "--format",
+        "{{json .}}",
+    ];
+    let events = engine.docker(&[&past[..], &which].concat());
+    let event: Value = serde_json::from_str(&events).expect("one event");
+    let started = Duration::from_nanos(event["timeNano"].as_u64().expect("a time"));
+    engine.remove("web");
+    eventually(SOON, "no rules", || {
+        let left = rules::published(lab.host()).len();
+        (left == 0).then_some(()).ok_or(left)
+    });
+    lines[ports - 1] - started
+}
+
+/// From exec to all rules, with many containers.
+fn starts() {
+    let lab = Lab::up("figures_starts");
+    let engine = FakeEngine::start();
+    for number in 1..=CONTAINERS {
+        let mut container = FakeContainer::new(number + 1, &format!("c{number}"));
+        for port in 0..PORTS {
+            container = container.publish(10_000 + number * PORTS + port, 80 + port);
+        }
+        engine.put(container);
+    }
+    let url = format!("unix://{}", engine.socket().display());
+    let args = [&ARGS[..], &["--docker-host", &url]].concat();
+    let all = usize::from(CONTAINERS * PORTS);
+    let start = || {
+        let began = since_epoch();
+        let daemon = Daemon::ready(&lab, &args);
+        let ready = moments(&daemon.log(), "ready");
+        assert_eq!(rules::published(lab.host()).len(), all);
+        (daemon, ready[0] - began)
+    };
+    let (mut fresh, mut after_kill) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (daemon, took) = start();
+        fresh.push(took);
+        daemon.sigkill();
+        let (daemon, took) = start();
+        after_kill.push(took);
+        daemon.leaves();
+    }
+    let (daemon, _) = start();
+    let what = format!("exec to {all} rules, {CONTAINERS} containers, first start");
+    row(&what, fresh, "150 ms");
+    let what = format!("exec to {all} rules, {CONTAINERS} containers, after kill -9");
+    row(&what, after_kill, "150 ms");
+    println!(
+        "{:<52} {:>9}",
+        format!("resident, idle, {all} rules"),
+        resident(&lab, &daemon)
+    );
+    daemon.leaves();
+}
+
+fn since_epoch() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("a clock that is set")
+}
+
+/// The times of the log lines whose message begins with `words`, since the epoch.
+fn moments(log: &str, words: &str) -> Vec<Duration> {
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter(|line| {
+            line["msg"]
+                .as_str()
+                .is_some_and(|msg| msg.starts_with(words))
+        })
+        .map(|line| {
+            let time = line["ts"].as_str().expect("a time");
+            let time = chrono::DateTime::parse_from_rfc3339(time).expect("a time");
+            let nanos = time
+                .timestamp_nanos_opt()
+                .and_then(|n| u64::try_from(n).ok());
+            Duration::from_nanos(nanos.expect("after 1970"))
+        })
+        .collect()
+}
+
+/// The daemon's resident memory once it has nothing to do.
+fn resident(lab: &Lab, daemon: &Daemon<'_>) -> String {
+    wait::let_pass(Duration::from_secs(1));
+    let pid = daemon.pid();
+    let status = lab.host().run(&["cat", &format!("/proc/{pid}/status")]);
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    format!("{:.1} MB", kib.expect("a number") * 1024.0 / 1e6)
+}
