@@ -5,8 +5,12 @@ mod fake_engine;
 mod following;
 #[path = "docker/losses.rs"]
 mod losses;
+#[path = "docker/networks.rs"]
+mod networks;
 #[path = "docker/requests.rs"]
 mod requests;
+#[path = "docker/versions.rs"]
+mod versions;
 
 use std::collections::BTreeSet;
 use std::future::Future;

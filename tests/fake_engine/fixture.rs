@@ -57,8 +57,10 @@ pub fn start(name: &str) -> FakeEngine {
             let body = parse(name, file);
             let id = body["Id"].as_str().expect("an id").to_owned();
             engine.edit(|s| {
-                // Dead ones are not in the list.
-                if let Some(container) = s.containers.get_mut(&id) {
+                // One was recorded again when it was dead.
+                if let Some(container) = s.containers.get_mut(&id)
+                    && body["State"]["Running"] != false
+                {
                     container.raw_inspect = Some(body.to_string());
                 }
             });

@@ -303,6 +303,11 @@ impl FakeEngine {
         state.requests.iter().filter(|(r, _)| r == route).count()
     }
 
+    /// The ids of all containers.
+    pub fn ids(&self) -> Vec<String> {
+        self.shared.lock().containers.keys().cloned().collect()
+    }
+
     /// How many inspects came so far, of whatever container.
     pub fn inspects(&self) -> usize {
         let state = self.shared.lock();
