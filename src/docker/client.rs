@@ -210,6 +210,8 @@ impl Engine {
     /// Any [`EngineError`] but the version's. Nothing was retried.
     pub async fn events(&self, since: SystemTime) -> Result<Events, EngineError> {
         let request = "/events";
+        let listening_since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let listening_since = listening_since.map_or(0, |t| t.as_nanos() as i64);
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let filters = HashMap::from([
             ("type", event::TYPES.to_vec()),
@@ -251,6 +253,7 @@ impl Engine {
             watch,
             first,
             messages,
+            listening_since,
         })
     }
 }
@@ -263,6 +266,7 @@ pub struct Events {
     watch: Watch,
     first: Option<EventMessage>,
     messages: Messages,
+    listening_since: i64,
 }
 
 impl Events {
@@ -280,7 +284,7 @@ impl Events {
                     None => return Err(ended(&self.host)),
                 },
             };
-            if let Some(event) = event::read(message) {
+            if let Some(event) = event::read(message, self.listening_since) {
                 return Ok(event);
             }
         }

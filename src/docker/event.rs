@@ -33,6 +33,8 @@ pub enum EventKind {
     Start,
     /// It ended; its addresses are gone already.
     Die,
+    /// It ended before we listened, and may run again by now: the Engine told it from memory.
+    DiedEarlier,
     /// It was removed.
     Destroy,
     /// It has another name.
@@ -79,14 +81,19 @@ impl EventKind {
 }
 
 /// Reads an event; `None` for one that changes nothing for us. A network's event names the
-/// container among its attributes.
-pub fn read(message: EventMessage) -> Option<Event> {
+/// container among its attributes. `listening_since` is when the subscription was asked for, in
+/// nanoseconds since the epoch.
+pub fn read(message: EventMessage, listening_since: i64) -> Option<Event> {
+    let earlier = message.time_nano.is_some_and(|at| at < listening_since);
     let action = message.action?;
     let actor = message.actor?;
     let actor_id = actor.id.filter(|id| is_id(id));
     match message.typ? {
         EventMessageTypeEnum::CONTAINER => Some(Event::Container {
-            kind: EventKind::of_container(&action)?,
+            kind: match EventKind::of_container(&action)? {
+                EventKind::Die if earlier => EventKind::DiedEarlier,
+                kind => kind,
+            },
             id: actor_id?,
             network: None,
         }),
@@ -116,7 +123,22 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Option<Event> {
-        read(serde_json::from_str(json).expect("an event"))
+        read(serde_json::from_str(json).expect("an event"), 0)
+    }
+
+    #[test]
+    fn a_death_from_before_we_listened_is_told_apart() {
+        let die = r#"{"Type":"container","Action":"die","timeNano":5,
+            "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
+        let kind = |listening_since| {
+            let message = serde_json::from_str(die).expect("an event");
+            match super::read(message, listening_since) {
+                Some(Event::Container { kind, .. }) => kind,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(kind(5), EventKind::Die);
+        assert_eq!(kind(6), EventKind::DiedEarlier);
     }
 
     #[test]

@@ -267,7 +267,10 @@ impl Session<'_> {
     fn ponged(&mut self, pong: Result<(), EngineError>) -> Result<(), EngineError> {
         self.next_ping = Instant::now() + self.settings.ping_interval;
         match pong {
-            Ok(()) => self.refused_pings = 0,
+            Ok(()) => {
+                self.refused_pings = 0;
+                self.view.grow_old();
+            }
             Err(e @ EngineError::TimedOut { .. }) => return Err(e),
             Err(e) if self.refused_pings + 1 >= MAX_REFUSED_PINGS => return Err(e),
             Err(_) => self.refused_pings += 1,

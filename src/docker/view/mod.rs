@@ -22,7 +22,10 @@
 //! - `die` and `destroy` drop a container at once and ask nothing: Docker has cleared the
 //!   addresses already, would take 0.6 s to answer, and still lists the container as running
 //!   meanwhile. So a container that died is remembered until its `start`, or until a list no
-//!   longer shows it; until then its row is void.
+//!   longer shows it; until then its row is void. But an Engine drops events that are not read
+//!   in time, a `start` among them: one that died long ago and is listed is asked about.
+//! - A `die` that the Engine tells from memory, when we begin to listen, makes its container
+//!   doubtful and no more: it may have started again before the list was asked for.
 //! - An event after the list was asked for makes that container's row void.
 //! - Nothing is published between the loss of the stream and the next complete list: complete
 //!   means that every row whose ports are doubtful has been inspected, or has failed to be, and
@@ -42,6 +45,8 @@ use networks::Networks;
 use question::{Asking, Open};
 
 #[cfg(test)]
+mod model_steps;
+#[cfg(test)]
 mod model_test;
 mod networks;
 mod question;
@@ -53,6 +58,10 @@ pub use question::{Answer, MAX_ATTEMPTS, Question, Verdict};
 /// Most containers remembered as dead. A teardown takes under a second; to push one out,
 /// this many others must die within it.
 const MAX_DEAD: usize = 4096;
+
+/// Calls of [`View::grow_old`] after which a container that died and is listed all the same is
+/// no longer taken to be in its teardown. One may come right after the death.
+const ERAS_OF_TEARDOWN: u64 = 2;
 
 /// What Docker said so far. See the module's head.
 #[derive(Debug, Default)]
@@ -66,11 +75,11 @@ pub struct View {
     last_number: u64,
     /// The containers with an event since the list was asked for; `None` while none is asked.
     touched: Option<BTreeSet<String>>,
-    /// Containers that died, with the session in which they did, and their order.
+    /// Containers that died, with the era in which they did, and their order.
     dead: BTreeMap<String, u64>,
     dead_order: VecDeque<String>,
-    /// Counts the losses of the stream.
-    session: u64,
+    /// Counts the losses of the stream, twice each, and the calls of [`View::grow_old`].
+    era: u64,
     networks: Networks,
     /// What must be answered before the view is complete; `None` before a list was answered.
     gate: Option<BTreeSet<String>>,
@@ -81,12 +90,16 @@ pub struct View {
 impl View {
     /// A view that knows nothing.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            // So that there is an era before all others, for deaths of before.
+            era: ERAS_OF_TEARDOWN,
+            ..Self::default()
+        }
     }
 
     /// The stream of events broke: whatever happened meanwhile was not seen.
     pub fn lost(&mut self) {
-        self.session += 1;
+        self.era += ERAS_OF_TEARDOWN;
         self.open.clear();
         self.queue.clear();
         self.touched = None;
@@ -94,6 +107,11 @@ impl View {
         self.gate = None;
         self.complete = false;
         self.changed = false;
+    }
+
+    /// Some time has passed, much longer than a teardown takes.
+    pub fn grow_old(&mut self) {
+        self.era += 1;
     }
 
     /// The list of containers is about to be asked for. The networks are wanted with it.
@@ -130,8 +148,9 @@ impl View {
         let ListRow { id, container } = row;
         match self.dead.get(&id) {
             // In its teardown. Its start will be an event.
-            Some(session) if *session == self.session => return,
-            // It died before the stream was lost, and its start may have been missed.
+            Some(era) if self.era - era < ERAS_OF_TEARDOWN => return,
+            // It died before the stream was lost, or too long ago to be in its teardown still:
+            // its start may have been missed.
             Some(_) => return self.want_unless_open(&id),
             None => {}
         }
@@ -183,7 +202,16 @@ impl View {
             }
             EventKind::Die | EventKind::Destroy => {
                 self.drop_container(id);
-                self.remember_dead(id);
+                self.remember_dead(id, self.era);
+            }
+            // Told from memory: it may have started again since, and its start be told next. Its
+            // row in the list, or what is shown of it, is put to the question.
+            EventKind::DiedEarlier => {
+                if self.touched.is_some() {
+                    self.remember_dead(id, self.era.saturating_sub(ERAS_OF_TEARDOWN));
+                } else if self.shown.containers.contains_key(id) {
+                    self.want(id);
+                }
             }
             // Of a container that is not known to run, a connect precedes its start, when an
             // inspect would block until then, and a disconnect follows its end.
@@ -329,8 +357,8 @@ impl View {
         self.settle(id);
     }
 
-    fn remember_dead(&mut self, id: &str) {
-        if self.dead.insert(id.to_owned(), self.session).is_none() {
+    fn remember_dead(&mut self, id: &str, era: u64) {
+        if self.dead.insert(id.to_owned(), era).is_none() {
             self.dead_order.push_back(id.to_owned());
         }
         if self.dead_order.len() > MAX_DEAD

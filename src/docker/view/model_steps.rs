@@ -1,0 +1,79 @@
+//! What may happen in the model of the Engine, one step at a time.
+
+use proptest::prelude::*;
+
+use crate::docker::event::EventKind;
+
+pub(super) const IDS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// How many networks there are at most at once.
+pub(super) const NETWORKS: usize = 3;
+
+/// One container as the Engine has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    Stopped,
+    /// Its networks are joined; an inspect waits for the end of it.
+    Starting,
+    Running,
+    /// `die` was sent; the list still shows it.
+    Teardown,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// The container's life goes on: start, end, and so on.
+    Live(usize),
+    /// Something about a running one changes, with this event.
+    Change(usize, EventKind),
+    /// An event arrives, perhaps twice, perhaps after a later one of another container.
+    Deliver {
+        later: bool,
+        twice: bool,
+    },
+    AskList,
+    /// The Engine writes the list.
+    WriteList,
+    ListArrives,
+    Ask,
+    /// The Engine writes the answer to a question under way.
+    WriteAnswer(usize),
+    AnswerArrives(usize),
+    Fail(usize),
+    /// A network is created, or the one that is there is destroyed.
+    Network(usize),
+    AskNetworks,
+    WriteNetworks,
+    NetworksArrive,
+    FailNetworks,
+    RetryNetworks,
+    Lose,
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let id = 0..IDS.len();
+    let kind = prop::sample::select(vec![
+        EventKind::Rename,
+        EventKind::Connect,
+        EventKind::Disconnect,
+    ]);
+    prop_oneof![
+        6 => id.clone().prop_map(Step::Live),
+        2 => (id, kind).prop_map(|(id, kind)| Step::Change(id, kind)),
+        8 => any::<(bool, bool)>().prop_map(|(later, twice)| Step::Deliver { later, twice }),
+        2 => Just(Step::AskList),
+        2 => Just(Step::WriteList),
+        2 => Just(Step::ListArrives),
+        4 => Just(Step::Ask),
+        4 => (0..8usize).prop_map(Step::WriteAnswer),
+        4 => (0..8usize).prop_map(Step::AnswerArrives),
+        1 => (0..8usize).prop_map(Step::Fail),
+        3 => (0..NETWORKS).prop_map(Step::Network),
+        3 => Just(Step::AskNetworks),
+        3 => Just(Step::WriteNetworks),
+        3 => Just(Step::NetworksArrive),
+        1 => Just(Step::FailNetworks),
+        1 => Just(Step::RetryNetworks),
+        1 => Just(Step::Lose),
+    ]
+}
