@@ -10,7 +10,7 @@ use docker_nat66::journal::record::{BootId, Record, State};
 use docker_nat66::journal::store::Store;
 use docker_nat66::journal::{Journal, recover};
 use docker_nat66::model::forward::{Owner, Proto};
-use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleSpec};
+use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleSpec, Via};
 
 fn main() {
     divan::main();
@@ -24,10 +24,11 @@ fn record(n: u32) -> Record {
                 backend: BackendKind::Ip6tables,
                 spec: RuleSpec::Dnat(Dnat {
                     key: DnatKey {
-                        dev: "eth0".parse().expect("a device"),
+                        via: Via::Egress("eth0".parse().expect("a device")),
                         proto: Proto::Tcp,
                         host_addr: None,
                         host_port: port,
+                        source: None,
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("an address"),
                     target_port: port,

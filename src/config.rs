@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
+use crate::mapper::plan::Choice;
 use crate::model::device::{Device, DeviceError};
 
 /// The prefix as the first release's documentation wrote it, one colon short, by mistake.
@@ -34,6 +35,9 @@ pub enum ConfigError {
          --prefix, as in: {EXAMPLE}"
     )]
     NoPrefix,
+    /// `auto` beside values.
+    #[error("{0} auto stands alone: either auto, or the values themselves")]
+    AutoAndMore(&'static str),
     /// Not the name of an interface.
     #[error("--dev {name:?}: {reason}; give a name that `ip link` lists, such as eth0")]
     Dev {
@@ -66,11 +70,14 @@ pub enum Warning {
     },
 }
 
-/// Egress interfaces, in the order given, each once.
+/// Egress interfaces, in the order given, each once, or `auto`.
 ///
 /// # Errors
-/// The first name that is none.
-pub fn devices(names: &[String]) -> Result<Vec<Device>, ConfigError> {
+/// The first name that is none; `auto` beside others.
+pub fn devices(names: &[String]) -> Result<Choice<Device>, ConfigError> {
+    if is_auto(names, "--dev")? {
+        return Ok(Choice::Auto);
+    }
     let mut devices: Vec<Device> = Vec::new();
     for name in names {
         let device = name.parse().map_err(|reason| ConfigError::Dev {
@@ -81,14 +88,25 @@ pub fn devices(names: &[String]) -> Result<Vec<Device>, ConfigError> {
             devices.push(device);
         }
     }
-    Ok(devices)
+    Ok(Choice::Fixed(devices))
 }
 
-/// Prefixes, in the order given, each once, and what was odd about them.
+fn is_auto(values: &[String], option: &'static str) -> Result<bool, ConfigError> {
+    match (values.iter().any(|v| v == "auto"), values.len()) {
+        (false, _) => Ok(false),
+        (true, 1) => Ok(true),
+        (true, _) => Err(ConfigError::AutoAndMore(option)),
+    }
+}
+
+/// Prefixes, in the order given, each once, or `auto`, and what was odd about them.
 ///
 /// # Errors
-/// The first text that is no usable prefix.
-pub fn prefixes(texts: &[String]) -> Result<(Vec<Ipv6Net>, Vec<Warning>), ConfigError> {
+/// The first text that is no usable prefix; `auto` beside others.
+pub fn prefixes(texts: &[String]) -> Result<(Choice<Ipv6Net>, Vec<Warning>), ConfigError> {
+    if is_auto(texts, "--prefix")? {
+        return Ok((Choice::Auto, Vec::new()));
+    }
     let mut prefixes = Vec::new();
     let mut seen = BTreeSet::new();
     let mut warnings = Vec::new();
@@ -102,7 +120,7 @@ pub fn prefixes(texts: &[String]) -> Result<(Vec<Ipv6Net>, Vec<Warning>), Config
             prefixes.push(prefix);
         }
     }
-    Ok((prefixes, warnings))
+    Ok((Choice::Fixed(prefixes), warnings))
 }
 
 /// Interfaces and prefixes must both be given.
@@ -180,7 +198,10 @@ mod tests {
 
     fn one(text: &str) -> Result<(String, usize), String> {
         prefixes(&[text.to_owned()])
-            .map(|(p, w)| (p[0].to_string(), w.len()))
+            .map(|(p, w)| match p {
+                Choice::Fixed(p) => (p[0].to_string(), w.len()),
+                Choice::Auto => ("auto".into(), w.len()),
+            })
             .map_err(|e| e.to_string())
     }
 
@@ -241,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn auto_stands_alone() {
+        assert_eq!(one("auto"), Ok(("auto".into(), 0)));
+        assert_eq!(devices(&["auto".to_owned()]), Ok(Choice::Auto));
+        let both = ["auto".to_owned(), "eth0".to_owned()];
+        assert_eq!(devices(&both), Err(ConfigError::AutoAndMore("--dev")));
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let some = ["x".to_owned()];
         assert_eq!(require_both(&[], &[]), Err(ConfigError::NoDevNoPrefix));
@@ -252,7 +281,8 @@ mod tests {
     #[test]
     fn a_device_given_twice_counts_once() {
         let names = ["eth0", "eth1", "eth0"].map(str::to_owned);
-        assert_eq!(devices(&names).unwrap().len(), 2);
+        let twice = ["eth0", "eth1"].map(|n| n.parse().unwrap());
+        assert_eq!(devices(&names), Ok(Choice::Fixed(twice.to_vec())));
         let error = devices(&["eth0/1".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("cannot hold '/'"), "{error}");
     }

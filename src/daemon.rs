@@ -27,6 +27,7 @@ use crate::actors::journal::JournalActor;
 use crate::actors::messages::{Close, Converge, Dump, Recover, Resync, Stop};
 use crate::actors::port_mapper::PortMapper;
 use crate::backend::Backend;
+use crate::conntrack::Conntrack;
 use crate::control::protocol::{Answer, Request, Row};
 use crate::control::server::{Server, ServerError};
 use crate::control::status::Board;
@@ -34,7 +35,7 @@ use crate::docker;
 use crate::host;
 use crate::journal::record::BootId;
 use crate::journal::recover::Opened;
-use crate::mapper::rules::Layout;
+use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
 use crate::panics::exit_now;
 use crate::reconcile::{Reconciler, Report};
@@ -53,8 +54,8 @@ pub struct Parts {
     pub journal: Opened,
     /// The id of this boot.
     pub boot_id: BootId,
-    /// Interfaces and prefixes.
-    pub layout: Layout,
+    /// Settings that bear on the rules.
+    pub plan: Plan,
     /// How to reach the Engine.
     pub docker: docker::stream::Settings,
     /// When the process began.
@@ -139,6 +140,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         parts.backend,
         parts.others,
         JournalClient::new(journal.clone(), Handle::current()),
+        Box::new(Conntrack::new(host::addresses)),
         parts.boot_id,
         log.clone(),
     );
@@ -179,7 +181,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
             let on_ready = ready(parts.started, board.clone(), log.clone());
             let grace_ends = parts.started + parts.stale_grace;
             let mapper = PortMapper::new(
-                parts.layout,
+                parts.plan,
                 writer.clone(),
                 board.clone(),
                 log.new(o!("actor" => "mapper")),
@@ -308,7 +310,11 @@ async fn answer(request: Request, journal: &Addr<JournalActor>, board: &Board) -
     match request {
         Request::Status => Answer::Status(Box::new(board.status(Instant::now()))),
         Request::Dump => match journal.send(Dump).await {
-            Ok(Ok(records)) => Answer::Dump(records.iter().flat_map(Row::of).collect()),
+            Ok(Ok(records)) => {
+                let mut rows: Vec<Row> = records.iter().flat_map(Row::of).collect();
+                rows.extend(board.lock().malformed.iter().cloned());
+                Answer::Dump(rows)
+            }
             Ok(Err(e)) => Answer::Error(chain(&e)),
             Err(_) => Answer::Error("the journal has stopped".to_owned()),
         },

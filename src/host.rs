@@ -8,12 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::journal::record::BootId;
 use crate::model::device::Device;
+use crate::model::forward::Proto;
 
 /// The kernel's id of this boot (`Documentation/admin-guide/sysctl/kernel.rst`, random).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Every IPv6 address of this network namespace.
 const IF_INET6: &str = "/proc/self/net/if_inet6";
+
+/// Every IPv6 route of this network namespace.
+const IPV6_ROUTE: &str = "/proc/self/net/ipv6_route";
 
 /// Capability to administer a network (`linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
@@ -45,6 +49,84 @@ fn parse_if_inet6(text: &str) -> BTreeSet<Ipv6Addr> {
         .filter_map(|hex| u128::from_str_radix(hex, 16).ok())
         .map(Ipv6Addr::from)
         .collect()
+}
+
+/// The interfaces of the IPv6 default routes, in order, each once.
+///
+/// # Errors
+/// The file is there but cannot be read.
+pub fn default_devices() -> io::Result<Vec<Device>> {
+    match std::fs::read_to_string(IPV6_ROUTE) {
+        Ok(text) => Ok(parse_default_devices(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Each line: destination, its length, source, its length, next hop, metric, references, use,
+/// flags, interface (net/ipv6/route.c, `rt6_info_route`); numbers are hexadecimal.
+fn parse_default_devices(text: &str) -> Vec<Device> {
+    /// The route cannot be used: `RTF_REJECT` (uapi/linux/route.h); the kernel keeps such a
+    /// default route on `lo` for want of a better one.
+    const RTF_REJECT: u32 = 0x200;
+    let mut devices: Vec<Device> = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [destination, "00", .., flags, device] = fields[..] else {
+            continue;
+        };
+        let flags = u32::from_str_radix(flags, 16).unwrap_or(RTF_REJECT);
+        let usable = flags & RTF_REJECT == 0 && device != "lo";
+        if !usable || destination.bytes().any(|b| b != b'0') {
+            continue;
+        }
+        devices.extend(device.parse().ok().filter(|d| !devices.contains(d)));
+    }
+    devices
+}
+
+/// The host ports that some docker-proxy of this pid namespace serves.
+///
+/// # Errors
+/// `/proc` cannot be listed.
+pub fn proxied_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
+    let mut ports = BTreeSet::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name();
+        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        if !is_process {
+            continue;
+        }
+        // A process may end while it is looked at.
+        if let Ok(line) = std::fs::read(entry.path().join("cmdline")) {
+            ports.extend(parse_proxy(&line));
+        }
+    }
+    Ok(ports)
+}
+
+/// `docker-proxy -proto tcp -host-ip :: -host-port 8080 …`, each word closed by a NUL.
+fn parse_proxy(cmdline: &[u8]) -> Option<(Proto, u16)> {
+    let mut words = cmdline.split(|b| *b == 0);
+    let program = words.next()?;
+    let name = program.rsplit(|b| *b == b'/').next()?;
+    if name != b"docker-proxy" {
+        return None;
+    }
+    let words: Vec<&str> = words.filter_map(|w| std::str::from_utf8(w).ok()).collect();
+    let value = |option: &str| {
+        let at = words.iter().position(|w| *w == option)?;
+        words.get(at + 1).copied()
+    };
+    // It serves IPv6 clients where it listens on an IPv6 address.
+    let host_ip: std::net::IpAddr = value("-host-ip")?.parse().ok()?;
+    if host_ip.is_ipv4() {
+        return None;
+    }
+    Some((
+        value("-proto")?.parse().ok()?,
+        value("-host-port")?.parse().ok()?,
+    ))
 }
 
 /// Whether such an interface exists now in this network namespace.
@@ -101,6 +183,42 @@ mod tests {
         let addrs = parse_if_inet6(text);
         assert!(addrs.contains(&Ipv6Addr::LOCALHOST));
         assert!(addrs.contains(&"2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn default_routes_are_told_from_all_others() {
+        let zero = "0".repeat(32);
+        let via = "fe800000000000000000000000000001";
+        let line = |to: &str, len: &str, flags: &str, dev: &str| {
+            format!("{to} {len} {zero} 00 {via} 00000400 00000001 00000000 {flags} {dev:>8}\n")
+        };
+        let text = [
+            line(&zero, "00", "00450003", "eth0"),
+            line(&zero, "00", "00450003", "eth0"),
+            line(&zero, "00", "00000003", "wwan0"),
+            line(&zero, "00", "00200200", "lo"),
+            line(&zero, "00", "00200200", "eth9"),
+            line(via, "40", "00000001", "eth1"),
+            line(&zero, "08", "00000001", "eth2"),
+        ]
+        .concat();
+        let names: Vec<String> = parse_default_devices(&text)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(names, ["eth0", "wwan0"]);
+    }
+
+    #[test]
+    fn a_docker_proxy_is_known_by_its_arguments() {
+        let line = |ip: &str| {
+            format!("/usr/sbin/docker-proxy\0-proto\0udp\0-host-ip\0{ip}\0-host-port\053\0")
+        };
+        assert_eq!(parse_proxy(line("::").as_bytes()), Some((Proto::Udp, 53)));
+        assert_eq!(parse_proxy(line("0.0.0.0").as_bytes()), None);
+        assert_eq!(parse_proxy(b"/usr/sbin/docker-proxy\0-proto\0tcp\0"), None);
+        assert_eq!(parse_proxy(b"vi\0docker-proxy\0"), None);
+        assert!(proxied_ports().is_ok());
     }
 
     #[test]

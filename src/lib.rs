@@ -55,4 +55,5 @@ pub mod model;
 pub mod panic_guard;
 pub mod panics;
 pub mod reconcile;
+pub mod routes;
 pub mod text;

@@ -113,9 +113,14 @@ fn run<F: Future>(test: F) -> F::Output {
 
 /// Waits until a request of this kind has come.
 async fn requested(engine: &FakeEngine, route: &Route) {
+    requested_times(engine, route, 1).await;
+}
+
+/// Waits until so many requests of this kind have come.
+async fn requested_times(engine: &FakeEngine, route: &Route, number: usize) {
     let begun = Instant::now();
-    while engine.count(route) == 0 {
-        assert!(begun.elapsed() < DEADLINE, "no request of {route:?}");
+    while engine.count(route) < number {
+        assert!(begun.elapsed() < DEADLINE, "{number} requests of {route:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

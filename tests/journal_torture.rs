@@ -18,7 +18,9 @@ use std::time::{Duration, SystemTime};
 use docker_nat66::journal::record::{BootId, Record, State};
 use docker_nat66::journal::{Journal, recover};
 use docker_nat66::model::forward::{Owner, Proto};
-use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec};
+use docker_nat66::model::rule::{
+    BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via,
+};
 
 const TEST_NAME: &str = "no_acknowledged_change_is_lost_by_a_kill";
 const WRITER_DIR: &str = "DOCKER_NAT66_TORTURE_DIR";
@@ -120,10 +122,11 @@ fn record(port: u16) -> Record {
                 backend: BackendKind::Nftables,
                 spec: RuleSpec::Dnat(Dnat {
                     key: DnatKey {
-                        dev: "eth0".parse().expect("valid"),
+                        via: Via::Egress("eth0".parse().expect("valid")),
                         proto: Proto::Udp,
                         host_addr: None,
                         host_port: port,
+                        source: None,
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                     target_port: port,

@@ -4,8 +4,10 @@
 //! the writer works, newer snapshots replace the one that waits. What the writer could not do
 //! is tried again with a growing pause. It holds nothing that a crash could lose.
 //!
+//! With `--dev auto` a thread beside it waits for changes of routes.
+//!
 //! ```text
-//!   snapshot, resync, grace over ──▶ [wanted] ──writer free──▶ [in flight] ──report──▶ idle
+//!   snapshot, resync, grace over, routes ──▶ [wanted] ──writer free──▶ [in flight] ──report──▶ idle
 //!                                        ▲                                      │
 //!                                        └───────── pause, on troubles ◀────────┘
 //! ```
@@ -19,15 +21,18 @@ use slog::{Logger, debug, error, info, warn};
 
 use super::die;
 use super::firewall_writer::FirewallWriter;
-use super::messages::{Converge, Resync, SnapshotTaken, Stop};
+use super::messages::{Converge, Resync, RoutesChanged, SnapshotTaken, Stop};
+use crate::control::protocol::Row;
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
 use crate::host;
-use crate::mapper::forwards::{Bounds, Reason, Resolved, Skipped, resolve};
-use crate::mapper::publish::Closed;
-use crate::mapper::rules::{Layout, desired};
+use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
+use crate::mapper::skipped::Skipped;
 use crate::model::container::Snapshot;
+use crate::model::device::Device;
+use crate::model::forward::Proto;
 use crate::reconcile::Report;
+use crate::routes;
 use crate::text::chain;
 
 /// How many messages may wait. There is at most one per snapshot, and the event watcher waits
@@ -43,7 +48,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The actor. See the module's documentation.
 pub struct PortMapper {
-    layout: Layout,
+    plan: Plan,
+    around: Surroundings,
     writer: Addr<FirewallWriter>,
     board: Board,
     log: Logger,
@@ -60,13 +66,15 @@ pub struct PortMapper {
     backoff: Backoff,
     complaints: Vec<String>,
     skipped: BTreeSet<String>,
+    /// The ports for which docker-proxies were looked for last; `None` before the first time.
+    scanned: Option<BTreeSet<(Proto, u16)>>,
 }
 
 impl PortMapper {
     /// A mapper that has not heard of Docker yet. `on_ready` is called once, when the first
     /// complete list has been applied.
     pub fn new(
-        layout: Layout,
+        plan: Plan,
         writer: Addr<FirewallWriter>,
         board: Board,
         log: Logger,
@@ -74,7 +82,8 @@ impl PortMapper {
         on_ready: Box<dyn FnOnce()>,
     ) -> Self {
         Self {
-            layout,
+            plan,
+            around: Surroundings::default(),
             writer,
             board,
             log,
@@ -90,6 +99,7 @@ impl PortMapper {
             backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
             complaints: Vec::new(),
             skipped: BTreeSet::new(),
+            scanned: None,
         }
     }
 
@@ -106,22 +116,33 @@ impl PortMapper {
         if let Some(retry) = self.retry.take() {
             ctx.cancel_future(retry);
         }
-        let resolved = match self.resolve() {
-            Ok(resolved) => resolved,
-            Err(error) => {
-                self.wanted = false;
-                let complaint = format!("the host's addresses cannot be read: {error}");
-                self.settle(vec![complaint], Reporter::Mapper, ctx);
-                return;
-            }
-        };
-        self.board.lock().set_troubles(Reporter::Mapper, Vec::new());
-        let complete = resolved.is_some();
-        let forwards = resolved.as_ref().map(|r| r.forwards.as_slice());
-        let desired = Arc::new(desired(&self.layout, forwards));
-        if let Some(resolved) = &resolved {
-            self.report_skipped(&resolved.skipped);
+        if let Err(error) = self.look_around() {
+            self.wanted = false;
+            let complaint = format!("the host cannot be read: {}", chain(&error));
+            self.settle(vec![complaint], Reporter::Mapper, ctx);
+            return;
         }
+        self.board.lock().set_troubles(Reporter::Mapper, Vec::new());
+        let heard = match &self.snapshot {
+            Some(snapshot) => Heard::Snapshot(snapshot),
+            None if self.grace_over => Heard::Silence,
+            None => Heard::NotYet,
+        };
+        let mut planned = self.plan.make(heard, &self.around);
+        let published = host_ports(&planned);
+        let auto = self.plan.hairpin == HairpinMode::Auto;
+        if auto && self.scanned.is_none() && self.snapshot.is_some() {
+            // The rules of an earlier run stay in place only if they are known to be wanted.
+            self.look_for_proxies(&published);
+            let heard = self
+                .snapshot
+                .as_deref()
+                .map_or(Heard::NotYet, Heard::Snapshot);
+            planned = self.plan.make(heard, &self.around);
+        }
+        let Planned { desired, resolved } = planned;
+        let desired = Arc::new(desired);
+        self.report_skipped(&resolved.skipped);
         self.wanted = false;
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
@@ -130,25 +151,48 @@ impl PortMapper {
         ctx.spawn(request.into_actor(self).map(move |report, this, ctx| {
             this.in_flight = false;
             match report {
-                Ok(report) => this.take_report(&report, heard && complete, verify, ctx),
+                Ok(report) => {
+                    this.take_report(&report, heard, verify, ctx);
+                    let auto = this.plan.hairpin == HairpinMode::Auto;
+                    // After the rules for the outside, for it reads all of /proc.
+                    if auto && heard && this.scanned.as_ref() != Some(&published) {
+                        this.look_for_proxies(&published);
+                        this.want(ctx);
+                    }
+                    this.pump(ctx);
+                }
                 Err(_) => die(&this.log, "the firewall writer is gone"),
             }
         }));
     }
 
-    /// `None` until Docker has been heard, or its silence has lasted too long.
-    fn resolve(&self) -> std::io::Result<Option<Resolved>> {
-        match &self.snapshot {
-            None if self.grace_over => Ok(Some(Resolved::default())),
-            None => Ok(None),
-            Some(snapshot) => {
-                let bounds = Bounds {
-                    prefixes: self.layout.prefixes.clone(),
-                    host_addrs: host::addresses()?,
-                };
-                Ok(Some(resolve(snapshot, &bounds)))
+    /// Reads what the plan needs to know of the host.
+    fn look_around(&mut self) -> std::io::Result<()> {
+        self.around.host_addrs = host::addresses()?;
+        if self.plan.devices == Choice::Auto {
+            let devices = host::default_devices()?;
+            // A route that comes and goes must not cut what is open.
+            if !devices.is_empty() && devices != self.around.default_devices {
+                let names: Vec<&str> = devices.iter().map(Device::as_str).collect();
+                info!(self.log, "egress interfaces, by the default route"; "dev" => names.join(","));
+                self.around.default_devices = devices;
             }
         }
+        Ok(())
+    }
+
+    /// With `--hairpin auto`: finds out which of these ports nobody serves.
+    fn look_for_proxies(&mut self, published: &BTreeSet<(Proto, u16)>) {
+        match host::proxied_ports() {
+            Ok(served) => {
+                self.around.unserved = published.difference(&served).copied().collect();
+            }
+            Err(error) => {
+                let why = chain(&error);
+                warn!(self.log, "cannot tell which ports docker-proxy serves"; "reason" => why);
+            }
+        }
+        self.scanned = Some(published.clone());
     }
 
     fn take_report(
@@ -173,7 +217,6 @@ impl PortMapper {
             on_ready();
         }
         self.settle(complaints, Reporter::Firewall, ctx);
-        self.pump(ctx);
     }
 
     /// Says what is wrong once, and tries again later.
@@ -210,9 +253,9 @@ impl PortMapper {
     fn report_skipped(&mut self, skipped: &[Skipped]) {
         let mut now = BTreeSet::new();
         for skip in skipped {
-            let text = describe(skip);
+            let text = skip.to_string();
             if !self.skipped.contains(&text) && !now.contains(&text) {
-                if is_unexpected(&skip.reason) {
+                if skip.reason.is_unexpected() {
                     warn!(self.log, "not forwarded: {text}");
                 } else {
                     debug!(self.log, "not forwarded: {text}");
@@ -220,36 +263,22 @@ impl PortMapper {
             }
             now.insert(text);
         }
-        self.board.lock().skipped = now.iter().cloned().collect();
+        let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
+        let mut facts = self.board.lock();
+        facts.skipped = now.iter().cloned().collect();
+        facts.malformed = skipped
+            .iter()
+            .filter(malformed)
+            .map(Row::of_skipped)
+            .collect();
+        drop(facts);
         self.skipped = now;
     }
 }
 
-fn describe(skip: &Skipped) -> String {
-    let port = match skip.port {
-        Some((proto, port)) => format!("port {port}/{proto} of "),
-        None => String::new(),
-    };
-    let id: String = skip.container_id.chars().take(12).collect();
-    let id = crate::model::text::Untrusted::new(id);
-    format!(
-        "{port}container {} ({id}): {}",
-        skip.container_name, skip.reason
-    )
-}
-
-/// What the operator does not expect; the rest is Docker's everyday.
-fn is_unexpected(reason: &Reason) -> bool {
-    match reason {
-        Reason::Closed(Closed::NotRoutable(_) | Closed::Malformed(_))
-        | Reason::Refused(..)
-        | Reason::PortZero
-        | Reason::TakenBy(_)
-        | Reason::Unreadable(_) => true,
-        Reason::Closed(Closed::BoundToV4(_) | Closed::BindingsUnknown)
-        | Reason::NoOwnNetwork(_)
-        | Reason::NoAddress(_) => false,
-    }
+fn host_ports(planned: &Planned) -> BTreeSet<(Proto, u16)> {
+    let forwards = planned.resolved.forwards.iter();
+    forwards.map(|f| (f.proto, f.host_port)).collect()
 }
 
 impl Actor for PortMapper {
@@ -273,6 +302,20 @@ impl Actor for PortMapper {
                 this.want(ctx);
             }
         });
+        if self.plan.devices == Choice::Auto {
+            let address = ctx.address();
+            let log = self.log.clone();
+            // The next resync still reads the routes.
+            let deaf = move |error| {
+                warn!(log, "changes of routes are not noticed"; "reason" => chain(&error));
+            };
+            let ended = deaf.clone();
+            // One message in the mailbox is as good as several.
+            if let Err(error) = routes::watch(move || drop(address.try_send(RoutesChanged)), ended)
+            {
+                deaf(error);
+            }
+        }
         // The static rules do not wait for Docker.
         self.want(ctx);
     }
@@ -302,6 +345,14 @@ impl Handler<Resync> for PortMapper {
 
     fn handle(&mut self, _: Resync, ctx: &mut Context<Self>) {
         self.verify = true;
+        self.want(ctx);
+    }
+}
+
+impl Handler<RoutesChanged> for PortMapper {
+    type Result = ();
+
+    fn handle(&mut self, _: RoutesChanged, ctx: &mut Context<Self>) {
         self.want(ctx);
     }
 }

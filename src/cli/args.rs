@@ -36,7 +36,8 @@ pub enum Command {
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Egress interface, on which requests arrive; may be repeated
+    /// Egress interface, on which requests arrive; may be repeated; `auto` for that of the
+    /// default route
     #[arg(
         long,
         value_name = "IF",
@@ -44,7 +45,8 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub dev: Vec<String>,
-    /// IPv6 prefix of the containers' addresses; may be repeated
+    /// IPv6 prefix of the containers' addresses; may be repeated; `auto` for the subnets of
+    /// Docker's bridge networks
     #[arg(
         long,
         value_name = "PREFIX",
@@ -69,6 +71,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", env = "DOCKER_NAT66_STALE_GRACE", default_value = "30s",
           value_parser = grace)]
     pub stale_grace: Duration,
+    /// What becomes of packets from outside for container ports that are not published
+    #[arg(long, value_enum, env = "DOCKER_NAT66_UNPUBLISHED", default_value_t = Unpublished::Drop)]
+    pub unpublished: Unpublished,
+    /// Whether the host itself and the containers reach published ports at the host's
+    /// addresses; auto: where no docker-proxy serves them
+    #[arg(long, value_enum, env = "DOCKER_NAT66_HAIRPIN", default_value_t = Hairpin::Auto)]
+    pub hairpin: Hairpin,
     /// How much to log
     #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_LEVEL", default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
@@ -160,6 +169,26 @@ pub enum OnExit {
     Remove,
     /// Leave the rules for a successor.
     Keep,
+}
+
+/// `--unpublished`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unpublished {
+    /// They are dropped.
+    Drop,
+    /// They are left to the rest of the firewall.
+    Accept,
+}
+
+/// `--hairpin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hairpin {
+    /// Where no docker-proxy serves the port.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// `--log-level`.

@@ -1,17 +1,20 @@
 //! `cleanup`: removes every rule of ours, with no daemon running.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use slog::{Logger, info};
 
 use super::args::CleanupArgs;
+use super::places::{self, Locks};
 use super::run::{boxed, ip6tables, log_opened, logger, require_privilege, state_failure};
-use super::{Exit, Failure, places};
+use super::{Exit, Failure};
 use crate::backend::Backend;
+use crate::conntrack::{Conntrack, Flows};
 use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::{BootId, Record};
-use crate::journal::recover::{self, OpenError, Opened};
+use crate::journal::recover::{self, Opened};
 use crate::model::change::Desired;
 use crate::reconcile::{Reconciler, Report};
 use crate::text::chain;
@@ -22,28 +25,37 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     panics::install_hook(log.clone());
     require_privilege()?;
     let state_dir = &args.places.state_dir;
-    recover::prepare_dir(state_dir).map_err(|e| state_failure(&e))?;
-    let locks = places::lock(state_dir, None)?;
-    let (backend, others) = ip6tables(state_dir, &locks)?;
+    let mut locks = places::lock(state_dir, None)?;
+    locks.wait_for_tools(state_dir);
+    let (backend, others) = ip6tables(&locks)?;
     let (backend, others) = (Box::new(backend) as Box<dyn Backend>, boxed(others));
-    let opened = match recover::open(state_dir, SystemTime::now()) {
+    let opened = match open_journal(state_dir, &locks) {
         Ok(opened) => opened,
-        // Its records cannot be read here, but every rule carries our comment.
-        Err(OpenError::NewerVersion { .. }) => {
+        // Its records cannot be read, but every rule carries our comment.
+        Err(failure) if failure.exit != Exit::Usage => {
             without_journal(backend, others, &log)?;
-            return Ok(Exit::Done);
+            let message = format!("every rule is gone, but not its record: {failure}");
+            return Err(Failure::because(failure.exit, message));
         }
-        Err(e) => return Err(state_failure(&e)),
+        Err(failure) => return Err(failure),
     };
     log_opened(&opened, &log);
     let Opened { store, records, .. } = opened;
-    let mut reconciler = Reconciler::new(backend, others, store, boot_id()?, log.clone());
+    let mut reconciler = Reconciler::new(backend, others, store, flows(), boot_id()?, log.clone());
     finish(&sweep(&mut reconciler, records), &log)?;
     reconciler
         .into_journal()
         .close()
         .map_err(|e| Failure::new(Exit::Failed, &e))?;
     Ok(Exit::Done)
+}
+
+/// Opens the journal in a state directory that is locked.
+pub(super) fn open_journal(state_dir: &Path, locks: &Locks) -> Result<Opened, Failure> {
+    if let Err(failure) = &locks.state {
+        return Err(Failure::because(failure.exit, failure.message.as_str()));
+    }
+    recover::open(state_dir, SystemTime::now()).map_err(|e| state_failure(&e))
 }
 
 /// Removes every rule of ours that the kernel shows, whatever the journal says.
@@ -53,7 +65,8 @@ pub(super) fn without_journal(
     log: &Logger,
 ) -> Result<(), Failure> {
     let journal = MemoryJournal::default();
-    let mut reconciler = Reconciler::new(backend, others, journal, boot_id()?, log.clone());
+    let mut reconciler =
+        Reconciler::new(backend, others, journal, flows(), boot_id()?, log.clone());
     finish(&sweep(&mut reconciler, Vec::new()), log)
 }
 
@@ -76,6 +89,10 @@ fn finish(report: &Report, log: &Logger) -> Result<(), Failure> {
     }
     info!(log, "no rule of ours is left"; "removed" => report.removed);
     Ok(())
+}
+
+fn flows() -> Box<dyn Flows> {
+    Box::new(Conntrack::new(host::addresses))
 }
 
 fn boot_id() -> Result<BootId, Failure> {

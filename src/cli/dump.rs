@@ -7,7 +7,7 @@ use super::{Exit, Failure, table};
 use crate::control::protocol::{Answer, Request, Row};
 use crate::journal::recover::{OpenError, snapshot_copy};
 use crate::locks::{self, Lock, LockError};
-use crate::model::text::Untrusted;
+use crate::model::text::{Untrusted, escape};
 
 pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
     let rows = loop {
@@ -75,25 +75,62 @@ fn as_table(rows: &[Row]) -> String {
         "INSERTED",
     ];
     let mut table = table::with_heading(&heading);
-    let mut rows: Vec<&Row> = rows.iter().collect();
-    rows.sort_by_key(|r| (r.kind != "masquerade", &r.dev, &r.proto, r.host_port, &r.id));
+    let (closed, mut rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|r| r.kind == "skipped");
+    rows.sort_by_key(|r| {
+        (
+            r.kind == "dnat",
+            &r.kind,
+            &r.dev,
+            &r.proto,
+            r.host_port,
+            &r.id,
+        )
+    });
     for row in rows {
         table.add_row(cells(row));
     }
     let mut text = table::print(&table);
     text.push('\n');
+    for row in closed {
+        let reason = row.reason.as_deref().unwrap_or("no reason given");
+        text.push_str(&format!(
+            "closed: container {}: {}\n",
+            container(row),
+            escape(reason.chars())
+        ));
+    }
     text
+}
+
+fn container(row: &Row) -> String {
+    match (&row.container_name, &row.container_id) {
+        (Some(name), Some(id)) => {
+            let short: String = id.chars().take(12).collect();
+            format!(
+                "{} ({})",
+                Untrusted::new(name.as_str()),
+                Untrusted::new(short)
+            )
+        }
+        _ => "-".to_owned(),
+    }
 }
 
 fn cells(row: &Row) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let from = match (&row.prefix, &row.proto, row.host_port) {
-        (Some(prefix), _, _) => prefix.clone(),
-        (None, Some(proto), Some(port)) => match row.host_addr {
-            Some(addr) => format!("[{addr}]:{port}/{proto}"),
-            None => format!("{port}/{proto}"),
-        },
-        _ => "-".to_owned(),
+    let port = match (&row.proto, row.host_port, row.host_addr) {
+        (Some(proto), Some(port), Some(addr)) => Some(format!("[{addr}]:{port}/{proto}")),
+        (Some(proto), Some(port), None) => Some(format!("{port}/{proto}")),
+        _ => None,
+    };
+    let from: Vec<String> = [port, row.source.clone(), row.prefix.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let from = if from.is_empty() {
+        "-".to_owned()
+    } else {
+        from.join(" from ")
     };
     let to = match (row.container_addr, row.container_port) {
         (Some(addr), Some(port)) => format!("[{addr}]:{port}"),
@@ -105,17 +142,6 @@ fn cells(row: &Row) -> Vec<String> {
                 .map(|t| Untrusted::new(t.as_str()).to_string()),
         )
     };
-    let container = match (&row.container_name, &row.container_id) {
-        (Some(name), Some(id)) => {
-            let short: String = id.chars().take(12).collect();
-            format!(
-                "{} ({})",
-                Untrusted::new(name.as_str()),
-                Untrusted::new(short)
-            )
-        }
-        _ => "-".to_owned(),
-    };
     let inserted = chrono::DateTime::from_timestamp(i64::try_from(row.inserted_at).unwrap_or(0), 0)
         .map(|t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string());
     vec![
@@ -125,7 +151,7 @@ fn cells(row: &Row) -> Vec<String> {
         or_dash(row.dev.clone()),
         from,
         to,
-        container,
+        container(row),
         shown(&row.network),
         or_dash(inserted),
     ]

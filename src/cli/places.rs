@@ -2,13 +2,17 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::run::state_failure;
 use super::{Exit, Failure};
+use crate::backend::ip6tables::ToolLock;
 use crate::control::client;
 use crate::control::protocol::{Answer, Request};
 use crate::host;
+use crate::journal::recover;
 use crate::locks::{self, Holder, Lock, LockError};
 
 /// How long a new daemon waits for a predecessor that is on its way out.
@@ -16,6 +20,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a command waits for a daemon that holds the lock and does not answer (yet).
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long recovery waits for the tools of a dead daemon. They die with it, so in practice it
+/// is milliseconds; one in an uninterruptible call may take longer.
+const TOOL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to reach a daemon.
 const RETRY: Duration = Duration::from_millis(50);
@@ -62,24 +70,44 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> 
     }
 }
 
-/// The locks of a daemon: its network namespace's and its state directory's.
-#[derive(Debug)]
+/// What `run` and `cleanup` stand on: that nobody else is at work here.
 pub(super) struct Locks {
     netns: Lock,
-    _state: Lock,
+    /// The state directory, locked; or why it cannot be used, though nobody holds it.
+    pub(super) state: Result<StateLocks, Failure>,
+}
+
+/// The locks inside a state directory.
+pub(super) struct StateLocks {
+    _daemon: Lock,
+    tools: Option<ToolLock>,
 }
 
 impl Locks {
-    /// The network namespace's lock, for the tools to hold as long as they live: a daemon with
-    /// another state directory must wait for them too.
-    pub(super) fn netns_descriptor(&self) -> Result<OwnedFd, Failure> {
-        let descriptor = self.netns.descriptor();
-        descriptor.map_err(|e| Failure::new(Exit::Failed, &e))
+    /// What every tool inherits, and thereby holds as long as it lives: a successor waits for
+    /// it, with this state directory or another.
+    pub(super) fn descriptors(&self) -> Result<Vec<Arc<OwnedFd>>, Failure> {
+        let netns = self.netns.descriptor();
+        let netns = netns.map_err(|e| Failure::new(Exit::Failed, &e))?;
+        let tools = self.state.as_ref().ok().and_then(|s| s.tools.as_ref());
+        let tools = tools.map(ToolLock::descriptor);
+        Ok(tools.into_iter().chain([Arc::new(netns)]).collect())
     }
 }
 
-/// Takes both locks; the state directory must exist. `control` is where the holder will be
-/// reached; `None` for a command that will not be.
+impl Locks {
+    /// Waits for the tools of a dead daemon, and holds their lock from then on.
+    pub(super) fn wait_for_tools(&mut self, state_dir: &Path) {
+        let Ok(state) = &mut self.state else { return };
+        match ToolLock::acquire(state_dir, TOOL_PATIENCE) {
+            Ok(tools) => state.tools = Some(tools),
+            Err(e) => self.state = Err(Failure::new(Exit::Failed, &e)),
+        }
+    }
+}
+
+/// Takes the locks of a daemon. `control` is where the holder will be reached; `None` for a command that
+/// will not be.
 pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Failure> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     let holder = Holder {
@@ -103,10 +131,20 @@ pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Fa
         }
         LockError::Io { .. } => Failure::new(Exit::Failed, &error),
     };
-    Ok(Locks {
-        netns: Lock::acquire(&netns, &holder, deadline)
-            .map_err(|e| fail(e, "runs in this network namespace"))?,
-        _state: Lock::acquire(&locks::state_path(state_dir), &holder, deadline)
-            .map_err(|e| fail(e, "uses this state directory"))?,
-    })
+    let netns = Lock::acquire(&netns, &holder, deadline)
+        .map_err(|e| fail(e, "runs in this network namespace"))?;
+    let state = || {
+        recover::prepare_dir(state_dir).map_err(|e| state_failure(&e))?;
+        let daemon = Lock::acquire(&locks::state_path(state_dir), &holder, deadline)
+            .map_err(|e| fail(e, "uses this state directory"))?;
+        Ok::<_, Failure>(StateLocks {
+            _daemon: daemon,
+            tools: None,
+        })
+    };
+    match state() {
+        // Only a disk that fails us is worth going on without: see `cleanup::without_journal`.
+        Err(failure) if failure.exit != Exit::Failed => Err(failure),
+        state => Ok(Locks { netns, state }),
+    }
 }

@@ -1,31 +1,26 @@
 //! `run`: the daemon.
 
 use std::env::VarError;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use slog::{Level, Logger, crit, info, warn};
 
-use super::args::{LogFormat, LogLevel, OnExit, RunArgs};
+use super::args::{self, LogFormat, LogLevel, OnExit, RunArgs};
 use super::places::{self, Locks};
-use super::{Exit, Failure};
-use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings, ToolLock};
+use super::{Exit, Failure, cleanup};
+use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
 use crate::backend::{Backend, BackendError, ErrorKind};
 use crate::config::{self, Warning};
 use crate::control::server::ServerError;
 use crate::daemon::{self, Left, Parts, StartError};
 use crate::docker::host::DockerHost;
 use crate::docker::stream;
-use crate::journal::recover::{self, OpenError, Opened};
+use crate::journal::recover::{OpenError, Opened};
 use crate::logging::{self, Format};
-use crate::mapper::rules::Layout;
+use crate::mapper::plan::{Choice, HairpinMode, Plan};
+use crate::mapper::rules::Unpublished;
 use crate::model::device::Device;
 use crate::{host, panics};
-
-/// How long recovery waits for the tools of a dead daemon. They die with it, so in practice it
-/// is milliseconds; one in an uninterruptible call may take longer.
-const TOOL_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
@@ -44,30 +39,39 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
         warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
     }
-    warn_of_missing(&devices, &log);
+    if let Choice::Fixed(devices) = &devices {
+        warn_of_missing(devices, &log);
+    }
     require_privilege()?;
 
-    recover::prepare_dir(&args.places.state_dir).map_err(|e| state_failure(&e))?;
-    let locks = places::lock(&args.places.state_dir, Some(&control))?;
+    let mut locks = places::lock(&args.places.state_dir, Some(&control))?;
     let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;
-    let (backend, others) = ip6tables(&args.places.state_dir, &locks)?;
-    let opened = recover::open(&args.places.state_dir, SystemTime::now());
-    if let Err(OpenError::NewerVersion { .. }) = &opened
-        && args.on_exit == OnExit::Remove
-    {
-        super::cleanup::without_journal(Box::new(backend), boxed(others), &log)?;
-        return Err(opened.err().map_or_else(
-            || Failure::because(Exit::Missing, "the journal is of a newer version"),
-            |e| state_failure(&e),
-        ));
-    }
-    let journal = opened.map_err(|e| state_failure(&e))?;
+    locks.wait_for_tools(&args.places.state_dir);
+    let (backend, others) = ip6tables(&locks)?;
+    let journal = match cleanup::open_journal(&args.places.state_dir, &locks) {
+        Ok(journal) => journal,
+        // Nobody will keep the rules of an earlier run in step.
+        Err(failure) if failure.exit != Exit::Usage && args.on_exit == OnExit::Remove => {
+            cleanup::without_journal(Box::new(backend), boxed(others), &log)?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
     log_opened(&journal, &log);
     let parts = Parts {
-        layout: Layout {
+        plan: Plan {
             backend: backend.kind(),
             devices,
             prefixes,
+            unpublished: match args.unpublished {
+                args::Unpublished::Drop => Unpublished::Drop,
+                args::Unpublished::Accept => Unpublished::Accept,
+            },
+            hairpin: match args.hairpin {
+                args::Hairpin::Auto => HairpinMode::Auto,
+                args::Hairpin::On => HairpinMode::On,
+                args::Hairpin::Off => HairpinMode::Off,
+            },
         },
         backend: Box::new(backend),
         others: boxed(others),
@@ -165,10 +169,7 @@ pub(super) fn require_privilege() -> Result<(), Failure> {
 }
 
 /// The backend in use, and those that an earlier run may have used.
-pub(super) fn ip6tables(
-    state_dir: &Path,
-    locks: &Locks,
-) -> Result<(Ip6tables, Option<Ip6tables>), Failure> {
+pub(super) fn ip6tables(locks: &Locks) -> Result<(Ip6tables, Option<Ip6tables>), Failure> {
     let missing = |e: BackendError| {
         let exit = match e.kind {
             ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
@@ -176,9 +177,8 @@ pub(super) fn ip6tables(
         };
         Failure::new(exit, &e)
     };
-    let lock = ToolLock::acquire(state_dir, TOOL_PATIENCE).map_err(missing)?;
     let settings = ToolSettings {
-        inherit: vec![lock.descriptor(), Arc::new(locks.netns_descriptor()?)],
+        inherit: locks.descriptors()?,
         ..ToolSettings::default()
     };
     let backend = Ip6tables::detect(settings).map_err(missing)?;

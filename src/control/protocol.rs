@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::status::Status;
 use crate::journal::record::Record;
-use crate::model::rule::RuleSpec;
+use crate::mapper::skipped::Skipped;
+use crate::model::rule::{Dnat, RuleSpec, Via};
 
 /// Version of the protocol and of the JSON shapes.
 pub const VERSION: u32 = 1;
@@ -41,15 +42,16 @@ pub enum Answer {
 
 /// One journal record as `dump --json` prints it. A rule with several owners gives one row per
 /// owner, so that every row has one container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// Version of this shape.
     pub v: u32,
     /// The rule's identity.
     pub id: String,
-    /// `intended`, `applied` or `removing`.
+    /// `intended`, `applied` or `removing`; `closed` for a container that has no rule.
     pub state: String,
-    /// `dnat` or `masquerade`.
+    /// `dnat`, `masquerade`, `snat`, `hairpin`, `guard`, `refuse` or `jump`; `skipped` for a
+    /// container that has no rule.
     pub kind: String,
     /// `ip6tables` or `nftables`.
     pub backend: String,
@@ -71,15 +73,35 @@ pub struct Row {
     pub network: Option<String>,
     /// Egress interface.
     pub dev: Option<String>,
-    /// The containers' prefix; null for DNAT rules.
+    /// The containers' prefix; for DNAT rules that of the containers they serve, null for all
+    /// others.
     pub prefix: Option<String>,
+    /// For DNAT rules of limited sources: one of these.
+    pub source: Option<String>,
     /// When the intent was recorded, seconds since the epoch.
     pub inserted_at: u64,
     /// In which boot; null where nobody knows.
     pub boot_id: Option<String>,
+    /// Why nothing is open, in a row of kind `skipped`; null for rules.
+    pub reason: Option<String>,
 }
 
 impl Row {
+    /// The row of a container whose labels cannot be understood: it has no rule, and the reader
+    /// of `dump` should know why.
+    pub fn of_skipped(skipped: &Skipped) -> Self {
+        Self {
+            v: VERSION,
+            id: String::new(),
+            state: "closed".to_owned(),
+            kind: "skipped".to_owned(),
+            container_id: Some(skipped.container_id.clone()),
+            container_name: Some(skipped.container_name.raw().to_owned()),
+            reason: Some(skipped.reason.to_string()),
+            ..Self::default()
+        }
+    }
+
     /// The rows of one record.
     pub fn of(record: &Record) -> Vec<Self> {
         let bare = Self::without_owner(record);
@@ -103,36 +125,51 @@ impl Row {
             v: VERSION,
             id: record.id().to_string(),
             state: record.state.as_str().to_owned(),
-            kind: String::new(),
+            kind: rule.spec.kind().to_owned(),
             backend: rule.backend.to_string(),
-            proto: None,
-            host_addr: None,
-            host_port: None,
-            container_addr: None,
-            container_port: None,
-            container_id: None,
-            container_name: None,
-            network: None,
-            dev: None,
-            prefix: None,
             inserted_at: record.inserted_at,
             boot_id: (!boot_id.is_empty()).then(|| boot_id.to_owned()),
+            ..Self::default()
         };
         match &rule.spec {
-            RuleSpec::Masquerade { dev, prefix } => Self {
-                kind: "masquerade".to_owned(),
+            RuleSpec::Jump(_) => row,
+            RuleSpec::Guard { dev, prefix, .. }
+            | RuleSpec::Snat { dev, prefix, .. }
+            | RuleSpec::Masquerade { dev, prefix } => Self {
                 dev: Some(dev.to_string()),
                 prefix: Some(prefix.to_string()),
                 ..row
             },
-            RuleSpec::Dnat(dnat) => Self {
-                kind: "dnat".to_owned(),
-                proto: Some(dnat.key.proto.to_string()),
-                host_addr: dnat.key.host_addr,
-                host_port: Some(dnat.key.host_port),
-                container_addr: Some(dnat.target),
-                container_port: Some(dnat.target_port),
-                dev: Some(dnat.key.dev.to_string()),
+            RuleSpec::HairpinMasquerade { prefix } => Self {
+                prefix: Some(prefix.to_string()),
+                ..row
+            },
+            RuleSpec::Refuse(at) => Self {
+                proto: Some(at.proto.to_string()),
+                host_addr: at.host_addr,
+                host_port: Some(at.host_port),
+                dev: Some(at.dev.to_string()),
+                ..row
+            },
+            RuleSpec::Dnat(Dnat {
+                key,
+                target,
+                target_port,
+            }) => Self {
+                proto: Some(key.proto.to_string()),
+                host_addr: key.host_addr,
+                host_port: Some(key.host_port),
+                container_addr: Some(*target),
+                container_port: Some(*target_port),
+                dev: match &key.via {
+                    Via::Egress(dev) => Some(dev.to_string()),
+                    Via::Host | Via::Containers(_) => None,
+                },
+                prefix: match &key.via {
+                    Via::Containers(prefix) => Some(prefix.to_string()),
+                    Via::Egress(_) | Via::Host => None,
+                },
+                source: key.source.map(|net| net.to_string()),
                 ..row
             },
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::VERSION;
+use super::protocol::{Row, VERSION};
 
 /// `status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,8 @@ pub struct Facts {
     pub rules: usize,
     /// See [`Status::skipped`].
     pub skipped: Vec<String>,
+    /// Containers whose labels cannot be understood, for `dump`.
+    pub malformed: Vec<Row>,
     /// See [`Status::drift_repairs`].
     pub drift_repairs: u64,
     /// See [`Status::resyncs`].
@@ -136,6 +138,7 @@ impl Board {
             forwards: 0,
             rules: 0,
             skipped: Vec::new(),
+            malformed: Vec::new(),
             drift_repairs: 0,
             resyncs: 0,
             journal: Journal::default(),

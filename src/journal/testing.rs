@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::record::{BootId, Record, State};
 use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec};
+use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via};
 
 /// When the journals of the tests are opened: 2026-01-02T03:04:05Z.
 pub(super) fn started() -> SystemTime {
@@ -21,10 +21,11 @@ pub(super) fn record(port: u16) -> Record {
                 backend: BackendKind::Ip6tables,
                 spec: RuleSpec::Dnat(Dnat {
                     key: DnatKey {
-                        dev: "eth0".parse().expect("valid"),
+                        via: Via::Egress("eth0".parse().expect("valid")),
                         proto: Proto::Tcp,
                         host_addr: None,
                         host_port: port,
+                        source: None,
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                     target_port: 80,

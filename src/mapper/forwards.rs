@@ -2,12 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::publish::{Closed, Reach, reach};
+use super::labels::{self, Wishes};
+use super::networks;
+use super::publish::{Reach, reach};
+use super::skipped::{Reason, Refusal, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::{Forward, Owner, Proto};
 use crate::model::text::Untrusted;
@@ -30,75 +32,6 @@ pub struct Resolved {
     pub skipped: Vec<Skipped>,
 }
 
-/// A container or one of its published ports that opens nothing over IPv6.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// Full id of the container.
-    pub container_id: String,
-    /// Name of the container.
-    pub container_name: Untrusted,
-    /// The port; `None` for all of the container's.
-    pub port: Option<(Proto, u16)>,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why something opens nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// The binding does not reach IPv6.
-    Closed(Closed),
-    /// The container has no network of its own (`host`, `none`, `container:ID`).
-    NoOwnNetwork(Untrusted),
-    /// None of the container's addresses lies in a prefix; carries those it has.
-    NoAddress(Vec<Ipv6Addr>),
-    /// The container's address must never be a target.
-    Refused(Ipv6Addr, Refusal),
-    /// The port is zero.
-    PortZero,
-    /// Another container published the same port later.
-    TakenBy(String),
-    /// A row of Docker's answer that could not be read.
-    Unreadable(Untrusted),
-}
-
-/// Why an address is never a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is the host's own: a DNAT to it would publish the host's own port.
-    HostsOwn,
-    /// It is the network's gateway, which is the host.
-    Gateway,
-    /// It is the prefix's subnet-router anycast address (RFC 4291, 2.6.1).
-    SubnetRouter,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(closed) => closed.fmt(f),
-            Self::NoOwnNetwork(mode) => {
-                write!(f, "network mode \"{mode}\" has no address of its own")
-            }
-            Self::NoAddress(has) if has.is_empty() => {
-                write!(f, "the container has no IPv6 address")
-            }
-            Self::NoAddress(has) => {
-                write!(f, "no address of the container lies in a --prefix, it has")?;
-                has.iter().try_for_each(|addr| write!(f, " {addr}"))
-            }
-            Self::Refused(addr, Refusal::HostsOwn) => write!(f, "{addr} is the host's own address"),
-            Self::Refused(addr, Refusal::Gateway) => write!(f, "{addr} is the network's gateway"),
-            Self::Refused(addr, Refusal::SubnetRouter) => {
-                write!(f, "{addr} is the prefix's own address")
-            }
-            Self::PortZero => write!(f, "port 0 cannot be forwarded"),
-            Self::TakenBy(id) => write!(f, "the port belongs to container {id}"),
-            Self::Unreadable(what) => write!(f, "cannot be read: {what}"),
-        }
-    }
-}
-
 /// Maps a snapshot to forwards.
 pub fn resolve(snapshot: &Snapshot, bounds: &Bounds) -> Resolved {
     let mut resolved = Resolved::default();
@@ -108,7 +41,7 @@ pub fn resolve(snapshot: &Snapshot, bounds: &Bounds) -> Resolved {
     containers.sort_by_key(|c| (Reverse(c.created), Reverse(&c.id)));
     let mut taken = BTreeMap::new();
     for container in containers {
-        resolve_container(container, bounds, &mut taken, &mut resolved);
+        resolve_container(snapshot, container, bounds, &mut taken, &mut resolved);
     }
     resolved.forwards.sort();
     resolved.forwards.dedup();
@@ -122,6 +55,7 @@ type HostKey = (Proto, Option<Ipv6Addr>, u16);
 type Taken = BTreeMap<HostKey, (String, Ipv6Addr, u16)>;
 
 fn resolve_container(
+    snapshot: &Snapshot,
     container: &Container,
     bounds: &Bounds,
     taken: &mut Taken,
@@ -138,6 +72,13 @@ fn resolve_container(
             .skipped
             .push(skip(None, Reason::Unreadable(what.clone())));
     }
+    let wishes = match labels::read(&container.labels) {
+        Ok(wishes) => wishes,
+        Err(closed) => {
+            resolved.skipped.push(skip(None, Reason::Label(closed)));
+            return;
+        }
+    };
     let mut target = None;
     for row in &container.ports {
         let Some(reach) = reach(container, row) else {
@@ -145,10 +86,13 @@ fn resolve_container(
         };
         let port = row.host_port.map(|port| (row.proto, port));
         let outcome = reach.map_err(Reason::Closed).and_then(|reach| {
+            if !wishes.cover(row.proto, row.container_port) {
+                return Err(Reason::NotListed);
+            }
             let endpoint = target
-                .get_or_insert_with(|| choose(container, bounds))
+                .get_or_insert_with(|| choose(snapshot, container, bounds))
                 .clone()?;
-            forward(container, row, reach, &endpoint)
+            forward(container, row, reach, &endpoint, &wishes)
         });
         match outcome {
             Err(reason) => {
@@ -179,6 +123,7 @@ fn forward(
     row: &PortRow,
     reach: Reach,
     (network, addr): &(Untrusted, Ipv6Addr),
+    wishes: &Wishes,
 ) -> Result<Forward, Reason> {
     let host_port = row.host_port.filter(|port| *port != 0);
     let (Some(host_port), true) = (host_port, row.container_port != 0) else {
@@ -193,6 +138,7 @@ fn forward(
         host_port,
         container_addr: *addr,
         container_port: row.container_port,
+        sources: wishes.sources.clone(),
         owner: Owner {
             container_id: container.id.clone(),
             container_name: container.name.clone(),
@@ -202,8 +148,13 @@ fn forward(
 }
 
 /// The endpoint that Docker uses as the container's IPv6 gateway (highest gateway priority,
-/// then the network's name) among those whose address lies in a prefix.
-fn choose(container: &Container, bounds: &Bounds) -> Result<(Untrusted, Ipv6Addr), Reason> {
+/// then the network's name) among those whose address lies in a prefix and whose network
+/// forwards ports.
+fn choose(
+    snapshot: &Snapshot,
+    container: &Container,
+    bounds: &Bounds,
+) -> Result<(Untrusted, Ipv6Addr), Reason> {
     let mode = container.network_mode.raw();
     if mode == "host" || mode == "none" || mode.starts_with("container:") {
         return Err(Reason::NoOwnNetwork(container.network_mode.clone()));
@@ -212,10 +163,17 @@ fn choose(container: &Container, bounds: &Bounds) -> Result<(Untrusted, Ipv6Addr
     endpoints.sort_by_key(|e| (Reverse(e.gw_priority), e.network.raw()));
     let has: Vec<Ipv6Addr> = endpoints.iter().filter_map(|e| e.address).collect();
     let inside = |addr: &Ipv6Addr| bounds.prefixes.iter().any(|p| p.contains(addr));
-    let (endpoint, addr) = endpoints
+    let within: Vec<(&Endpoint, Ipv6Addr)> = endpoints
         .into_iter()
-        .find_map(|e| Some((e, e.address.filter(inside)?)))
-        .ok_or(Reason::NoAddress(has))?;
+        .filter_map(|e| Some((e, e.address.filter(inside)?)))
+        .collect();
+    if within.is_empty() {
+        return Err(Reason::NoAddress(has));
+    }
+    let (endpoint, addr) = within
+        .into_iter()
+        .find(|(e, _)| networks::serves(snapshot, e))
+        .ok_or(Reason::NotForwarding)?;
     let refusal = if bounds.host_addrs.contains(&addr) {
         Some(Refusal::HostsOwn)
     } else if endpoint.gateway == Some(addr) {
@@ -263,7 +221,7 @@ pub(crate) mod samples {
             network_mode: "default".into(),
             endpoints: vec![Endpoint {
                 network: "bridge".into(),
-                network_id: "id-bridge".into(),
+                network_id: String::new(),
                 address: Some("fd00::2".parse().unwrap()),
                 gateway: Some("fd00::1".parse().unwrap()),
                 gw_priority: 0,

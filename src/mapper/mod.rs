@@ -3,8 +3,15 @@
 //!
 //! ```text
 //!   Snapshot ──forwards::resolve──▶ forwards + skipped ──rules::desired──▶ Desired
+//!      └──────networks──────▶ prefixes, sources ───────────────▲
 //! ```
+//!
+//! [`plan::Plan`] does all of it, from the settings, a snapshot and what the host shows.
 
 pub mod forwards;
+pub mod labels;
+pub mod networks;
+pub mod plan;
 pub mod publish;
 pub mod rules;
+pub mod skipped;

@@ -1,13 +1,16 @@
 //! From forwards to the rules that a backend should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use crate::model::change::{Desired, Forwards};
+use crate::model::change::{Desired, Known};
 use crate::model::device::Device;
-use crate::model::forward::Forward;
-use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec};
+use crate::model::forward::{Forward, Owner, Proto, Sources};
+use crate::model::rule::{
+    BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, OwnedRule, Rule, RuleId, RuleSpec, Via,
+};
 
 /// What the rules hang on, besides the forwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,61 +21,160 @@ pub struct Layout {
     pub devices: Vec<Device>,
     /// The containers' prefixes.
     pub prefixes: Vec<Ipv6Net>,
+    /// What becomes of packets for ports that are not published.
+    pub unpublished: Unpublished,
+    /// Whether the host and the containers reach published ports at the host's addresses.
+    pub hairpin: Hairpin,
+    /// Subnets whose outgoing traffic gets a source address of its own.
+    pub snat: Vec<(Ipv6Net, Ipv6Addr)>,
+}
+
+/// `--unpublished`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpublished {
+    /// They are dropped.
+    Drop,
+    /// They are none of our business.
+    Accept,
+}
+
+/// `--hairpin`, and what `auto` has found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hairpin {
+    /// Never.
+    Off,
+    /// Always.
+    On,
+    /// For these host ports, which nobody else serves.
+    Only(BTreeSet<(Proto, u16)>),
+}
+
+impl Hairpin {
+    fn covers(&self, forward: &Forward) -> bool {
+        match self {
+            Self::Off => false,
+            Self::On => true,
+            Self::Only(ports) => ports.contains(&(forward.proto, forward.host_port)),
+        }
+    }
 }
 
 /// What should be in the kernel. `forwards` is `None` until Docker has been heard.
 pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
-    let mut rules: BTreeMap<RuleId, OwnedRule> = BTreeMap::new();
-    let mut want = |spec: RuleSpec| -> RuleId {
-        let rule = Rule {
-            backend: layout.backend,
-            spec,
-        };
-        let id = rule.id();
-        rules.entry(id).or_insert_with(|| OwnedRule {
-            rule,
-            owners: BTreeSet::new(),
-        });
-        id
+    let mut rules = Rules {
+        backend: layout.backend,
+        rules: BTreeMap::new(),
     };
-    for dev in &layout.devices {
-        for prefix in &layout.prefixes {
-            want(RuleSpec::Masquerade {
-                dev: dev.clone(),
-                prefix: *prefix,
-            });
-        }
-    }
-    let mut owned = Vec::new();
-    for forward in forwards.unwrap_or_default() {
+    statics(layout, &mut rules);
+    if forwards.is_some() {
         for dev in &layout.devices {
-            let id = want(RuleSpec::Dnat(dnat(dev, forward)));
-            owned.push((id, &forward.owner));
+            for (prefix, source) in &layout.snat {
+                let (dev, prefix, source) = (dev.clone(), *prefix, *source);
+                rules.want(
+                    RuleSpec::Snat {
+                        dev,
+                        prefix,
+                        source,
+                    },
+                    None,
+                );
+            }
         }
     }
-    for (id, owner) in owned {
-        if let Some(rule) = rules.get_mut(&id) {
-            rule.owners.insert(owner.clone());
+    for forward in forwards.unwrap_or_default() {
+        for spec in of_forward(layout, forward) {
+            rules.want(spec, Some(&forward.owner));
         }
     }
     Desired {
-        rules,
-        forwards: match forwards {
-            Some(_) => Forwards::Known,
-            None => Forwards::NotYetKnown,
+        rules: rules.rules,
+        known: Known {
+            statics: true,
+            forwards: forwards.is_some(),
         },
     }
 }
 
-fn dnat(dev: &Device, forward: &Forward) -> Dnat {
-    Dnat {
+struct Rules {
+    backend: BackendKind,
+    rules: BTreeMap<RuleId, OwnedRule>,
+}
+
+impl Rules {
+    fn want(&mut self, spec: RuleSpec, owner: Option<&Owner>) {
+        let rule = Rule {
+            backend: self.backend,
+            spec,
+        };
+        let owned = self.rules.entry(rule.id()).or_insert_with(|| OwnedRule {
+            rule,
+            owners: BTreeSet::new(),
+        });
+        owned.owners.extend(owner.cloned());
+    }
+}
+
+fn statics(layout: &Layout, rules: &mut Rules) {
+    if !layout.devices.is_empty() && !layout.prefixes.is_empty() {
+        rules.want(RuleSpec::Jump(Hook::Forward), None);
+    }
+    for prefix in &layout.prefixes {
+        for dev in &layout.devices {
+            let (dev, prefix) = (dev.clone(), *prefix);
+            for guard in Guard::ALL {
+                let off = layout.unpublished == Unpublished::Accept;
+                if guard == Guard::Unpublished && off {
+                    continue;
+                }
+                let dev = dev.clone();
+                rules.want(RuleSpec::Guard { dev, prefix, guard }, None);
+            }
+            rules.want(RuleSpec::Masquerade { dev, prefix }, None);
+        }
+    }
+}
+
+/// Every rule that one forward needs.
+fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
+    let mut specs = Vec::new();
+    for dev in &layout.devices {
+        match &forward.sources {
+            Sources::Any => specs.push(dnat(Via::Egress(dev.clone()), None, forward)),
+            Sources::Only(sources) => {
+                for source in sources {
+                    specs.push(dnat(Via::Egress(dev.clone()), Some(*source), forward));
+                }
+                specs.push(RuleSpec::Jump(Hook::Input));
+                specs.push(RuleSpec::Refuse(HostPort {
+                    dev: dev.clone(),
+                    proto: forward.proto,
+                    host_addr: forward.host_addr,
+                    host_port: forward.host_port,
+                }));
+            }
+        }
+    }
+    // A limited port is for its sources alone, and only outside ones can be told apart.
+    if forward.sources == Sources::Any && layout.hairpin.covers(forward) {
+        specs.push(dnat(Via::Host, None, forward));
+        for prefix in &layout.prefixes {
+            specs.push(dnat(Via::Containers(*prefix), None, forward));
+            specs.push(RuleSpec::HairpinMasquerade { prefix: *prefix });
+        }
+    }
+    specs
+}
+
+fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
+    RuleSpec::Dnat(Dnat {
         key: DnatKey {
-            dev: dev.clone(),
+            via,
             proto: forward.proto,
             host_addr: forward.host_addr,
             host_port: forward.host_port,
+            source,
         },
         target: forward.container_addr,
         target_port: forward.container_port,
-    }
+    })
 }

@@ -1,26 +1,46 @@
 //! Desired and applied rules, and the ordered difference between them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::rule::{DnatKey, OwnedRule, RuleId};
+use super::rule::{DnatKey, OwnedRule, RuleId, RuleSpec};
 
 /// What should be in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
     /// Static rules and DNAT rules by identity.
     pub rules: BTreeMap<RuleId, OwnedRule>,
-    /// Whether `rules` speaks of forwards at all. Before the first complete list it does not:
-    /// forwards of an earlier run are then neither confirmed nor stale, and stay.
-    pub forwards: Forwards,
+    /// How far `rules` is complete. What it does not speak of is neither confirmed nor stale,
+    /// and stays.
+    pub known: Known,
 }
 
-/// Whether a [`Desired`] knows what Docker publishes.
+/// How much a [`Desired`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwards {
-    /// Docker has not been heard yet: only static rules are compared.
-    NotYetKnown,
-    /// Every forward that is not among the rules is to go.
-    Known,
+pub struct Known {
+    /// Whether every static rule that is not among the rules is to go. Not before Docker has
+    /// been heard, where the prefixes follow from its networks.
+    pub statics: bool,
+    /// Whether every other rule that is not among the rules is to go: once Docker has been
+    /// heard.
+    pub forwards: bool,
+}
+
+impl Known {
+    /// All there is to know.
+    pub const EVERYTHING: Self = Self {
+        statics: true,
+        forwards: true,
+    };
+
+    /// Whether a rule that is applied, but not desired, is to go.
+    fn judges(self, spec: &RuleSpec) -> bool {
+        if spec.is_static() {
+            self.statics
+        } else {
+            self.forwards
+        }
+    }
 }
 
 impl Desired {
@@ -28,7 +48,7 @@ impl Desired {
     pub fn nothing() -> Self {
         Self {
             rules: BTreeMap::new(),
-            forwards: Forwards::Known,
+            known: Known::EVERYTHING,
         }
     }
 }
@@ -45,9 +65,9 @@ pub struct Replacement {
 /// What leads from applied to desired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChangeSet {
-    /// Pure removals, DNAT rules before static ones. They never wait for the disk.
+    /// Pure removals, in the reverse order of insertion. They never wait for the disk.
     pub remove: Vec<RuleId>,
-    /// Insertions, static rules before DNAT rules.
+    /// Insertions, in the order of [`RuleSpec`].
     pub insert: Vec<OwnedRule>,
     /// Changes of target.
     pub replace: Vec<Replacement>,
@@ -59,17 +79,15 @@ impl ChangeSet {
     /// The difference desired − applied.
     pub fn between(desired: &Desired, applied: &BTreeMap<RuleId, OwnedRule>) -> Self {
         let mut change = Self::default();
-        let mut leaving: BTreeMap<DnatKey, Vec<RuleId>> = BTreeMap::new();
-        let mut leaving_static = Vec::new();
+        let mut leaving: BTreeMap<&DnatKey, Vec<RuleId>> = BTreeMap::new();
+        let mut leaving_others = Vec::new();
         for (id, held) in applied {
-            let wanted = desired.rules.contains_key(id);
-            let unknown = desired.forwards == Forwards::NotYetKnown && !held.rule.spec.is_static();
-            if wanted || unknown {
+            if desired.rules.contains_key(id) || !desired.known.judges(&held.rule.spec) {
                 continue;
             }
             match held.rule.spec.dnat_key() {
-                Some(key) => leaving.entry(key.clone()).or_default().push(*id),
-                None => leaving_static.push(*id),
+                Some(key) => leaving.entry(key).or_default().push(*id),
+                None => leaving_others.push(*id),
             }
         }
         for (id, wanted) in &desired.rules {
@@ -98,7 +116,10 @@ impl ChangeSet {
             }
         }
         change.remove = leaving.into_values().flatten().collect();
-        change.remove.extend(leaving_static);
+        change.remove.extend(leaving_others);
+        change
+            .remove
+            .sort_by_key(|id| Reverse(&applied[id].rule.spec));
         change.insert.sort_by(|a, b| a.rule.spec.cmp(&b.rule.spec));
         change
     }

@@ -1,8 +1,11 @@
 //! A published port, resolved to a container's IPv6 address.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
+
+use ipnet::Ipv6Net;
 
 use super::text::Untrusted;
 
@@ -84,6 +87,17 @@ pub struct Forward {
     pub container_addr: Ipv6Addr,
     /// The port inside the container, never 0.
     pub container_port: u16,
+    /// Who may use it.
+    pub sources: Sources,
     /// The container it belongs to.
     pub owner: Owner,
+}
+
+/// Who may use a forward.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sources {
+    /// Everybody.
+    Any,
+    /// Only these, never empty.
+    Only(BTreeSet<Ipv6Net>),
 }

@@ -8,5 +8,6 @@ pub mod change;
 pub mod container;
 pub mod device;
 pub mod forward;
+pub mod identity;
 pub mod rule;
 pub mod text;

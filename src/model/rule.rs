@@ -1,18 +1,14 @@
-//! What we put into the kernel, and how a rule is told from every other.
+//! What we put into the kernel.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::str::FromStr;
 
 use ipnet::Ipv6Net;
-use sha2::{Digest, Sha256};
 
 use super::device::Device;
 use super::forward::{Owner, Proto};
-
-/// What stands before the [`RuleId`] in a rule's comment.
-pub const COMMENT_PREFIX: &str = "docker-nat66:";
+pub use super::identity::{COMMENT_PREFIX, RuleId};
 
 /// Which program's rules they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,18 +44,98 @@ pub struct Rule {
     pub spec: RuleSpec,
 }
 
-/// What a rule does. The order is the order of insertion: static rules before DNAT rules.
+/// What a rule does. The order is the order of insertion: the filter before what it guards,
+/// DNAT rules last. Removal goes the other way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleSpec {
-    /// Rewrites the source of what containers send out: nat/POSTROUTING.
+    /// Sends packets through a filter chain of our own.
+    Jump(Hook),
+    /// Filters what passes between an egress interface and the containers: in the chain that
+    /// [`Hook::Forward`] jumps to. The rules of one chain do not depend on their order.
+    Guard {
+        /// Egress interface.
+        dev: Device,
+        /// The containers' prefix.
+        prefix: Ipv6Net,
+        /// What is let through or dropped.
+        guard: Guard,
+    },
+    /// Gives what the containers of one network send out a source of its own:
+    /// nat/POSTROUTING, before any masquerade.
+    Snat {
+        /// Egress interface.
+        dev: Device,
+        /// The network's subnet.
+        prefix: Ipv6Net,
+        /// The source address (`com.docker.network.host_ipv6`).
+        source: Ipv6Addr,
+    },
+    /// Rewrites the source of what containers send out: nat/POSTROUTING. Never that of the
+    /// host's own traffic, nor that of traffic inside the prefix.
     Masquerade {
         /// Egress interface.
         dev: Device,
         /// The containers' prefix.
         prefix: Ipv6Net,
     },
-    /// Rewrites the destination of what arrives for a published port: nat/PREROUTING.
+    /// Rewrites the source of what a container sends to a container by way of a published
+    /// port, so that the answer comes back the same way: nat/POSTROUTING.
+    HairpinMasquerade {
+        /// The containers' prefix.
+        prefix: Ipv6Net,
+    },
+    /// Drops what arrives for a published port of limited sources and was not rewritten, so
+    /// that nothing else on the host answers it: in the chain that [`Hook::Input`] jumps to.
+    Refuse(HostPort),
+    /// Rewrites the destination of what arrives for a published port: nat/PREROUTING, or
+    /// nat/OUTPUT for the host's own packets.
     Dnat(Dnat),
+}
+
+/// Where packets are sent through a chain of ours, in the filter table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// What the host forwards.
+    Forward,
+    /// What arrives for the host itself.
+    Input,
+}
+
+/// What a filter rule between egress and containers does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Guard {
+    /// Drops what arrives from outside with a container's address as its source.
+    Spoofed,
+    /// Accepts what arrives for a connection that exists.
+    Established,
+    /// Accepts what arrives by way of a DNAT rule, ours or another program's.
+    Forwarded,
+    /// Accepts what containers send out for a connection that exists.
+    Reply,
+    /// Drops what else arrives for the containers.
+    Unpublished,
+}
+
+impl Guard {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Spoofed,
+        Self::Established,
+        Self::Forwarded,
+        Self::Reply,
+        Self::Unpublished,
+    ];
+
+    /// The name used in identities, the journal and `dump`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spoofed => "spoofed",
+            Self::Established => "established",
+            Self::Forwarded => "forwarded",
+            Self::Reply => "reply",
+            Self::Unpublished => "unpublished",
+        }
+    }
 }
 
 /// A DNAT rule: its key (everything before the target), and its target.
@@ -77,7 +153,33 @@ pub struct Dnat {
 /// each other: one replaces the other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnatKey {
-    /// Interface on which packets arrive.
+    /// Where packets come from.
+    pub via: Via,
+    /// Transport protocol.
+    pub proto: Proto,
+    /// Destination address; `None` for any local address.
+    pub host_addr: Option<Ipv6Addr>,
+    /// Destination port, never 0.
+    pub host_port: u16,
+    /// Source addresses; `None` for all of them.
+    pub source: Option<Ipv6Net>,
+}
+
+/// Where the packets of a DNAT rule come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// They arrive on this interface.
+    Egress(Device),
+    /// The host itself sends them to one of its own addresses, other than `::1`.
+    Host,
+    /// A container sends them, from this prefix.
+    Containers(Ipv6Net),
+}
+
+/// A published port on one egress interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Egress interface.
     pub dev: Device,
     /// Transport protocol.
     pub proto: Proto,
@@ -88,17 +190,37 @@ pub struct DnatKey {
 }
 
 impl RuleSpec {
-    /// The key of a DNAT rule; `None` for a static rule, which has no target to replace.
+    /// The key of a DNAT rule; `None` for any other, which has no target to replace.
     pub fn dnat_key(&self) -> Option<&DnatKey> {
         match self {
             Self::Dnat(dnat) => Some(&dnat.key),
-            Self::Masquerade { .. } => None,
+            _ => None,
         }
     }
 
-    /// Whether the rule is set at start and does not belong to any container.
+    /// Whether the rule follows from the settings alone, and not from what Docker says.
     pub fn is_static(&self) -> bool {
-        !matches!(self, Self::Dnat(_))
+        match self {
+            Self::Jump(Hook::Forward) | Self::Guard { .. } | Self::Masquerade { .. } => true,
+            Self::Jump(Hook::Input)
+            | Self::Snat { .. }
+            | Self::HairpinMasquerade { .. }
+            | Self::Refuse(_)
+            | Self::Dnat(_) => false,
+        }
+    }
+
+    /// The name of its kind, as in the journal and `dump`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Jump(_) => "jump",
+            Self::Guard { .. } => "guard",
+            Self::Snat { .. } => "snat",
+            Self::Masquerade { .. } => "masquerade",
+            Self::HairpinMasquerade { .. } => "hairpin",
+            Self::Refuse(_) => "refuse",
+            Self::Dnat(_) => "dnat",
+        }
     }
 }
 
@@ -109,99 +231,6 @@ impl Rule {
     }
 }
 
-/// Identity of a rule: the first 64 bits of SHA-256 over its canonical text. Equal content
-/// has equal identity, whoever wants it; shown as 16 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleId([u8; 8]);
-
-impl RuleId {
-    /// Derives the identity of a rule.
-    pub fn of(rule: &Rule) -> Self {
-        let digest = Sha256::digest(canonical(rule).as_bytes());
-        let mut id = [0; 8];
-        id.copy_from_slice(&digest[..8]);
-        Self(id)
-    }
-
-    /// The bytes, as the journal's key.
-    pub fn as_bytes(&self) -> &[u8; 8] {
-        &self.0
-    }
-
-    /// An identity read from the journal's key.
-    pub fn from_bytes(bytes: [u8; 8]) -> Self {
-        Self(bytes)
-    }
-
-    /// The comment that a rule of this identity carries in the kernel.
-    pub fn comment(&self) -> String {
-        format!("{COMMENT_PREFIX}{self}")
-    }
-
-    /// Reads a comment. Only the exact pattern is ours: the prefix and 16 lower-case
-    /// hexadecimal digits, nothing else.
-    pub fn from_comment(comment: &str) -> Option<Self> {
-        comment.strip_prefix(COMMENT_PREFIX)?.parse().ok()
-    }
-}
-
-/// The text that the identity is derived from. Versioned: a change of its form changes every
-/// identity, and would turn all rules of an older daemon into stale ones at an upgrade.
-fn canonical(rule: &Rule) -> String {
-    let backend = rule.backend;
-    match &rule.spec {
-        RuleSpec::Masquerade { dev, prefix } => format!(
-            "docker-nat66 v1 backend={backend} family=ip6 table=nat chain=POSTROUTING \
-             dev={dev} prefix={prefix} do=masquerade"
-        ),
-        RuleSpec::Dnat(Dnat {
-            key,
-            target,
-            target_port,
-        }) => {
-            let host_addr = match key.host_addr {
-                Some(addr) => addr.to_string(),
-                None => "any".to_owned(),
-            };
-            format!(
-                "docker-nat66 v1 backend={backend} family=ip6 table=nat chain=PREROUTING \
-                 dev={} proto={} host_addr={host_addr} host_port={} do=dnat \
-                 target={target} target_port={target_port}",
-                key.dev, key.proto, key.host_port
-            )
-        }
-    }
-}
-
-impl fmt::Display for RuleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{:016x}", u64::from_be_bytes(self.0)))
-    }
-}
-
-impl fmt::Debug for RuleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RuleId({self})")
-    }
-}
-
-/// The text is not 16 lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotARuleId;
-
-impl FromStr for RuleId {
-    type Err = NotARuleId;
-
-    fn from_str(text: &str) -> Result<Self, NotARuleId> {
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() != 16 || !text.bytes().all(hex) {
-            return Err(NotARuleId);
-        }
-        let value = u64::from_str_radix(text, 16).map_err(|_| NotARuleId)?;
-        Ok(Self(value.to_be_bytes()))
-    }
-}
-
 /// A rule and the containers that want it. Static rules have no owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRule {
@@ -209,66 +238,4 @@ pub struct OwnedRule {
     pub rule: Rule,
     /// Who wants it.
     pub owners: BTreeSet<Owner>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dnat(port: u16) -> Rule {
-        Rule {
-            backend: BackendKind::Ip6tables,
-            spec: RuleSpec::Dnat(Dnat {
-                key: DnatKey {
-                    dev: "eth0".parse().expect("valid"),
-                    proto: Proto::Tcp,
-                    host_addr: None,
-                    host_port: port,
-                },
-                target: "fdfd:5898:4917:1::2".parse().expect("valid"),
-                target_port: 80,
-            }),
-        }
-    }
-
-    /// These identities stand in journals and in kernels: they must never change.
-    #[test]
-    fn identities_are_stable_across_versions() {
-        let masquerade = Rule {
-            backend: BackendKind::Ip6tables,
-            spec: RuleSpec::Masquerade {
-                dev: "eth0".parse().expect("valid"),
-                prefix: "fdfd:5898:4917:1::/64".parse().expect("valid"),
-            },
-        };
-        assert_eq!(masquerade.id().to_string(), "2b484a4349cfe60f");
-        assert_eq!(dnat(8080).id().to_string(), "92ab1b1a843c9834");
-    }
-
-    #[test]
-    fn different_content_has_a_different_identity() {
-        assert_ne!(dnat(8080).id(), dnat(8081).id());
-        let mut other = dnat(8080);
-        other.backend = BackendKind::Nftables;
-        assert_ne!(other.id(), dnat(8080).id());
-    }
-
-    #[test]
-    fn only_the_exact_comment_is_ours() {
-        let id = dnat(1).id();
-        assert_eq!(RuleId::from_comment(&id.comment()), Some(id));
-        for comment in [
-            "docker-nat66:",
-            "docker-nat66:0123456789ABCDEF",
-            "docker-nat66:0123456789abcde",
-            "docker-nat66:0123456789abcdef0",
-            "docker-nat66:+123456789abcdef",
-            " docker-nat66:0123456789abcdef",
-            "docker-nat66: 0123456789abcdef",
-            "docker-ipv6nat",
-            "",
-        ] {
-            assert_eq!(RuleId::from_comment(comment), None, "{comment:?}");
-        }
-    }
 }

@@ -23,6 +23,7 @@ impl<J: Journal> Reconciler<J> {
         self.drop_lost(&seen, report);
         self.adopt(&seen, now);
         self.in_doubt = false;
+        self.look_again = false;
         if !seen.surplus.is_empty() {
             self.remove_surplus(seen.surplus, report);
         }
@@ -41,12 +42,11 @@ impl<J: Journal> Reconciler<J> {
             return;
         }
         for id in &lost {
-            if self
-                .records
-                .remove(id)
-                .is_some_and(|r| r.state == State::Applied)
-            {
-                report.drift += 1;
+            if let Some(record) = self.records.remove(id) {
+                if record.state == State::Applied {
+                    report.drift += 1;
+                }
+                self.stale.removed(&record.owned.rule);
             }
             self.gone.insert(*id);
         }
@@ -101,19 +101,36 @@ impl<J: Journal> Reconciler<J> {
     fn remove_surplus(&mut self, surplus: Vec<ObservedRule>, report: &mut Report) {
         let count = surplus.len();
         warn!(self.log, "removing surplus or altered copies of our rules"; "count" => count);
-        match self.backend.commit(&Batch {
-            remove: surplus,
-            insert: Vec::new(),
-        }) {
-            Ok(()) => {
-                report.drift += count;
-                report.removed += count;
-            }
-            Err(last) => {
-                self.in_doubt = true;
-                report.troubles.push(Trouble::Removal { count, last });
+        if self.remove_all(surplus.clone()).is_ok() {
+            report.drift += count;
+            report.removed += count;
+            return;
+        }
+        // One of them may be the cause, and must not keep the others in.
+        let mut failure = None;
+        for stray in surplus {
+            match self.remove_all(vec![stray]) {
+                Ok(()) => {
+                    report.drift += 1;
+                    report.removed += 1;
+                }
+                Err(last) => {
+                    let count = failure.map_or(1, |(count, _)| count + 1);
+                    failure = Some((count, last));
+                }
             }
         }
+        if let Some((count, last)) = failure {
+            self.look_again = true;
+            report.troubles.push(Trouble::Removal { count, last });
+        }
+    }
+
+    fn remove_all(&mut self, remove: Vec<ObservedRule>) -> Result<(), BackendError> {
+        self.backend.commit(&Batch {
+            remove,
+            insert: Vec::new(),
+        })
     }
 
     pub(super) fn forget_gone(&mut self) {

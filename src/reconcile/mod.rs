@@ -15,8 +15,11 @@
 //!   take out: list ▸ remove ▸ forget ──────────────────┤     removals never wait for the disk
 //!            ▼                                         │
 //!   put in:  intend (fsync) ▸ insert/replace ▸ commit ─┘     no intent, no insertion
+//!            ▼
+//!   cut the flows that the rules as they are now would not have made
 //! ```
 
+mod flows;
 mod look;
 mod put_in;
 mod take_out;
@@ -27,10 +30,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use slog::{Logger, info};
 
+use self::flows::Stale;
 use crate::backend::{Backend, BackendError, ErrorKind, Verb};
+use crate::conntrack::{FlowError, Flows};
 use crate::journal::record::{BootId, Record};
 use crate::journal::{Journal, JournalError};
-use crate::model::change::{ChangeSet, Desired, Forwards};
+use crate::model::change::{ChangeSet, Desired, Known};
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 /// How often a whole batch is tried before its rules are tried one at a time: a foreign change
@@ -70,6 +75,9 @@ pub enum Trouble {
         #[source]
         last: BackendError,
     },
+    /// Connections that have outlived their rules may go on.
+    #[error("connections that outlive their rules cannot be cut")]
+    Flows(#[source] FlowError),
     /// The journal cannot be written: nothing is inserted until it can.
     #[error("the journal cannot be written, so nothing is inserted")]
     Journal(#[source] JournalError),
@@ -115,8 +123,17 @@ pub struct Reconciler<J> {
     gone: BTreeSet<RuleId>,
     /// The kernel may differ from `records`: list before anything else.
     in_doubt: bool,
+    /// The kernel was not as believed, or something is left over: list before the next round.
+    look_again: bool,
     /// The journal lacks something that `records` or `gone` knows.
     journal_behind: bool,
+    /// Whether the forwards of an earlier boot have been looked for.
+    boot_checked: bool,
+    flows: Box<dyn Flows>,
+    /// Flows that have outlived their rules and are still to be cut.
+    stale: Stale,
+    /// Whether it has been said that flows cannot be cut at all.
+    flows_unsupported: bool,
 }
 
 impl<J: Journal> Reconciler<J> {
@@ -126,6 +143,7 @@ impl<J: Journal> Reconciler<J> {
         backend: Box<dyn Backend>,
         others: Vec<Box<dyn Backend>>,
         journal: J,
+        flows: Box<dyn Flows>,
         boot_id: BootId,
         log: Logger,
     ) -> Self {
@@ -138,7 +156,12 @@ impl<J: Journal> Reconciler<J> {
             records: BTreeMap::new(),
             gone: BTreeSet::new(),
             in_doubt: true,
+            look_again: false,
             journal_behind: false,
+            boot_checked: false,
+            flows,
+            stale: Stale::default(),
+            flows_unsupported: false,
         }
     }
 
@@ -153,25 +176,38 @@ impl<J: Journal> Reconciler<J> {
         let all = salvaged.into_iter().chain(records);
         self.records = all.map(|r| (r.id(), r)).collect();
         self.in_doubt = true;
-        if let Err(trouble) = self.look(now, &mut report) {
+        self.boot_checked = false;
+        if let Err(trouble) = self.look_first(now, &mut report) {
             report.troubles.push(trouble);
             return report;
         }
+        self.settle_journal(&mut report);
+        self.cut_flows(&mut report);
+        report
+    }
+
+    /// Looks; and, the first time that this succeeds, removes the forwards of an earlier boot.
+    fn look_first(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
+        self.look(now, report)?;
+        if self.boot_checked {
+            return Ok(());
+        }
+        self.boot_checked = true;
         // What is not in the kernel after a crash or a reboot is recovery, not drift.
         report.drift = 0;
+        let here = self.backend.kind();
         let earlier_boot: BTreeSet<RuleId> = self
             .records
             .iter()
-            .filter(|(_, r)| !r.owned.rule.spec.is_static())
+            .filter(|(_, r)| r.owned.rule.backend == here && !r.owned.rule.spec.is_static())
             .filter(|(_, r)| !r.boot_id.as_str().is_empty() && r.boot_id != self.boot_id)
             .map(|(id, _)| *id)
             .collect();
         if !earlier_boot.is_empty() {
             info!(self.log, "removing the forwards of an earlier boot"; "count" => earlier_boot.len());
-            self.take_out(&earlier_boot, &mut report);
+            self.take_out(&earlier_boot, report);
         }
-        self.settle_journal(&mut report);
-        report
+        Ok(())
     }
 
     /// Lists the kernel again before the next change, whatever was believed so far.
@@ -182,8 +218,8 @@ impl<J: Journal> Reconciler<J> {
     /// Takes the kernel from applied to `desired`, as far as it can be done now.
     pub fn converge(&mut self, desired: &Desired, now: u64) -> Report {
         let mut report = Report::default();
-        if self.in_doubt
-            && let Err(trouble) = self.look(now, &mut report)
+        if (self.in_doubt || self.look_again)
+            && let Err(trouble) = self.look_first(now, &mut report)
         {
             report.troubles.push(trouble);
             return report;
@@ -199,10 +235,11 @@ impl<J: Journal> Reconciler<J> {
             }
             self.reown(&change.reown, &mut report);
         }
-        if desired.forwards == Forwards::Known {
+        if desired.known == Known::EVERYTHING {
             self.sweep_others(&mut report);
         }
         self.settle_journal(&mut report);
+        self.cut_flows(&mut report);
         report
     }
 
@@ -263,6 +300,9 @@ impl<J: Journal> Reconciler<J> {
     fn reown(&mut self, changed: &[OwnedRule], report: &mut Report) {
         let mut records = Vec::new();
         for owned in changed {
+            if let Some(record) = self.records.get(&owned.rule.id()).cloned() {
+                self.note_owners(&record, owned);
+            }
             if let Some(record) = self.records.get_mut(&owned.rule.id()) {
                 record.owned = owned.clone();
                 record.boot_id = self.boot_id.clone();

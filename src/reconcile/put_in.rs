@@ -38,6 +38,10 @@ impl<J: Journal> Reconciler<J> {
         let replacing = change.replace.iter().map(|r| &r.new);
         let records: Vec<Record> = change.insert.iter().chain(replacing).map(record).collect();
         if let Err(error) = self.journal.intend(&records) {
+            // It may have been written all the same; then it is to be forgotten.
+            let unknown = records.iter().map(Record::id);
+            let unknown = unknown.filter(|id| !self.records.contains_key(id));
+            self.gone.extend(unknown.collect::<Vec<_>>());
             self.journal_behind = true;
             report.troubles.push(Trouble::Journal(error));
             return self.take_out(&olds, report);
@@ -66,13 +70,16 @@ impl<J: Journal> Reconciler<J> {
         for id in &ids {
             if let Some(record) = self.records.get_mut(id) {
                 record.state = State::Applied;
+                self.stale.inserted(&record.owned.rule);
             }
         }
         let committed = self.journal.commit(&ids);
         self.note(committed);
         if !olds.is_empty() {
             for id in &olds {
-                self.records.remove(id);
+                if let Some(record) = self.records.remove(id) {
+                    self.stale.removed(&record.owned.rule);
+                }
                 self.gone.insert(*id);
             }
             self.forget_gone();
@@ -120,6 +127,11 @@ impl<J: Journal> Reconciler<J> {
                     self.commit_logged(&batch, report)
                 });
             if let Err(last) = outcome {
+                if let Some(old) = arrival.old {
+                    // The address is not the container's any more, whatever the kernel thinks
+                    // of the new rule.
+                    self.take_out(&BTreeSet::from([old]), report);
+                }
                 if is_hopeless(&last) {
                     let count = count + arrivals.len() - done;
                     return Err(Incomplete { count, last });

@@ -48,7 +48,9 @@ impl<J: Journal> Reconciler<J> {
             },
         };
         for id in ids.difference(&left) {
-            self.records.remove(id);
+            if let Some(record) = self.records.remove(id) {
+                self.stale.removed(&record.owned.rule);
+            }
             self.gone.insert(*id);
         }
         self.forget_gone();
@@ -133,10 +135,12 @@ impl<J: Journal> Reconciler<J> {
         }
     }
 
-    fn log_already_gone(&self, ids: &BTreeSet<RuleId>, present: &[ObservedRule]) {
+    /// Somebody else has removed them: there may be more that is not as believed.
+    fn log_already_gone(&mut self, ids: &BTreeSet<RuleId>, present: &[ObservedRule]) {
         let found: BTreeSet<RuleId> = present.iter().map(|r| r.id).collect();
         for id in ids.difference(&found) {
             warn!(self.log, "rule was already gone from the kernel"; "rule" => %id);
+            self.look_again = true;
         }
     }
 }

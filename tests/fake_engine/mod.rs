@@ -214,6 +214,11 @@ impl FakeEngine {
         self.edit(|s| s.networks.insert(id, row));
     }
 
+    /// Changes the networks, without an event.
+    pub fn edit_networks<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Value>) -> T) -> T {
+        self.edit(|s| change(&mut s.networks))
+    }
+
     /// Adds a network, with the event of its creation.
     pub fn create_network(&self, row: Value) {
         let id = row["Id"].as_str().unwrap_or_default().to_owned();
@@ -301,6 +306,16 @@ impl FakeEngine {
     pub fn count(&self, route: &Route) -> usize {
         let state = self.shared.lock();
         state.requests.iter().filter(|(r, _)| r == route).count()
+    }
+
+    /// Remembers no event that was, for those who ask for past ones.
+    pub fn forget_events(&self) {
+        self.edit(|s| s.events.iter_mut().for_each(|e| e.at = Duration::ZERO));
+    }
+
+    /// How many events were sent so far.
+    pub fn events(&self) -> usize {
+        self.shared.lock().events.len()
     }
 
     /// The ids of all containers.

@@ -2,25 +2,29 @@
 
 use docker_nat66::backend::{Backend, Batch, ErrorKind, Verb};
 use docker_nat66::model::forward::Proto;
-use docker_nat66::model::rule::Rule;
+use docker_nat66::model::rule::{Rule, RuleSpec};
 
-use super::rules::{dnat, insertion, listed, masquerade, tcp};
+use super::chains;
+use super::rules::{contents, dnat, every_kind, insertion, listed, removal, tcp};
 
-/// Everybody else who works on the same table.
+/// Everybody else who works on the same tables; [`docker_nat66::backend::fake::table_of`] tells
+/// in which one a line stands.
 pub(crate) trait Foreign {
-    /// Appends a rule, given as a listing prints it.
+    /// Makes a chain or appends a rule, given as a listing prints it.
     fn add(&mut self, line: &str);
-    /// Deletes a rule, given likewise.
+    /// Deletes a chain or a rule, given likewise.
     fn delete(&mut self, line: &str);
-    /// All rules of the table as listed, without counters.
+    /// All chains of somebody's own and all rules as listed, without counters.
     fn lines(&mut self) -> Vec<String>;
-    /// Empties the table.
+    /// Empties both tables.
     fn clear(&mut self);
 }
 
-/// Runs every case, each on an empty table.
+/// One promise, on empty tables.
+pub(crate) type Case = fn(&mut dyn Backend, &mut dyn Foreign);
+
+/// Runs every case, each on empty tables.
 pub(crate) fn contract(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
-    type Case = fn(&mut dyn Backend, &mut dyn Foreign);
     let cases: [(&str, Case); 12] = [
         ("nothing is nothing", nothing_is_nothing),
         ("what is inserted is listed", what_is_inserted_is_listed),
@@ -41,9 +45,11 @@ pub(crate) fn contract(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
             what_is_printed_is_the_documented_command,
         ),
     ];
-    for (name, case) in cases {
+    for (name, case) in cases.into_iter().chain(chains::CASES) {
         eprintln!("case: {name}");
         foreign.clear();
+        // Every change follows a listing.
+        assert_eq!(backend.list(), Ok(Vec::new()));
         case(backend, foreign);
     }
     foreign.clear();
@@ -55,33 +61,21 @@ fn nothing_is_nothing(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
     assert_eq!(foreign.lines(), Vec::<String>::new());
 }
 
-/// One of every kind, in an order of insertion that a listing keeps within a chain.
-fn every_kind() -> Vec<Rule> {
-    vec![
-        dnat(Proto::Tcp, None, 1, "fdfd::2"),
-        dnat(Proto::Udp, None, 1, "fdfd::2"),
-        dnat(Proto::Sctp, None, 65535, "::5"),
-        dnat(Proto::Tcp, Some("2001:db8::1"), 8080, "fdfd::2"),
-        dnat(Proto::Udp, Some("::ffff:1.2.3.4"), 53, "::1.2.3.4"),
-        masquerade("eth0", "fdfd:5898:4917:1::/64"),
-        masquerade("enp0s31f6.100@x", "fdfd::1/128"),
-        masquerade("eth0", "fc00::/7"),
-    ]
-}
-
-fn what_is_inserted_is_listed(backend: &mut dyn Backend, _: &mut dyn Foreign) {
-    let rules = every_kind();
+fn what_is_inserted_is_listed(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
+    let mut rules = every_kind();
     assert_eq!(backend.commit(&insertion(&rules)), Ok(()));
     let seen = backend.list().expect("certain");
-    assert!(seen.iter().zip(&rules).all(|(s, r)| s.id == r.id()));
-    let expected: Vec<_> = rules.into_iter().map(Some).collect();
-    assert_eq!(listed(backend), expected);
-    let remove = Batch {
-        remove: seen,
-        ..Batch::default()
+    let named = |seen: &docker_nat66::backend::ObservedRule| {
+        seen.rule.as_ref().is_some_and(|rule| rule.id() == seen.id)
     };
+    assert!(seen.iter().all(named), "{seen:?}");
+    rules.sort();
+    let expected: Vec<_> = rules.into_iter().map(Some).collect();
+    assert_eq!(contents(backend), expected);
+    let remove = removal(backend, |_| true);
     assert_eq!(backend.commit(&remove), Ok(()));
     assert_eq!(backend.list(), Ok(Vec::new()));
+    assert_eq!(foreign.lines(), Vec::<String>::new());
 }
 
 fn copies_are_counted(backend: &mut dyn Backend, _: &mut dyn Foreign) {
@@ -142,11 +136,13 @@ fn foreign_rules_stay_as_they_are(backend: &mut dyn Backend, foreign: &mut dyn F
         "-A OUTPUT -m comment --comment \"docker-nat66:\" -j ACCEPT".to_owned(),
         "-A OUTPUT -m comment --comment docker-nat66 -j ACCEPT".to_owned(),
         "-A POSTROUTING -s fdfd::/64 -o eth0 -j MASQUERADE".to_owned(),
+        "-A FORWARD -i eth0 -j DROP".to_owned(),
+        format!("-A INPUT -m comment --comment \"{id} x\" -j ACCEPT"),
     ] {
         foreign.add(&line);
     }
     let before = foreign.lines();
-    assert_eq!(before.len(), 10);
+    assert_eq!(before.len(), 12);
     assert_eq!(backend.list(), Ok(Vec::new()));
     assert_eq!(backend.commit(&insertion(&every_kind())), Ok(()));
     foreign.add("-A PREROUTING -i eth9 -j ACCEPT");
@@ -241,13 +237,18 @@ fn what_others_delete_is_gone(backend: &mut dyn Backend, foreign: &mut dyn Forei
 
 fn what_is_printed_is_the_documented_command(backend: &mut dyn Backend, _: &mut dyn Foreign) {
     for rule in every_kind() {
-        let (words, chain) = match rule.spec.is_static() {
-            true => (["set postrouting", "unset postrouting"], "POSTROUTING -o "),
-            false => (["add portfwd", "del portfwd"], "PREROUTING -i "),
+        let (words, place) = match &rule.spec {
+            RuleSpec::Masquerade { .. } => {
+                (["set postrouting", "unset postrouting"], "POSTROUTING -o ")
+            }
+            RuleSpec::Dnat(dnat) if dnat.key.source.is_none() => {
+                (["add portfwd", "del portfwd"], "")
+            }
+            _ => continue,
         };
         for (verb, flag, words) in [(Verb::Add, "-A", words[0]), (Verb::Del, "-D", words[1])] {
             let line = backend.describe(verb, &rule);
-            let start = format!("NAT66 {words}: /sbin/ip6tables -t nat {flag} {chain}");
+            let start = format!("NAT66 {words}: /sbin/ip6tables -t nat {flag} {place}");
             assert!(line.starts_with(&start), "{line}");
             assert!(line.ends_with(&rule.id().comment()), "{line}");
         }

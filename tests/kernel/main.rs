@@ -4,10 +4,12 @@
 //! Tests that need the tools are ignored by a plain `cargo test` and always run by `tests/run`.
 //! Nothing here touches the ruleset of the machine.
 
+mod chains;
 mod contract;
 mod fake;
 mod flows;
 mod namespace;
+mod packets;
 mod real;
 mod rules;
 mod script;

@@ -6,14 +6,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use docker_nat66::backend::ip6tables::{Ip6tables, Settings, Variant};
-use docker_nat66::backend::{Backend, Batch, ErrorKind, Verb};
+use docker_nat66::backend::fake::table_of;
+use docker_nat66::backend::ip6tables::{Ip6tables, Settings, Variant, render};
+use docker_nat66::backend::{Backend, ErrorKind, Verb};
+use docker_nat66::model::rule::{Guard, Hook};
 
 use super::contract::{Foreign, contract};
 use super::namespace;
-use super::rules::{insertion, listed, masquerade, tcp};
+use super::rules::{contents, every_kind, guard, insertion, jump, listed, removal, tcp};
 
-fn name(variant: Variant) -> &'static str {
+/// The variant in the tools' names.
+pub(crate) fn name(variant: Variant) -> &'static str {
     match variant {
         Variant::Nft => "nft",
         Variant::Legacy => "legacy",
@@ -67,29 +70,42 @@ fn sh(line: &str, input: &str) -> String {
 struct Others(Variant);
 
 impl Others {
-    fn restore(&self, line: &str) {
+    fn restore(&self, table: &str, line: &str) {
         let tool = format!("ip6tables-{}-restore --noflush", name(self.0));
-        sh(&tool, &format!("*nat\n{line}\nCOMMIT\n"));
+        sh(&tool, &format!("*{table}\n{line}\nCOMMIT\n"));
     }
 }
 
 impl Foreign for Others {
     fn add(&mut self, line: &str) {
-        self.restore(line);
+        let command = match line.strip_prefix(':') {
+            Some(chain) => format!("-N {}", chain.replace(" - [0:0]", "")),
+            None => line.to_owned(),
+        };
+        self.restore(table_of(line), &command);
     }
 
     fn delete(&mut self, line: &str) {
-        self.restore(&line.replacen("-A", "-D", 1));
+        let command = match line.strip_prefix(':') {
+            Some(chain) => format!("-X {}", chain.replace(" - [0:0]", "")),
+            None => line.replacen("-A", "-D", 1),
+        };
+        self.restore(table_of(line), &command);
     }
 
     fn lines(&mut self) -> Vec<String> {
-        let text = sh(&format!("ip6tables-{}-save -t nat", name(self.0)), "");
-        let rules = text.lines().filter(|line| line.starts_with("-A"));
-        rules.map(str::to_owned).collect()
+        let save = format!("ip6tables-{}-save", name(self.0));
+        let text = ["filter", "nat"].map(|table| sh(&format!("{save} -t {table}"), ""));
+        let is_own = |line: &&str| line.starts_with("-A") || line.contains(" - [");
+        let lines = text.iter().flat_map(|text| text.lines()).filter(is_own);
+        lines.map(str::to_owned).collect()
     }
 
     fn clear(&mut self) {
-        sh(&format!("ip6tables-{} -t nat -F", name(self.0)), "");
+        for table in ["filter", "nat"] {
+            let tool = format!("ip6tables-{} -t {table}", name(self.0));
+            sh(&format!("{tool} -F && {tool} -X"), "");
+        }
     }
 }
 
@@ -112,7 +128,7 @@ fn the_legacy_variant_keeps_the_contract() {
     namespace::fresh(|| keeps_the_contract(Variant::Legacy));
 }
 
-/// The documented command is not what we run: it must mean the same.
+/// The documented command is not what we run: it must mean the same, given the chain.
 #[test]
 #[ignore = "needs ip6tables: run by tests/run"]
 fn the_printed_command_inserts_the_very_rule() {
@@ -120,15 +136,37 @@ fn the_printed_command_inserts_the_very_rule() {
         for variant in [Variant::Nft, Variant::Legacy] {
             let (_dir, settings) = tools(variant);
             let mut backend = Ip6tables::detect(settings).expect("usable");
-            for rule in [tcp(1), masquerade("eth0", "fdfd::/64")] {
-                for (verb, expected) in [(Verb::Add, vec![Some(rule.clone())]), (Verb::Del, vec![])]
-                {
+            let mut others = Others(variant);
+            others.clear();
+            for line in [":DOCKER-NAT66", ":DOCKER-NAT66-IN", ":DOCKER-USER"] {
+                others.add(&format!("{line} - [0:0]"));
+            }
+            for line in [
+                "-A FORWARD -j DOCKER-USER",
+                "-A FORWARD -j DROP",
+                // So that neither chain is idle.
+                "-A DOCKER-NAT66 -i eth9 -j DROP",
+                "-A DOCKER-NAT66-IN -i eth9 -j DROP",
+            ] {
+                others.add(line);
+            }
+            let empty = others.lines();
+            for rule in every_kind() {
+                assert_eq!(backend.list(), Ok(Vec::new()));
+                assert_eq!(
+                    backend.commit(&insertion(std::slice::from_ref(&rule))),
+                    Ok(())
+                );
+                let ours = others.lines();
+                for (verb, expected) in [(Verb::Del, &empty), (Verb::Add, &ours)] {
                     let line = backend.describe(verb, &rule);
                     let (_, command) = line.split_once(": ").expect("a command");
                     let tool = format!("ip6tables-{}", name(variant));
                     sh(&command.replace("/sbin/ip6tables", &tool), "");
-                    assert_eq!(listed(&mut backend), expected);
+                    assert_eq!(&others.lines(), expected, "{line}");
                 }
+                let remove = removal(&mut backend, |_| true);
+                assert_eq!(backend.commit(&remove), Ok(()));
             }
         }
     });
@@ -140,26 +178,29 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
     namespace::fresh(|| {
         let (_dir, settings) = tools(Variant::Nft);
         let mut backend = Ip6tables::detect(settings.clone()).expect("usable");
-        assert_eq!(backend.commit(&insertion(&[tcp(1)])), Ok(()));
+        let ours = [jump(Hook::Forward), tcp(1)];
+        assert_eq!(backend.commit(&insertion(&ours)), Ok(()));
         // Two that the tool calls incompatible, with exit status 0, and one that ends it halfway.
         for (rule, words) in [
             ("ct state new accept", "incompatible"),
             ("tcp dport 22 log prefix \"x\" accept", "incompatible"),
             ("meta mark set 1", "Parsing nftables rule failed"),
         ] {
-            let add = format!("nft -a -e 'add rule ip6 nat PREROUTING {rule}'");
-            let added = sh(&add, "");
-            let handle = added.rsplit("handle ").next().expect("echoed").trim();
-            let error = backend.list().expect_err("cannot be certain");
-            assert_eq!(error.kind, ErrorKind::Uncertain, "{error}");
-            assert!(error.detail.contains(words), "{error}");
-            // A daemon that starts now is not turned away: it may pass.
-            assert!(Ip6tables::detect(settings.clone()).is_ok());
-            sh(
-                &format!("nft delete rule ip6 nat PREROUTING handle {handle}"),
-                "",
-            );
-            assert_eq!(listed(&mut backend), [Some(tcp(1))]);
+            for chain in ["nat PREROUTING", "filter FORWARD"] {
+                let add = format!("nft -a -e 'add rule ip6 {chain} {rule}'");
+                let added = sh(&add, "");
+                let handle = added.rsplit("handle ").next().expect("echoed").trim();
+                let error = backend.list().expect_err("cannot be certain");
+                assert_eq!(error.kind, ErrorKind::Uncertain, "{error}");
+                assert!(error.detail.contains(words), "{error}");
+                // A daemon that starts now is not turned away: it may pass.
+                assert!(Ip6tables::detect(settings.clone()).is_ok());
+                // Nothing that needs the listing is done without it.
+                let refused = backend.commit(&insertion(&[guard(Guard::Reply)]));
+                assert_eq!(refused.map_err(|e| e.kind), Err(ErrorKind::Uncertain));
+                sh(&format!("nft delete rule ip6 {chain} handle {handle}"), "");
+                assert_eq!(contents(&mut backend), ours.clone().map(Some));
+            }
         }
     });
 }
@@ -175,21 +216,26 @@ fn native_base_chains_in_the_same_table_do_no_harm() {
                chain postrouting {
                  type nat hook postrouting priority 100; ct state new masquerade;
                }
+             }
+             table ip6 filter {
+               chain forward {
+                 type filter hook forward priority 0; ct state new accept;
+               }
              }",
         );
-        let before = sh("nft list chain ip6 nat postrouting", "");
+        let theirs = "nft list chain ip6 nat postrouting; nft list chain ip6 filter forward";
+        let before = sh(theirs, "");
         let (_dir, settings) = tools(Variant::Nft);
         let mut backend = Ip6tables::detect(settings).expect("usable");
-        let rules = [tcp(1), masquerade("eth0", "fdfd::/64")];
+        let mut rules = every_kind();
         assert_eq!(backend.commit(&insertion(&rules)), Ok(()));
-        assert_eq!(listed(&mut backend), rules.map(Some));
-        let remove = Batch {
-            remove: backend.list().expect("certain"),
-            ..Batch::default()
-        };
+        rules.sort();
+        let expected: Vec<_> = rules.into_iter().map(Some).collect();
+        assert_eq!(contents(&mut backend), expected);
+        let remove = removal(&mut backend, |_| true);
         assert_eq!(backend.commit(&remove), Ok(()));
         assert_eq!(listed(&mut backend), []);
-        assert_eq!(sh("nft list chain ip6 nat postrouting", ""), before);
+        assert_eq!(sh(theirs, ""), before);
     });
 }
 
@@ -223,19 +269,20 @@ fn looking_for_legacy_rules_creates_no_legacy_table() {
         assert_eq!(other.variant(), Variant::Legacy);
         assert_eq!(other.list(), Ok(Vec::new()));
         assert_eq!(names(), "");
-        Others(Variant::Legacy).add(&listed_line());
-        let remove = Batch {
-            remove: other.list().expect("certain"),
-            ..Batch::default()
-        };
+        let mut others = Others(Variant::Legacy);
+        others.restore("nat", &render::listed(&tcp(1)));
+        let remove = removal(&mut other, |_| true);
         assert_eq!(remove.remove.len(), 1);
         assert_eq!(other.commit(&remove), Ok(()));
         assert_eq!(other.list(), Ok(Vec::new()));
+        // One table does not bring in the other.
+        assert_eq!(names(), "nat\n");
+        others.restore("filter", ":DOCKER-NAT66 - [0:0]");
+        others.restore("filter", &render::listed(&guard(Guard::Reply)));
+        let remove = removal(&mut other, |_| true);
+        assert_eq!(other.commit(&remove), Ok(()));
+        assert_eq!(others.lines(), Vec::<String>::new());
     });
-}
-
-fn listed_line() -> String {
-    docker_nat66::backend::ip6tables::render::listed(&tcp(1))
 }
 
 #[test]
@@ -248,8 +295,17 @@ fn looking_for_nft_rules_creates_no_nft_table() {
         assert_eq!(other.variant(), Variant::Nft);
         assert_eq!(other.list(), Ok(Vec::new()));
         assert_eq!(sh("nft list tables", ""), "");
-        Others(Variant::Nft).add(&listed_line());
-        assert_eq!(listed(&mut other), [Some(tcp(1))]);
+        for rule in [tcp(1), jump(Hook::Input)] {
+            let mut others = Others(Variant::Nft);
+            if rule != tcp(1) {
+                others.add(":DOCKER-NAT66-IN - [0:0]");
+            }
+            others.add(&render::listed(&rule));
+        }
+        assert_eq!(contents(&mut other), [jump(Hook::Input), tcp(1)].map(Some));
+        let remove = removal(&mut other, |_| true);
+        assert_eq!(other.commit(&remove), Ok(()));
+        assert_eq!(Others(Variant::Nft).lines(), Vec::<String>::new());
     });
 }
 

@@ -22,7 +22,7 @@ fn demo() {
     say("A host and a client in network namespaces of their own, and a real Docker Engine");
     let lab = Lab::up("demo");
     let host = lab.host();
-    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let engine = Engine::up(&lab, &[]);
     host.run(&["ln", "-s", PROGRAM, "/run/lab/docker-nat66"]);
     run(
         "host",

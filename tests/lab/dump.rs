@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
 use crate::engine::Engine;
 use crate::lab::Lab;
+use crate::rules;
 use crate::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
@@ -41,10 +42,10 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
     let engine = Engine::up(&lab, &[]);
     let id = engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &ARGS);
-    let alive = eventually(SOON, "two applied records", || {
+    let alive = eventually(SOON, "every rule to be applied", || {
         let rows = rows(&daemon.command(&["dump", "--json"]));
         let applied = rows.iter().filter(|row| row["state"] == "applied").count();
-        same(applied, 2).map(|()| rows)
+        same(applied, rules::STATICS + 1).map(|()| rows)
     });
     let forward = alive
         .iter()
@@ -63,7 +64,7 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
     ] {
         assert_eq!(forward[field], value, "{field} of {forward}");
     }
-    let kernel = lab.host().run(&["ip6tables-save", "-t", "nat"]);
+    let kernel = lab.host().run(&["ip6tables-save"]);
     for row in &alive {
         let fields = row.as_object().expect("an object");
         assert!(

@@ -245,7 +245,7 @@ fn step(lab: &Lab, engine: &Engine<'_>, row: &Row) {
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(lab, &args(USUAL));
     assert_eq!(rules::published(host), forwards(engine, SAME.then));
-    assert_eq!(journal::agrees(lab).len(), 2);
+    assert_eq!(journal::agrees(lab).len(), rules::STATICS + 1);
     daemon.sigkill();
     (row.meanwhile)(lab, engine);
     let theirs = Foreign::theirs(host);
@@ -255,7 +255,7 @@ fn step(lab: &Lab, engine: &Engine<'_>, row: &Row) {
     assert_eq!(rules::published(host), forwards(engine, row.then));
     assert_eq!(rules::masquerades(host), [row.flags]);
     assert_eq!(Foreign::theirs(host), theirs);
-    assert_eq!(journal::agrees(lab).len(), row.then.len() + 1);
+    assert_eq!(journal::agrees(lab).len(), row.then.len() + rules::STATICS);
     for text in row.then {
         let [dev, port, container] = words(text);
         let (to, from) = match dev {

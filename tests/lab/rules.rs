@@ -40,14 +40,20 @@ pub(crate) fn masquerades(place: Place<'_>) -> Vec<String> {
     found
 }
 
-/// The daemon's DNAT rules, sorted, one entry per copy.
+/// Rules of the daemon that follow from its options alone, for one interface and one prefix:
+/// the jump, five guards, the masquerade.
+pub(crate) const STATICS: usize = 7;
+
+/// The daemon's DNAT rules for what arrives from outside, sorted, one entry per copy.
 pub(crate) fn published(place: Place<'_>) -> Vec<Published> {
     parse_published(&place.run(&["ip6tables", "-t", "nat", "-S", "PREROUTING"]))
 }
 
 fn parse_published(listing: &str) -> Vec<Published> {
     let ours = listing.lines().filter(|line| is_ours(line));
-    let mut rules: Vec<Published> = ours.map(parse_rule).collect();
+    // Those for the containers themselves name no interface.
+    let outside = ours.filter(|line| line.contains(" -i "));
+    let mut rules: Vec<Published> = outside.map(parse_rule).collect();
     rules.sort();
     rules
 }
@@ -157,11 +163,11 @@ RULES"#);
         Self::seen(place)
     }
 
-    /// The same without the daemon's rules: what it must not have touched.
+    /// The same without the daemon's rules and chains: what it must not have touched.
     pub(crate) fn theirs(place: Place<'_>) -> Self {
         let mut seen = Self::seen(place);
         for lines in seen.tables.values_mut() {
-            lines.retain(|line| !is_ours(line));
+            lines.retain(|line| !is_ours(line) && !line.starts_with(":DOCKER-NAT66"));
         }
         seen
     }

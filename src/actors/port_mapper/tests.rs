@@ -11,10 +11,15 @@ use crate::actors::firewall_writer::JournalClient;
 use crate::actors::journal::JournalActor;
 use crate::backend::ErrorKind;
 use crate::backend::fake::{Call, FakeKernel};
+use crate::conntrack::fake::FakeTable;
 use crate::journal::record::BootId;
 use crate::journal::recover;
+use crate::mapper::rules::Unpublished;
 use crate::model::rule::BackendKind;
 use crate::reconcile::Reconciler;
+
+/// Static rules of one interface and one prefix: jump, five guards, masquerade.
+const STATICS: usize = 7;
 
 fn listings(kernel: &FakeKernel) -> usize {
     let calls = kernel.calls();
@@ -35,6 +40,7 @@ fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> 
         Box::new(kernel.backend()),
         Vec::new(),
         JournalClient::new(journal, Handle::current()),
+        Box::new(FakeTable::new().flows()),
         BootId::new("boot"),
         log.clone(),
     );
@@ -43,13 +49,15 @@ fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> 
     let writer = SyncArbiter::start(1, move || {
         writer.lock().expect("lock").take().expect("one thread")
     });
-    let layout = Layout {
+    let plan = Plan {
         backend: BackendKind::Ip6tables,
-        devices: vec!["eth0".parse().expect("a device")],
-        prefixes: vec!["fdfd::/64".parse().expect("a prefix")],
+        devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
+        prefixes: Choice::Fixed(vec!["fdfd::/64".parse().expect("a prefix")]),
+        unpublished: Unpublished::Drop,
+        hairpin: HairpinMode::Off,
     };
     let grace_ends = now + Duration::from_secs(3600);
-    PortMapper::new(layout, writer, board, log, grace_ends, Box::new(|| {})).start()
+    PortMapper::new(plan, writer, board, log, grace_ends, Box::new(|| {})).start()
 }
 
 /// Whether it came to hold. The tests judge after the mapper was told to stop: one that goes
@@ -76,7 +84,7 @@ fn what_keeps_failing_is_tried_with_growing_pauses_and_heals_by_itself() {
         let tried = eventually(|| listings(&kernel) >= 4).await;
         let took = begun.elapsed();
         kernel.listing_fails(None);
-        let healed = eventually(|| kernel.ours().len() == 1).await;
+        let healed = eventually(|| kernel.ours().len() == STATICS).await;
         mapper.send(Stop).await.expect("it lives");
         (tried, took, healed)
     });
@@ -97,7 +105,7 @@ fn news_do_not_wait_for_the_pause_to_end() {
         kernel.listing_fails(None);
         let asked = Instant::now();
         mapper.send(Resync).await.expect("it lives");
-        let healed = eventually(|| kernel.ours().len() == 1).await;
+        let healed = eventually(|| kernel.ours().len() == STATICS).await;
         mapper.send(Stop).await.expect("it lives");
         (tried && healed, asked.elapsed())
     });

@@ -8,10 +8,13 @@
 mod content;
 pub mod lock;
 pub(super) mod parse;
+pub(super) mod plan;
 mod process;
 pub mod render;
+pub(super) mod shape;
 #[cfg(test)]
 pub(super) mod testing;
+mod text;
 mod tool;
 mod verdict;
 mod words;
@@ -24,13 +27,23 @@ use std::path::PathBuf;
 
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
+use parse::Listing;
+use plan::{Ground, Plan};
 use process::Network;
-use render::TABLE;
+use shape::Table;
 use tool::Tools;
 
-/// Rules that use every part of the kernel that ours use: NAT chains, both targets, addrtype
-/// and comment.
-const PROBE: &str = "*nat\n\
+/// Rules that use every part of the kernel that ours use: both tables and their chains, every
+/// target and every match.
+const PROBE: &str = "*filter\n\
+    -N DOCKER-NAT66\n\
+    -A FORWARD -j DOCKER-NAT66 -m comment --comment docker-nat66\n\
+    -A DOCKER-NAT66 -i lo -d fd00::/64 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT \
+    -m comment --comment docker-nat66 -j DROP\n\
+    COMMIT\n\
+    *nat\n\
+    -A POSTROUTING -o lo -s fd00::/64 -j SNAT --to-source fd00::1 ! -d fd00::/64 \
+    -m comment --comment docker-nat66\n\
     -A POSTROUTING -o lo -s fd00::/64 -j MASQUERADE -m addrtype ! --src-type LOCAL \
     -m comment --comment docker-nat66\n\
     -A PREROUTING -i lo -p tcp --dport 1 -j DNAT --to-destination [fd00::1]:1 \
@@ -45,12 +58,16 @@ pub struct Ip6tables {
     /// Who made the last listing that was believed; empty before the first.
     generator: String,
     presence: Presence,
+    /// What the last listing showed, as long as nothing was changed since.
+    ground: Option<Ground>,
+    /// Where the last jump to our chain was put in FORWARD, for the log.
+    jump: usize,
 }
 
 /// Whether listing may bring the table into being.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
-    /// The variant in use: its table is wanted.
+    /// The variant in use: its tables are wanted.
     Wanted,
     /// The other variant: looked at only where it is there already.
     OnlyIfThere,
@@ -67,12 +84,7 @@ impl Ip6tables {
     /// [`ErrorKind::Denied`] without privilege; otherwise as [`Backend::list`], except that an
     /// uncertain or busy listing is no obstacle here: it may pass, and the caller lists again.
     pub fn detect(settings: Settings) -> Result<Self, BackendError> {
-        let mut found = Self {
-            tools: Tools::find(&settings)?,
-            settings,
-            generator: String::new(),
-            presence: Presence::Wanted,
-        };
+        let mut found = Self::new(Tools::find(&settings)?, settings, Presence::Wanted);
         match found.list() {
             Ok(_) => {}
             Err(e) if matches!(e.kind, ErrorKind::Uncertain | ErrorKind::Busy) => {}
@@ -95,12 +107,19 @@ impl Ip6tables {
     /// hold any.
     pub fn other(&self) -> Option<Self> {
         let tools = Tools::of_variant(&self.settings, self.variant().other())?;
-        Some(Self {
+        let settings = self.settings.clone();
+        Some(Self::new(tools, settings, Presence::OnlyIfThere))
+    }
+
+    fn new(tools: Tools, settings: Settings, presence: Presence) -> Self {
+        Self {
             tools,
-            settings: self.settings.clone(),
+            settings,
             generator: String::new(),
-            presence: Presence::OnlyIfThere,
-        })
+            presence,
+            ground: None,
+            jump: 1,
+        }
     }
 
     /// Which variant this is.
@@ -137,21 +156,21 @@ impl Ip6tables {
     fn what_is_needed(&self) -> String {
         let own = match self.variant() {
             Variant::Nft => "nft_compat, nft_chain_nat",
-            Variant::Legacy => "ip6table_nat",
+            Variant::Legacy => "ip6table_filter, ip6table_nat",
         };
         format!(
-            "; the kernel needs IPv6 NAT with MASQUERADE, DNAT, addrtype and comment (modules \
-             {own}, xt_nat, xt_MASQUERADE, xt_addrtype, xt_comment)"
+            "; the kernel needs IPv6 NAT and filter tables with MASQUERADE, SNAT, DNAT, conntrack, \
+             addrtype and comment (modules {own}, xt_nat, xt_MASQUERADE, xt_conntrack, \
+             xt_addrtype, xt_comment)"
         )
     }
 
-    /// Whether the kernel has the legacy table in use. Listing it would create it.
-    fn legacy_table_is_there(&self) -> Result<bool, BackendError> {
+    /// The legacy tables that the kernel has in use. Listing another would create it.
+    fn legacy_tables(&self) -> Result<String, BackendError> {
         let path: &PathBuf = &self.settings.legacy_tables;
         match fs::read_to_string(path) {
-            Ok(names) => Ok(names.lines().any(|name| name == TABLE)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(BackendError {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            names => names.map_err(|e| BackendError {
                 operation: format!("read of {}", path.display()),
                 kind: match e.kind() {
                     std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -161,25 +180,16 @@ impl Ip6tables {
             }),
         }
     }
-}
 
-impl Backend for Ip6tables {
-    fn kind(&self) -> BackendKind {
-        BackendKind::Ip6tables
-    }
-
-    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
-        let may_be_absent = self.presence == Presence::OnlyIfThere;
-        if may_be_absent && self.variant() == Variant::Legacy && !self.legacy_table_is_there()? {
-            return Ok(Vec::new());
-        }
+    /// One table, if the answer can be believed.
+    fn list_table(&mut self, table: Table) -> Result<Listing, BackendError> {
         let uncertain = |detail| BackendError {
-            operation: format!("listing of table {TABLE}"),
+            operation: format!("listing of table {}", table.as_str()),
             kind: ErrorKind::Uncertain,
             detail,
         };
-        let output = self.tools.save(TABLE)?;
-        let listing = parse::listing(&output, TABLE).map_err(|e| uncertain(e.to_string()))?;
+        let output = self.tools.save(table.as_str())?;
+        let listing = parse::listing(&output, table).map_err(|e| uncertain(e.to_string()))?;
         // The tools were asked which variant they are when they were found.
         let replaced = !self.generator.is_empty() && self.generator != listing.generator;
         if replaced {
@@ -192,28 +202,70 @@ impl Backend for Ip6tables {
                 )));
             }
         }
-        self.generator = listing.generator;
-        Ok(listing.rules)
+        self.generator.clone_from(&listing.generator);
+        Ok(listing)
+    }
+}
+
+impl Backend for Ip6tables {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Ip6tables
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
-        if batch.is_empty() {
-            return Ok(());
+    /// Table by table, for the tool's answer to "all tables" hangs on those of others, and in
+    /// the legacy variant leaves out what is not loaded yet.
+    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
+        self.ground = None;
+        let only_if_there = self.presence == Presence::OnlyIfThere;
+        let in_use = match only_if_there && self.variant() == Variant::Legacy {
+            true => Some(self.legacy_tables()?),
+            false => None,
+        };
+        let mut rules = Vec::new();
+        let mut ground = Ground::default();
+        for table in Table::ALL {
+            if let Some(names) = &in_use
+                && !names.lines().any(|name| name == table.as_str())
+            {
+                continue;
+            }
+            let listing = self.list_table(table)?;
+            rules.extend(listing.rules);
+            if table == Table::Filter {
+                ground = listing.ground;
+            }
         }
+        self.ground = Some(ground);
+        Ok(rules)
+    }
+
+    /// One input for both tables. What it needs to know of our chains it takes from the last
+    /// listing, and lists first where there was none since the last change.
+    fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        if self.ground.is_none() && !Plan::needs_no_ground(batch) {
+            self.list()?;
+        }
+        let ground = self.ground.take().unwrap_or_default();
         let what = format!(
             "{} removals and {} insertions",
             batch.remove.len(),
             batch.insert.len()
         );
-        let input = render::restore_input(batch).map_err(|e| BackendError {
+        let plan = Plan::new(batch, &ground).map_err(|e| BackendError {
             operation: format!("ip6tables-restore of {what}"),
             kind: ErrorKind::Failed,
             detail: e.to_string(),
         })?;
-        self.tools.restore(&what, &input, Network::Own)
+        if plan.sections.is_empty() {
+            return Ok(());
+        }
+        if let Some(place) = plan.place_of_jump() {
+            self.jump = place;
+        }
+        self.tools.restore(&what, &plan.input(), Network::Own)
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {
-        render::describe(verb, rule)
+        render::describe(verb, rule, self.jump)
     }
 }

@@ -7,8 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::record::{BootId, State};
+use crate::model::device::Device;
 use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleSpec};
+use crate::model::rule::{
+    BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, OwnedRule, Rule, RuleSpec, Via,
+};
 use crate::model::text::Untrusted;
 
 fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
@@ -21,29 +24,63 @@ fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
 }
 
 fn spec() -> impl Strategy<Value = RuleSpec> {
-    let dev = "[a-z][a-z0-9.]{0,14}".prop_map(|name| name.parse().expect("valid"));
+    let dev = "[a-z][a-z0-9.]{0,14}".prop_map(|name| name.parse::<Device>().expect("valid"));
     let addr = || any::<[u8; 16]>().prop_map(std::net::Ipv6Addr::from);
-    let masquerade = (dev.clone(), addr(), 0..=128_u8).prop_map(|(dev, addr, len)| {
-        let prefix = Ipv6Net::new(addr, len).expect("valid length");
-        RuleSpec::Masquerade { dev, prefix }
-    });
+    let prefix = || {
+        (addr(), 0..=128_u8).prop_map(|(addr, len)| Ipv6Net::new(addr, len).expect("valid length"))
+    };
     let proto = prop::sample::select(Proto::ALL.to_vec());
-    let host_addr = prop::option::of(addr());
-    let dnat = (dev, proto, host_addr, 1_u16.., addr(), 1_u16..).prop_map(
-        |(dev, proto, host_addr, host_port, target, target_port)| {
+    let at = (proto, prop::option::of(addr()), 1_u16..);
+    let via = prop_oneof![
+        dev.clone().prop_map(Via::Egress),
+        Just(Via::Host),
+        prefix().prop_map(Via::Containers),
+    ];
+    let dnat = (via, at.clone(), prop::option::of(prefix()), addr(), 1_u16..).prop_map(
+        |(via, (proto, host_addr, host_port), source, target, target_port)| {
             RuleSpec::Dnat(Dnat {
                 key: DnatKey {
-                    dev,
+                    via,
                     proto,
                     host_addr,
                     host_port,
+                    source,
                 },
                 target,
                 target_port,
             })
         },
     );
-    prop_oneof![masquerade, dnat]
+    let refuse = (dev.clone(), at).prop_map(|(dev, (proto, host_addr, host_port))| {
+        RuleSpec::Refuse(HostPort {
+            dev,
+            proto,
+            host_addr,
+            host_port,
+        })
+    });
+    let hook = prop::sample::select(vec![Hook::Forward, Hook::Input]);
+    let guard = prop::sample::select(Guard::ALL.to_vec());
+    let outgoing = (dev, prefix());
+    prop_oneof![
+        dnat,
+        refuse,
+        hook.prop_map(RuleSpec::Jump),
+        prefix().prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),
+        outgoing
+            .clone()
+            .prop_map(|(dev, prefix)| RuleSpec::Masquerade { dev, prefix }),
+        (outgoing.clone(), guard).prop_map(|((dev, prefix), guard)| RuleSpec::Guard {
+            dev,
+            prefix,
+            guard
+        }),
+        (outgoing, addr()).prop_map(|((dev, prefix), source)| RuleSpec::Snat {
+            dev,
+            prefix,
+            source
+        }),
+    ]
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -75,10 +112,11 @@ fn sample(host_port: u16, names: &str) -> Record {
                 backend: BackendKind::Ip6tables,
                 spec: RuleSpec::Dnat(Dnat {
                     key: DnatKey {
-                        dev: "eth0".parse().expect("valid"),
+                        via: Via::Egress("eth0".parse().expect("valid")),
                         proto: Proto::Tcp,
                         host_addr: None,
                         host_port,
+                        source: None,
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                     target_port: 80,
@@ -182,10 +220,12 @@ fn version_1_never_changes() {
         "04626f6f74",
         "00",
         "01",
+        "00",
         "0465746830",
         "00",
         "00",
         "fb901f",
+        "00",
         "fdfd5898491700010000000000000002",
         "50",
         "01",

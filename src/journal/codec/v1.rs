@@ -1,15 +1,17 @@
 //! Version 1 of a record's body. Frozen: fields and variants are neither added nor moved; what
 //! it cannot express goes into a new version beside it.
 
-use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
+mod rule;
 
-use ipnet::Ipv6Net;
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use self::rule::Rule;
+
 use crate::journal::record::{self, BootId};
-use crate::model::forward::{self, Proto};
-use crate::model::rule::{self, BackendKind, Dnat, DnatKey, OwnedRule, RuleSpec};
+use crate::model::forward;
+use crate::model::rule::{BackendKind, OwnedRule};
 use crate::model::text::Untrusted;
 
 /// Longest name of a container or network that is kept, in bytes; the rest is cut. Docker sets
@@ -41,30 +43,6 @@ enum Backend {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Rule {
-    Masquerade {
-        dev: String,
-        prefix: [u8; 16],
-        prefix_len: u8,
-    },
-    Dnat {
-        dev: String,
-        proto: Protocol,
-        host_addr: Option<[u8; 16]>,
-        host_port: u16,
-        target: [u8; 16],
-        target_port: u16,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
 struct Owner {
     container_id: String,
     container_name: String,
@@ -86,25 +64,7 @@ impl From<&record::Record> for RecordBody {
                 BackendKind::Ip6tables => Backend::Ip6tables,
                 BackendKind::Nftables => Backend::Nftables,
             },
-            rule: match &rule.spec {
-                RuleSpec::Masquerade { dev, prefix } => Rule::Masquerade {
-                    dev: dev.as_str().to_owned(),
-                    prefix: prefix.addr().octets(),
-                    prefix_len: prefix.prefix_len(),
-                },
-                RuleSpec::Dnat(dnat) => Rule::Dnat {
-                    dev: dnat.key.dev.as_str().to_owned(),
-                    proto: match dnat.key.proto {
-                        Proto::Tcp => Protocol::Tcp,
-                        Proto::Udp => Protocol::Udp,
-                        Proto::Sctp => Protocol::Sctp,
-                    },
-                    host_addr: dnat.key.host_addr.map(|addr| addr.octets()),
-                    host_port: dnat.key.host_port,
-                    target: dnat.target.octets(),
-                    target_port: dnat.target_port,
-                },
-            },
+            rule: Rule::from(&rule.spec),
             owners: owners
                 .iter()
                 .map(|owner| Owner {
@@ -146,9 +106,9 @@ impl TryFrom<RecordBody> for record::Record {
             .collect();
         Ok(Self {
             owned: OwnedRule {
-                rule: rule::Rule {
+                rule: crate::model::rule::Rule {
                     backend,
-                    spec: spec(body.rule)?,
+                    spec: body.rule.try_into()?,
                 },
                 owners,
             },
@@ -161,47 +121,4 @@ impl TryFrom<RecordBody> for record::Record {
             boot_id: BootId::new(body.boot_id),
         })
     }
-}
-
-fn spec(rule: Rule) -> Result<RuleSpec, String> {
-    let device = |name: String| {
-        name.parse()
-            .map_err(|error| format!("device {name:?}: {error}"))
-    };
-    let port = |port: u16| match port {
-        0 => Err("a port is 0".to_owned()),
-        port => Ok(port),
-    };
-    Ok(match rule {
-        Rule::Masquerade {
-            dev,
-            prefix,
-            prefix_len,
-        } => RuleSpec::Masquerade {
-            dev: device(dev)?,
-            prefix: Ipv6Net::new(prefix.into(), prefix_len)
-                .map_err(|_| format!("a prefix has a length of {prefix_len}"))?,
-        },
-        Rule::Dnat {
-            dev,
-            proto,
-            host_addr,
-            host_port,
-            target,
-            target_port,
-        } => RuleSpec::Dnat(Dnat {
-            key: DnatKey {
-                dev: device(dev)?,
-                proto: match proto {
-                    Protocol::Tcp => Proto::Tcp,
-                    Protocol::Udp => Proto::Udp,
-                    Protocol::Sctp => Proto::Sctp,
-                },
-                host_addr: host_addr.map(Ipv6Addr::from),
-                host_port: port(host_port)?,
-            },
-            target: target.into(),
-            target_port: port(target_port)?,
-        }),
-    })
 }

@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::samples::{container, row};
+use super::samples::{container, known, row};
 use super::*;
-use crate::mapper::rules::{Layout, desired};
+use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
 use crate::model::change::ChangeSet;
-use crate::model::container::{Bindings, HostIp};
+use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
 use crate::model::rule::{BackendKind, OwnedRule, RuleId};
 
 fn bounds() -> Bounds {
@@ -30,7 +30,7 @@ fn only(container: Container) -> Resolved {
 fn at(network: &str, addr: &str, gw_priority: i64) -> Endpoint {
     Endpoint {
         network: network.into(),
-        network_id: format!("id-{network}"),
+        network_id: String::new(),
         address: addr.parse().ok(),
         gateway: None,
         gw_priority,
@@ -112,6 +112,42 @@ fn the_address_of_the_gateway_network_is_chosen() {
     assert_eq!(chosen(c), "fd00::3");
 }
 
+/// Engine 27 shows a published port of a routed network as `0.0.0.0:PORT` beside a `::` row
+/// without a port.
+#[test]
+fn networks_that_forward_nothing_open_nothing() {
+    let network = |change: fn(&mut Network)| {
+        let mut network = Network {
+            id: "n".into(),
+            name: "n".into(),
+            driver: "bridge".into(),
+            internal: false,
+            subnets: vec!["fd00::/64".parse().unwrap()],
+            gateway_mode: GatewayMode::Nat,
+            masquerade: true,
+            host_ipv6: None,
+        };
+        change(&mut network);
+        network
+    };
+    let open = |networks: Vec<Network>| {
+        let mut c = container("c1");
+        c.endpoints[0].network_id = "n".into();
+        c.ports = vec![row("0.0.0.0", Some(8080), 80), row("::", None, 80)];
+        c.bindings = known(&[("", Some(8080))]);
+        let mut snapshot = snapshot(vec![c]);
+        snapshot.networks = networks.into_iter().map(|n| (n.id.clone(), n)).collect();
+        resolve(&snapshot, &bounds()).forwards.len()
+    };
+    assert_eq!(open(vec![network(|_| {})]), 1);
+    assert_eq!(open(vec![network(|n| n.internal = true)]), 0);
+    assert_eq!(
+        open(vec![network(|n| n.gateway_mode = GatewayMode::Routed)]),
+        0
+    );
+    assert_eq!(open(vec![]), 0, "a network that is not listed yet");
+}
+
 #[test]
 fn port_zero_is_never_forwarded() {
     let mut c = container("c1");
@@ -139,12 +175,25 @@ fn two_devices_and_two_prefixes_give_every_pair() {
         backend: BackendKind::Ip6tables,
         devices: vec!["eth0".parse().unwrap(), "eth1".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap(), "fd01::/64".parse().unwrap()],
+        unpublished: Unpublished::Accept,
+        hairpin: Hairpin::Off,
+        snat: Vec::new(),
     };
     let forwards = only(container("c1")).forwards;
     let desired = desired(&layout, Some(&forwards));
-    let statics = desired.rules.values().filter(|r| r.rule.spec.is_static());
-    assert_eq!(statics.count(), 4);
-    assert_eq!(desired.rules.len(), 4 + 2);
+    let count = |kind| {
+        let kinds = desired.rules.values().map(|r| r.rule.spec.kind());
+        kinds.filter(|k| *k == kind).count()
+    };
+    assert_eq!(
+        (count("masquerade"), count("dnat"), count("jump")),
+        (4, 2, 1)
+    );
+    assert_eq!(
+        count("guard"),
+        4 * 4,
+        "all but the drop of what is not published"
+    );
 }
 
 fn any_row() -> impl Strategy<Value = PortRow> {
@@ -205,6 +254,9 @@ fn layout() -> Layout {
         backend: BackendKind::Ip6tables,
         devices: vec!["eth0".parse().unwrap()],
         prefixes: bounds().prefixes,
+        unpublished: Unpublished::Accept,
+        hairpin: Hairpin::Off,
+        snat: Vec::new(),
     }
 }
 
@@ -316,7 +368,11 @@ fn another_container_at_the_same_address_changes_only_the_owner() {
 fn what_leaves_goes_before_its_static_rules() {
     let before = desired(&layout(), Some(&only(container("c1")).forwards));
     let change = ChangeSet::between(&crate::model::change::Desired::nothing(), &before.rules);
-    assert_eq!(change.remove.len(), 2);
-    assert!(!before.rules[&change.remove[0]].rule.spec.is_static());
-    assert!(before.rules[&change.remove[1]].rule.spec.is_static());
+    let kinds: Vec<&str> = change
+        .remove
+        .iter()
+        .map(|id| before.rules[id].rule.spec.kind())
+        .collect();
+    assert_eq!(kinds[..2], ["dnat", "masquerade"]);
+    assert_eq!(kinds.last(), Some(&"jump"));
 }

@@ -8,10 +8,11 @@ use slog::{Discard, o};
 use super::super::*;
 use crate::backend::fake::FakeKernel;
 use crate::backend::{Batch, ObservedRule};
+use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
-use crate::mapper::rules::{Layout, desired};
-use crate::model::forward::{Forward, Owner, Proto};
+use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::rule::BackendKind;
 
 /// A rule of somebody else, which must stay.
@@ -177,6 +178,7 @@ impl Journal for WatchedJournal {
 pub(super) struct Machine {
     pub(super) kernel: FakeKernel,
     pub(super) journal: MemoryJournal,
+    pub(super) flows: FakeTable,
 }
 
 impl Machine {
@@ -186,6 +188,7 @@ impl Machine {
         Self {
             kernel,
             journal: MemoryJournal::default(),
+            flows: FakeTable::new(),
         }
     }
 
@@ -202,7 +205,8 @@ impl Machine {
         };
         let log = Logger::root(Discard, o!());
         let boot = BootId::new("this");
-        Reconciler::new(Box::new(backend), Vec::new(), journal, boot, log)
+        let flows = Box::new(self.flows.flows());
+        Reconciler::new(Box::new(backend), Vec::new(), journal, flows, boot, log)
     }
 
     /// Runs a daemon through `wishes`, each retried until it is met. `false`: it was killed.
@@ -222,6 +226,13 @@ impl Machine {
         }
     }
 
+    /// The host ports of all DNAT rules of ours.
+    pub(super) fn open_ports(&self) -> Vec<u16> {
+        let rules = self.kernel.ours().into_iter().filter_map(|r| r.rule);
+        let ports = rules.filter_map(|r| Some(r.spec.dnat_key()?.host_port));
+        ports.collect()
+    }
+
     pub(super) fn must_match(&self, wish: &Desired, context: &dyn std::fmt::Debug) {
         let mut in_kernel: Vec<RuleId> = self.kernel.ours().iter().map(|r| r.id).collect();
         in_kernel.sort();
@@ -236,6 +247,10 @@ impl Machine {
         }
         let foreign = self.kernel.lines().iter().filter(|l| *l == FOREIGN).count();
         assert_eq!(foreign, 1, "a foreign rule was touched, {context:?}");
+        if wish.rules.is_empty() {
+            let lines = self.kernel.lines();
+            assert_eq!(lines, [FOREIGN], "something is left behind, {context:?}");
+        }
     }
 }
 
@@ -249,6 +264,7 @@ pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
             host_port: *port,
             container_addr: std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, *host),
             container_port: 80,
+            sources: Sources::Any,
             owner: Owner {
                 container_id: owner.to_string(),
                 container_name: "c".into(),
@@ -264,5 +280,8 @@ pub(super) fn layout() -> Layout {
         backend: BackendKind::Ip6tables,
         devices: vec!["eth0".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap()],
+        unpublished: Unpublished::Accept,
+        hairpin: Hairpin::Off,
+        snat: Vec::new(),
     }
 }

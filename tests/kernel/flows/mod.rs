@@ -1,6 +1,6 @@
 //! Stale flows, with real packets through real rules, and with entries of every kind.
 
-mod scenery;
+pub(crate) mod scenery;
 mod table;
 
 use std::time::{Duration, Instant};

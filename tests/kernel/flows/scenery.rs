@@ -15,12 +15,12 @@ use docker_nat66::model::forward::Proto;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The containers.
-pub(super) const ONE: &str = "fdfd:5898:4917:1::2";
-pub(super) const TWO: &str = "fdfd:5898:4917:1::3";
+pub(crate) const ONE: &str = "fdfd:5898:4917:1::2";
+pub(crate) const TWO: &str = "fdfd:5898:4917:1::3";
 /// The host, as the client sees it.
-pub(super) const HOST: &str = "2001:db8::1";
+pub(crate) const HOST: &str = "2001:db8::1";
 /// The published port; the containers' is 80.
-pub(super) const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 
 /// Longer than any answer takes, even of busy cores: what has not come by then does not come.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -51,13 +51,13 @@ ip -n two route add default via fdfd:5898:4917:1::1
 ";
 
 /// Makes it all around the calling process, which is the host; see [`super::namespace::fresh`].
-pub(super) fn build() {
+pub(crate) fn build() {
     sh(SETUP);
 }
 
 /// Runs a script to success; its standard output.
 #[track_caller]
-pub(super) fn sh(script: &str) -> String {
+pub(crate) fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output();
     let output = output.expect("a shell");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -101,7 +101,7 @@ pub(super) fn conntrack() -> Conntrack {
 }
 
 /// Runs `work` in a thread inside a namespace; sockets made there stay there.
-pub(super) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     let enter = || {
         let file = File::open(format!("/run/netns/{namespace}")).expect("a namespace");
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("enter");

@@ -1,0 +1,264 @@
+//! The rule inside a record of version 1.
+
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+use serde::{Deserialize, Serialize};
+
+use crate::model::device::Device;
+use crate::model::forward::Proto;
+use crate::model::rule::{self, Dnat, DnatKey, HostPort, RuleSpec};
+
+/// What a rule does. The order of variants is the format.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Rule {
+    Masquerade {
+        dev: String,
+        prefix: Prefix,
+    },
+    Dnat {
+        via: Via,
+        at: Port,
+        source: Option<Prefix>,
+        target: [u8; 16],
+        target_port: u16,
+    },
+    Jump(Hook),
+    Guard {
+        dev: String,
+        prefix: Prefix,
+        guard: Guard,
+    },
+    Snat {
+        dev: String,
+        prefix: Prefix,
+        source: [u8; 16],
+    },
+    Hairpin {
+        prefix: Prefix,
+    },
+    Refuse {
+        dev: String,
+        at: Port,
+    },
+}
+
+/// Address and length.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Prefix([u8; 16], u8);
+
+/// A port on the host.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Port {
+    proto: Protocol,
+    addr: Option<[u8; 16]>,
+    port: u16,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Via {
+    Egress(String),
+    Host,
+    Containers(Prefix),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Hook {
+    Forward,
+    Input,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Guard {
+    Spoofed,
+    Established,
+    Forwarded,
+    Reply,
+    Unpublished,
+}
+
+impl From<Ipv6Net> for Prefix {
+    fn from(net: Ipv6Net) -> Self {
+        Self(net.addr().octets(), net.prefix_len())
+    }
+}
+
+impl TryFrom<Prefix> for Ipv6Net {
+    type Error = String;
+
+    fn try_from(Prefix(addr, len): Prefix) -> Result<Self, String> {
+        Ipv6Net::new(addr.into(), len).map_err(|_| format!("a prefix has a length of {len}"))
+    }
+}
+
+impl Port {
+    fn new(proto: Proto, addr: Option<Ipv6Addr>, port: u16) -> Self {
+        Self {
+            proto: match proto {
+                Proto::Tcp => Protocol::Tcp,
+                Proto::Udp => Protocol::Udp,
+                Proto::Sctp => Protocol::Sctp,
+            },
+            addr: addr.map(|addr| addr.octets()),
+            port,
+        }
+    }
+
+    fn read(self) -> Result<(Proto, Option<Ipv6Addr>, u16), String> {
+        let proto = match self.proto {
+            Protocol::Tcp => Proto::Tcp,
+            Protocol::Udp => Proto::Udp,
+            Protocol::Sctp => Proto::Sctp,
+        };
+        Ok((proto, self.addr.map(Ipv6Addr::from), nonzero(self.port)?))
+    }
+}
+
+fn nonzero(port: u16) -> Result<u16, String> {
+    match port {
+        0 => Err("a port is 0".to_owned()),
+        port => Ok(port),
+    }
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    name.parse()
+        .map_err(|error| format!("device {name:?}: {error}"))
+}
+
+impl From<&RuleSpec> for Rule {
+    fn from(spec: &RuleSpec) -> Self {
+        match spec {
+            RuleSpec::Masquerade { dev, prefix } => Self::Masquerade {
+                dev: dev.to_string(),
+                prefix: (*prefix).into(),
+            },
+            RuleSpec::Dnat(Dnat {
+                key,
+                target,
+                target_port,
+            }) => Self::Dnat {
+                via: match &key.via {
+                    rule::Via::Egress(dev) => Via::Egress(dev.to_string()),
+                    rule::Via::Host => Via::Host,
+                    rule::Via::Containers(prefix) => Via::Containers((*prefix).into()),
+                },
+                at: Port::new(key.proto, key.host_addr, key.host_port),
+                source: key.source.map(Into::into),
+                target: target.octets(),
+                target_port: *target_port,
+            },
+            RuleSpec::Jump(hook) => Self::Jump(match hook {
+                rule::Hook::Forward => Hook::Forward,
+                rule::Hook::Input => Hook::Input,
+            }),
+            RuleSpec::Guard { dev, prefix, guard } => Self::Guard {
+                dev: dev.to_string(),
+                prefix: (*prefix).into(),
+                guard: match guard {
+                    rule::Guard::Spoofed => Guard::Spoofed,
+                    rule::Guard::Established => Guard::Established,
+                    rule::Guard::Forwarded => Guard::Forwarded,
+                    rule::Guard::Reply => Guard::Reply,
+                    rule::Guard::Unpublished => Guard::Unpublished,
+                },
+            },
+            RuleSpec::Snat {
+                dev,
+                prefix,
+                source,
+            } => Self::Snat {
+                dev: dev.to_string(),
+                prefix: (*prefix).into(),
+                source: source.octets(),
+            },
+            RuleSpec::HairpinMasquerade { prefix } => Self::Hairpin {
+                prefix: (*prefix).into(),
+            },
+            RuleSpec::Refuse(at) => Self::Refuse {
+                dev: at.dev.to_string(),
+                at: Port::new(at.proto, at.host_addr, at.host_port),
+            },
+        }
+    }
+}
+
+impl TryFrom<Rule> for RuleSpec {
+    /// What is wrong with the rule.
+    type Error = String;
+
+    fn try_from(rule: Rule) -> Result<Self, String> {
+        Ok(match rule {
+            Rule::Masquerade { dev, prefix } => Self::Masquerade {
+                dev: device(&dev)?,
+                prefix: prefix.try_into()?,
+            },
+            Rule::Dnat {
+                via,
+                at,
+                source,
+                target,
+                target_port,
+            } => {
+                let (proto, host_addr, host_port) = at.read()?;
+                let via = match via {
+                    Via::Egress(dev) => rule::Via::Egress(device(&dev)?),
+                    Via::Host => rule::Via::Host,
+                    Via::Containers(prefix) => rule::Via::Containers(prefix.try_into()?),
+                };
+                Self::Dnat(Dnat {
+                    key: DnatKey {
+                        via,
+                        proto,
+                        host_addr,
+                        host_port,
+                        source: source.map(TryInto::try_into).transpose()?,
+                    },
+                    target: target.into(),
+                    target_port: nonzero(target_port)?,
+                })
+            }
+            Rule::Jump(Hook::Forward) => Self::Jump(rule::Hook::Forward),
+            Rule::Jump(Hook::Input) => Self::Jump(rule::Hook::Input),
+            Rule::Guard { dev, prefix, guard } => Self::Guard {
+                dev: device(&dev)?,
+                prefix: prefix.try_into()?,
+                guard: match guard {
+                    Guard::Spoofed => rule::Guard::Spoofed,
+                    Guard::Established => rule::Guard::Established,
+                    Guard::Forwarded => rule::Guard::Forwarded,
+                    Guard::Reply => rule::Guard::Reply,
+                    Guard::Unpublished => rule::Guard::Unpublished,
+                },
+            },
+            Rule::Snat {
+                dev,
+                prefix,
+                source,
+            } => Self::Snat {
+                dev: device(&dev)?,
+                prefix: prefix.try_into()?,
+                source: source.into(),
+            },
+            Rule::Hairpin { prefix } => Self::HairpinMasquerade {
+                prefix: prefix.try_into()?,
+            },
+            Rule::Refuse { dev, at } => {
+                let (proto, host_addr, host_port) = at.read()?;
+                Self::Refuse(HostPort {
+                    dev: device(&dev)?,
+                    proto,
+                    host_addr,
+                    host_port,
+                })
+            }
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! What Docker's networks say: which prefixes are ours to serve, and which sources they want.
+
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+
+use crate::model::container::{Endpoint, GatewayMode, Network, Snapshot};
+
+/// The IPv6 subnets that Docker would masquerade itself: of bridge networks that are not
+/// internal, not routed, and not told to leave the source alone. In order, each once.
+pub fn prefixes(snapshot: &Snapshot) -> Vec<Ipv6Net> {
+    let mut prefixes: Vec<Ipv6Net> = snapshot
+        .networks
+        .values()
+        .filter(|network| network.driver.raw() == "bridge" && network.masquerade)
+        .filter(|network| forwards_ports(network))
+        .flat_map(|network| network.subnets.iter().copied())
+        .collect();
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes
+}
+
+/// Subnets with a source address of their own (`com.docker.network.host_ipv6`), as far as they
+/// lie in `prefixes`.
+pub fn sources(snapshot: &Snapshot, prefixes: &[Ipv6Net]) -> Vec<(Ipv6Net, Ipv6Addr)> {
+    let served = |subnet: &Ipv6Net| prefixes.iter().any(|p| p.contains(subnet));
+    let mut sources: Vec<(Ipv6Net, Ipv6Addr)> = snapshot
+        .networks
+        .values()
+        .filter(|network| network.masquerade && forwards_ports(network))
+        .filter_map(|network| Some((network, network.host_ipv6?)))
+        .flat_map(|(network, source)| {
+            let subnets = network.subnets.iter().copied().filter(served);
+            subnets.map(move |subnet| (subnet, source))
+        })
+        .collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+/// Whether ports of containers on this endpoint are forwarded. A network that is named, but not
+/// listed yet, forwards nothing until it is; one that is not named is judged by the address.
+pub(super) fn serves(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
+    endpoint.network_id.is_empty()
+        || snapshot
+            .networks
+            .get(&endpoint.network_id)
+            .is_some_and(forwards_ports)
+}
+
+fn forwards_ports(network: &Network) -> bool {
+    !network.internal
+        && match network.gateway_mode {
+            GatewayMode::Nat | GatewayMode::NatUnprotected => true,
+            GatewayMode::Routed | GatewayMode::Isolated | GatewayMode::Unknown(_) => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(id: &str, subnet: &str) -> Network {
+        Network {
+            id: id.into(),
+            name: id.into(),
+            driver: "bridge".into(),
+            internal: false,
+            subnets: vec![subnet.parse().unwrap()],
+            gateway_mode: GatewayMode::Nat,
+            masquerade: true,
+            host_ipv6: None,
+        }
+    }
+
+    fn snapshot(networks: Vec<Network>) -> Snapshot {
+        Snapshot {
+            networks: networks.into_iter().map(|n| (n.id.clone(), n)).collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn only_networks_that_docker_would_masquerade_are_served() {
+        let nat = network("a", "fd00:a::/64");
+        let changed = |id: &str, change: fn(&mut Network)| {
+            let mut network = network(id, "fd00:b::/64");
+            change(&mut network);
+            network
+        };
+        let all = snapshot(vec![
+            nat.clone(),
+            changed("internal", |n| n.internal = true),
+            changed("routed", |n| n.gateway_mode = GatewayMode::Routed),
+            changed("isolated", |n| n.gateway_mode = GatewayMode::Isolated),
+            changed("newer", |n| {
+                n.gateway_mode = GatewayMode::Unknown("x".into())
+            }),
+            changed("bare", |n| n.masquerade = false),
+            changed("macvlan", |n| n.driver = "macvlan".into()),
+        ]);
+        assert_eq!(prefixes(&all), nat.subnets);
+        let open = changed("open", |n| n.gateway_mode = GatewayMode::NatUnprotected);
+        assert_eq!(prefixes(&snapshot(vec![open.clone()])), open.subnets);
+    }
+
+    #[test]
+    fn a_network_s_own_source_counts_inside_the_prefixes_only() {
+        let source: Ipv6Addr = "2001:db8::7".parse().unwrap();
+        let mut inside = network("a", "fd00:a::/64");
+        inside.host_ipv6 = Some(source);
+        let mut outside = network("b", "fd01::/64");
+        outside.host_ipv6 = Some(source);
+        let all = snapshot(vec![inside.clone(), outside]);
+        let served: Vec<Ipv6Net> = vec!["fd00::/16".parse().unwrap()];
+        assert_eq!(sources(&all, &served), [(inside.subnets[0], source)]);
+    }
+}

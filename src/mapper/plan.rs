@@ -1,0 +1,275 @@
+//! From settings, a snapshot and what the host shows, to what should be in the kernel.
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+
+use super::forwards::{Bounds, Resolved, resolve};
+use super::networks;
+use super::rules::{Hairpin, Layout, Unpublished, desired};
+use crate::model::change::{Desired, Known};
+use crate::model::container::Snapshot;
+use crate::model::device::Device;
+use crate::model::forward::Proto;
+use crate::model::rule::BackendKind;
+
+/// Settings that bear on the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Whose rules they are.
+    pub backend: BackendKind,
+    /// `--dev`.
+    pub devices: Choice<Device>,
+    /// `--prefix`.
+    pub prefixes: Choice<Ipv6Net>,
+    /// `--unpublished`.
+    pub unpublished: Unpublished,
+    /// `--hairpin`.
+    pub hairpin: HairpinMode,
+}
+
+/// Values given, or to be found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice<T> {
+    /// As given, never empty.
+    Fixed(Vec<T>),
+    /// `auto`.
+    Auto,
+}
+
+/// `--hairpin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HairpinMode {
+    /// Where nobody else serves the port.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What the host shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Its own addresses.
+    pub host_addrs: BTreeSet<Ipv6Addr>,
+    /// The interfaces of its IPv6 default routes.
+    pub default_devices: Vec<Device>,
+    /// Published ports that no docker-proxy serves.
+    pub unserved: BTreeSet<(Proto, u16)>,
+}
+
+/// What Docker has said.
+#[derive(Debug, Clone, Copy)]
+pub enum Heard<'a> {
+    /// Nothing yet: forwards of an earlier run stay.
+    NotYet,
+    /// Nothing, for too long: forwards of an earlier run go.
+    Silence,
+    /// This.
+    Snapshot(&'a Snapshot),
+}
+
+/// What should be in the kernel, and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// What should be in the kernel.
+    pub desired: Desired,
+    /// What the snapshot gave; empty without one.
+    pub resolved: Resolved,
+}
+
+impl Plan {
+    /// What should be in the kernel now.
+    pub fn make(&self, heard: Heard<'_>, around: &Surroundings) -> Planned {
+        let snapshot = match heard {
+            Heard::Snapshot(snapshot) => Some(snapshot),
+            Heard::NotYet | Heard::Silence => None,
+        };
+        let devices = match &self.devices {
+            Choice::Fixed(devices) => devices.clone(),
+            Choice::Auto => around.default_devices.clone(),
+        };
+        let prefixes = match (&self.prefixes, snapshot) {
+            (Choice::Fixed(prefixes), _) => Some(prefixes.clone()),
+            (Choice::Auto, Some(snapshot)) => Some(networks::prefixes(snapshot)),
+            (Choice::Auto, None) => None,
+        };
+        let known = Known {
+            // A host without a default route (yet) does not tell where its egress is.
+            statics: prefixes.is_some() && !devices.is_empty(),
+            forwards: match heard {
+                Heard::NotYet => false,
+                Heard::Silence => true,
+                Heard::Snapshot(_) => !devices.is_empty(),
+            },
+        };
+        let prefixes = prefixes.unwrap_or_default();
+        let resolved = snapshot.map(|snapshot| {
+            let bounds = Bounds {
+                prefixes: prefixes.clone(),
+                host_addrs: around.host_addrs.clone(),
+            };
+            resolve(snapshot, &bounds)
+        });
+        let layout = Layout {
+            backend: self.backend,
+            devices,
+            unpublished: self.unpublished,
+            hairpin: match self.hairpin {
+                HairpinMode::Auto => Hairpin::Only(around.unserved.clone()),
+                HairpinMode::On => Hairpin::On,
+                HairpinMode::Off => Hairpin::Off,
+            },
+            snat: snapshot.map_or_else(Vec::new, |s| networks::sources(s, &prefixes)),
+            prefixes,
+        };
+        let forwards = resolved.as_ref().map(|r| r.forwards.as_slice());
+        let desired = desired(&layout, forwards);
+        Planned {
+            desired: Desired { known, ..desired },
+            resolved: resolved.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapper::forwards::samples::container;
+    use crate::model::container::{GatewayMode, Network};
+
+    fn automatic() -> Plan {
+        Plan {
+            backend: BackendKind::Ip6tables,
+            devices: Choice::Auto,
+            prefixes: Choice::Auto,
+            unpublished: Unpublished::Accept,
+            hairpin: HairpinMode::Auto,
+        }
+    }
+
+    fn around() -> Surroundings {
+        Surroundings {
+            default_devices: vec!["eth0".parse().unwrap()],
+            ..Surroundings::default()
+        }
+    }
+
+    fn snapshot() -> Snapshot {
+        let mut c = container("c1");
+        c.endpoints[0].network_id = "n".into();
+        let network = Network {
+            id: "n".into(),
+            name: "bridge".into(),
+            driver: "bridge".into(),
+            internal: false,
+            subnets: vec!["fd00::/64".parse().unwrap()],
+            gateway_mode: GatewayMode::Nat,
+            masquerade: true,
+            host_ipv6: None,
+        };
+        Snapshot {
+            containers: [(c.id.clone(), c)].into(),
+            networks: [(network.id.clone(), network)].into(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_judged_before_there_is_something_to_judge_by() {
+        let plan = automatic();
+        let before = plan.make(Heard::NotYet, &around()).desired;
+        assert_eq!(
+            before.known,
+            Known {
+                statics: false,
+                forwards: false
+            }
+        );
+        assert!(before.rules.is_empty());
+        let silence = plan.make(Heard::Silence, &around()).desired;
+        assert_eq!(
+            silence.known,
+            Known {
+                statics: false,
+                forwards: true
+            }
+        );
+        let no_route = plan.make(Heard::Snapshot(&snapshot()), &Surroundings::default());
+        assert_eq!(
+            no_route.desired.known,
+            Known {
+                statics: false,
+                forwards: false
+            }
+        );
+    }
+
+    #[test]
+    fn networks_and_routes_give_prefixes_and_devices() {
+        let planned = automatic().make(Heard::Snapshot(&snapshot()), &around());
+        assert_eq!(planned.desired.known, Known::EVERYTHING);
+        assert_eq!(planned.resolved.forwards.len(), 1);
+        let kinds: BTreeSet<&str> = planned
+            .desired
+            .rules
+            .values()
+            .map(|r| r.rule.spec.kind())
+            .collect();
+        assert_eq!(
+            kinds,
+            BTreeSet::from(["dnat", "guard", "jump", "masquerade"])
+        );
+    }
+
+    #[test]
+    fn a_port_that_nobody_serves_gets_its_hairpin() {
+        let around = Surroundings {
+            unserved: BTreeSet::from([(Proto::Tcp, 8080)]),
+            ..around()
+        };
+        let rules = automatic()
+            .make(Heard::Snapshot(&snapshot()), &around)
+            .desired
+            .rules;
+        let count = |kind| {
+            rules
+                .values()
+                .filter(|r| r.rule.spec.kind() == kind)
+                .count()
+        };
+        assert_eq!((count("dnat"), count("hairpin")), (3, 1));
+    }
+
+    #[test]
+    fn the_label_of_sources_makes_one_rule_each_and_refuses_the_rest() {
+        let mut limited = snapshot();
+        let c = limited.containers.get_mut("c1").unwrap();
+        let allow = "2001:db8::/32,fd99::1".to_owned();
+        c.labels.insert("docker-nat66.allow".into(), allow);
+        let around = Surroundings {
+            unserved: BTreeSet::from([(Proto::Tcp, 8080)]),
+            ..around()
+        };
+        let rules = automatic()
+            .make(Heard::Snapshot(&limited), &around)
+            .desired
+            .rules;
+        let count = |kind| {
+            rules
+                .values()
+                .filter(|r| r.rule.spec.kind() == kind)
+                .count()
+        };
+        assert_eq!(
+            (
+                count("dnat"),
+                count("refuse"),
+                count("jump"),
+                count("hairpin")
+            ),
+            (2, 1, 2, 0)
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! What opens nothing over IPv6, and why.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use super::labels;
+use super::publish::Closed;
+use crate::model::forward::Proto;
+use crate::model::text::Untrusted;
+
+/// A container or one of its published ports that opens nothing over IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Full id of the container.
+    pub container_id: String,
+    /// Name of the container.
+    pub container_name: Untrusted,
+    /// The port; `None` for all of the container's.
+    pub port: Option<(Proto, u16)>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something opens nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The binding does not reach IPv6.
+    Closed(Closed),
+    /// The container has no network of its own (`host`, `none`, `container:ID`).
+    NoOwnNetwork(Untrusted),
+    /// None of the container's addresses lies in a prefix; carries those it has.
+    NoAddress(Vec<Ipv6Addr>),
+    /// The container's address must never be a target.
+    Refused(Ipv6Addr, Refusal),
+    /// The port is zero.
+    PortZero,
+    /// The container's labels keep it, or this port, out.
+    Label(labels::Closed),
+    /// The label `docker-nat66.ports` does not name the port.
+    NotListed,
+    /// None of the networks that hold the container's addresses forwards ports.
+    NotForwarding,
+    /// Another container published the same port later.
+    TakenBy(String),
+    /// A row of Docker's answer that could not be read.
+    Unreadable(Untrusted),
+}
+
+/// Why an address is never a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is the host's own: a DNAT to it would publish the host's own port.
+    HostsOwn,
+    /// It is the network's gateway, which is the host.
+    Gateway,
+    /// It is the prefix's subnet-router anycast address (RFC 4291, 2.6.1).
+    SubnetRouter,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(closed) => closed.fmt(f),
+            Self::NoOwnNetwork(mode) => {
+                write!(f, "network mode \"{mode}\" has no address of its own")
+            }
+            Self::NoAddress(has) if has.is_empty() => {
+                write!(f, "the container has no IPv6 address")
+            }
+            Self::NoAddress(has) => {
+                write!(f, "no address of the container lies in a --prefix, it has")?;
+                has.iter().try_for_each(|addr| write!(f, " {addr}"))
+            }
+            Self::Refused(addr, Refusal::HostsOwn) => write!(f, "{addr} is the host's own address"),
+            Self::Refused(addr, Refusal::Gateway) => write!(f, "{addr} is the network's gateway"),
+            Self::Refused(addr, Refusal::SubnetRouter) => {
+                write!(f, "{addr} is the prefix's own address")
+            }
+            Self::Label(closed) => closed.fmt(f),
+            Self::NotListed => write!(f, "label docker-nat66.ports does not name it"),
+            Self::NotForwarding => write!(f, "its network is internal, or is not translated"),
+            Self::PortZero => write!(f, "port 0 cannot be forwarded"),
+            Self::TakenBy(id) => write!(f, "the port belongs to container {id}"),
+            Self::Unreadable(what) => write!(f, "cannot be read: {what}"),
+        }
+    }
+}
+
+impl Reason {
+    /// Whether the operator would not expect it; the rest is Docker's everyday.
+    pub fn is_unexpected(&self) -> bool {
+        match self {
+            Self::Closed(Closed::NotRoutable(_) | Closed::Malformed(_))
+            | Self::Refused(..)
+            | Self::PortZero
+            | Self::TakenBy(_)
+            | Self::Unreadable(_) => true,
+            Self::Label(_) => self.is_malformed_label(),
+            Self::Closed(Closed::BoundToV4(_) | Closed::BindingsUnknown)
+            | Self::NotListed
+            | Self::NotForwarding
+            | Self::NoOwnNetwork(_)
+            | Self::NoAddress(_) => false,
+        }
+    }
+
+    /// Whether a label could not be understood.
+    pub fn is_malformed_label(&self) -> bool {
+        matches!(self, Self::Label(labels::Closed::Malformed { .. }))
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((proto, port)) = self.port {
+            write!(f, "port {port}/{proto} of ")?;
+        }
+        let id: String = self.container_id.chars().take(12).collect();
+        let id = Untrusted::new(id);
+        write!(
+            f,
+            "container {} ({id}): {}",
+            self.container_name, self.reason
+        )
+    }
+}

@@ -1,0 +1,110 @@
+//! Flows that outlive their rules are cut once the rules have changed.
+//!
+//! What is to be cut is remembered until it is: a failure is reported and tried again with the
+//! next round. A crash forgets it; then a flow may outlive its rule until it ends by itself,
+//! but never reaches a rule that the kernel does not hold.
+
+use std::collections::{BTreeSet, HashSet};
+
+use slog::{debug, warn};
+
+use super::{Reconciler, Report, Trouble};
+use crate::conntrack::{Flow, FlowError, Purge};
+use crate::journal::Journal;
+use crate::journal::record::Record;
+use crate::model::forward::Owner;
+use crate::model::rule::{OwnedRule, Rule, RuleSpec};
+
+/// What is still to be cut.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    /// Their rules are gone, unless another with the same ports and target is still there.
+    gone: HashSet<Flow>,
+    /// Their rules stay, but belong to another container now.
+    passed_on: HashSet<Flow>,
+    /// Their rules are new: whatever does not follow them.
+    fresh: HashSet<Flow>,
+}
+
+impl Stale {
+    /// A rule has left the kernel.
+    pub(super) fn removed(&mut self, rule: &Rule) {
+        if let RuleSpec::Dnat(dnat) = &rule.spec {
+            self.gone.insert(dnat.into());
+        }
+    }
+
+    /// A rule has come into the kernel.
+    pub(super) fn inserted(&mut self, rule: &Rule) {
+        if let RuleSpec::Dnat(dnat) = &rule.spec {
+            self.fresh.insert(dnat.into());
+        }
+    }
+
+    /// A rule stays and changes its owners. Where none of those known stays, whoever has the
+    /// address now must not get the connections of whoever had it.
+    pub(super) fn reowned(&mut self, rule: &Rule, before: &BTreeSet<Owner>, now: &BTreeSet<Owner>) {
+        let stays = |owner: &Owner| now.iter().any(|o| o.container_id == owner.container_id);
+        if before.is_empty() || before.iter().any(stays) {
+            return;
+        }
+        if let RuleSpec::Dnat(dnat) = &rule.spec {
+            self.passed_on.insert(dnat.into());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.passed_on.is_empty() && self.fresh.is_empty()
+    }
+
+    /// What to ask for, given the flows that rules in the kernel allow.
+    fn purges(&self, allowed: &HashSet<Flow>) -> Vec<Purge> {
+        let gone = self.gone.difference(allowed).chain(&self.passed_on);
+        let fresh = self.fresh.intersection(allowed);
+        gone.cloned()
+            .map(Purge::Removed)
+            .chain(fresh.cloned().map(Purge::Installed))
+            .collect()
+    }
+}
+
+impl<J: Journal> Reconciler<J> {
+    /// Cuts what the changes of this round, and of earlier ones that failed, have left over.
+    pub(super) fn cut_flows(&mut self, report: &mut Report) {
+        if self.stale.is_empty() {
+            return;
+        }
+        let allowed: HashSet<Flow> = self
+            .records
+            .values()
+            .filter_map(|record| match &record.owned.rule.spec {
+                RuleSpec::Dnat(dnat) => Some(dnat.into()),
+                _ => None,
+            })
+            .collect();
+        match self.flows.purge(&self.stale.purges(&allowed)) {
+            Ok(cut) => {
+                if cut > 0 {
+                    debug!(self.log, "cut flows that had outlived their rules"; "count" => cut);
+                }
+                self.stale = Stale::default();
+            }
+            // This will not change while the daemon runs: say it once.
+            Err(error @ FlowError::Unsupported(_)) => {
+                if !self.flows_unsupported {
+                    self.flows_unsupported = true;
+                    let why = crate::text::chain(&error);
+                    warn!(self.log, "connections that outlive their rules cannot be cut"; "reason" => why);
+                }
+                self.stale = Stale::default();
+            }
+            Err(error) => report.troubles.push(Trouble::Flows(error)),
+        }
+    }
+
+    /// Remembers whose flows to cut when a rule changes its owners.
+    pub(super) fn note_owners(&mut self, before: &Record, now: &OwnedRule) {
+        let owners = &before.owned.owners;
+        self.stale.reowned(&now.rule, owners, &now.owners);
+    }
+}

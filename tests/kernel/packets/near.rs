@@ -1,0 +1,138 @@
+//! Published ports at the host's own addresses: asked for by the host and by containers, and by
+//! those who may not, with a program like docker-proxy listening on the same port.
+
+use std::collections::BTreeSet;
+
+use docker_nat66::mapper::rules::{Hairpin, Layout};
+use docker_nat66::model::forward::{Proto, Sources};
+use docker_nat66::model::rule::RuleSpec;
+
+use super::super::flows::scenery::{HOST, ONE, PORT, TWO, sh};
+use super::super::namespace;
+use super::scenery::{
+    BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, STRANGER, asker, build, client, forwards, layout,
+    serve,
+};
+
+const LOOPBACK: &str = "::1";
+
+/// Lets the bridge send a packet back where it came from, as Docker does where docker-proxy is
+/// off. With br_netfilter a packet that DNAT sends back to its own bridge is bridged and not
+/// routed, and would go no further.
+fn let_the_bridge_send_back() {
+    for port in ["veth1", "veth2"] {
+        sh(&format!("ip link set {port} type bridge_slave hairpin on"));
+    }
+}
+
+fn with_hairpin() -> Layout {
+    Layout {
+        hairpin: Hairpin::On,
+        ..layout()
+    }
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn the_host_and_the_containers_reach_a_published_port_at_the_hosts_addresses() {
+    namespace::fresh(|| {
+        build();
+        let_the_bridge_send_back();
+        Firewall::each(|firewall| {
+            firewall.set(&layout(), &forwards(&Sources::Any));
+            for (place, from) in [(None, HOST), (Some("one"), ONE), (Some("two"), TWO)] {
+                asker(place, from).gets_nothing(HOST, PORT);
+            }
+            firewall.unset();
+            firewall.set(&with_hairpin(), &forwards(&Sources::Any));
+            // As the bridge's own address, so that the answer comes back through the host.
+            for to in [HOST, HOST_TOO, BRIDGE] {
+                asker(None, to).is_answered(to, PORT, "one", to);
+                asker(Some("two"), TWO).is_answered(to, PORT, "one", BRIDGE);
+                asker(Some("one"), ONE).is_answered(to, PORT, "one", BRIDGE);
+            }
+            client().is_answered(HOST, PORT, "one", CLIENT);
+            // What was not sent to a published port is not rewritten.
+            asker(Some("two"), TWO).is_answered(ONE, HIDDEN, "one", TWO);
+            asker(None, BRIDGE).is_answered(ONE, HIDDEN, "one", BRIDGE);
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_hairpin_leaves_the_loopback_address_and_other_hosts_alone() {
+    namespace::fresh(|| {
+        build();
+        serve(None, "proxy", PORT);
+        serve(Some("client"), "client", PORT);
+        Firewall::each(|firewall| {
+            firewall.set(&with_hairpin(), &forwards(&Sources::Any));
+            asker(None, LOOPBACK).is_answered(LOOPBACK, PORT, "proxy", LOOPBACK);
+            asker(None, HOST).is_answered(CLIENT, PORT, "client", HOST);
+            asker(Some("two"), TWO).is_answered(CLIENT, PORT, "client", HOST);
+            asker(None, HOST).is_answered(HOST, PORT, "one", HOST);
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_binding_to_one_address_is_reached_at_that_address_only() {
+    namespace::fresh(|| {
+        build();
+        let_the_bridge_send_back();
+        Firewall::each(|firewall| {
+            let mut bound = forwards(&Sources::Any);
+            for forward in &mut bound {
+                forward.host_addr = Some(HOST_TOO.parse().expect("an address"));
+            }
+            firewall.set(&with_hairpin(), &bound);
+            let askers = [
+                (client(), CLIENT),
+                (asker(None, HOST_TOO), HOST_TOO),
+                (asker(Some("one"), ONE), BRIDGE),
+                (asker(Some("two"), TWO), BRIDGE),
+            ];
+            for (asker, peer) in askers {
+                asker.is_answered(HOST_TOO, PORT, "one", peer);
+                asker.gets_nothing(HOST, PORT);
+            }
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_limited_port_is_for_its_sources_alone_even_with_a_proxy_behind_it() {
+    namespace::fresh(|| {
+        build();
+        serve(None, "proxy", PORT);
+        let stranger = asker(Some("client"), STRANGER);
+        Firewall::each(|firewall| {
+            let nets = [format!("{CLIENT}/128"), "2001:db8:9::/48".to_owned()];
+            let nets = nets.iter().map(|net| net.parse().expect("a prefix"));
+            let limited = forwards(&Sources::Only(nets.collect::<BTreeSet<_>>()));
+            // How it would be.
+            let refusal = |spec: &RuleSpec| matches!(spec, RuleSpec::Refuse(_));
+            firewall.set_without(&layout(), &limited, refusal);
+            client().is_answered(HOST, PORT, "one", CLIENT);
+            stranger.is_answered(HOST, PORT, "proxy", STRANGER);
+            firewall.unset();
+            firewall.run("-A INPUT -j ACCEPT");
+            firewall.set(&layout(), &limited);
+            client().is_answered(HOST, PORT, "one", CLIENT);
+            stranger.is_ignored(HOST, PORT);
+            stranger.is_ignored(HOST_TOO, PORT);
+            // Another port of the host, and its own way to this one.
+            assert!(
+                stranger
+                    .ask(Proto::Tcp, HOST, 9)
+                    .is_err_and(|e| { e.kind() == std::io::ErrorKind::ConnectionRefused })
+            );
+            asker(None, HOST).is_answered(HOST, PORT, "proxy", HOST);
+            firewall.unset();
+            stranger.is_answered(HOST, PORT, "proxy", STRANGER);
+        });
+    });
+}

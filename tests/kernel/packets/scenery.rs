@@ -1,0 +1,311 @@
+//! The rules of a layout in the kernel, servers that say whom they see, and those who ask.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use docker_nat66::backend::Backend as _;
+use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
+use docker_nat66::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use docker_nat66::model::change::ChangeSet;
+use docker_nat66::model::forward::{Forward, Owner, Proto, Sources};
+use docker_nat66::model::rule::{BackendKind, RuleSpec};
+use rustix::net::{AddressFamily, SocketType, ipproto};
+
+use super::super::flows::scenery::{self, ONE, PORT, sh};
+use super::super::real::{name, tools};
+use super::super::rules::{insertion, removal};
+
+/// The client, and a second address of it.
+pub(super) const CLIENT: &str = "2001:db8::2";
+pub(super) const STRANGER: &str = "2001:db8::3";
+/// A second address of the host.
+pub(super) const HOST_TOO: &str = "2001:db8::11";
+/// The host's end of the bridge.
+pub(super) const BRIDGE: &str = "fdfd:5898:4917:1::1";
+/// A container's address, on the client.
+pub(super) const SPOOFED: &str = "fdfd:5898:4917:1::99";
+/// Behind the client, as the host's routes have it.
+pub(super) const BEYOND: &str = "2001:db8:5::1";
+/// What the containers serve: published, and not.
+pub(super) const SERVED: u16 = 80;
+pub(super) const HIDDEN: u16 = 81;
+
+/// Longest wait for an answer that is expected: neighbours are found meanwhile.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long one attempt takes. A round trip takes microseconds, one with a neighbour to be
+/// found some more.
+const ATTEMPT: Duration = Duration::from_millis(300);
+
+/// The namespaces of [`scenery::build`] with more addresses, none of which is used unasked, and servers for TCP and UDP: both
+/// ports in both containers, one behind the client. Nothing serves the host's published port.
+pub(super) fn build() {
+    scenery::build();
+    sh(&format!(
+        "ip addr add {HOST_TOO}/64 dev eth0 nodad preferred_lft 0
+         ip -n client addr add {STRANGER}/64 dev eth0 nodad preferred_lft 0
+         ip -n client addr add {SPOOFED}/128 dev lo nodad
+         ip -n client addr add {BEYOND}/128 dev lo nodad
+         ip route add 2001:db8:5::/64 via {CLIENT}"
+    ));
+    for container in ["one", "two"] {
+        for port in [SERVED, HIDDEN] {
+            serve(Some(container), container, port);
+        }
+    }
+    serve(Some("client"), "client", SERVED);
+}
+
+/// Runs `work` in a namespace, or here, which is the host.
+fn at<T: Send>(place: Option<&str>, work: impl FnOnce() -> T + Send) -> T {
+    match place {
+        Some(namespace) => scenery::inside(namespace, work),
+        None => work(),
+    }
+}
+
+/// Answers with `who` and the address of whoever asks, until the process ends.
+pub(super) fn serve(place: Option<&str>, who: &'static str, port: u16) {
+    let any = (Ipv6Addr::UNSPECIFIED, port);
+    let sockets = at(place, || (TcpListener::bind(any), UdpSocket::bind(any)));
+    let (tcp, udp) = (sockets.0.expect("free"), sockets.1.expect("free"));
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            if let Ok(peer) = stream.peer_addr() {
+                let _ = stream.write_all(format!("{who} {}", peer.ip()).as_bytes());
+            }
+        }
+    });
+    thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, peer)) = udp.recv_from(&mut buffer) {
+            let _ = udp.send_to(format!("{who} {}", peer.ip()).as_bytes(), peer);
+        }
+    });
+}
+
+/// Somebody who asks from an address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) place: Option<&'static str>,
+    pub(super) from: &'static str,
+}
+
+/// The client by its first address.
+pub(super) fn client() -> Asker {
+    Asker {
+        place: Some("client"),
+        from: CLIENT,
+    }
+}
+
+pub(super) fn asker(place: Option<&'static str>, from: &'static str) -> Asker {
+    Asker { place, from }
+}
+
+fn socket_addr(addr: &str, port: u16) -> SocketAddr {
+    SocketAddrV6::new(addr.parse().expect("an address"), port, 0, 0).into()
+}
+
+impl Asker {
+    /// Asks once; who answered, and whom it saw.
+    pub(super) fn ask(self, proto: Proto, to: &str, port: u16) -> io::Result<String> {
+        let to = socket_addr(to, port);
+        at(self.place, || match proto {
+            Proto::Tcp => self.ask_tcp(to),
+            _ => self.ask_udp(to),
+        })
+    }
+
+    fn ask_tcp(self, to: SocketAddr) -> io::Result<String> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::INET6,
+            SocketType::STREAM,
+            rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
+            Some(ipproto::TCP),
+        )?;
+        rustix::net::bind(&socket, &socket_addr(self.from, 0))?;
+        match rustix::net::connect(&socket, &to) {
+            Err(rustix::io::Errno::INPROGRESS) | Ok(()) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut ready = [rustix::event::PollFd::new(
+            &socket,
+            rustix::event::PollFlags::OUT,
+        )];
+        let patience = ATTEMPT.try_into().expect("short");
+        if rustix::event::poll(&mut ready, Some(&patience))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        rustix::net::sockopt::socket_error(&socket)??;
+        let mut stream = std::net::TcpStream::from(socket);
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(ATTEMPT))?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn ask_udp(self, to: SocketAddr) -> io::Result<String> {
+        let socket = UdpSocket::bind(socket_addr(self.from, 0))?;
+        socket.set_read_timeout(Some(ATTEMPT))?;
+        socket.connect(to)?;
+        socket.send(b"who")?;
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    /// Both protocols are answered by `who`, who sees `peer`.
+    #[track_caller]
+    pub(super) fn is_answered(self, to: &str, port: u16, who: &str, peer: &str) {
+        for proto in [Proto::Tcp, Proto::Udp] {
+            let begun = Instant::now();
+            let answer = loop {
+                match self.ask(proto, to, port) {
+                    Err(_) if begun.elapsed() < ANSWER => {}
+                    answer => break answer,
+                }
+            };
+            let expected = format!("{who} {peer}");
+            assert!(
+                answer.as_ref().is_ok_and(|answer| *answer == expected),
+                "{proto} [{to}]:{port} from {self:?}: {answer:?}, not {expected}\n{}",
+                sh("ip6tables-save -c; ip6tables-legacy-save -c"),
+            );
+        }
+    }
+
+    /// Neither protocol is answered, nor refused: the packets are dropped.
+    #[track_caller]
+    pub(super) fn is_ignored(self, to: &str, port: u16) {
+        for proto in [Proto::Tcp, Proto::Udp] {
+            let outcome = self.ask(proto, to, port).map_err(|e| e.kind());
+            let silent = [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock];
+            assert!(
+                outcome.as_ref().is_err_and(|kind| silent.contains(kind)),
+                "{proto} [{to}]:{port} from {self:?}: {outcome:?}",
+            );
+        }
+    }
+
+    /// Neither protocol is answered, in whatever way.
+    #[track_caller]
+    pub(super) fn gets_nothing(self, to: &str, port: u16) {
+        for proto in [Proto::Tcp, Proto::Udp] {
+            let answer = self.ask(proto, to, port);
+            assert!(
+                answer.is_err(),
+                "{proto} [{to}]:{port} from {self:?}: {answer:?}"
+            );
+        }
+    }
+}
+
+/// The usual layout: eth0, the bridge's prefix, unpublished ports closed, no hairpin.
+pub(super) fn layout() -> Layout {
+    Layout {
+        backend: BackendKind::Ip6tables,
+        devices: vec!["eth0".parse().expect("valid")],
+        prefixes: vec!["fdfd:5898:4917:1::/64".parse().expect("valid")],
+        unpublished: Unpublished::Drop,
+        hairpin: Hairpin::Off,
+        snat: Vec::new(),
+    }
+}
+
+/// The published port, TCP and UDP, leading to container one for these sources.
+pub(super) fn forwards(sources: &Sources) -> Vec<Forward> {
+    let owner = Owner {
+        container_id: "1".repeat(64),
+        container_name: "one".into(),
+        network: "bridge".into(),
+    };
+    let forward = |proto| Forward {
+        proto,
+        host_addr: None,
+        host_port: PORT,
+        container_addr: ONE.parse().expect("an address"),
+        container_port: SERVED,
+        sources: sources.clone(),
+        owner: owner.clone(),
+    };
+    [Proto::Tcp, Proto::Udp].map(forward).into()
+}
+
+/// A backend, and `ip6tables` for whatever else stands in the same tables.
+pub(super) struct Firewall {
+    backend: Ip6tables,
+    tool: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Firewall {
+    /// Runs `case` with both variants, one after the other, and empties the tables in between.
+    pub(super) fn each(case: impl Fn(&mut Self)) {
+        for variant in [Variant::Nft, Variant::Legacy] {
+            let (dir, settings) = tools(variant);
+            let mut firewall = Self {
+                backend: Ip6tables::detect(settings).expect("usable"),
+                tool: format!("ip6tables-{}", name(variant)),
+                _dir: dir,
+            };
+            case(&mut firewall);
+            firewall.clear();
+        }
+    }
+
+    /// Empties all tables.
+    pub(super) fn clear(&self) {
+        for table in ["filter", "nat", "raw"] {
+            self.run(&format!("-t {table} -F"));
+            self.run(&format!("-t {table} -X"));
+        }
+        self.run("-P FORWARD ACCEPT");
+        // Flows do not go with their rules.
+        forget_flows();
+    }
+
+    /// Runs `ip6tables` with these arguments.
+    #[track_caller]
+    pub(super) fn run(&self, args: &str) -> String {
+        sh(&format!("{} {args}", self.tool))
+    }
+
+    /// Puts in what is desired, in one batch and in the daemon's order.
+    #[track_caller]
+    pub(super) fn set(&mut self, layout: &Layout, forwards: &[Forward]) {
+        self.set_without(layout, forwards, |_| false);
+    }
+
+    /// The same, with some rules missing.
+    #[track_caller]
+    pub(super) fn set_without(
+        &mut self,
+        layout: &Layout,
+        forwards: &[Forward],
+        missing: impl Fn(&RuleSpec) -> bool,
+    ) {
+        let none = std::collections::BTreeMap::new();
+        let change = ChangeSet::between(&desired(layout, Some(forwards)), &none);
+        let wanted = change.insert.into_iter();
+        let wanted = wanted.filter(|owned| !missing(&owned.rule.spec));
+        let rules: Vec<_> = wanted.map(|owned| owned.rule).collect();
+        self.backend.list().expect("certain");
+        assert_eq!(self.backend.commit(&insertion(&rules)), Ok(()));
+    }
+
+    /// Takes out every rule of ours.
+    #[track_caller]
+    pub(super) fn unset(&mut self) {
+        let all = removal(&mut self.backend, |_| true);
+        assert_eq!(self.backend.commit(&all), Ok(()));
+        forget_flows();
+    }
+}
+
+fn forget_flows() {
+    sh("conntrack -F 2>/dev/null || :");
+}
