@@ -83,7 +83,9 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
     }
     for forward in forwards.unwrap_or_default() {
         for spec in of_forward(layout, forward) {
-            rules.want(spec, Some(&forward.owner));
+            // What all forwards share has no owners: their number has no bound, a record has.
+            let shared = matches!(spec, RuleSpec::HairpinMasquerade { .. } | RuleSpec::Jump(_));
+            rules.want(spec, (!shared).then_some(&forward.owner));
         }
     }
     Desired {

@@ -14,6 +14,7 @@ const ARGS: [&str; 4] = ["-dev", "eth0", "-prefix", "fdfd:5898:4917:1::/64"];
 
 const SHOW: &str = "ip6tables -t nat -S";
 const FETCH: &str = "curl -sgm 5 http://[2001:db8::1]:8080/cgi-bin/hello";
+const STATUS: &str = "docker-nat66 status --state-dir /run/lab/home/state";
 const DUMP: &str = "docker-nat66 dump --state-dir /run/lab/home/state";
 
 #[test]
@@ -63,6 +64,8 @@ fn demo() {
     let said = shows(&daemon, 0);
     assert_eq!(run("host", host, SHOW), orphaned);
     fetch(&lab);
+    let status = run("host", host, STATUS);
+    assert!(status.starts_with("state    running"), "{status}");
 
     say("The container ends, its rule goes");
     run("host", host, "docker rm -f web");
