@@ -44,6 +44,13 @@ use crate::text::chain;
 /// Exit code of a daemon that was told twice to leave, and left its rules where they were.
 const EXIT_IMPATIENT: i32 = 1;
 
+/// How long a leaving daemon tries to remove its rules. Supervisors kill after 90 s, and an
+/// attempt may itself take as long as a hung tool may run.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Pause between two such attempts.
+const LEAVE_RETRY: Duration = Duration::from_millis(250);
+
 /// Everything that a daemon is made of.
 pub struct Parts {
     /// The backend in use.
@@ -71,8 +78,10 @@ pub struct Parts {
 pub enum Left {
     /// Every rule is gone, or stays as asked.
     Clean,
-    /// Rules may have stayed behind, or the journal may not tell; the reasons are logged.
-    Dirty,
+    /// Rules may have stayed behind; the reasons are logged.
+    RulesLeft,
+    /// Every rule is gone, but the journal does not say so; the reasons are logged.
+    JournalBehind,
 }
 
 /// Why a daemon did not start.
@@ -203,27 +212,17 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         while !matches!(signals.next().await, Wish::Leave(_)) {}
         leave_at_once(&impatient);
     });
-    let mut left = Left::Clean;
-    if !parts.keep_rules {
-        let desired = Arc::new(Desired::nothing());
-        let nothing = Converge {
-            desired,
-            verify: true,
-        };
-        match writer.send(nothing).await {
-            Ok(report) if report.is_converged() => info!(log, "every rule of ours is gone"),
-            Ok(report) => {
-                log_troubles(log, &report);
-                left = Left::Dirty;
-            }
-            Err(_) => die(log, "the firewall writer is gone"),
-        }
-    }
+    let mut left = match parts.keep_rules {
+        true => Left::Clean,
+        false => take_all_out(&writer, log).await,
+    };
     match journal.send(Close).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => {
             error!(log, "the journal was not closed"; "reason" => chain(&e));
-            left = Left::Dirty;
+            if left == Left::Clean {
+                left = Left::JournalBehind;
+            }
         }
         Err(_) => die(log, "the journal is gone"),
     }
@@ -231,6 +230,33 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     control.abort();
     let _ = control.await;
     left
+}
+
+/// Removes every rule, trying again for a while: whoever holds the tables now may let go.
+async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
+    let deadline = Instant::now() + LEAVE_PATIENCE;
+    loop {
+        let nothing = Converge {
+            desired: Arc::new(Desired::nothing()),
+            verify: true,
+        };
+        let Ok(report) = writer.send(nothing).await else {
+            die(log, "the firewall writer is gone");
+        };
+        if report.is_converged() {
+            info!(log, "every rule of ours is gone");
+            return Left::Clean;
+        }
+        if Instant::now() >= deadline {
+            log_troubles(log, &report);
+            if !report.is_kernel_settled() {
+                return Left::RulesLeft;
+            }
+            info!(log, "every rule of ours is gone");
+            return Left::JournalBehind;
+        }
+        tokio::time::sleep(LEAVE_RETRY).await;
+    }
 }
 
 /// Follows Docker until a signal asks to leave; its name. No change of the rules comes from

@@ -84,7 +84,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     };
     match daemon::run(runtime, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),
-        Ok(Left::Dirty) => Err(Failure::because(
+        Ok(Left::JournalBehind) => Err(Failure::because(
+            Exit::Failed,
+            "every rule is gone, but the journal does not say so; the next start finds out",
+        )),
+        Ok(Left::RulesLeft) => Err(Failure::because(
             Exit::Failed,
             "left without having removed everything; `docker-nat66 cleanup` does it, or the \
              next start",

@@ -102,6 +102,12 @@ impl Report {
         self.troubles.is_empty()
     }
 
+    /// Whether the kernel matches what was desired, whatever the journal says.
+    pub fn is_kernel_settled(&self) -> bool {
+        let journal = |t: &Trouble| matches!(t, Trouble::Journal(_));
+        self.troubles.iter().all(journal)
+    }
+
     /// Whether the backend in use matches what was desired, whatever is left elsewhere.
     pub fn is_in_step(&self) -> bool {
         let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
