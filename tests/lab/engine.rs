@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use crate::image;
 use crate::lab::{Lab, PREFIX, kill, signal, wait};
-use crate::wait::{SOON, eventually};
+use crate::rules::{self, Published};
+use crate::wait::{SOON, eventually, same};
 
 /// How long an Engine may take to stop: it ends its containers first.
 const STOP: Duration = Duration::from_secs(30);
@@ -131,10 +132,44 @@ impl<'l> Engine<'l> {
     /// The container's address on the default bridge.
     #[track_caller]
     pub(crate) fn address(&self, name: &str) -> Ipv6Addr {
-        let field = "{{.NetworkSettings.Networks.bridge.GlobalIPv6Address}}";
-        let text = self.docker(&["inspect", "-f", field, name]);
+        self.address_on(name, "bridge")
+    }
+
+    /// The container's address on a network.
+    #[track_caller]
+    pub(crate) fn address_on(&self, name: &str, network: &str) -> Ipv6Addr {
+        let endpoint = format!("(index .NetworkSettings.Networks {network:?})");
+        let field = format!("{{{{{endpoint}.GlobalIPv6Address}}}}");
+        let text = self.docker(&["inspect", "-f", &field, name]);
         text.parse()
             .unwrap_or_else(|e| panic!("address {text:?} of {name}: {e}"))
+    }
+
+    /// Makes the bridge network `name` with IPv6 on `subnet`, and further options; its id.
+    #[track_caller]
+    pub(crate) fn network(&self, name: &str, subnet: &str, extra: &[&str]) -> String {
+        let head = ["network", "create", "--ipv6", "--subnet", subnet];
+        self.docker(&[&head, extra, &[name]].concat())
+    }
+
+    /// Starts the container `after`, whose port 9999 is the last thing that the daemon hears of,
+    /// waits until exactly `others` are published beside it, and removes it.
+    #[track_caller]
+    pub(crate) fn settles(&self, what: &str, others: &[Published]) {
+        // Events come in order: once this one's rule is there, those before would be.
+        self.run("after", &["-p", "9999:80"], &["tcp:80"]);
+        let to = format!("[{}]:80", self.address("after"));
+        let mut expected = others.to_vec();
+        expected.push(Published::new("eth0 tcp * 9999", to));
+        expected.sort();
+        eventually(SOON, what, || {
+            same(rules::published(self.lab.host()), expected.clone())
+        });
+        self.remove("after");
+        expected.retain(|rule| rule.from != "eth0 tcp * 9999");
+        eventually(SOON, what, || {
+            same(rules::published(self.lab.host()), expected.clone())
+        });
     }
 }
 

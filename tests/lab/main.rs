@@ -9,6 +9,7 @@
 //! the program under test. Each test has its own; all of it goes when the test ends, fails or is
 //! killed. `tests/run` runs them, for they need root.
 
+mod auto;
 mod away;
 mod crash;
 mod daemon;
@@ -21,7 +22,11 @@ mod image;
 mod itself;
 mod journal;
 mod lab;
+mod labels;
+mod lives;
 mod matrix;
+mod networks;
+mod outgoing;
 mod ports;
 mod refused;
 mod rules;

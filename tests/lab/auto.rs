@@ -1,0 +1,113 @@
+//! `--prefix auto` and `--dev auto`: what Docker's networks and the host's routes say, followed.
+
+use crate::daemon::Daemon;
+use crate::engine::Engine;
+use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
+use crate::rules;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+const ALPHA: &str = "fdfd:5898:4917:a::/64";
+
+/// The masquerades come to be those of these `DEV PREFIX`.
+#[track_caller]
+fn masquerades(lab: &Lab, what: &str, expected: &[&str]) {
+    eventually(SOON, what, || {
+        let mut found = rules::masquerades(lab.host());
+        // Those for the containers themselves name no interface.
+        found.retain(|rule| rule.starts_with("eth"));
+        let expected: Vec<String> = expected.iter().map(|&rule| rule.to_owned()).collect();
+        same(found, expected)
+    });
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn prefix_auto_follows_networks_as_they_come_and_go() {
+    let lab = Lab::up("auto_prefix");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    let daemon = Daemon::ready(&lab, &["--dev", "eth0", "--prefix", "auto"]);
+    let default = format!("eth0 {PREFIX}");
+    let alpha = format!("eth0 {ALPHA}");
+    masquerades(&lab, "the default bridge", &[&default]);
+    engine.run("one", &["-p", "8081:80"], &["tcp:80"]);
+    lab.answers(Tcp, &format!("[{HOST}]:8081"), "one", CLIENT);
+
+    engine.network("alpha", ALPHA, &[]);
+    masquerades(&lab, "alpha", &[&default, &alpha]);
+    let options = ["--network=alpha", "-p", "8082:80"];
+    engine.run("two", &options, &["tcp:80"]);
+    lab.answers(Tcp, &format!("[{HOST}]:8082"), "two", CLIENT);
+    engine.remove("two");
+    engine.docker(&["network", "rm", "alpha"]);
+    masquerades(&lab, "alpha's end", &[&default]);
+    lab.answers(Tcp, &format!("[{HOST}]:8081"), "one", CLIENT);
+
+    // Another network takes name and subnet, and is not one that Docker would masquerade.
+    for not in [
+        "--internal",
+        "--opt=com.docker.network.bridge.enable_ip_masquerade=false",
+        "--opt=com.docker.network.bridge.gateway_mode_ipv6=routed",
+    ] {
+        engine.network("alpha", ALPHA, &[not]);
+        engine.run("two", &options, &["tcp:80"]);
+        // Heard of after the network; it stands for all that the daemon had to do before.
+        engine.network("fence", "fdfd:5898:4917:f::/64", &[]);
+        masquerades(&lab, not, &[&default, "eth0 fdfd:5898:4917:f::/64"]);
+        lab.is_closed(Tcp, &format!("[{HOST}]:8082"));
+        engine.remove("two");
+        engine.docker(&["network", "rm", "alpha", "fence"]);
+        masquerades(&lab, "the default bridge alone", &[&default]);
+    }
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn dev_auto_follows_the_default_route_from_interface_to_interface() {
+    let lab = Lab::up("auto_dev");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let mut daemon = Daemon::start(&lab, &["--dev", "auto", "--prefix", PREFIX]);
+    let eth0 = format!("eth0 {PREFIX}");
+    let eth1 = format!("eth1 {PREFIX}");
+    let (to0, to1) = (format!("[{HOST}]:8080"), format!("[{HOST_ETH1}]:8080"));
+    let route = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        lab.host()
+            .run(&[&["ip", "-6", "route"][..], &words].concat());
+    };
+    daemon.says("ready");
+    masquerades(&lab, "no route, no rule", &[]);
+    lab.is_closed(Tcp, &to0);
+
+    route("add default via 2001:db8::2 dev eth0 metric 100");
+    masquerades(&lab, "eth0", &[&eth0]);
+    lab.answers(Tcp, &to0, "web", CLIENT);
+    lab.is_closed(Tcp, &to1);
+
+    route("add default via 2001:db8:1::2 dev eth1 metric 200");
+    masquerades(&lab, "both", &[&eth0, &eth1]);
+    lab.answers(Tcp, &to1, "web", CLIENT_ETH1);
+    let mut line = lab.connect(&to1);
+
+    route("del default via 2001:db8::2 dev eth0");
+    masquerades(&lab, "eth1", &[&eth1]);
+    lab.answers(Tcp, &to1, "web", CLIENT_ETH1);
+    lab.is_closed(Tcp, &to0);
+    assert_eq!(line.echo("uncut"), Ok("uncut".to_owned()));
+
+    // A route that comes and goes cuts nothing.
+    route("del default via 2001:db8:1::2 dev eth1");
+    route("add 2001:db8:ffff::/48 via 2001:db8::2 dev eth0");
+    lab.answers(Tcp, &to1, "web", CLIENT_ETH1);
+    masquerades(&lab, "eth1 still", &[&eth1]);
+    route("add default via 2001:db8::2 dev eth0");
+    masquerades(&lab, "eth0 again", &[&eth0]);
+    lab.answers(Tcp, &to0, "web", CLIENT);
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}

@@ -1,0 +1,161 @@
+//! Whose address outgoing packets bear.
+
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use crate::daemon::Daemon;
+use crate::engine::Engine;
+use crate::lab::{CLIENT, CLIENT_ETH1, HOST, Lab};
+use crate::rules;
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];
+
+const ALPHA: &str = "fdfd:5898:4917:a::/64";
+
+/// The port on which the client listens.
+const PORT: u16 = 7000;
+
+/// The host's addresses on eth0: the kernel chooses among them.
+const EGRESS: [&str; 3] = ["2001:db8::1", "2001:db8::11", "2001:db8::12"];
+
+/// The address from which a connection of the container `name` reaches the client on eth0.
+fn seen(engine: &Engine<'_>, listener: &TcpListener, name: &str) -> Ipv6Addr {
+    seen_at(engine, listener, name, CLIENT)
+}
+
+/// The same at one of the client's addresses.
+fn seen_at(engine: &Engine<'_>, listener: &TcpListener, name: &str, client: Ipv6Addr) -> Ipv6Addr {
+    let (addr, port) = (client.to_string(), PORT.to_string());
+    // The first packet may wait a second for neighbour discovery.
+    let nc = [
+        "busybox",
+        "nc",
+        "-w",
+        "5",
+        &addr,
+        &port,
+        "-e",
+        "/bin/busybox",
+        "true",
+    ];
+    engine.docker(&[&["exec", name][..], &nc].concat());
+    // It has connected, so it is in the queue.
+    let (_, peer) = listener.accept().expect("accept");
+    match peer.ip() {
+        std::net::IpAddr::V6(addr) => addr,
+        other => panic!("{other} is not IPv6"),
+    }
+}
+
+fn listen(lab: &Lab) -> TcpListener {
+    let any = (Ipv6Addr::UNSPECIFIED, PORT);
+    let listener = lab.client().enter(|| TcpListener::bind(any).expect("bind"));
+    listener.set_nonblocking(true).expect("set");
+    listener
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn containers_go_out_with_the_host_s_address_and_nothing_else_is_rewritten() {
+    let lab = Lab::up("outgoing");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.network("alpha", ALPHA, &[]);
+    // So that without the daemon they would be answered too.
+    lab.client().run(&[
+        "ip",
+        "-6",
+        "route",
+        "add",
+        "fdfd:5898:4917::/48",
+        "via",
+        HOST,
+    ]);
+    let listener = listen(&lab);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    engine.run("one", &[], &["tcp:80"]);
+    engine.run("two", &["--network=alpha"], &["tcp:80"]);
+    for name in ["one", "two"] {
+        let source = seen(&engine, &listener, name).to_string();
+        assert!(EGRESS.contains(&&*source), "{name}: {source}");
+    }
+    let (one, two) = (engine.address("one"), engine.address_on("two", "alpha"));
+
+    // eth1 is no egress interface.
+    assert_eq!(seen_at(&engine, &listener, "one", CLIENT_ETH1), one);
+
+    // From one network to the other, inside the prefix.
+    for (name, peer, from, to) in [("one", "two", one, two), ("two", "one", two, one)] {
+        let script = format!("busybox nc -w 1 {to} 80 </dev/null");
+        let heard = engine.docker(&["exec", name, "sh", "-c", &script]);
+        assert_eq!(heard, format!("{peer} {from}"));
+    }
+
+    // The host's own, also from its address inside the prefix.
+    let any = (Ipv6Addr::UNSPECIFIED, PORT);
+    let client = lab.client().enter(|| UdpSocket::bind(any).expect("bind"));
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("set");
+    for own in [
+        "2001:db8::1",
+        "2001:db8::11",
+        "fdfd:5898:4917:1::1",
+        "fdfd:5898:4917:a::1",
+    ] {
+        let own: Ipv6Addr = own.parse().unwrap();
+        let socket = lab
+            .host()
+            .enter(|| UdpSocket::bind((own, 0)).expect("bind"));
+        socket.send_to(b"own", (CLIENT, PORT)).expect("send");
+        let (_, from) = client.recv_from(&mut [0; 8]).expect("a datagram");
+        assert_eq!(from.ip(), own);
+    }
+    daemon.leaves();
+    // It was the daemon who did it.
+    assert_eq!(seen(&engine, &listener, "one"), one);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_network_s_own_source_address_is_what_the_world_sees_of_it() {
+    let lab = Lab::up("outgoing_snat");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    let option = "com.docker.network.host_ipv6";
+    engine.network("alpha", ALPHA, &["-o", &format!("{option}=2001:db8::12")]);
+    let field = format!("{{{{index .Options {option:?}}}}}");
+    let shown = engine.docker(&["network", "inspect", "-f", &field, "alpha"]);
+    assert_eq!(
+        shown, "2001:db8::12",
+        "the Engine passes the option through"
+    );
+    let listener = listen(&lab);
+    engine.run("one", &[], &["tcp:80"]);
+    engine.run("two", &["--network=alpha"], &["tcp:80"]);
+    for prefix in ["fdfd:5898:4917::/48", "auto"] {
+        let daemon = Daemon::ready(&lab, &["--dev", "eth0", "--prefix", prefix]);
+        let own: Ipv6Addr = "2001:db8::12".parse().unwrap();
+        assert_eq!(seen(&engine, &listener, "two"), own);
+        let other = seen(&engine, &listener, "one").to_string();
+        assert!(EGRESS.contains(&&*other), "{other}");
+
+        // A network that comes while the daemon runs, and goes.
+        let bravo = "fdfd:5898:4917:c::/64";
+        engine.network("bravo", bravo, &["-o", &format!("{option}=2001:db8::11")]);
+        engine.run("three", &["--network=bravo"], &["tcp:80"]);
+        eventually(SOON, "the second network's own source", || {
+            let own: Ipv6Addr = "2001:db8::11".parse().unwrap();
+            same(seen(&engine, &listener, "three"), own)
+        });
+        engine.remove("three");
+        engine.docker(&["network", "rm", "bravo"]);
+        eventually(SOON, "its rule to go", || {
+            let ours = rules::ours(lab.host());
+            let left: Vec<&String> = ours.iter().filter(|r| r.contains("::11")).collect();
+            same(left.len(), 0)
+        });
+        daemon.leaves();
+        assert_eq!(rules::as_before(lab.host()), before);
+    }
+}
