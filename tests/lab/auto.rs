@@ -111,3 +111,57 @@ fn dev_auto_follows_the_default_route_from_interface_to_interface() {
     daemon.leaves();
     assert_eq!(rules::as_before(lab.host()), before);
 }
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn what_auto_found_out_outlives_a_crash_and_what_has_gone_meanwhile_goes() {
+    let lab = Lab::up("auto_crash");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    let host = lab.host();
+    host.sh("ip -6 route add default via 2001:db8::2 dev eth0 metric 100
+        ip -6 route add default via 2001:db8:1::2 dev eth1 metric 200");
+    engine.network("alpha", ALPHA, &[]);
+    engine.run("one", &["-p", "8081:80"], &["tcp:80"]);
+    engine.run("two", &["--network=alpha", "-p", "8082:80"], &["tcp:80"]);
+    let to = format!("[{HOST}]:8081");
+    let args = ["--dev", "auto", "--prefix", "auto"];
+    let daemon = Daemon::ready(&lab, &args);
+    let of = |dev, prefix| format!("{dev} {prefix}");
+    let (e0, e0a) = (of("eth0", PREFIX), of("eth0", ALPHA));
+    let (e1, e1a) = (of("eth1", PREFIX), of("eth1", ALPHA));
+    masquerades(&lab, "two by two", &[&e0, &e0a, &e1, &e1a]);
+    lab.answers(Tcp, &format!("[{HOST}]:8082"), "two", CLIENT);
+    lab.answers(Tcp, &to, "one", CLIENT);
+    let mut line = lab.connect(&to);
+
+    // Nothing has changed: nothing is touched.
+    let rules = rules::ours(host);
+    daemon.sigkill();
+    let mut daemon = Daemon::ready(&lab, &args);
+    assert_eq!(rules::ours(host), rules);
+    for words in ["NAT66 add", "NAT66 del", "NAT66 set", "NAT66 unset"] {
+        let log = daemon.log();
+        assert!(!log.contains(words), "{log}");
+    }
+    assert_eq!(line.echo("uncut"), Ok("uncut".to_owned()));
+
+    daemon.sigkill();
+    engine.remove("two");
+    engine.docker(&["network", "rm", "alpha"]);
+    host.run(&["ip", "-6", "route", "del", "default", "dev", "eth1"]);
+    daemon = Daemon::ready(&lab, &args);
+    masquerades(&lab, "one is left", &[&e0]);
+    assert_eq!(line.echo("uncut"), Ok("uncut".to_owned()));
+    let all = rules::ours(host).join("\n");
+    assert!(!all.contains("eth1") && !all.contains("4917:a:"), "{all}");
+
+    // The interface goes, and its route with it.
+    host.sh("ip -6 route add default via 2001:db8:1::2 dev eth1 metric 200");
+    masquerades(&lab, "both interfaces", &[&e0, &e1]);
+    host.sh("ip link del eth1");
+    masquerades(&lab, "eth1 has gone", &[&e0]);
+    assert_eq!(line.echo("uncut"), Ok("uncut".to_owned()));
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), before);
+}

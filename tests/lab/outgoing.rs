@@ -140,6 +140,14 @@ fn a_network_s_own_source_address_is_what_the_world_sees_of_it() {
         let other = seen(&engine, &listener, "one").to_string();
         assert!(EGRESS.contains(&&*other), "{other}");
 
+        // The next daemon finds it as it was.
+        daemon.sigkill();
+        let mut daemon = Daemon::ready(&lab, &["--dev", "eth0", "--prefix", prefix]);
+        assert_eq!(seen(&engine, &listener, "two"), own);
+        daemon.says("an earlier run left records");
+        let log = daemon.log();
+        assert!(!log.contains("NAT66 unset"), "{log}");
+
         // A network that comes while the daemon runs, and goes.
         let bravo = "fdfd:5898:4917:c::/64";
         engine.network("bravo", bravo, &["-o", &format!("{option}=2001:db8::11")]);
