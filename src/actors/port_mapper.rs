@@ -57,7 +57,6 @@ pub struct PortMapper {
     grace_ends: Instant,
     on_ready: Option<Box<dyn FnOnce()>>,
     snapshot: Option<Arc<Snapshot>>,
-    grace_over: bool,
     wanted: bool,
     verify: bool,
     in_flight: bool,
@@ -90,7 +89,6 @@ impl PortMapper {
             grace_ends,
             on_ready: Some(on_ready),
             snapshot: None,
-            grace_over: false,
             wanted: false,
             verify: false,
             in_flight: false,
@@ -125,7 +123,7 @@ impl PortMapper {
         self.board.lock().set_troubles(Reporter::Mapper, Vec::new());
         let heard = match &self.snapshot {
             Some(snapshot) => Heard::Snapshot(snapshot),
-            None if self.grace_over => Heard::Silence,
+            None if self.around.grace_over => Heard::Silence,
             None => Heard::NotYet,
         };
         let mut planned = self.plan.make(heard, &self.around);
@@ -288,11 +286,11 @@ impl Actor for PortMapper {
         ctx.set_mailbox_capacity(MAILBOX);
         let grace = self.grace_ends.saturating_duration_since(Instant::now());
         ctx.run_later(grace.max(Duration::from_millis(1)), |this, ctx| {
-            this.grace_over = true;
+            this.around.grace_over = true;
+            this.want(ctx);
             if this.snapshot.is_some() {
                 return;
             }
-            this.want(ctx);
             if this.board.lock().forwards > 0 {
                 warn!(
                     this.log,

@@ -58,6 +58,8 @@ pub struct Surroundings {
     pub default_devices: Vec<Device>,
     /// Published ports that no docker-proxy serves.
     pub unserved: BTreeSet<(Proto, u16)>,
+    /// Whether forwards of an earlier run have stayed unconfirmed for as long as they may.
+    pub grace_over: bool,
 }
 
 /// What Docker has said.
@@ -102,7 +104,9 @@ impl Plan {
             forwards: match heard {
                 Heard::NotYet => false,
                 Heard::Silence => true,
-                Heard::Snapshot(_) => !devices.is_empty(),
+                // Without an interface none can be confirmed; that is waited for, too, but
+                // not for ever: their addresses may belong to others by now.
+                Heard::Snapshot(_) => !devices.is_empty() || around.grace_over,
             },
         };
         let prefixes = prefixes.unwrap_or_default();
@@ -196,14 +200,18 @@ mod tests {
                 forwards: true
             }
         );
-        let no_route = plan.make(Heard::Snapshot(&snapshot()), &Surroundings::default());
-        assert_eq!(
-            no_route.desired.known,
-            Known {
+        for grace_over in [false, true] {
+            let no_route = Surroundings {
+                grace_over,
+                ..Surroundings::default()
+            };
+            let planned = plan.make(Heard::Snapshot(&snapshot()), &no_route);
+            let known = Known {
                 statics: false,
-                forwards: false
-            }
-        );
+                forwards: grace_over,
+            };
+            assert_eq!(planned.desired.known, known);
+        }
     }
 
     #[test]

@@ -103,6 +103,8 @@ fn dev_auto_follows_the_default_route_from_interface_to_interface() {
     // A route that comes and goes cuts nothing.
     route("del default via 2001:db8:1::2 dev eth1");
     route("add 2001:db8:ffff::/48 via 2001:db8::2 dev eth0");
+    engine.run("late", &["-p", "8081:80"], &["tcp:80"]);
+    lab.answers(Tcp, &format!("[{HOST_ETH1}]:8081"), "late", CLIENT_ETH1);
     lab.answers(Tcp, &to1, "web", CLIENT_ETH1);
     masquerades(&lab, "eth1 still", &[&eth1]);
     route("add default via 2001:db8::2 dev eth0");
@@ -162,6 +164,38 @@ fn what_auto_found_out_outlives_a_crash_and_what_has_gone_meanwhile_goes() {
     host.sh("ip link del eth1");
     masquerades(&lab, "eth1 has gone", &[&e0]);
     assert_eq!(line.echo("uncut"), Ok("uncut".to_owned()));
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), before);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn without_a_default_route_what_an_earlier_run_left_goes_when_its_grace_is_over() {
+    let lab = Lab::up("auto_grace");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    let host = lab.host();
+    host.sh("ip -6 route add default via 2001:db8::2 dev eth0");
+    let args = ["--dev", "auto", "--prefix", PREFIX, "--stale-grace", "2s"];
+    let daemon = Daemon::ready(&lab, &args);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let to = format!("[{HOST}]:8080");
+    lab.answers(Tcp, &to, "web", CLIENT);
+    daemon.sigkill();
+    let addr = engine.address("web");
+    engine.remove("web");
+    engine.run("heir", &[], &["tcp:80"]);
+    assert_eq!(engine.address("heir"), addr, "the address was reused");
+    host.sh("ip -6 route del default");
+    let daemon = Daemon::ready(&lab, &args);
+    lab.is_closed(Tcp, &to);
+    eventually(SOON, "the forward to go", || {
+        same(rules::published(host), vec![])
+    });
+    // A route that comes later opens what is published then.
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    host.sh("ip -6 route add default via 2001:db8::2 dev eth0");
+    lab.answers(Tcp, &to, "web", CLIENT);
     daemon.leaves();
     assert_eq!(rules::as_before(host), before);
 }
