@@ -3,15 +3,19 @@
 //! All it writes lies in the host's private `/run`, in memory, and in the control group that
 //! the lab removes. It comes up in half a second.
 
+use std::fs::File;
 use std::net::Ipv6Addr;
+use std::os::fd::AsFd;
 use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::image;
 use crate::lab::{Lab, PREFIX, kill, signal, wait};
 use crate::rules::{self, Published};
+use crate::talk::{Answer, Proto, ask_here};
 use crate::wait::{SOON, eventually, same};
 
 /// How long an Engine may take to stop: it ends its containers first.
@@ -127,6 +131,20 @@ impl<'l> Engine<'l> {
     #[track_caller]
     pub(crate) fn remove(&self, name: &str) {
         self.docker(&["rm", "-f", name]);
+    }
+
+    /// Asks once from inside a container; `to` is `[ADDRESS]:PORT`.
+    ///
+    /// # Errors
+    /// Nobody answered in time, in words.
+    pub(crate) fn ask_inside(&self, name: &str, proto: Proto, to: &str) -> Result<Answer, String> {
+        let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", name]);
+        self.lab.host().enter(|| {
+            let net = File::open(format!("/proc/{pid}/ns/net")).expect("the container runs");
+            move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("enter the container");
+            ask_here(proto, to, Ipv6Addr::UNSPECIFIED)
+        })
     }
 
     /// The container's address on the default bridge.

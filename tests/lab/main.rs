@@ -28,6 +28,7 @@ mod matrix;
 mod networks;
 mod outgoing;
 mod ports;
+mod reach;
 mod refused;
 mod rules;
 mod space;

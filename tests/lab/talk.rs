@@ -7,6 +7,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+
 use crate::space::Place;
 
 /// How long one attempt may take: a round trip takes microseconds, a container's first answer
@@ -34,12 +37,23 @@ pub(crate) struct Answer {
 /// # Errors
 /// Refused, timed out, or an answer that is none.
 pub(crate) fn ask(place: Place<'_>, proto: Proto, to: &str) -> Result<Answer, String> {
+    place.enter(|| ask_here(proto, to, Ipv6Addr::UNSPECIFIED))
+}
+
+/// Asks once, from where the calling thread is, with the address `from`.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn ask_here(proto: Proto, to: &str, from: Ipv6Addr) -> Result<Answer, String> {
     let addr = parse(to);
-    let answer = place.enter(|| match proto {
-        Proto::Tcp => ask_tcp(addr),
-        Proto::Udp => ask_udp(addr),
-    });
-    let text = answer.map_err(|e| e.to_string())?;
+    let text = match proto {
+        Proto::Tcp => ask_tcp(addr, from),
+        Proto::Udp => ask_udp(addr, from),
+    };
+    read_answer(&text.map_err(|e| e.to_string())?)
+}
+
+fn read_answer(text: &str) -> Result<Answer, String> {
     let (name, peer) = text.trim().split_once(' ').ok_or("no answer")?;
     Ok(Answer {
         name: name.to_owned(),
@@ -47,16 +61,22 @@ pub(crate) fn ask(place: Place<'_>, proto: Proto, to: &str) -> Result<Answer, St
     })
 }
 
-fn ask_tcp(addr: SocketAddr) -> std::io::Result<String> {
-    let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+fn ask_tcp(addr: SocketAddr, from: Ipv6Addr) -> std::io::Result<String> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, flags, None)?;
+    // It holds for connecting too (socket(7)).
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    bind(&socket, &SocketAddr::from((from, 0)))?;
+    connect(&socket, &addr)?;
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     Ok(line)
 }
 
-fn ask_udp(addr: SocketAddr) -> std::io::Result<String> {
-    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+fn ask_udp(addr: SocketAddr, from: Ipv6Addr) -> std::io::Result<String> {
+    let socket = UdpSocket::bind((from, 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(addr)?;
     socket.send(b"who\n")?;
@@ -103,6 +123,52 @@ impl Line {
             Ok(_) => Ok(line.trim_end().to_owned()),
             Err(e) => Err(e.to_string()),
         }
+    }
+}
+
+/// A UDP socket that keeps its port: to the kernel, one flow.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    socket: UdpSocket,
+}
+
+impl Flow {
+    /// Makes the socket; nothing is sent yet.
+    pub(crate) fn open(place: Place<'_>, to: &str) -> Self {
+        let addr = parse(to);
+        let socket = place.enter(|| {
+            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+            socket.connect(addr)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            std::io::Result::Ok(socket)
+        });
+        let socket = socket.unwrap_or_else(|e| panic!("socket to {to}: {e}"));
+        Self { socket }
+    }
+
+    /// Sends a datagram, whatever became of the one before.
+    pub(crate) fn send(&self) {
+        // Refused: what the last one met.
+        let _ = self.socket.send(b"who\n");
+    }
+
+    /// The next answer.
+    ///
+    /// # Errors
+    /// None came in time, or the last datagram was refused.
+    pub(crate) fn hear(&self) -> Result<Answer, String> {
+        let mut buffer = [0; 512];
+        let length = self.socket.recv(&mut buffer).map_err(|e| e.to_string())?;
+        read_answer(&String::from_utf8_lossy(&buffer[..length]))
+    }
+
+    /// Sends a datagram and waits for the answer to it, or a late one.
+    ///
+    /// # Errors
+    /// As [`Flow::hear`].
+    pub(crate) fn ask(&self) -> Result<Answer, String> {
+        self.send();
+        self.hear()
     }
 }
 

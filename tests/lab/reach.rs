@@ -1,0 +1,227 @@
+//! `--hairpin`: the host itself and containers at the host's addresses, with docker-proxy and
+//! without.
+
+use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::daemon::Daemon;
+use crate::engine::Engine;
+use crate::lab::{CLIENT, HOST, Lab};
+use crate::rules;
+use crate::talk::Proto::{self, Tcp, Udp};
+use crate::talk::{Answer, ask};
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
+
+/// The host's address on the containers' bridge.
+const BRIDGE: Ipv6Addr = Ipv6Addr::new(0xfdfd, 0x5898, 0x4917, 1, 0, 0, 0, 1);
+
+/// The Engine's flag for letting nobody but the kernel serve published ports.
+const WITHOUT_PROXY: &str = "--userland-proxy=false";
+
+/// Who asks at the host's address for what the container `one` publishes.
+const ASKERS: [&str; 3] = ["the host", "two", "one"];
+
+/// Whether ip6tables sees what a bridge bridges, where the kernel has br_netfilter.
+const BRIDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
+
+/// What an asker gets there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gets {
+    /// The container's answer, by the rules in the kernel.
+    Direct,
+    /// The container's answer, by way of docker-proxy.
+    Relayed,
+    Nothing,
+}
+
+/// Starts the containers: `one` publishes a port for each protocol, `two` nothing.
+fn populate(engine: &Engine<'_>) {
+    let ports = ["-p", "8080:80", "-p", "8053:53/udp"];
+    engine.run("one", &ports, &["tcp:80", "udp:53"]);
+    engine.run("two", &[], &["tcp:80"]);
+}
+
+fn asks(
+    lab: &Lab,
+    engine: &Engine<'_>,
+    who: &str,
+    proto: Proto,
+    to: &str,
+) -> Result<Answer, String> {
+    match who {
+        "the host" => ask(lab.host(), proto, to),
+        name => engine.ask_inside(name, proto, to),
+    }
+}
+
+/// Holds docker-proxy, or lets it go on: a held one still has its sockets, and answers nobody.
+/// The host is a process namespace of the lab's own, so these are the lab's.
+fn signal_proxies(lab: &Lab, signal: &str) {
+    lab.host().sh(&format!(
+        "for pid in $(cd /proc && echo [0-9]*); do
+             case $(tr '\\0' ' ' </proc/$pid/cmdline 2>/dev/null) in
+             docker-proxy*) kill -{signal} $pid;; esac
+         done"
+    ));
+}
+
+/// What `who` gets, told by whether docker-proxy has to help.
+fn gets(lab: &Lab, engine: &Engine<'_>, who: &str, proto: Proto, to: &str) -> Gets {
+    signal_proxies(lab, "STOP");
+    let alone = asks(lab, engine, who, proto, to);
+    signal_proxies(lab, "CONT");
+    if let Ok(answer) = alone {
+        // The host by the address it asked; containers by the bridge's.
+        let peer = match who {
+            "the host" => HOST.parse().expect("an address"),
+            _ => BRIDGE,
+        };
+        assert_eq!(
+            (answer.name.as_str(), answer.peer),
+            ("one", peer.into()),
+            "{who}"
+        );
+        return Gets::Direct;
+    }
+    match asks(lab, engine, who, proto, to) {
+        Ok(answer) => {
+            assert_eq!(answer.name, "one", "{who}");
+            Gets::Relayed
+        }
+        Err(_) => Gets::Nothing,
+    }
+}
+
+#[track_caller]
+fn every_mode(name: &str, proxy: &str, rows: [(&str, Gets); 3]) {
+    let lab = Lab::up(name);
+    let engine = Engine::up(&lab, &[proxy]);
+    populate(&engine);
+    set_bridged(&lab, proxy == WITHOUT_PROXY);
+    let before = rules::as_before(lab.host());
+    for (hairpin, expected) in rows {
+        println!("--hairpin {hairpin}");
+        let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--hairpin", hairpin]].concat());
+        for (proto, port) in [(Tcp, 8080), (Udp, 8053)] {
+            let to = format!("[{HOST}]:{port}");
+            lab.answers(proto, &to, "one", CLIENT);
+            for who in ASKERS {
+                let what = format!("what {who} gets on {proto:?}, --hairpin {hairpin}");
+                let look = |to: &str, expected| {
+                    eventually(SOON, &what, || {
+                        same(gets(&lab, &engine, who, proto, to), expected)
+                    });
+                };
+                if (expected, proto) == (Gets::Relayed, Udp) && who != "the host" {
+                    // docker-proxy answers as the bridge's address, whichever was asked.
+                    look(&to, Gets::Nothing);
+                    look(&format!("[{BRIDGE}]:{port}"), expected);
+                } else {
+                    look(&to, expected);
+                }
+            }
+        }
+        daemon.leaves();
+        assert_eq!(rules::as_before(lab.host()), before);
+    }
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn without_docker_proxy_hairpin_auto_serves_the_host_and_containers_as_on_does() {
+    let rows = [
+        ("off", Gets::Nothing),
+        ("auto", Gets::Direct),
+        ("on", Gets::Direct),
+    ];
+    every_mode("reach_bare", WITHOUT_PROXY, rows);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn with_docker_proxy_hairpin_auto_leaves_the_host_and_containers_to_it() {
+    let rows = [
+        ("off", Gets::Relayed),
+        ("auto", Gets::Relayed),
+        ("on", Gets::Direct),
+    ];
+    every_mode("reach_proxy", "--userland-proxy=true", rows);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn with_docker_proxy_a_forced_hairpin_to_the_same_container_needs_bridges_unfiltered() {
+    let lab = Lab::up("reach_bridged");
+    let engine = Engine::up(&lab, &["--userland-proxy=true"]);
+    populate(&engine);
+    let to = format!("[{HOST}]:8080");
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--hairpin", "on"]].concat());
+    let is = |who, expected| {
+        eventually(SOON, who, || {
+            same(gets(&lab, &engine, who, Tcp, &to), expected)
+        });
+    };
+    for (filtered, expected) in [(true, Gets::Nothing), (false, Gets::Direct)] {
+        if !set_bridged(&lab, filtered) && filtered {
+            continue;
+        }
+        // DNAT sends it back through the bridge's port it came from, and only an Engine without
+        // docker-proxy allows that port to.
+        is("one", expected);
+        is("two", Gets::Direct);
+    }
+    daemon.leaves();
+}
+
+/// Whether ip6tables is to see what bridges bridge; false where the kernel cannot.
+fn set_bridged(lab: &Lab, filtered: bool) -> bool {
+    let flag = u8::from(filtered);
+    let set = format!("[ ! -e {BRIDGED} ] || {{ echo {flag} >{BRIDGED}; echo yes; }}");
+    lab.host().sh(&set).trim() == "yes"
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_hairpin_found_by_auto_outlasts_kill_and_restart_without_a_gap() {
+    let lab = Lab::up("reach_kill");
+    let engine = Engine::up(&lab, &[WITHOUT_PROXY]);
+    populate(&engine);
+    let to = format!("[{HOST}]:8080");
+    let daemon = Daemon::ready(&lab, &ARGS);
+    eventually(SOON, "the host's own way", || {
+        same(gets(&lab, &engine, "the host", Tcp, &to), Gets::Direct)
+    });
+    let before = rules::as_before(lab.host());
+
+    let done = AtomicBool::new(false);
+    let (answers, daemon) = std::thread::scope(|scope| {
+        let prober = scope.spawn(|| {
+            let mut answers = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                answers.push(ask(lab.host(), Tcp, &to).map(|a| a.name));
+            }
+            answers
+        });
+        daemon.sigkill();
+        let daemon = Daemon::ready(&lab, &ARGS);
+        // A scan that comes after would take them away now.
+        lab.answers(Tcp, &to, "one", CLIENT);
+        let status = daemon.command(&["status"]);
+        assert!(status.status.success(), "{status:?}");
+        done.store(true, Ordering::Relaxed);
+        (prober.join().expect("the prober"), daemon)
+    });
+    assert!(answers.len() > 1);
+    let missed = answers.iter().filter(|a| a.as_deref() != Ok("one"));
+    assert_eq!(missed.count(), 0, "{answers:?}");
+    assert_eq!(rules::as_before(lab.host()), before);
+    let log = daemon.log();
+    let changes: Vec<&str> = log
+        .lines()
+        .filter(|l| l.contains("/sbin/ip6tables"))
+        .collect();
+    assert!(changes.is_empty(), "{changes:#?}");
+    daemon.leaves();
+}
