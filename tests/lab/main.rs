@@ -23,6 +23,7 @@ mod itself;
 mod journal;
 mod lab;
 mod labels;
+mod limits;
 mod lives;
 mod matrix;
 mod networks;
