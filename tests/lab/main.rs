@@ -17,6 +17,7 @@ mod degraded;
 mod demo;
 mod dump;
 mod engine;
+mod flows;
 mod home;
 mod image;
 mod itself;

@@ -16,6 +16,9 @@ use crate::space::Place;
 /// may wait for neighbour discovery. Attempts are repeated where an answer is expected.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// More answers than a socket's buffer holds by default.
+const BACKLOG: usize = 500;
+
 /// A transport protocol that containers serve here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proto {
@@ -160,6 +163,21 @@ impl Flow {
         let mut buffer = [0; 512];
         let length = self.socket.recv(&mut buffer).map_err(|e| e.to_string())?;
         read_answer(&String::from_utf8_lossy(&buffer[..length]))
+    }
+
+    /// The last answer of those that have come, or else the next one.
+    ///
+    /// # Errors
+    /// As [`Flow::hear`].
+    pub(crate) fn latest(&self) -> Result<Answer, String> {
+        let mut last = self.hear();
+        for _ in 0..BACKLOG {
+            match self.hear() {
+                Ok(answer) => last = Ok(answer),
+                Err(_) => break,
+            }
+        }
+        last
     }
 
     /// Sends a datagram and waits for the answer to it, or a late one.
