@@ -26,9 +26,9 @@ pub enum Command {
     /// Follow Docker and keep the rules in step (the default)
     Run(Box<RunArgs>),
     /// Show the journal
-    Dump(DumpArgs),
+    Dump(ReadArgs),
     /// Show what the daemon is doing
-    Status(StatusArgs),
+    Status(ReadArgs),
     /// Remove every rule of ours, with no daemon running
     Cleanup(CleanupArgs),
 }
@@ -61,9 +61,17 @@ pub struct RunArgs {
     /// unix:///var/run/docker.sock]
     #[arg(long, value_name = "URL", env = "DOCKER_NAT66_DOCKER_HOST")]
     pub docker_host: Option<String>,
-    /// Where to keep and reach things
+    /// Where the journal is
     #[command(flatten)]
-    pub places: Places,
+    pub state: StateArgs,
+    /// Control socket
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "DOCKER_NAT66_CONTROL",
+        default_value = "/run/docker-nat66/control.sock"
+    )]
+    pub control: PathBuf,
     /// What happens to the rules when the daemon is asked to leave
     #[arg(long, value_enum, env = "DOCKER_NAT66_ON_EXIT", default_value_t = OnExit::Remove)]
     pub on_exit: OnExit,
@@ -78,6 +86,27 @@ pub struct RunArgs {
     /// addresses; auto: where no docker-proxy serves them
     #[arg(long, value_enum, env = "DOCKER_NAT66_HAIRPIN", default_value_t = Hairpin::Auto)]
     pub hairpin: Hairpin,
+    /// The log
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Where the journal is.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// Directory of the journal
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DOCKER_NAT66_STATE_DIR",
+        default_value = "/var/lib/docker-nat66"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// The log.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
     /// How much to log
     #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_LEVEL", default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
@@ -86,71 +115,26 @@ pub struct RunArgs {
     pub log_format: LogFormat,
 }
 
-/// Where the daemon keeps its state and is reached.
-#[derive(Debug, Clone, Args)]
-pub struct Places {
-    /// Directory of the journal
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "DOCKER_NAT66_STATE_DIR",
-        default_value = "/var/lib/docker-nat66"
-    )]
-    pub state_dir: PathBuf,
-    /// Control socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "DOCKER_NAT66_CONTROL",
-        default_value = "/run/docker-nat66/control.sock"
-    )]
-    pub control: PathBuf,
-}
-
-/// Options of `dump`.
+/// Options of `dump` and `status`.
 #[derive(Debug, Args)]
-pub struct DumpArgs {
-    /// One JSON object per line instead of a table
+pub struct ReadArgs {
+    /// JSON: for `dump` one object per line, for `status` one object
     #[arg(long)]
     pub json: bool,
-    /// Directory of the journal
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "DOCKER_NAT66_STATE_DIR",
-        default_value = "/var/lib/docker-nat66"
-    )]
-    pub state_dir: PathBuf,
-}
-
-/// Options of `status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// One JSON object instead of a screen
-    #[arg(long)]
-    pub json: bool,
-    /// Directory of the journal
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "DOCKER_NAT66_STATE_DIR",
-        default_value = "/var/lib/docker-nat66"
-    )]
-    pub state_dir: PathBuf,
+    /// Where the journal is
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 /// Options of `cleanup`.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
-    /// Where to keep and reach things
+    /// Where the journal is
     #[command(flatten)]
-    pub places: Places,
-    /// How much to log
-    #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_LEVEL", default_value_t = LogLevel::Info)]
-    pub log_level: LogLevel,
-    /// How log lines look; auto: journald under systemd, else term
-    #[arg(long, value_enum, env = "DOCKER_NAT66_LOG_FORMAT", default_value_t = LogFormat::Auto)]
-    pub log_format: LogFormat,
+    pub state: StateArgs,
+    /// The log
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// `--backend`.

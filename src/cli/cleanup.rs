@@ -21,10 +21,10 @@ use crate::text::chain;
 use crate::{host, panics};
 
 pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
-    let log = logger(args.log_format, args.log_level);
+    let log = logger(&args.log);
     panics::install_hook(log.clone());
     require_privilege()?;
-    let state_dir = &args.places.state_dir;
+    let state_dir = &args.state.state_dir;
     let mut locks = places::lock(state_dir, None)?;
     locks.wait_for_tools(state_dir);
     let (backend, others) = ip6tables(&locks)?;

@@ -1,6 +1,6 @@
 //! `dump`: the journal, from the running daemon or, with none, from a copy of the database.
 
-use super::args::DumpArgs;
+use super::args::ReadArgs;
 use super::places::{self, Asked};
 use super::run::state_failure;
 use super::{Exit, Failure, table};
@@ -9,9 +9,9 @@ use crate::journal::recover::{OpenError, snapshot_copy};
 use crate::locks::{self, Lock, LockError};
 use crate::model::text::{Untrusted, escape};
 
-pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
     let rows = loop {
-        match places::ask(&args.state_dir, Request::Dump)? {
+        match places::ask(&args.state.state_dir, Request::Dump)? {
             Asked::Answered(Answer::Dump(rows)) => break rows,
             Asked::Answered(_) => {
                 return Err(Failure::because(
@@ -37,17 +37,19 @@ pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
 }
 
 /// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
-fn from_copy(args: &DumpArgs) -> Result<Option<Vec<Row>>, Failure> {
-    if !args.state_dir.is_dir() {
-        return Err(state_failure(&OpenError::Missing(args.state_dir.clone())));
+fn from_copy(args: &ReadArgs) -> Result<Option<Vec<Row>>, Failure> {
+    if !args.state.state_dir.is_dir() {
+        return Err(state_failure(&OpenError::Missing(
+            args.state.state_dir.clone(),
+        )));
     }
-    let _lock = match Lock::for_reading(&locks::state_path(&args.state_dir)) {
+    let _lock = match Lock::for_reading(&locks::state_path(&args.state.state_dir)) {
         Ok(lock) => lock,
         Err(LockError::Held { .. }) => return Ok(None),
         Err(e) => return Err(Failure::new(Exit::Failed, &e)),
     };
-    let snapshot =
-        snapshot_copy(&args.state_dir, &std::env::temp_dir()).map_err(|e| state_failure(&e))?;
+    let snapshot = snapshot_copy(&args.state.state_dir, &std::env::temp_dir())
+        .map_err(|e| state_failure(&e))?;
     Ok(Some(snapshot.records.iter().flat_map(Row::of).collect()))
 }
 

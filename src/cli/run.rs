@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use slog::{Level, Logger, crit, info, warn};
 
-use super::args::{self, LogFormat, LogLevel, OnExit, RunArgs};
+use super::args::{self, LogArgs, LogFormat, LogLevel, OnExit, RunArgs};
 use super::places::{self, Locks};
 use super::{Exit, Failure, cleanup};
 use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
@@ -30,10 +30,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let (prefixes, warnings) = config::prefixes(&args.prefix).map_err(usage)?;
     let docker_host = docker_host(args.docker_host.as_deref())?;
     // It is written into the lock, for commands in other directories.
-    let control = std::path::absolute(&args.places.control)
+    let control = std::path::absolute(&args.control)
         .map_err(|e| Failure::because(Exit::Usage, format!("--control: {e}")))?;
 
-    let log = logger(args.log_format, args.log_level);
+    let log = logger(&args.log);
     panics::install_hook(log.clone());
     for warning in &warnings {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
@@ -44,11 +44,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
     require_privilege()?;
 
-    let mut locks = places::lock(&args.places.state_dir, Some(&control))?;
+    let mut locks = places::lock(&args.state.state_dir, Some(&control))?;
     let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;
-    locks.wait_for_tools(&args.places.state_dir);
+    locks.wait_for_tools(&args.state.state_dir);
     let (backend, others) = ip6tables(&locks)?;
-    let journal = match cleanup::open_journal(&args.places.state_dir, &locks) {
+    let journal = match cleanup::open_journal(&args.state.state_dir, &locks) {
         Ok(journal) => journal,
         // Nobody will keep the rules of an earlier run in step.
         Err(failure) if failure.exit != Exit::Usage && args.on_exit == OnExit::Remove => {
@@ -111,15 +111,15 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
 }
 
-pub(super) fn logger(format: LogFormat, level: LogLevel) -> Logger {
-    let format = match format {
+pub(super) fn logger(args: &LogArgs) -> Logger {
+    let format = match args.log_format {
         // systemd sets it for what it logs (systemd.exec(5)).
         LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => Format::Journald,
         LogFormat::Auto | LogFormat::Term => Format::Term,
         LogFormat::Json => Format::Json,
         LogFormat::Journald => Format::Journald,
     };
-    let level = match level {
+    let level = match args.log_level {
         LogLevel::Critical => Level::Critical,
         LogLevel::Error => Level::Error,
         LogLevel::Warning => Level::Warning,

@@ -1,20 +1,20 @@
 //! `status`: what the daemon is doing, on one screen.
 
-use super::args::StatusArgs;
+use super::args::ReadArgs;
 use super::places::{self, Asked};
 use super::{Exit, Failure};
 use crate::control::protocol::{Answer, Request};
 use crate::control::status::{State, Status};
 use crate::model::text::{Untrusted, escape};
 
-pub(super) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
-    let status = match places::ask(&args.state_dir, Request::Status)? {
+pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
+    let status = match places::ask(&args.state.state_dir, Request::Status)? {
         Asked::NotRunning => {
             return Err(Failure::because(
                 Exit::Held,
                 format!(
                     "no daemon runs with the state directory {}",
-                    args.state_dir.display()
+                    args.state.state_dir.display()
                 ),
             ));
         }
