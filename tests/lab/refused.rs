@@ -313,8 +313,8 @@ fn a_second_daemon_waits_ten_seconds_and_names_the_first() {
             scope.spawn(move || {
                 let begin = std::time::Instant::now();
                 // A path of its own: the first one's socket is not what stops it.
-                let own = ["--state-dir", dir, "--control", "/run/lab/second.sock"];
-                let ended = run(place, &[&[PROGRAM], args, &own].concat());
+                let own = ["env", "DOCKER_NAT66_CONTROL=/run/lab/second.sock", PROGRAM];
+                let ended = run(place, &[&own, args, &["--state-dir", dir]].concat());
                 println!("{name}: {ended:?} after {:?}", begin.elapsed());
                 ends(&ended, 3, &[whose, holder, "stop it first"]);
                 let waited = begin.elapsed().as_secs();
