@@ -208,7 +208,7 @@ impl PortMapper {
             self.board.lock().resyncs += 1;
         }
         if heard
-            && !failed
+            && report.is_in_step()
             && let Some(on_ready) = self.on_ready.take()
         {
             self.board.lock().ready = true;
