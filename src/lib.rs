@@ -52,6 +52,7 @@ pub mod locks;
 pub mod logging;
 pub mod mapper;
 pub mod model;
+pub mod netlink;
 pub mod panic_guard;
 pub mod panics;
 pub mod reconcile;

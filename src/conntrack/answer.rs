@@ -7,19 +7,7 @@ use rustix::io::Errno;
 
 use super::FlowError;
 use super::entry::{CT_NEW, Entry};
-use super::message::{Malformed, Message, Messages};
-
-/// `NLMSG_ERROR`: an error, or with code 0 an acknowledgement (linux/netlink.h).
-const ERROR: u16 = 2;
-/// `NLMSG_DONE`: the end of a dump.
-const DONE: u16 = 3;
-/// `NLMSG_OVERRUN`: data was lost.
-const OVERRUN: u16 = 4;
-/// `NLM_F_DUMP_INTR`: the dump was inconsistent due to a change.
-const DUMP_INTERRUPTED: u16 = 0x10;
-
-/// The kernel's largest error number, negated (`MAX_ERRNO`, linux/err.h).
-const MAX_ERRNO: i32 = -4095;
+use crate::netlink::message::{DONE, DUMP_INTERRUPTED, ERROR, Messages, OVERRUN};
 
 const DUMP: &str = "listing flows";
 
@@ -66,7 +54,7 @@ impl Dump {
                 }
                 // A dump that fails halfway says so in the message that ends it.
                 ERROR | DONE => {
-                    return match code(&message)? {
+                    return match message.code()? {
                         None => Ok(Progress::Done),
                         Some(errno) => Err(FlowError::from_errno(DUMP, errno)),
                     };
@@ -112,7 +100,7 @@ impl Deletions {
             };
             match message.kind {
                 ERROR if !*answered => {
-                    let code = code(&message)?;
+                    let code = message.code()?;
                     *answered = true;
                     self.open -= 1;
                     match code {
@@ -137,24 +125,6 @@ impl Deletions {
             0 => Progress::Done,
             _ => Progress::More,
         })
-    }
-}
-
-/// The error code that begins the payload: 0, or an errno negated.
-fn code(message: &Message<'_>) -> Result<Option<Errno>, Malformed> {
-    let Some(code) = message.payload.first_chunk() else {
-        // The end of a dump need not have one.
-        return match message.kind {
-            DONE => Ok(None),
-            _ => Err(Malformed("an error without its code")),
-        };
-    };
-    match i32::from_ne_bytes(*code) {
-        // Conntrack ends its dumps with the length of the last datagram.
-        0.. => Ok(None),
-        code @ MAX_ERRNO..0 => Ok(Some(Errno::from_raw_os_error(-code))),
-        // The type would panic at it.
-        _ => Err(Malformed("an error that is none")),
     }
 }
 

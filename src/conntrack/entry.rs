@@ -4,8 +4,10 @@
 
 use std::net::Ipv6Addr;
 
-use super::message::{Attrs, Malformed, Message, Writer};
 use crate::model::forward::Proto;
+use crate::netlink::message::{
+    ACK, Attrs, DUMP, Malformed, Message, NFGENMSG_IPV6, REQUEST, Writer,
+};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what a dump answers with.
 pub(super) const CT_NEW: u16 = 0x0100;
@@ -14,15 +16,8 @@ const CT_GET: u16 = 0x0101;
 /// `… | IPCTNL_MSG_CT_DELETE`.
 const CT_DELETE: u16 = 0x0102;
 
-/// `NLM_F_REQUEST | NLM_F_DUMP` (linux/netlink.h).
-const DUMP_FLAGS: u16 = 0x301;
-/// `NLM_F_REQUEST | NLM_F_ACK`.
-const DELETE_FLAGS: u16 = 0x5;
-
 /// `AF_INET6`.
 const IPV6: u8 = 10;
-/// `struct nfgenmsg`: family, version 0, resource id 0 (linux/netfilter/nfnetlink.h).
-const NFGENMSG: [u8; 4] = [IPV6, 0, 0, 0];
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
@@ -185,14 +180,16 @@ fn address(value: &[u8]) -> Option<Ipv6Addr> {
 /// The request for every IPv6 entry.
 pub(super) fn dump(seq: u32) -> Writer {
     let mut writer = Writer::default();
-    writer.message(CT_GET, DUMP_FLAGS, seq, |payload| payload.raw(&NFGENMSG));
+    writer.message(CT_GET, REQUEST | DUMP, seq, |payload| {
+        payload.raw(&NFGENMSG_IPV6)
+    });
     writer
 }
 
 /// Appends the request to delete one entry.
 pub(super) fn delete(writer: &mut Writer, seq: u32, locator: &Locator) {
-    writer.message(CT_DELETE, DELETE_FLAGS, seq, |payload| {
-        payload.raw(&NFGENMSG);
+    writer.message(CT_DELETE, REQUEST | ACK, seq, |payload| {
+        payload.raw(&NFGENMSG_IPV6);
         payload.nest(CTA_TUPLE_ORIG, &locator.tuple);
         if let Some(zone) = &locator.zone {
             payload.attr(CTA_ZONE, zone);

@@ -12,7 +12,7 @@
 //! task here; a call blocks, for 2 s at the most. Nothing is remembered between calls but the
 //! socket, so a crash leaves at worst entries that the next purge of the same port finds.
 //!
-//! The messages are written and read here, over rustix's sockets. Two requests and one answer
+//! The messages are written and read here, over [`crate::netlink`]. Two requests and one answer
 //! are needed of ctnetlink, about 300 lines: crates bring netlink's framing (netlink-packet-core)
 //! and leave conntrack's attributes to us all the same, generated bindings (netlink-bindings)
 //! bring every message of every subsystem, and the tuple that a deletion must repeat is safest
@@ -26,10 +26,9 @@
 
 mod answer;
 mod entry;
+mod exchange;
 pub mod fake;
-mod message;
 mod selection;
-mod socket;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -38,11 +37,11 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-pub use self::message::Malformed;
+use self::exchange::Exchange;
 use self::selection::Selection;
-use self::socket::Socket;
 use crate::model::forward::Proto;
 use crate::model::rule::Dnat;
+use crate::netlink::{Malformed, SocketError};
 
 /// How long one call may take, with all its repetitions. The kernel takes 11 ms to walk its
 /// 262,144 buckets, and 2 ms for each 1,000 entries (measured on 6.18): this is enough for the
@@ -184,11 +183,21 @@ impl FlowError {
     }
 }
 
+impl From<SocketError> for FlowError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::TimedOut => Self::TimedOut,
+            SocketError::Malformed(malformed) => Self::Malformed(malformed),
+            SocketError::Failed { operation, errno } => Self::from_errno(operation, errno),
+        }
+    }
+}
+
 /// The kernel's flows in the network namespace of the thread that purges first.
 #[derive(Debug)]
 pub struct Conntrack {
     local: fn() -> io::Result<BTreeSet<Ipv6Addr>>,
-    socket: Option<Socket>,
+    socket: Option<Exchange>,
 }
 
 impl Conntrack {
@@ -210,7 +219,7 @@ impl Conntrack {
     ) -> Result<(), FlowError> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
-            none => none.insert(Socket::open()?),
+            none => none.insert(Exchange::open()?),
         };
         // A set: a dump may show an entry twice when the table is resized meanwhile.
         let mut stale = BTreeSet::new();

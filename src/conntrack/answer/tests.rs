@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::message::Writer;
 use super::*;
+use crate::netlink::message::Writer;
 
 fn message(writer: &mut Writer, kind: u16, flags: u16, seq: u32, payload: &[u8]) {
     writer.message(kind, flags, seq, |writer| writer.raw(payload));

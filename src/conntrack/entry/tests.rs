@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::message::Messages;
 use super::*;
+use crate::netlink::message::Messages;
 
 /// `tcp 2001:db8::2:40000 > 2001:db8::1:8080`, DNAT to `[fdfd:5898:4917:1::2]:80`.
 const TCP: &str = "200100000001220007000000b85b00000a0000004c0001802c0001801400030020010db800000000\

@@ -1,7 +1,9 @@
 //! Netlink's framing: messages in a datagram, attributes in a message. Pure.
 //!
 //! Whatever the bytes are, reading ends, and ends without a panic. Headers are in the byte order
-//! of the machine, the values that conntrack puts into attributes are big-endian.
+//! of the machine, the values that netfilter puts into attributes are big-endian.
+
+use rustix::io::Errno;
 
 /// Length of `struct nlattr` (linux/netlink.h): length u16, type u16.
 const ATTR_HEADER: usize = 4;
@@ -16,27 +18,69 @@ const ATTR_TYPE: u16 = 0x3fff;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
 
+/// `NLMSG_ERROR`: an error, or with code 0 an acknowledgement (linux/netlink.h).
+pub(crate) const ERROR: u16 = 2;
+/// `NLMSG_DONE`: the end of a dump.
+pub(crate) const DONE: u16 = 3;
+/// `NLMSG_OVERRUN`: data was lost.
+pub(crate) const OVERRUN: u16 = 4;
+/// `NLM_F_REQUEST`.
+pub(crate) const REQUEST: u16 = 0x1;
+/// `NLM_F_ACK`.
+pub(crate) const ACK: u16 = 0x4;
+/// `NLM_F_DUMP_INTR`: the dump was inconsistent due to a change.
+pub(crate) const DUMP_INTERRUPTED: u16 = 0x10;
+/// `NLM_F_DUMP`, that is `NLM_F_ROOT | NLM_F_MATCH`.
+pub(crate) const DUMP: u16 = 0x300;
+
+/// `struct nfgenmsg` with family `AF_INET6`, version 0 and resource id 0
+/// (linux/netfilter/nfnetlink.h).
+pub(crate) const NFGENMSG_IPV6: [u8; 4] = [10, 0, 0, 0];
+
+/// The kernel's largest error number, negated (`MAX_ERRNO`, linux/err.h).
+const MAX_ERRNO: i32 = -4095;
+
 /// Bytes that are no netlink messages, or not the ones that were expected; says what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(pub(super) &'static str);
+pub struct Malformed(pub(crate) &'static str);
 
 /// One message; its header is `struct nlmsghdr` (linux/netlink.h), 16 bytes: length u32, type
 /// u16, flags u16, sequence number u32, port id u32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) seq: u32,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) seq: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Message<'_> {
+    /// The error code that begins the payload of [`ERROR`] and [`DONE`]: 0, or an errno negated.
+    pub(crate) fn code(&self) -> Result<Option<Errno>, Malformed> {
+        let Some(code) = self.payload.first_chunk() else {
+            // The end of a dump need not have one.
+            return match self.kind {
+                DONE => Ok(None),
+                _ => Err(Malformed("an error without its code")),
+            };
+        };
+        match i32::from_ne_bytes(*code) {
+            // Conntrack ends its dumps with the length of the last datagram.
+            0.. => Ok(None),
+            code @ MAX_ERRNO..0 => Ok(Some(Errno::from_raw_os_error(-code))),
+            // The type would panic at it.
+            _ => Err(Malformed("an error that is none")),
+        }
+    }
 }
 
 /// The messages of one datagram. Ends after the first that is malformed.
 #[derive(Debug, Clone)]
-pub(super) struct Messages<'a>(&'a [u8]);
+pub(crate) struct Messages<'a>(&'a [u8]);
 
 impl<'a> Messages<'a> {
-    pub(super) fn new(datagram: &'a [u8]) -> Self {
+    pub(crate) fn new(datagram: &'a [u8]) -> Self {
         Self(datagram)
     }
 }
@@ -72,10 +116,10 @@ impl<'a> Iterator for Messages<'a> {
 /// The attributes of a message or of a nest: type and value. Ends after the first that is
 /// malformed.
 #[derive(Debug, Clone)]
-pub(super) struct Attrs<'a>(&'a [u8]);
+pub(crate) struct Attrs<'a>(&'a [u8]);
 
 impl<'a> Attrs<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 }
@@ -102,11 +146,11 @@ impl<'a> Iterator for Attrs<'a> {
 
 /// Messages to be sent in one datagram.
 #[derive(Debug, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
     /// Appends a message; `fill` appends its payload.
-    pub(super) fn message(
+    pub(crate) fn message(
         &mut self,
         kind: u16,
         flags: u16,
@@ -121,19 +165,19 @@ impl Writer {
         // The kernel knows who sends.
         self.0.extend([0; 4]);
         fill(self);
-        // What is sent are a few hundred bytes each.
+        // Attributes of 64 KiB at the most, of which there are few.
         let length = u32::try_from(self.0.len() - start).unwrap_or(u32::MAX);
         self.0[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
     /// Appends bytes as they are; their number must be a multiple of four.
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
     /// Appends an attribute.
-    pub(super) fn attr(&mut self, kind: u16, value: &[u8]) {
-        // No value here is longer than a tuple, about 70 bytes.
+    pub(crate) fn attr(&mut self, kind: u16, value: &[u8]) {
+        // Whoever writes long nests counts (64 KiB is the most there can be).
         let length = u16::try_from(ATTR_HEADER + value.len()).unwrap_or(u16::MAX);
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
@@ -142,11 +186,11 @@ impl Writer {
     }
 
     /// Appends an attribute that holds attributes.
-    pub(super) fn nest(&mut self, kind: u16, attributes: &[u8]) {
+    pub(crate) fn nest(&mut self, kind: u16, attributes: &[u8]) {
         self.attr(kind | NESTED, attributes);
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

@@ -14,28 +14,42 @@ use rustix::net::{
     socket_with,
 };
 
-use super::FlowError;
-use super::answer::{Deletions, Dump, Progress};
-use super::entry::{self, Entry, Locator};
-use super::message::{Malformed, Writer};
+use super::message::Malformed;
 
 /// Bytes for one datagram: the kernel fills 32 KiB at most when it dumps
 /// (`netlink_recvmsg`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
 
-/// Deletions in one datagram. An answer occupies up to 1 KiB of the receive buffer, which has
-/// 208 KiB by default and may be set as low as some 32 KiB (net.core.rmem_default).
-const AT_ONCE: usize = 32;
-
 /// The kernel's port id, and "choose one" for our own.
 const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
+
+/// Why nothing can be said or heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SocketError {
+    /// No answer within the deadline.
+    #[error("the kernel did not answer in time")]
+    TimedOut,
+    /// The kernel's answer could not be read.
+    #[error("the kernel's answer is malformed")]
+    Malformed(#[from] Malformed),
+    /// A system call failed.
+    #[error("{operation} failed")]
+    Failed {
+        /// Which one.
+        operation: &'static str,
+        /// How.
+        #[source]
+        errno: Errno,
+    },
+}
 
 const OPEN: &str = "opening a netlink socket";
 const SEND: &str = "sending to netlink";
 const RECEIVE: &str = "receiving from netlink";
 
+/// A socket of `NETLINK_NETFILTER` in the network namespace of the thread that opened it.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     /// The next request's sequence number.
     seq: u32,
@@ -43,8 +57,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn open() -> Result<Self, FlowError> {
-        let failed = |errno| FlowError::from_errno(OPEN, errno);
+    /// Opens it.
+    pub(crate) fn open() -> Result<Self, SocketError> {
+        let failed = |errno| SocketError::Failed {
+            operation: OPEN,
+            errno,
+        };
         let flags = SocketFlags::CLOEXEC;
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let fd = socket_with(family, kind, flags, Some(NETFILTER)).map_err(failed)?;
@@ -58,74 +76,38 @@ impl Socket {
         })
     }
 
-    /// Hands out every IPv6 entry; `false` where some may be missing because the table changed.
-    pub(super) fn dump(
-        &mut self,
-        deadline: Instant,
-        mut each: impl FnMut(&Entry<'_>),
-    ) -> Result<bool, FlowError> {
-        let seq = self.next(1);
-        self.send(&entry::dump(seq))?;
-        let mut answer = Dump::new(seq);
-        while answer.take(self.receive(deadline)?, &mut each)? == Progress::More {}
-        Ok(!answer.interrupted)
-    }
-
-    /// Deletes what is still there, and adds to `deleted` what was.
-    pub(super) fn delete(
-        &mut self,
-        stale: &[Locator],
-        deadline: Instant,
-        deleted: &mut usize,
-    ) -> Result<(), FlowError> {
-        let mut refused = None;
-        for locators in stale.chunks(AT_ONCE) {
-            let first = self.next(AT_ONCE);
-            let mut requests = Writer::default();
-            for (seq, locator) in (0..).map(|n| first.wrapping_add(n)).zip(locators) {
-                entry::delete(&mut requests, seq, locator);
-            }
-            self.send(&requests)?;
-            let mut answers = Deletions::new(first, locators.len());
-            while answers.take(self.receive(deadline)?)? == Progress::More {}
-            *deleted += answers.deleted;
-            if let Some((count, last)) = answers.refused {
-                let before = refused.map_or(0, |(count, _)| count);
-                refused = Some((before + count, last));
-            }
-        }
-        match refused {
-            None => Ok(()),
-            Some((left, last)) => Err(FlowError::Deletion { left, last }),
-        }
-    }
-
     /// Takes `count` sequence numbers and returns the first.
-    fn next(&mut self, count: usize) -> u32 {
+    pub(crate) fn take_seq(&mut self, count: usize) -> u32 {
         let first = self.seq;
         self.seq = first.wrapping_add(u32::try_from(count).unwrap_or(u32::MAX));
         first
     }
 
-    fn send(&self, requests: &Writer) -> Result<(), FlowError> {
+    /// Sends one datagram.
+    pub(crate) fn send(&self, requests: &[u8]) -> Result<(), SocketError> {
         loop {
-            match send(&self.fd, requests.bytes(), SendFlags::empty()) {
+            match send(&self.fd, requests, SendFlags::empty()) {
                 // A datagram goes whole or not at all.
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(FlowError::from_errno(SEND, errno)),
+                Err(errno) => {
+                    return Err(SocketError::Failed {
+                        operation: SEND,
+                        errno,
+                    });
+                }
             }
         }
     }
 
     /// The next datagram from the kernel.
-    fn receive(&mut self, deadline: Instant) -> Result<&[u8], FlowError> {
+    pub(crate) fn receive(&mut self, deadline: Instant) -> Result<&[u8], SocketError> {
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
         let length = loop {
             // Looked at each time, for a peer that never stops talking.
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(FlowError::TimedOut);
+                return Err(SocketError::TimedOut);
             }
             match recvfrom(&self.fd, &mut self.buffer[..], flags) {
                 Ok((received, whole, _)) if whole > received => {
@@ -142,10 +124,20 @@ impl Socket {
                     let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
                     match poll(&mut fds, left.as_ref()) {
                         Ok(_) | Err(Errno::INTR) => {}
-                        Err(errno) => return Err(FlowError::from_errno(RECEIVE, errno)),
+                        Err(errno) => {
+                            return Err(SocketError::Failed {
+                                operation: RECEIVE,
+                                errno,
+                            });
+                        }
                     }
                 }
-                Err(errno) => return Err(FlowError::from_errno(RECEIVE, errno)),
+                Err(errno) => {
+                    return Err(SocketError::Failed {
+                        operation: RECEIVE,
+                        errno,
+                    });
+                }
             }
         };
         Ok(&self.buffer[..length])

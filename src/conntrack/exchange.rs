@@ -1,0 +1,66 @@
+//! Requests to ctnetlink and what becomes of them, within a deadline.
+//!
+//! After any error it must be dropped, as [`Socket`] must.
+
+use std::time::Instant;
+
+use super::FlowError;
+use super::answer::{Deletions, Dump, Progress};
+use super::entry::{self, Entry, Locator};
+use crate::netlink::message::Writer;
+use crate::netlink::socket::Socket;
+
+/// Deletions in one datagram. An answer occupies up to 1 KiB of the receive buffer, which has
+/// 208 KiB by default and may be set as low as some 32 KiB (net.core.rmem_default).
+const AT_ONCE: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Exchange(Socket);
+
+impl Exchange {
+    pub(super) fn open() -> Result<Self, FlowError> {
+        Ok(Self(Socket::open()?))
+    }
+
+    /// Hands out every IPv6 entry; `false` where some may be missing because the table changed.
+    pub(super) fn dump(
+        &mut self,
+        deadline: Instant,
+        mut each: impl FnMut(&Entry<'_>),
+    ) -> Result<bool, FlowError> {
+        let seq = self.0.take_seq(1);
+        self.0.send(entry::dump(seq).bytes())?;
+        let mut answer = Dump::new(seq);
+        while answer.take(self.0.receive(deadline)?, &mut each)? == Progress::More {}
+        Ok(!answer.interrupted)
+    }
+
+    /// Deletes what is still there, and adds to `deleted` what was.
+    pub(super) fn delete(
+        &mut self,
+        stale: &[Locator],
+        deadline: Instant,
+        deleted: &mut usize,
+    ) -> Result<(), FlowError> {
+        let mut refused = None;
+        for locators in stale.chunks(AT_ONCE) {
+            let first = self.0.take_seq(AT_ONCE);
+            let mut requests = Writer::default();
+            for (seq, locator) in (0..).map(|n| first.wrapping_add(n)).zip(locators) {
+                entry::delete(&mut requests, seq, locator);
+            }
+            self.0.send(requests.bytes())?;
+            let mut answers = Deletions::new(first, locators.len());
+            while answers.take(self.0.receive(deadline)?)? == Progress::More {}
+            *deleted += answers.deleted;
+            if let Some((count, last)) = answers.refused {
+                let before = refused.map_or(0, |(count, _)| count);
+                refused = Some((before + count, last));
+            }
+        }
+        match refused {
+            None => Ok(()),
+            Some((left, last)) => Err(FlowError::Deletion { left, last }),
+        }
+    }
+}
