@@ -71,6 +71,8 @@ pub struct Parts {
     pub stale_grace: Duration,
     /// Whether the rules stay when the daemon leaves.
     pub keep_rules: bool,
+    /// Whether to stand by where Docker's own IPv6 NAT is on.
+    pub stands_by: bool,
 }
 
 /// How a daemon that was asked to leave has left.
@@ -145,7 +147,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         board.clone(),
         log.new(o!("actor" => "journal")),
     ));
-    let reconciler = Reconciler::new(
+    let mut reconciler = Reconciler::new(
         parts.backend,
         parts.others,
         JournalClient::new(journal.clone(), Handle::current()),
@@ -153,6 +155,10 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         parts.boot_id,
         log.clone(),
     );
+    if parts.stands_by {
+        let started = parts.started;
+        reconciler = reconciler.standing_by(Box::new(move || started.elapsed()));
+    }
     let writer = start_once(FirewallWriter::new(
         reconciler,
         board.clone(),

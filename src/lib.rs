@@ -56,5 +56,4 @@ pub mod netlink;
 pub mod panic_guard;
 pub mod panics;
 pub mod reconcile;
-pub mod routes;
 pub mod text;

@@ -42,7 +42,7 @@ const WALLS: [(&str, &[&str]); 6] = [
 const STARTER: &str = "src/backend/ip6tables/process.rs";
 
 /// What the pure modules may take from the standard library: values and no world.
-const PURE_STD: [&str; 15] = [
+const PURE_STD: [&str; 16] = [
     "borrow",
     "cmp",
     "collections",
@@ -58,6 +58,7 @@ const PURE_STD: [&str; 15] = [
     "slice",
     "str",
     "sync::Arc",
+    "time",
 ];
 
 /// Of `std::net`, what is a value.
@@ -220,13 +221,15 @@ fn is_pure(path: &str) -> bool {
     match root {
         "std" => PURE_STD.iter().any(|module| rest.starts_with(module)) && is_pure(rest),
         "net" => PURE_NET.iter().any(|value| rest.starts_with(value)),
+        // A length of time is a value, a moment is not.
+        "time" => rest.starts_with("Duration"),
         "crate" => ["model", "mapper"]
             .iter()
             .any(|home| rest.starts_with(home)),
         // Other crates; what else comes is a type, a module of ours, or a name that a path
         // above brought in.
-        "slog" | "tokio" | "futures_util" | "chrono" | "rustix" | "libc" | "serde" | "time"
-        | "io" | "fs" | "env" | "thread" | "process" => false,
+        "slog" | "tokio" | "futures_util" | "chrono" | "rustix" | "libc" | "serde" | "io"
+        | "fs" | "env" | "thread" | "process" => false,
         _ => true,
     }
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::journal::JournalActor;
 use super::messages::{Commit, Converge, Forget, Intend, Recover, Removing};
-use crate::control::status::{Board, Reporter};
+use crate::control::status::{Board, Native, Reporter};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::model::rule::{RuleId, RuleSpec};
@@ -71,6 +71,7 @@ impl FirewallWriter {
             Reporter::Firewall,
             firewall.into_iter().map(chain).collect(),
         );
+        facts.native = self.reconciler.sighting().map(Native::of);
         drop(facts);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),

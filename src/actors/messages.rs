@@ -21,10 +21,10 @@ pub struct SnapshotTaken(pub Arc<Snapshot>);
 #[rtype(result = "()")]
 pub struct Resync;
 
-/// Port mapper → itself: the host's routes are not what they were.
+/// Port mapper → itself: the host's routes or rules are not what they were.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct RoutesChanged;
+pub struct HostChanged;
 
 /// Daemon → event watcher and port mapper: no more changes; the daemon is leaving.
 #[derive(Debug, Clone, Copy, Message)]

@@ -4,7 +4,7 @@
 //! the writer works, newer snapshots replace the one that waits. What the writer could not do
 //! is tried again with a growing pause. It holds nothing that a crash could lose.
 //!
-//! With `--dev auto` a thread beside it waits for changes of routes.
+//! Threads beside it wait for changes of rules and, with `--dev auto`, of routes.
 //!
 //! ```text
 //!   snapshot, resync, grace over, routes ──▶ [wanted] ──writer free──▶ [in flight] ──report──▶ idle
@@ -21,7 +21,7 @@ use slog::{Logger, debug, error, info, warn};
 
 use super::die;
 use super::firewall_writer::FirewallWriter;
-use super::messages::{Converge, Resync, RoutesChanged, SnapshotTaken, Stop};
+use super::messages::{Converge, HostChanged, Resync, SnapshotTaken, Stop};
 use crate::control::protocol::Row;
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
@@ -31,8 +31,8 @@ use crate::mapper::skipped::Skipped;
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
+use crate::netlink::watch::{Watched, watch};
 use crate::reconcile::Report;
-use crate::routes;
 use crate::text::chain;
 
 /// How many messages may wait. There is at most one per snapshot, and the event watcher waits
@@ -45,6 +45,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest pause. A cause that has lasted is not worth a process a second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// So that what was to be over at a moment is over when it is looked at.
+const JUST_AFTER: Duration = Duration::from_millis(1);
 
 /// The actor. See the module's documentation.
 pub struct PortMapper {
@@ -213,8 +216,30 @@ impl PortMapper {
         {
             self.board.lock().ready = true;
             on_ready();
+            // Not earlier: who listens makes the first, large batch dearer.
+            self.watch(Watched::Rules, ctx);
+            self.want(ctx);
+        }
+        if let Some(pause) = report.look_again_in {
+            self.try_again_in(pause + JUST_AFTER, ctx);
         }
         self.settle(complaints, Reporter::Firewall, ctx);
+    }
+
+    /// Looks again whenever something of this kind has changed.
+    fn watch(&self, what: Watched, ctx: &mut Context<Self>) {
+        let address = ctx.address();
+        let log = self.log.clone();
+        // The next resync still sees them.
+        let deaf = move |error| {
+            warn!(log, "changes made by others are not noticed"; "of" => ?what,
+                "reason" => chain(&error));
+        };
+        let ended = deaf.clone();
+        // One message in the mailbox is as good as several.
+        if let Err(error) = watch(what, move || drop(address.try_send(HostChanged)), ended) {
+            deaf(error);
+        }
     }
 
     /// Says what is wrong once, and tries again later.
@@ -236,10 +261,16 @@ impl PortMapper {
             self.board.lock().set_troubles(reporter, complaints.clone());
         }
         self.complaints = complaints;
-        // Not wanted before the pause is over: whoever pumps meanwhile has newer reasons.
         if self.retry.is_none() {
             let pause = self.backoff.wait();
             debug!(self.log, "trying again"; "in_ms" => pause.as_millis() as u64);
+            self.try_again_in(pause, ctx);
+        }
+    }
+
+    /// Not wanted before the pause is over: whoever pumps meanwhile has newer reasons.
+    fn try_again_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        if self.retry.is_none() {
             self.retry = Some(ctx.run_later(pause, |this, ctx| {
                 this.retry = None;
                 this.want(ctx);
@@ -301,18 +332,7 @@ impl Actor for PortMapper {
             }
         });
         if self.plan.devices == Choice::Auto {
-            let address = ctx.address();
-            let log = self.log.clone();
-            // The next resync still reads the routes.
-            let deaf = move |error| {
-                warn!(log, "changes of routes are not noticed"; "reason" => chain(&error));
-            };
-            let ended = deaf.clone();
-            // One message in the mailbox is as good as several.
-            if let Err(error) = routes::watch(move || drop(address.try_send(RoutesChanged)), ended)
-            {
-                deaf(error);
-            }
+            self.watch(Watched::Routes, ctx);
         }
         // The static rules do not wait for Docker.
         self.want(ctx);
@@ -347,10 +367,10 @@ impl Handler<Resync> for PortMapper {
     }
 }
 
-impl Handler<RoutesChanged> for PortMapper {
+impl Handler<HostChanged> for PortMapper {
     type Result = ();
 
-    fn handle(&mut self, _: RoutesChanged, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: HostChanged, ctx: &mut Context<Self>) {
         self.want(ctx);
     }
 }

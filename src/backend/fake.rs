@@ -13,6 +13,7 @@ use super::ip6tables::plan::{Ground, Plan, Step};
 use super::ip6tables::shape::Table;
 use super::ip6tables::{parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
+use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule};
 
 /// A change of the tables' lines by somebody else.
@@ -63,6 +64,7 @@ struct State {
     on_list: VecDeque<Fault>,
     on_commit: VecDeque<Fault>,
     listing_fails: Option<ErrorKind>,
+    native: Native,
     calls: Vec<Call>,
 }
 
@@ -95,6 +97,11 @@ impl FakeKernel {
     /// `None`, no longer.
     pub fn listing_fails(&self, kind: Option<ErrorKind>) {
         self.state().listing_fails = kind;
+    }
+
+    /// From now on Docker's own IPv6 NAT is this.
+    pub fn set_native(&self, native: Native) {
+        self.state().native = native;
     }
 
     /// Both tables, line by line as ip6tables-save prints them, foreign rules included: chains
@@ -291,6 +298,10 @@ impl Backend for FakeBackend {
             Some(Fault::Panic) => panic!("{INJECTED}"),
         }
         state.apply(batch, usize::MAX)
+    }
+
+    fn native(&mut self) -> Result<Native, BackendError> {
+        Ok(self.0.state().native.clone())
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {

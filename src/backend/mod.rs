@@ -6,9 +6,11 @@
 
 pub mod fake;
 pub mod ip6tables;
+pub mod native;
 
 use std::fmt;
 
+use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule, RuleId};
 
 /// A rule of ours as the kernel shows it.
@@ -66,6 +68,14 @@ pub trait Backend: Send {
     /// After any error the whole batch is in doubt until the next [`Backend::list`]. Nothing
     /// was retried.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError>;
+
+    /// What the kernel shows of Docker's own IPv6 NAT. A fake that knows of none shows none.
+    ///
+    /// # Errors
+    /// Nothing may be concluded. Nothing was retried.
+    fn native(&mut self) -> Result<Native, BackendError> {
+        Ok(Native::default())
+    }
 
     /// The documented log line for a change of `rule`: `NAT66 add portfwd: COMMAND`.
     fn describe(&self, verb: Verb, rule: &Rule) -> String;

@@ -86,6 +86,9 @@ pub struct RunArgs {
     /// addresses; auto: where no docker-proxy serves them
     #[arg(long, value_enum, env = "DOCKER_NAT66_HAIRPIN", default_value_t = Hairpin::Auto)]
     pub hairpin: Hairpin,
+    /// Where Docker's own IPv6 NAT is on: stand by and look on, or set our rules beside it
+    #[arg(long, value_enum, env = "DOCKER_NAT66_NATIVE", default_value_t = Native::Standby)]
+    pub native: Native,
     /// The log
     #[command(flatten)]
     pub log: LogArgs,
@@ -173,6 +176,15 @@ pub enum Hairpin {
     On,
     /// Never.
     Off,
+}
+
+/// `--native`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Native {
+    /// Insert nothing while it is on.
+    Standby,
+    /// Do not look whether it is.
+    Force,
 }
 
 /// `--log-level`.

@@ -81,6 +81,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         started,
         stale_grace: args.stale_grace,
         keep_rules: args.on_exit == OnExit::Keep,
+        stands_by: args.native == args::Native::Standby,
     };
     match daemon::run(runtime, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),

@@ -68,6 +68,22 @@ fn screen(status: &Status) -> String {
             status.drift_repairs, status.resyncs
         ),
     ];
+    if let Some(native) = status.native.as_ref().filter(|n| n.state != "off") {
+        let what = match native.state.as_str() {
+            "on" => "is on: standing by",
+            _ => "may be on: adding nothing until that is known",
+        };
+        let served = native.served;
+        lines.push(format!(
+            "native   Docker's own IPv6 NAT {what}, {served} published ports served"
+        ));
+        let unserved = native.unserved.iter();
+        lines.extend(unserved.map(|to| format!("native   not served: {}", escape(to.chars()))));
+        let stray = native.stray.iter();
+        lines.extend(
+            stray.map(|to| format!("native   served, but not published: {}", escape(to.chars()))),
+        );
+    }
     for trouble in &status.troubles {
         lines.push(format!("trouble  {}", escape(trouble.chars())));
     }

@@ -3,13 +3,16 @@
 //! Every actor writes its part onto the [`Board`]; whoever is asked reads it there. A wedged
 //! actor can therefore not keep the daemon from saying so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Row, VERSION};
+use crate::mapper::standby::Stand;
+use crate::model::native::Target;
+use crate::reconcile::standby::{Sighting, text};
 
 /// `status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,8 @@ pub struct Status {
     pub rules: usize,
     /// Published ports that open nothing, with the reason.
     pub skipped: Vec<String>,
+    /// Docker's own IPv6 NAT; null where nobody looks (`--native force`) or has looked yet.
+    pub native: Option<Native>,
     /// Rules that somebody else had changed and that were put right.
     pub drift_repairs: u64,
     /// Full comparisons of Docker, journal and kernel.
@@ -63,6 +68,41 @@ pub struct Docker {
     pub connected: bool,
     /// The API version in use; null before the first connection.
     pub api_version: Option<String>,
+}
+
+/// Docker's own IPv6 NAT as the daemon sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Native {
+    /// `off`; `on`: the daemon stands by; `unsettled`: not known yet.
+    pub state: String,
+    /// How many published ports it serves.
+    pub served: usize,
+    /// Where published ports lead that it does not serve; told where it is on.
+    pub unserved: Vec<String>,
+    /// Where it leads though nothing is published there; told where it is on.
+    pub stray: Vec<String>,
+}
+
+impl Native {
+    /// What was seen last.
+    pub fn of(sighting: &Sighting) -> Self {
+        let audit = &sighting.audit;
+        let texts = |targets: &BTreeSet<Target>| match sighting.stand {
+            Stand::On => targets.iter().copied().map(text).collect(),
+            Stand::Off | Stand::Unsettled => Vec::new(),
+        };
+        let state = match sighting.stand {
+            Stand::On => "on",
+            Stand::Off => "off",
+            Stand::Unsettled => "unsettled",
+        };
+        Self {
+            state: state.to_owned(),
+            served: audit.served.len(),
+            unserved: texts(&audit.unserved),
+            stray: texts(&audit.stray),
+        }
+    }
 }
 
 /// The journal as the daemon sees it.
@@ -106,6 +146,8 @@ pub struct Facts {
     pub skipped: Vec<String>,
     /// Containers whose labels cannot be understood, for `dump`.
     pub malformed: Vec<Row>,
+    /// See [`Status::native`].
+    pub native: Option<Native>,
     /// See [`Status::drift_repairs`].
     pub drift_repairs: u64,
     /// See [`Status::resyncs`].
@@ -139,6 +181,7 @@ impl Board {
             rules: 0,
             skipped: Vec::new(),
             malformed: Vec::new(),
+            native: None,
             drift_repairs: 0,
             resyncs: 0,
             journal: Journal::default(),
@@ -172,6 +215,7 @@ impl Board {
             forwards: facts.forwards,
             rules: facts.rules,
             skipped: facts.skipped.clone(),
+            native: facts.native.clone(),
             drift_repairs: facts.drift_repairs,
             resyncs: facts.resyncs,
             journal: facts.journal.clone(),

@@ -15,3 +15,4 @@ pub mod plan;
 pub mod publish;
 pub mod rules;
 pub mod skipped;
+pub mod standby;

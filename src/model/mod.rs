@@ -9,5 +9,6 @@ pub mod container;
 pub mod device;
 pub mod forward;
 pub mod identity;
+pub mod native;
 pub mod rule;
 pub mod text;

@@ -1,11 +1,12 @@
 //! Netlink, as far as netfilter's subsystems share it: framing ([`message`]), and the socket
-//! ([`socket`]).
+//! ([`socket`]); and noticing that routes or rules have changed ([`watch`]).
 //!
-//! Used by [`crate::conntrack`] and by the nftables backend. No task runs here, and nothing is
+//! Used by [`crate::conntrack`] and by the nftables backend. Only a watch has a thread, and nothing is
 //! remembered; what a message means is its subsystem's affair.
 
 pub(crate) mod message;
 pub(crate) mod socket;
+pub mod watch;
 
 pub use self::message::Malformed;
 pub use self::socket::SocketError;

@@ -22,19 +22,23 @@
 mod flows;
 mod look;
 mod put_in;
+pub mod standby;
 mod take_out;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use slog::{Logger, info};
 
 use self::flows::Stale;
+use self::standby::{Clock, Standby};
 use crate::backend::{Backend, BackendError, ErrorKind, Verb};
 use crate::conntrack::{FlowError, Flows};
 use crate::journal::record::{BootId, Record};
 use crate::journal::{Journal, JournalError};
+use crate::mapper::standby::Stand;
 use crate::model::change::{ChangeSet, Desired, Known};
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
@@ -75,6 +79,9 @@ pub enum Trouble {
         #[source]
         last: BackendError,
     },
+    /// It is not known whether Docker's own IPv6 NAT is on.
+    #[error("it cannot be seen whether Docker's own IPv6 NAT is on")]
+    Native(#[source] BackendError),
     /// Connections that have outlived their rules may go on.
     #[error("connections that outlive their rules cannot be cut")]
     Flows(#[source] FlowError),
@@ -94,6 +101,10 @@ pub struct Report {
     pub drift: usize,
     /// Why the kernel does not match; empty when it does.
     pub troubles: Vec<Trouble>,
+    /// What became of our rules in view of Docker's own NAT; `None` where nobody looked.
+    pub stand: Option<Stand>,
+    /// When to look again though nothing has happened.
+    pub look_again_in: Option<Duration>,
 }
 
 impl Report {
@@ -111,7 +122,7 @@ impl Report {
     /// Whether the backend in use matches what was desired, whatever is left elsewhere.
     pub fn is_in_step(&self) -> bool {
         let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
-        self.troubles.iter().all(elsewhere)
+        self.troubles.iter().all(elsewhere) && self.stand != Some(Stand::Unsettled)
     }
 }
 
@@ -138,6 +149,7 @@ pub struct Reconciler<J> {
     flows: Box<dyn Flows>,
     /// Flows that have outlived their rules and are still to be cut.
     stale: Stale,
+    standby: Option<Standby>,
     /// Whether it has been said that flows cannot be cut at all.
     flows_unsupported: bool,
 }
@@ -167,8 +179,17 @@ impl<J: Journal> Reconciler<J> {
             boot_checked: false,
             flows,
             stale: Stale::default(),
+            standby: None,
             flows_unsupported: false,
         }
+    }
+
+    /// From now on every round begins with a look at Docker's own IPv6 NAT: where that is on,
+    /// none of our rules is in the kernel.
+    #[must_use]
+    pub fn standing_by(mut self, clock: Clock) -> Self {
+        self.standby = Some(Standby::new(clock));
+        self
     }
 
     /// Starts from what an earlier run left: applied = `records` ∪ every rule of ours in the
@@ -230,6 +251,7 @@ impl<J: Journal> Reconciler<J> {
             report.troubles.push(trouble);
             return report;
         }
+        let desired = &self.weigh(desired, &mut report);
         let change = ChangeSet::between(desired, &self.applied());
         let leaving: BTreeSet<RuleId> = change.remove.iter().copied().collect();
         self.take_out(&leaving, &mut report);

@@ -9,6 +9,7 @@ mod contract;
 mod fake;
 mod flows;
 mod namespace;
+mod native;
 mod packets;
 mod real;
 mod rules;

@@ -51,7 +51,7 @@ pub(crate) fn tools_in(dir: &Path, variant: Variant) -> Settings {
 }
 
 /// Runs a command line to success.
-fn sh(line: &str, input: &str) -> String {
+pub(crate) fn sh(line: &str, input: &str) -> String {
     let mut child = Command::new("sh")
         .args(["-c", line])
         .stdin(Stdio::piped())

@@ -34,7 +34,8 @@ chmod +x /run/lab/docker-proxy"#;
 #[derive(Debug)]
 pub(crate) struct Engine<'l> {
     lab: &'l Lab,
-    args: Vec<String>,
+    own: Vec<String>,
+    extra: Vec<String>,
     child: Option<Child>,
 }
 
@@ -59,20 +60,32 @@ impl<'l> Engine<'l> {
             &cgroup,
         ];
         lab.host().sh(PROXY);
+        let owned = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
         Self {
             lab,
-            args: [&own, extra]
-                .concat()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            own: owned(&own),
+            extra: owned(extra),
             child: None,
         }
     }
 
+    /// Other `extra` arguments from the next start on.
+    pub(crate) fn set_args(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
+    /// Stops it as a service manager does, and starts it with other `extra` arguments.
+    #[track_caller]
+    pub(crate) fn restart_with(&mut self, extra: &[&str]) {
+        self.stop();
+        self.set_args(extra);
+        self.start();
+    }
+
     /// Starts it and waits until it answers.
     pub(crate) fn start(&mut self) {
-        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let args = self.own.iter().chain(&self.extra);
+        let args: Vec<&str> = args.map(String::as_str).collect();
         let log = self.lab.log("dockerd");
         let mut child = self.lab.host().spawn("dockerd", &args, &log);
         eventually(SOON, "the Engine to answer", || {

@@ -7,6 +7,7 @@
 
 mod content;
 pub mod lock;
+mod native;
 pub(super) mod parse;
 pub(super) mod plan;
 mod process;
@@ -25,7 +26,9 @@ pub use tool::{Settings, Variant};
 use std::fs;
 use std::path::PathBuf;
 
+use super::native::NativeReader;
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
+use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule};
 use parse::Listing;
 use plan::{Ground, Plan};
@@ -60,6 +63,7 @@ pub struct Ip6tables {
     presence: Presence,
     /// What the last listing showed, as long as nothing was changed since.
     ground: Option<Ground>,
+    native: NativeReader,
     /// Where the last jump to our chain was put in FORWARD, for the log.
     jump: usize,
 }
@@ -118,6 +122,7 @@ impl Ip6tables {
             generator: String::new(),
             presence,
             ground: None,
+            native: NativeReader::default(),
             jump: 1,
         }
     }
@@ -263,6 +268,17 @@ impl Backend for Ip6tables {
             self.jump = place;
         }
         self.tools.restore(&what, &plan.input(), Network::Own)
+    }
+
+    /// What nf_tables holds, and with the legacy variant what that holds: Docker uses the tool
+    /// that we use.
+    fn native(&mut self) -> Result<Native, BackendError> {
+        let mut seen = self.native.look()?;
+        let nat = Table::Nat.as_str();
+        if self.variant() == Variant::Legacy && self.legacy_tables()?.lines().any(|t| t == nat) {
+            native::add(&self.tools.save(nat)?, &mut seen);
+        }
+        Ok(seen)
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {

@@ -1,0 +1,275 @@
+//! Docker's own IPv6 NAT: where it is on the daemon stands by, and goes with it both ways.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::daemon::{self, Daemon};
+use crate::engine::Engine;
+use crate::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::rules;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
+const WEB: &str = "[2001:db8::1]:8080";
+
+/// What makes Engine 20.10 do IPv6 NAT itself.
+const NATIVE: [&str; 2] = ["--experimental", "--ip6tables=true"];
+
+/// What `status` says of Docker's NAT.
+fn native(lab: &Lab) -> Value {
+    let output = daemon::command(lab, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    status["native"].clone()
+}
+
+#[track_caller]
+fn stands(lab: &Lab, state: &str) -> Value {
+    eventually(SOON, &format!("Docker's NAT to be {state}"), || {
+        let native = native(lab);
+        same(native["state"].clone(), Value::from(state)).map(|()| native)
+    })
+}
+
+/// Nothing of the daemon's is in the kernel.
+#[track_caller]
+fn nothing_of_ours(lab: &Lab) {
+    eventually(SOON, "no rule of ours", || {
+        same(rules::ours(lab.host()), Vec::new())
+    });
+    let chains = lab.host().run(&["ip6tables", "-S"]);
+    assert!(!chains.contains("DOCKER-NAT66"), "{chains}");
+}
+
+/// The rules of everybody else, as they are meant: counters and our own aside.
+fn foreign(lab: &Lab) -> BTreeMap<String, Vec<String>> {
+    let mut tables = rules::as_before(lab.host());
+    for lines in tables.values_mut() {
+        lines.retain(|line| !line.to_lowercase().contains("docker-nat66"));
+    }
+    tables
+}
+
+/// Looks at the nat table again and again while `work` is done: at no moment do Docker and the
+/// daemon both have a DNAT rule for the port.
+fn never_two(lab: &Lab, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(Ordering::Relaxed) {
+                let saved = lab.host().run(&["ip6tables-save", "-t", "nat"]);
+                let dnats = saved
+                    .lines()
+                    .filter(|line| line.contains("--dport 8080 ") && line.contains(" DNAT "));
+                let (ours, theirs): (Vec<_>, Vec<_>) =
+                    dnats.partition(|line| line.contains("docker-nat66:"));
+                assert!(ours.is_empty() || theirs.is_empty(), "{ours:?} {theirs:?}");
+                looks += 1;
+            }
+            looks
+        });
+        let end = End(&done);
+        work();
+        drop(end);
+        assert!(looks.join().expect("never two") > 10);
+    });
+}
+
+/// Ends the looking also where the work fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn beside_dockers_own_nat_nothing_of_ours_is_in_the_kernel() {
+    let lab = Lab::up("native_on");
+    let engine = Engine::up(&lab, &[&NATIVE[..], &["--userland-proxy=false"]].concat());
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let before = rules::as_before(lab.host());
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    daemon.says("standing by");
+    nothing_of_ours(&lab);
+    assert_eq!(rules::as_before(lab.host()), before);
+    // Docker's own rule serves it.
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    let state = stands(&lab, "on");
+    assert_eq!(state["served"], 1, "{state}");
+    assert_eq!(state["stray"], Value::Array(Vec::new()), "{state}");
+    let screen = daemon.command(&["status"]);
+    assert!(screen.status.success(), "{screen:?}");
+    let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+    assert!(
+        screen.contains(
+            "native   Docker's own IPv6 NAT is on: standing by, 1 published ports served"
+        ),
+        "{screen}"
+    );
+
+    // Containers that come and go change nothing, one that a label closes is named.
+    engine.run(
+        "two",
+        &["-p", "8081:80", "--label", "docker-nat66.enable=false"],
+        &["tcp:80"],
+    );
+    let stray = format!("[{}]:80", engine.address("two"));
+    daemon.says("forwards what is not published");
+    assert_eq!(daemon.log().matches("is not published").count(), 1);
+    assert_eq!(stands(&lab, "on")["stray"][0], stray);
+    engine.remove("two");
+    engine.remove("web");
+    eventually(SOON, "no port", || {
+        same(native(&lab)["served"].clone(), Value::from(0))
+    });
+    nothing_of_ours(&lab);
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn force_sets_our_rules_beside_dockers_own() {
+    let lab = Lab::up("native_force");
+    let engine = Engine::up(&lab, &NATIVE);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let before = rules::as_before(lab.host());
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--native", "force"]].concat());
+    assert_eq!(rules::published(lab.host()).len(), 1);
+    assert_eq!(native(&lab), Value::Null);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
+    let lab = Lab::up("native_change");
+    let restart = ["--restart=always", "-p", "8080:80"];
+    let mut engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &restart, &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    stands(&lab, "off");
+    lab.answers(Tcp, WEB, "web", CLIENT);
+
+    let mut theirs = BTreeMap::new();
+    never_two(&lab, || {
+        engine.restart_with(&[&NATIVE[..], &["--userland-proxy=false"]].concat());
+        stands(&lab, "on");
+        nothing_of_ours(&lab);
+        lab.answers(Tcp, WEB, "web", CLIENT);
+        theirs = foreign(&lab);
+
+        // Its chains stay, and say nothing.
+        engine.restart_with(&["--userland-proxy=false"]);
+        stands(&lab, "off");
+        lab.answers(Tcp, WEB, "web", CLIENT);
+        assert_eq!(rules::published(lab.host()).len(), 1);
+    });
+    daemon.leaves();
+    nothing_of_ours(&lab);
+    // Docker has taken its rules for the port with it; all else stays.
+    let mut left = foreign(&lab);
+    for (table, lines) in &mut left {
+        lines.retain(|line| theirs[table].contains(line));
+    }
+    assert_eq!(left, foreign(&lab));
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn chains_that_an_engine_left_behind_do_not_keep_a_restarted_daemon_from_its_rules() {
+    let lab = Lab::up("native_left");
+    let mut engine = Engine::up(&lab, &[&NATIVE[..], &["--userland-proxy=false"]].concat());
+    engine.restart_with(&["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    daemon.says("looking whether it uses them");
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    let ours = rules::ours(lab.host());
+    daemon.sigkill();
+    // While it looks, what Docker confirms stays.
+    let daemon = Daemon::start(&lab, &ARGS);
+    for _ in 0..5 {
+        lab.answers(Tcp, WEB, "web", CLIENT);
+        assert_eq!(rules::ours(lab.host()), ours);
+    }
+    stands(&lab, "off");
+    assert_eq!(rules::ours(lab.host()), ours);
+    daemon.leaves();
+    nothing_of_ours(&lab);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn containers_that_outlive_an_engine_are_handed_over_both_ways() {
+    let lab = Lab::up("native_live");
+    let live = ["--live-restore", "--userland-proxy=false"];
+    let mut engine = Engine::up(&lab, &live);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    engine.kill();
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    engine.set_args(&[&live[..], &NATIVE].concat());
+    never_two(&lab, || {
+        engine.start();
+        stands(&lab, "on");
+        nothing_of_ours(&lab);
+        lab.answers(Tcp, WEB, "web", CLIENT);
+    });
+    // What an Engine without NAT leaves of its predecessor's rules still serves the port; it
+    // does not serve the next one.
+    engine.kill();
+    engine.set_args(&live);
+    engine.start();
+    engine.run("two", &["-p", "8081:80"], &["tcp:80"]);
+    stands(&lab, "off");
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    lab.answers(Tcp, "[2001:db8::1]:8081", "two", CLIENT);
+    daemon.leaves();
+}
+
+/// As moby 29 writes it with `--firewall-backend=nftables`, shortened.
+const BRIDGES: &str = "table ip6 docker-bridges {
+    chain nat-prerouting-and-output__ {
+        type nat hook prerouting priority dstnat; policy accept;
+        fib daddr type local counter jump nat-prerouting-and-output
+    }
+    chain nat-prerouting-and-output {
+        iifname != \"docker0\" tcp dport 8080 counter dnat to [TARGET]:80 comment \"DNAT\"
+    }
+}";
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn the_table_of_docker_bridges_is_heeded_as_it_comes_and_goes() {
+    let lab = Lab::up("native_table");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let before = rules::as_before(lab.host());
+    let daemon = Daemon::ready(&lab, &ARGS);
+    let target = engine.address("web").to_string();
+    let table = BRIDGES.replace("TARGET", &target);
+    lab.host().sh(&format!("nft -f - <<'EOF'\n{table}\nEOF"));
+    let state = stands(&lab, "on");
+    assert_eq!(state["served"], 1, "{state}");
+    nothing_of_ours(&lab);
+    assert_eq!(rules::as_before(lab.host()), before);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    lab.host()
+        .run(&["nft", "delete", "table", "ip6", "docker-bridges"]);
+    stands(&lab, "off");
+    eventually(SOON, "our rule", || {
+        same(rules::published(lab.host()).len(), 1)
+    });
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}
