@@ -25,7 +25,7 @@ use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::JournalActor;
 use crate::actors::messages::{Close, Converge, Dump, Recover, Resync, Stop};
-use crate::actors::port_mapper::PortMapper;
+use crate::actors::port_mapper::{PortMapper, Vigil};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::protocol::{Answer, Request, Row};
@@ -69,6 +69,8 @@ pub struct Parts {
     pub started: Instant,
     /// See `--stale-grace`.
     pub stale_grace: Duration,
+    /// See `--verify-interval`.
+    pub verify_interval: Duration,
     /// Whether the rules stay when the daemon leaves.
     pub keep_rules: bool,
     /// Whether to stand by where Docker's own IPv6 NAT is on.
@@ -147,6 +149,10 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         board.clone(),
         log.new(o!("actor" => "journal")),
     ));
+    let vigil = Vigil {
+        interval: parts.verify_interval,
+        own_ports: parts.backend.own_ports(),
+    };
     let mut reconciler = Reconciler::new(
         parts.backend,
         parts.others,
@@ -201,6 +207,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 board.clone(),
                 log.new(o!("actor" => "mapper")),
                 grace_ends,
+                vigil,
                 Box::new(on_ready),
             );
             let watcher = |mapper| {

@@ -9,6 +9,7 @@ use crate::journal::record::Record;
 use crate::model::change::Desired;
 use crate::model::container::Snapshot;
 use crate::model::rule::RuleId;
+use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
 
 /// Event watcher → port mapper: what Docker says now.
@@ -21,10 +22,10 @@ pub struct SnapshotTaken(pub Arc<Snapshot>);
 #[rtype(result = "()")]
 pub struct Resync;
 
-/// Port mapper → itself: the host's routes or rules are not what they were.
+/// Port mapper → itself: somebody else has changed the host's routes or rules.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct HostChanged;
+pub struct HostChanged(pub Watched);
 
 /// Daemon → event watcher and port mapper: no more changes; the daemon is leaving.
 #[derive(Debug, Clone, Copy, Message)]

@@ -12,27 +12,26 @@
 //!                                        └───────── pause, on troubles ◀────────┘
 //! ```
 
+mod reports;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use slog::{Logger, debug, error, info, warn};
+use slog::{Logger, info, warn};
 
 use super::die;
 use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Resync, SnapshotTaken, Stop};
-use crate::control::protocol::Row;
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
 use crate::host;
 use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
-use crate::mapper::skipped::Skipped;
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
-use crate::netlink::watch::{Watched, watch};
-use crate::reconcile::Report;
+use crate::netlink::watch::{OwnPorts, Watched, watch};
 use crate::text::chain;
 
 /// How many messages may wait. There is at most one per snapshot, and the event watcher waits
@@ -49,6 +48,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// So that what was to be over at a moment is over when it is looked at.
 const JUST_AFTER: Duration = Duration::from_millis(1);
 
+/// How it is noticed that somebody else has changed our rules.
+#[derive(Debug, Clone)]
+pub struct Vigil {
+    /// How often the rules are listed though no change was announced.
+    pub interval: Duration,
+    /// From which netlink ports our own changes come.
+    pub own_ports: OwnPorts,
+}
+
+/// How many repairs are made at once within [`QUARREL`]. Whoever undoes them that often is not
+/// going to stop for a faster repair, and each may start processes.
+const MOST_REPAIRS: u32 = 20;
+
+/// See [`MOST_REPAIRS`]; and how long the next repair is put off then.
+const QUARREL: Duration = Duration::from_secs(1);
+const QUARREL_PAUSE: Duration = Duration::from_millis(250);
+
 /// The actor. See the module's documentation.
 pub struct PortMapper {
     plan: Plan,
@@ -58,6 +74,9 @@ pub struct PortMapper {
     log: Logger,
     /// When forwards of an earlier run that Docker has not confirmed are removed.
     grace_ends: Instant,
+    vigil: Vigil,
+    /// Since when repairs are counted, and how many there were.
+    repairs: (Instant, u32),
     on_ready: Option<Box<dyn FnOnce()>>,
     snapshot: Option<Arc<Snapshot>>,
     wanted: bool,
@@ -81,6 +100,7 @@ impl PortMapper {
         board: Board,
         log: Logger,
         grace_ends: Instant,
+        vigil: Vigil,
         on_ready: Box<dyn FnOnce()>,
     ) -> Self {
         Self {
@@ -90,6 +110,8 @@ impl PortMapper {
             board,
             log,
             grace_ends,
+            vigil,
+            repairs: (Instant::now(), 0),
             on_ready: Some(on_ready),
             snapshot: None,
             wanted: false,
@@ -196,36 +218,6 @@ impl PortMapper {
         self.scanned = Some(published.clone());
     }
 
-    fn take_report(
-        &mut self,
-        report: &Report,
-        heard: bool,
-        verified: bool,
-        ctx: &mut Context<Self>,
-    ) {
-        let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
-        let failed = !complaints.is_empty();
-        if failed {
-            self.verify |= verified;
-        } else if verified {
-            self.board.lock().resyncs += 1;
-        }
-        if heard
-            && report.is_in_step()
-            && let Some(on_ready) = self.on_ready.take()
-        {
-            self.board.lock().ready = true;
-            on_ready();
-            // Not earlier: who listens makes the first, large batch dearer.
-            self.watch(Watched::Rules, ctx);
-            self.want(ctx);
-        }
-        if let Some(pause) = report.look_again_in {
-            self.try_again_in(pause + JUST_AFTER, ctx);
-        }
-        self.settle(complaints, Reporter::Firewall, ctx);
-    }
-
     /// Looks again whenever something of this kind has changed.
     fn watch(&self, what: Watched, ctx: &mut Context<Self>) {
         let address = ctx.address();
@@ -237,71 +229,10 @@ impl PortMapper {
         };
         let ended = deaf.clone();
         // One message in the mailbox is as good as several.
-        if let Err(error) = watch(what, move || drop(address.try_send(HostChanged)), ended) {
+        let changed = move || drop(address.try_send(HostChanged(what)));
+        if let Err(error) = watch(what, self.vigil.own_ports.clone(), changed, ended) {
             deaf(error);
         }
-    }
-
-    /// Says what is wrong once, and tries again later.
-    fn settle(&mut self, complaints: Vec<String>, reporter: Reporter, ctx: &mut Context<Self>) {
-        if complaints.is_empty() {
-            if !self.complaints.is_empty() {
-                info!(self.log, "the firewall is in step again");
-            }
-            self.complaints.clear();
-            self.backoff.reset();
-            return;
-        }
-        for complaint in &complaints {
-            if !self.complaints.contains(complaint) {
-                error!(self.log, "degraded: {complaint}");
-            }
-        }
-        if reporter == Reporter::Mapper {
-            self.board.lock().set_troubles(reporter, complaints.clone());
-        }
-        self.complaints = complaints;
-        if self.retry.is_none() {
-            let pause = self.backoff.wait();
-            debug!(self.log, "trying again"; "in_ms" => pause.as_millis() as u64);
-            self.try_again_in(pause, ctx);
-        }
-    }
-
-    /// Not wanted before the pause is over: whoever pumps meanwhile has newer reasons.
-    fn try_again_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
-        if self.retry.is_none() {
-            self.retry = Some(ctx.run_later(pause, |this, ctx| {
-                this.retry = None;
-                this.want(ctx);
-            }));
-        }
-    }
-
-    /// Logs each reason once, for as long as it holds.
-    fn report_skipped(&mut self, skipped: &[Skipped]) {
-        let mut now = BTreeSet::new();
-        for skip in skipped {
-            let text = skip.to_string();
-            if !self.skipped.contains(&text) && !now.contains(&text) {
-                if skip.reason.is_unexpected() {
-                    warn!(self.log, "not forwarded: {text}");
-                } else {
-                    debug!(self.log, "not forwarded: {text}");
-                }
-            }
-            now.insert(text);
-        }
-        let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
-        let mut facts = self.board.lock();
-        facts.skipped = now.iter().cloned().collect();
-        facts.malformed = skipped
-            .iter()
-            .filter(malformed)
-            .map(Row::of_skipped)
-            .collect();
-        drop(facts);
-        self.skipped = now;
     }
 }
 
@@ -334,6 +265,10 @@ impl Actor for PortMapper {
         if self.plan.devices == Choice::Auto {
             self.watch(Watched::Routes, ctx);
         }
+        ctx.run_interval(self.vigil.interval, |this, ctx| {
+            this.verify = true;
+            this.want(ctx);
+        });
         // The static rules do not wait for Docker.
         self.want(ctx);
     }
@@ -370,7 +305,14 @@ impl Handler<Resync> for PortMapper {
 impl Handler<HostChanged> for PortMapper {
     type Result = ();
 
-    fn handle(&mut self, _: HostChanged, ctx: &mut Context<Self>) {
+    fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
+        if what == Watched::Rules {
+            self.verify = true;
+            let (since, repairs) = self.repairs;
+            if repairs > MOST_REPAIRS && since.elapsed() < QUARREL {
+                return self.try_again_in(QUARREL_PAUSE, ctx);
+            }
+        }
         self.want(ctx);
     }
 }

@@ -12,6 +12,7 @@ use std::fmt;
 
 use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule, RuleId};
+use crate::netlink::watch::OwnPorts;
 
 /// A rule of ours as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,11 @@ pub trait Backend: Send {
     /// Nothing may be concluded. Nothing was retried.
     fn native(&mut self) -> Result<Native, BackendError> {
         Ok(Native::default())
+    }
+
+    /// From which netlink ports its changes come; none where the kernel announces nothing.
+    fn own_ports(&self) -> OwnPorts {
+        OwnPorts::default()
     }
 
     /// The documented log line for a change of `rule`: `NAT66 add portfwd: COMMAND`.

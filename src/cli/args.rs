@@ -79,6 +79,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", env = "DOCKER_NAT66_STALE_GRACE", default_value = "30s",
           value_parser = grace)]
     pub stale_grace: Duration,
+    /// How often the kernel's rules are compared with ours though nobody has announced a change
+    #[arg(long, value_name = "TIME", env = "DOCKER_NAT66_VERIFY_INTERVAL",
+          default_value = "30s", value_parser = interval)]
+    pub verify_interval: Duration,
     /// What becomes of packets from outside for container ports that are not published
     #[arg(long, value_enum, env = "DOCKER_NAT66_UNPUBLISHED", default_value_t = Unpublished::Drop)]
     pub unpublished: Unpublished,
@@ -227,6 +231,17 @@ fn grace(text: &str) -> Result<Duration, String> {
         return Err("longer than 24h; give a time such as 30s or 5min".to_owned());
     }
     Ok(grace)
+}
+
+/// Shortest `--verify-interval`: a listing takes milliseconds, and may start a tool.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = grace(text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err("shorter than 1s; give a time such as 30s or 5min".to_owned());
+    }
+    Ok(interval)
 }
 
 /// Brings the arguments into the form that the parser knows: the single-dash spelling of long

@@ -80,6 +80,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         docker: stream::Settings::new(docker_host),
         started,
         stale_grace: args.stale_grace,
+        verify_interval: args.verify_interval,
         keep_rules: args.on_exit == OnExit::Keep,
         stands_by: args.native == args::Native::Standby,
     };

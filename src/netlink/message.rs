@@ -52,6 +52,8 @@ pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) seq: u32,
+    /// Who sent it, or who made the change that it announces.
+    pub(crate) port: u32,
     pub(crate) payload: &'a [u8],
 }
 
@@ -100,7 +102,7 @@ impl<'a> Iterator for Messages<'a> {
         let Some(body) = length.checked_sub(4).and_then(|n| rest.get(..n)) else {
             return Some(Err(Malformed("a message longer than its datagram")));
         };
-        let [k0, k1, f0, f1, s0, s1, s2, s3, _, _, _, _, payload @ ..] = body else {
+        let [k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3, payload @ ..] = body else {
             return Some(Err(Malformed("a message shorter than its header")));
         };
         self.0 = all.get(length.next_multiple_of(ALIGN)..).unwrap_or(&[]);
@@ -108,6 +110,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16::from_ne_bytes([*k0, *k1]),
             flags: u16::from_ne_bytes([*f0, *f1]),
             seq: u32::from_ne_bytes([*s0, *s1, *s2, *s3]),
+            port: u32::from_ne_bytes([*p0, *p1, *p2, *p3]),
             payload,
         }))
     }

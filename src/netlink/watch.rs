@@ -1,18 +1,64 @@
 //! Notices that the kernel's routes, links or rules have changed.
 //!
-//! What changed is not read: a message only says "look again". One thread for each watch, which
-//! waits for messages as long as the process lives and holds nothing that a crash could lose.
+//! A message only says "look again"; of what changed, only the table is read, and who did it:
+//! our own changes are no news. One thread for each watch, which waits for messages as long as
+//! the process lives and holds nothing that a crash could lose.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-/// Bytes read at once. Messages are not looked into, so a cut one does no harm.
-const CHUNK: usize = 8 * 1024;
+use super::message::{Attrs, Message, Messages, NFGENMSG_IPV6};
+
+/// Bytes read at once. The kernel announces a change in datagrams of 32 KiB at the most; of one
+/// that is cut, the rest counts as news.
+const CHUNK: usize = 64 * 1024;
+
+/// The tables of family ip6 that our rules or Docker's stand in.
+const TABLES: [&[u8]; 4] = [
+    b"nat\0",
+    b"filter\0",
+    b"docker_nat66\0",
+    b"docker-bridges\0",
+];
+
+/// `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nfnetlink.h), the upper byte of a message's type.
+const NFTABLES: u16 = 10;
+
+/// The attribute that names the table, in every message of nf_tables that has one
+/// (`NFTA_TABLE_NAME`, `NFTA_RULE_TABLE` and so on, linux/netfilter/nf_tables.h).
+const TABLE: u16 = 1;
+
+/// How many ports of our own are remembered. A tool's is used for some milliseconds, and a change
+/// is announced within microseconds.
+const PORTS: usize = 64;
+
+/// The netlink ports from which our own changes come: that of a socket of ours, or that of a tool
+/// that we have started, which is its process id (`netlink_autobind`, net/netlink/af_netlink.c).
+#[derive(Debug, Clone, Default)]
+pub struct OwnPorts(Arc<Mutex<VecDeque<u32>>>);
+
+impl OwnPorts {
+    /// What comes from this port is ours.
+    pub fn add(&self, port: u32) {
+        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ports.len() == PORTS {
+            ports.pop_front();
+        }
+        ports.push_back(port);
+    }
+
+    fn contains(&self, port: u32) -> bool {
+        let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.contains(&port)
+    }
+}
 
 /// What is watched, in the network namespace of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +80,18 @@ impl Watched {
         }
     }
 
+    /// Whether a datagram tells of a change that somebody else has made to what concerns us.
+    fn is_news(self, datagram: &[u8], own: &OwnPorts) -> bool {
+        match self {
+            Self::Routes => true,
+            Self::Rules => Messages::new(datagram).any(|message| {
+                message.map_or(true, |message| {
+                    is_about_us(&message) && !own.contains(message.port)
+                })
+            }),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Routes => "routes",
@@ -42,26 +100,37 @@ impl Watched {
     }
 }
 
-/// Calls `changed` after each change, from a thread of its own, and `ended` with the reason if
-/// there is no more to be heard. Changes that come together are one.
+fn is_about_us(message: &Message<'_>) -> bool {
+    let Some((header, attributes)) = message.payload.split_at_checked(NFGENMSG_IPV6.len()) else {
+        return false;
+    };
+    let is_rules = message.kind >> 8 == NFTABLES && header[0] == NFGENMSG_IPV6[0];
+    let mut names = Attrs::new(attributes).map_while(Result::ok);
+    is_rules && names.any(|(kind, name)| kind == TABLE && TABLES.contains(&name))
+}
+
+/// Calls `changed` after each change that does not come from `own` ports, from a thread of its
+/// own, and `ended` with the reason if there is no more to be heard. Changes that come together
+/// are one.
 ///
 /// # Errors
 /// The kernel gives no such socket, or no thread.
 pub fn watch(
     what: Watched,
+    own: OwnPorts,
     changed: impl Fn() + Send + 'static,
     ended: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<()> {
     let socket = subscribe(what)?;
-    let wait = move || ended(follow(&socket, changed));
+    let wait = move || ended(follow(what, &socket, &own, changed));
     thread::Builder::new()
         .name(what.name().to_owned())
         .spawn(wait)
         .map(drop)
 }
 
-fn follow(socket: &OwnedFd, changed: impl Fn()) -> io::Error {
-    let mut chunk = [0_u8; CHUNK];
+fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -> io::Error {
+    let mut chunk = vec![0_u8; CHUNK];
     let mut news = false;
     loop {
         // What has come already is read before anybody is told.
@@ -69,9 +138,10 @@ fn follow(socket: &OwnedFd, changed: impl Fn()) -> io::Error {
             true => RecvFlags::DONTWAIT,
             false => RecvFlags::empty(),
         };
-        match recv(socket, &mut chunk, flags) {
+        match recv(socket, &mut chunk[..], flags) {
+            Ok((length, _)) => news |= what.is_news(&chunk[..length], own),
             // Where more came than the socket holds, there is all the more reason to look.
-            Ok(_) | Err(Errno::NOBUFS) => news = true,
+            Err(Errno::NOBUFS) => news = true,
             Err(Errno::AGAIN) => {
                 news = false;
                 changed();
@@ -92,4 +162,38 @@ fn subscribe(what: Watched) -> io::Result<OwnedFd> {
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
     bind(&socket, &SocketAddrNetlink::new(0, what.groups()))?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Writer;
+    use super::*;
+
+    /// `NFT_MSG_NEWRULE`, of family ip6, in this table.
+    fn announcement(table: &[u8], family: u8) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.message(NFTABLES << 8 | 6, 0, 0, |writer| {
+            writer.raw(&[family, 0, 0, 0]);
+            writer.attr(TABLE, table);
+        });
+        writer.bytes().to_vec()
+    }
+
+    #[test]
+    fn only_other_peoples_changes_of_our_tables_are_news() {
+        let own = OwnPorts::default();
+        let is_news = |datagram: &[u8]| Watched::Rules.is_news(datagram, &own);
+        let ours = announcement(b"nat\0", 10);
+        assert!(is_news(&ours));
+        assert!(is_news(&[announcement(b"x\0", 10), ours.clone()].concat()));
+        assert!(!is_news(&announcement(b"nat\0", 2)));
+        assert!(!is_news(&announcement(b"nat2\0", 10)));
+        assert!(!is_news(&announcement(b"", 10)));
+        assert!(is_news(&ours[..20]), "cut");
+        // The writer's port is 0.
+        own.add(0);
+        assert!(!is_news(&ours));
+        (1..=64).for_each(|port| own.add(port));
+        assert!(is_news(&ours), "ports are not remembered for ever");
+    }
 }

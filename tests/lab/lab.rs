@@ -62,6 +62,19 @@ impl Lab {
         self.space().init()
     }
 
+    /// Makes `ip6tables` mean its legacy variant on the host, as update-alternatives would.
+    pub(crate) fn use_legacy_ip6tables(&self) {
+        // In the lab's mounts only.
+        self.host().sh(
+            "cp -a /etc/alternatives /run/alternatives && cd /run/alternatives && \
+             for tool in ip6tables ip6tables-save ip6tables-restore; do \
+             ln -sfn /usr/sbin/ip6tables-legacy${tool#ip6tables} $tool; done && \
+             mount --bind /run/alternatives /etc/alternatives",
+        );
+        let version = self.host().run(&["ip6tables", "--version"]);
+        assert!(version.contains("legacy"), "{version}");
+    }
+
     /// The directory that is kept when the test fails.
     pub(crate) fn home(&self) -> &Home {
         &self.home

@@ -15,6 +15,7 @@ mod crash;
 mod daemon;
 mod degraded;
 mod demo;
+mod drift;
 mod dump;
 mod engine;
 mod flows;

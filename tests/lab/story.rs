@@ -131,14 +131,7 @@ fn containers_that_run_already_are_published_at_start() {
 fn the_legacy_variant_of_the_tool_serves_as_well() {
     let lab = Lab::up("story_legacy");
     let host = lab.host();
-    // What update-alternatives would do, in the lab's mounts only.
-    host.sh(
-        "cp -a /etc/alternatives /run/alternatives && cd /run/alternatives && \
-         for tool in ip6tables ip6tables-save ip6tables-restore; do \
-         ln -sfn /usr/sbin/ip6tables-legacy${tool#ip6tables} $tool; done && \
-         mount --bind /run/alternatives /etc/alternatives",
-    );
-    assert!(host.run(&["ip6tables", "--version"]).contains("legacy"));
+    lab.use_legacy_ip6tables();
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     let before = rules::as_before(host);
     let daemon = Daemon::ready(&lab, &AS_DOCUMENTED);

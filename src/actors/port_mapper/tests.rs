@@ -57,7 +57,12 @@ fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> 
         hairpin: HairpinMode::Off,
     };
     let grace_ends = now + Duration::from_secs(3600);
-    PortMapper::new(plan, writer, board, log, grace_ends, Box::new(|| {})).start()
+    let vigil = Vigil {
+        interval: Duration::from_secs(3600),
+        own_ports: OwnPorts::default(),
+    };
+    let on_ready = Box::new(|| {});
+    PortMapper::new(plan, writer, board, log, grace_ends, vigil, on_ready).start()
 }
 
 /// Whether it came to hold. The tests judge after the mapper was told to stop: one that goes

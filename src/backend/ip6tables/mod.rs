@@ -30,6 +30,7 @@ use super::native::NativeReader;
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule};
+use crate::netlink::watch::OwnPorts;
 use parse::Listing;
 use plan::{Ground, Plan};
 use process::Network;
@@ -279,6 +280,10 @@ impl Backend for Ip6tables {
             native::add(&self.tools.save(nat)?, &mut seen);
         }
         Ok(seen)
+    }
+
+    fn own_ports(&self) -> OwnPorts {
+        self.settings.own_ports.clone()
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {

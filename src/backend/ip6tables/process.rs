@@ -20,6 +20,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::netlink::watch::OwnPorts;
+
 /// What the tool may search for programs of its own (modprobe).
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -39,6 +41,8 @@ pub(super) struct Bounds {
     pub(super) max_output: usize,
     /// Descriptors that stay open in the child.
     pub(super) inherit: Vec<Arc<OwnedFd>>,
+    /// Where it is noted whose changes are ours.
+    pub(super) own_ports: OwnPorts,
 }
 
 /// Whose network the tool sees.
@@ -122,6 +126,7 @@ impl Runner {
             .process_group(0);
         before_exec(&mut command, bounds.inherit.clone(), network);
         let mut running = Running::new(command.spawn().map_err(Failure::Start)?);
+        bounds.own_ports.add(running.child.id());
         let outcome = running.watch(input, start, bounds);
         if outcome.is_err() && !running.kill_and_reap(REAP_WITHIN) {
             self.undead = Some(running);

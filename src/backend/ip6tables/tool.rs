@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::process::{Bounds, Failure, Finished, Network, Runner};
 use super::verdict;
 use crate::backend::{BackendError, ErrorKind};
+use crate::netlink::watch::OwnPorts;
 
 /// Which of the two programs called ip6tables it is. They keep separate sets of tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Settings {
     /// Descriptors that every tool inherits, so that the locks on them outlive the daemon by as
     /// long as a tool does: [`super::lock::ToolLock::descriptor`].
     pub inherit: Vec<Arc<OwnedFd>>,
+    /// Where it is noted that a tool's changes are ours.
+    pub own_ports: OwnPorts,
     /// The kernel's list of legacy tables in use in this network namespace.
     pub legacy_tables: PathBuf,
 }
@@ -73,6 +76,7 @@ impl Default for Settings {
             deadline: Duration::from_secs(10),
             max_output: 64 * 1024 * 1024,
             inherit: Vec::new(),
+            own_ports: OwnPorts::default(),
             legacy_tables: PathBuf::from("/proc/net/ip6_tables_names"),
         }
     }
@@ -153,6 +157,7 @@ impl Tools {
                 deadline: settings.deadline,
                 max_output: settings.max_output,
                 inherit: settings.inherit.clone(),
+                own_ports: settings.own_ports.clone(),
             },
             runner: Runner::default(),
         }

@@ -200,7 +200,7 @@ proptest! {
         if let Some(family) = payload.first_mut() {
             *family = IPV6;
         }
-        let message = Message { kind: CT_NEW, flags: 0, seq: 0, payload: &payload };
+        let message = Message { kind: CT_NEW, flags: 0, seq: 0, port: 0, payload: &payload };
         let _ = Entry::read(&message);
     }
 }

@@ -1,0 +1,120 @@
+//! What becomes of the writer's reports: readiness, complaints, and when to try again.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use actix::{AsyncContext, Context};
+use slog::{debug, error, info, warn};
+
+use super::{JUST_AFTER, PortMapper, QUARREL};
+use crate::control::protocol::Row;
+use crate::control::status::Reporter;
+use crate::mapper::skipped::Skipped;
+use crate::netlink::watch::Watched;
+use crate::reconcile::Report;
+use crate::text::chain;
+
+impl PortMapper {
+    pub(super) fn take_report(
+        &mut self,
+        report: &Report,
+        heard: bool,
+        verified: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
+        let failed = !complaints.is_empty();
+        if report.drift > 0 {
+            if self.repairs.0.elapsed() >= QUARREL {
+                self.repairs = (Instant::now(), 0);
+            }
+            self.repairs.1 += 1;
+        }
+        if failed {
+            self.verify |= verified;
+        } else if verified {
+            self.board.lock().resyncs += 1;
+        }
+        if heard
+            && report.is_in_step()
+            && let Some(on_ready) = self.on_ready.take()
+        {
+            self.board.lock().ready = true;
+            on_ready();
+            // Not earlier: who listens makes the first, large batch dearer.
+            self.watch(Watched::Rules, ctx);
+            self.want(ctx);
+        }
+        if let Some(pause) = report.look_again_in {
+            self.try_again_in(pause + JUST_AFTER, ctx);
+        }
+        self.settle(complaints, Reporter::Firewall, ctx);
+    }
+
+    /// Says what is wrong once, and tries again later.
+    pub(super) fn settle(
+        &mut self,
+        complaints: Vec<String>,
+        reporter: Reporter,
+        ctx: &mut Context<Self>,
+    ) {
+        if complaints.is_empty() {
+            if !self.complaints.is_empty() {
+                info!(self.log, "the firewall is in step again");
+            }
+            self.complaints.clear();
+            self.backoff.reset();
+            return;
+        }
+        for complaint in &complaints {
+            if !self.complaints.contains(complaint) {
+                error!(self.log, "degraded: {complaint}");
+            }
+        }
+        if reporter == Reporter::Mapper {
+            self.board.lock().set_troubles(reporter, complaints.clone());
+        }
+        self.complaints = complaints;
+        if self.retry.is_none() {
+            let pause = self.backoff.wait();
+            debug!(self.log, "trying again"; "in_ms" => pause.as_millis() as u64);
+            self.try_again_in(pause, ctx);
+        }
+    }
+
+    /// Not wanted before the pause is over: whoever pumps meanwhile has newer reasons.
+    pub(super) fn try_again_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        if self.retry.is_none() {
+            self.retry = Some(ctx.run_later(pause, |this, ctx| {
+                this.retry = None;
+                this.want(ctx);
+            }));
+        }
+    }
+
+    /// Logs each reason once, for as long as it holds.
+    pub(super) fn report_skipped(&mut self, skipped: &[Skipped]) {
+        let mut now = BTreeSet::new();
+        for skip in skipped {
+            let text = skip.to_string();
+            if !self.skipped.contains(&text) && !now.contains(&text) {
+                if skip.reason.is_unexpected() {
+                    warn!(self.log, "not forwarded: {text}");
+                } else {
+                    debug!(self.log, "not forwarded: {text}");
+                }
+            }
+            now.insert(text);
+        }
+        let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
+        let mut facts = self.board.lock();
+        facts.skipped = now.iter().cloned().collect();
+        facts.malformed = skipped
+            .iter()
+            .filter(malformed)
+            .map(Row::of_skipped)
+            .collect();
+        drop(facts);
+        self.skipped = now;
+    }
+}

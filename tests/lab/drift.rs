@@ -1,0 +1,137 @@
+//! Others at our rules while the daemon runs: what they undo is put right.
+
+use serde_json::Value;
+
+use crate::daemon::{self, Daemon};
+use crate::engine::Engine;
+use crate::lab::{CLIENT, Lab, PREFIX};
+use crate::rules;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
+const WEB: &str = "[2001:db8::1]:8080";
+
+fn status(lab: &Lab) -> Value {
+    let output = daemon::command(lab, &["status", "--json"]);
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn what_others_delete_flush_or_double_is_put_right_at_once() {
+    let lab = Lab::up("drift");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    // So that nothing but the kernel's word can be what it heeds.
+    let mut daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1h"]].concat());
+    let whole = |ours: &mut Vec<String>| ours.sort();
+    let mut ours = rules::ours(lab.host());
+    whole(&mut ours);
+    let one = rules::published(lab.host()).len();
+    assert_eq!(one, 1);
+    let line = ours
+        .iter()
+        .find(|l| l.contains("--dport 8080") && l.contains("-i eth0"));
+    let line = line.expect("the forward").clone();
+    for harm in [
+        format!("ip6tables -t nat {}", line.replacen("-A", "-D", 1)),
+        "ip6tables -t nat -F".to_owned(),
+        "ip6tables -t nat -F; ip6tables -F; ip6tables -X DOCKER-NAT66".to_owned(),
+        format!("ip6tables -t nat {line}"),
+        "ip6tables -F DOCKER-NAT66".to_owned(),
+        "nft delete table ip6 nat".to_owned(),
+        "nft flush ruleset".to_owned(),
+    ] {
+        let repairs = status(&lab)["drift_repairs"].as_u64().expect("a count");
+        lab.host().sh(&harm);
+        eventually(SOON, &format!("repair after {harm}"), || {
+            let mut now = rules::ours(lab.host());
+            whole(&mut now);
+            same(now, ours.clone())
+        });
+        eventually(SOON, "a count of repairs", || {
+            let now = status(&lab)["drift_repairs"].as_u64();
+            if now > Some(repairs) {
+                Ok(())
+            } else {
+                Err(now)
+            }
+        });
+        lab.answers(Tcp, WEB, "web", CLIENT);
+    }
+    daemon.says("not in the kernel any more");
+    assert_eq!(status(&lab)["state"], "running");
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn our_own_changes_and_those_of_other_tables_start_no_comparison() {
+    let lab = Lab::up("drift_own");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1h"]].concat());
+    let resyncs = || status(&lab)["resyncs"].as_u64().expect("a count");
+    let before = resyncs();
+    // Docker's own IPv4 rules change with it, too.
+    engine.run("two", &["-p", "8081:80"], &["tcp:80"]);
+    lab.answers(Tcp, "[2001:db8::1]:8081", "two", CLIENT);
+    engine.remove("two");
+    lab.host()
+        .sh("nft add table ip6 other; nft add table inet filter; nft delete table ip6 other");
+    engine.settles("all of it", &[rules::published(lab.host())[0].clone()]);
+    assert_eq!(resyncs(), before);
+    // And the fence holds: this one is heeded.
+    lab.host()
+        .sh("ip6tables -t nat -A PREROUTING -i eth9 -j ACCEPT");
+    eventually(SOON, "a comparison", || {
+        if resyncs() > before {
+            Ok(())
+        } else {
+            Err(resyncs())
+        }
+    });
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn who_undoes_repairs_without_end_gets_repairs_without_haste() {
+    let lab = Lab::up("drift_quarrel");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    lab.host()
+        .sh("for n in $(seq 300); do ip6tables -t nat -F; done");
+    eventually(SOON, "the rule", || {
+        same(rules::published(lab.host()).len(), 1)
+    });
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    assert_eq!(status(&lab)["state"], "running");
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn the_legacy_variant_is_compared_time_and_again() {
+    let lab = Lab::up("drift_legacy");
+    lab.use_legacy_ip6tables();
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1s"]].concat());
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    lab.host().sh("ip6tables-legacy -t nat -F");
+    eventually(SOON, "repair", || {
+        let listing = lab.host().run(&["ip6tables-legacy", "-t", "nat", "-S"]);
+        if listing.contains("--dport 8080") {
+            Ok(())
+        } else {
+            Err(listing)
+        }
+    });
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.leaves();
+}
