@@ -140,6 +140,11 @@ impl Row {
                 prefix: Some(prefix.to_string()),
                 ..row
             },
+            RuleSpec::HairpinGuard { from, to } => Self {
+                prefix: Some(to.to_string()),
+                source: Some(from.to_string()),
+                ..row
+            },
             RuleSpec::HairpinMasquerade { prefix } => Self {
                 prefix: Some(prefix.to_string()),
                 ..row

@@ -248,8 +248,9 @@ mod tests {
                 .count()
         };
         assert_eq!((count("dnat"), count("hairpin")), (3, 1));
-        // A hundred containers share it, and no record holds so many owners.
-        let mut shared = rules.values().filter(|r| r.rule.spec.kind() == "hairpin");
+        assert_eq!(count("hairpin-guard"), 1);
+        // A hundred containers share them, and no record holds so many owners.
+        let mut shared = rules.values().filter(|r| r.rule.spec.kind() != "dnat");
         assert!(shared.all(|r| r.owners.is_empty()));
     }
 

@@ -84,7 +84,12 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
     for forward in forwards.unwrap_or_default() {
         for spec in of_forward(layout, forward) {
             // What all forwards share has no owners: their number has no bound, a record has.
-            let shared = matches!(spec, RuleSpec::HairpinMasquerade { .. } | RuleSpec::Jump(_));
+            let shared = matches!(
+                spec,
+                RuleSpec::HairpinGuard { .. }
+                    | RuleSpec::HairpinMasquerade { .. }
+                    | RuleSpec::Jump(_)
+            );
             rules.want(spec, (!shared).then_some(&forward.owner));
         }
     }
@@ -159,9 +164,15 @@ fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
     // A limited port is for its sources alone, and only outside ones can be told apart.
     if forward.sources == Sources::Any && layout.hairpin.covers(forward) {
         specs.push(dnat(Via::Host, None, forward));
+        specs.push(RuleSpec::Jump(Hook::Forward));
+        let target = |to: &&Ipv6Net| to.contains(&forward.container_addr);
         for prefix in &layout.prefixes {
             specs.push(dnat(Via::Containers(*prefix), None, forward));
             specs.push(RuleSpec::HairpinMasquerade { prefix: *prefix });
+            for to in layout.prefixes.iter().filter(target) {
+                let between = |from, to| RuleSpec::HairpinGuard { from, to };
+                specs.extend([between(*prefix, *to), between(*to, *prefix)]);
+            }
         }
     }
     specs

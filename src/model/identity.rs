@@ -57,6 +57,10 @@ fn canonical(rule: &Rule) -> String {
             "filter chain=DOCKER-NAT66",
             format!("dev={dev} prefix={prefix} do={}", guard.as_str()),
         ),
+        RuleSpec::HairpinGuard { from, to } => (
+            "filter chain=DOCKER-NAT66",
+            format!("from={from} to={to} do=hairpin"),
+        ),
         RuleSpec::Snat {
             dev,
             prefix,

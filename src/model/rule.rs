@@ -51,7 +51,8 @@ pub enum RuleSpec {
     /// Sends packets through a filter chain of our own.
     Jump(Hook),
     /// Filters what passes between an egress interface and the containers: in the chain that
-    /// [`Hook::Forward`] jumps to. The rules of one chain do not depend on their order.
+    /// [`Hook::Forward`] jumps to. [`Guard::Spoofed`] stands first, for what it drops might pass
+    /// for a connection; the others do not depend on their order.
     Guard {
         /// Egress interface.
         dev: Device,
@@ -59,6 +60,15 @@ pub enum RuleSpec {
         prefix: Ipv6Net,
         /// What is let through or dropped.
         guard: Guard,
+    },
+    /// Accepts what a container sends to another by way of a published port, and the answers,
+    /// where the policy would not: in the chain of the guards. One between two prefixes needs
+    /// another the other way, for the answers.
+    HairpinGuard {
+        /// The prefix of the container that sends.
+        from: Ipv6Net,
+        /// The prefix of the one that receives.
+        to: Ipv6Net,
     },
     /// Gives what the containers of one network send out a source of its own:
     /// nat/POSTROUTING, before any masquerade.
@@ -203,6 +213,7 @@ impl RuleSpec {
         match self {
             Self::Jump(Hook::Forward) | Self::Guard { .. } | Self::Masquerade { .. } => true,
             Self::Jump(Hook::Input)
+            | Self::HairpinGuard { .. }
             | Self::Snat { .. }
             | Self::HairpinMasquerade { .. }
             | Self::Refuse(_)
@@ -215,6 +226,7 @@ impl RuleSpec {
         match self {
             Self::Jump(_) => "jump",
             Self::Guard { .. } => "guard",
+            Self::HairpinGuard { .. } => "hairpin-guard",
             Self::Snat { .. } => "snat",
             Self::Masquerade { .. } => "masquerade",
             Self::HairpinMasquerade { .. } => "hairpin",

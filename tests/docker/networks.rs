@@ -1,6 +1,11 @@
 //! Networks, as they come and go, and when their list fails.
 
+use docker_nat66::mapper::forwards::{Bounds, resolve};
+use docker_nat66::mapper::networks::prefixes;
+use serde_json::Value;
+
 use super::*;
+use fake_engine::fixture;
 use fake_engine::network::{BRIDGE, row};
 
 const SECOND: &str = "8ee68db97065e330b67cab8a1034a4d219d5c79aab31aadf86c390d6f19eec17";
@@ -35,6 +40,63 @@ fn networks_are_followed_as_they_come_and_go() {
         assert!(follower.snapshot().await.networks.contains_key(SECOND));
     });
     assert_eq!(engine.count(&Route::List), 1);
+}
+
+/// From Engine 27 a network can do without IPv4. This one comes while the daemon runs, and so does
+/// its container.
+#[test]
+fn a_network_and_a_container_without_ipv4_are_served_as_others_are() {
+    let dir = "api-1.52-documented";
+    let engine = fixture::start(dir);
+    let parse = |file: &str| -> Value {
+        serde_json::from_str(&fixture::read(dir, file)).expect("it is JSON")
+    };
+    let rows = parse("networks.json");
+    let mut rows = rows.as_array().expect("a list").iter();
+    let network = rows.find(|row| row["Name"] == "six").expect("it is there");
+    assert_eq!(network["EnableIPv4"], false);
+    let inspect = parse("inspect-six.json");
+    assert_eq!(
+        inspect["NetworkSettings"]["Networks"]["six"]["IPAddress"],
+        ""
+    );
+    let subnet: ipnet::Ipv6Net = "fdfd:5898:4917:4::/64".parse().expect("a prefix");
+    let mut container = FakeContainer::new(0, "six");
+    container.id = inspect["Id"].as_str().expect("an id").to_owned();
+    container.raw_inspect = Some(inspect.to_string());
+    let network_id = network["Id"].as_str().expect("an id");
+    engine.remove(&container.id);
+    engine.edit_networks(|networks| networks.remove(network_id));
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        let before = follower.snapshot().await;
+        assert!(!prefixes(&before).contains(&subnet));
+        engine.create_network(network.clone());
+        let mut last = follower.snapshot().await;
+        // With `--prefix auto`.
+        assert!(prefixes(&last).contains(&subnet));
+        engine.run(container.clone());
+        while !shown(&last).contains("six") {
+            last = follower.snapshot().await;
+        }
+        for prefixes in [vec![subnet], prefixes(&last)] {
+            let bounds = Bounds {
+                prefixes,
+                ..Bounds::default()
+            };
+            let forwards = resolve(&last, &bounds).forwards;
+            let six = forwards.iter().filter(|f| f.host_port == 8082);
+            let six: Vec<_> = six.map(|f| (f.host_addr, f.container_addr)).collect();
+            assert_eq!(six, [(None, "fdfd:5898:4917:4::2".parse().expect("valid"))]);
+        }
+        engine.die(&container.id);
+        engine.destroy_network(network_id);
+        while shown(&last).contains("six") || last.networks.contains_key(network_id) {
+            last = follower.snapshot().await;
+        }
+        assert_eq!(prefixes(&last), prefixes(&before));
+    });
 }
 
 #[test]

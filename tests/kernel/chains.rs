@@ -6,10 +6,10 @@ use docker_nat66::model::rule::{Guard, Hook, Rule, RuleSpec};
 
 use super::contract::{Case, Foreign};
 use super::rules::{
-    contents, guard, insertion, jump, listed, masquerade, refuse, removal, snat, tcp,
+    contents, guard, hairpin_guard, insertion, jump, listed, masquerade, refuse, removal, snat, tcp,
 };
 
-pub(crate) const CASES: [(&str, Case); 8] = [
+pub(crate) const CASES: [(&str, Case); 9] = [
     (
         "one by one",
         chains_come_with_the_first_and_go_with_the_last,
@@ -28,6 +28,10 @@ pub(crate) const CASES: [(&str, Case); 8] = [
     (
         "source rewrites",
         a_source_of_its_own_comes_before_any_masquerade,
+    ),
+    (
+        "spoofed sources",
+        a_spoofed_source_is_dropped_before_anything_is_accepted,
     ),
     ("both tables", a_replacement_of_the_jump_is_one_batch),
 ];
@@ -201,6 +205,20 @@ fn a_source_of_its_own_comes_before_any_masquerade(
     assert_eq!(places, [true, true, false]);
     let lines = rules_of(&foreign.lines(), "POSTROUTING");
     assert!(lines[2].contains("eth9"), "{lines:?}");
+}
+
+/// Also where it is put back after the others.
+fn a_spoofed_source_is_dropped_before_anything_is_accepted(
+    backend: &mut dyn Backend,
+    foreign: &mut dyn Foreign,
+) {
+    let prefix = "fdfd:5898:4917:1::/64";
+    let accepting = [guard(Guard::Forwarded), hairpin_guard(prefix, prefix)];
+    insert(backend, &accepting);
+    insert(backend, &[guard(Guard::Spoofed)]);
+    let lines = rules_of(&foreign.lines(), "DOCKER-NAT66");
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].ends_with("-j DROP"), "{lines:?}");
 }
 
 /// The old jump does not count when the new one's place is found.

@@ -61,6 +61,14 @@ pub(crate) fn hairpin(prefix: &str) -> Rule {
     })
 }
 
+/// A filter rule for what containers send each other by way of a published port.
+pub(crate) fn hairpin_guard(from: &str, to: &str) -> Rule {
+    rule(RuleSpec::HairpinGuard {
+        from: from.parse().expect("valid"),
+        to: to.parse().expect("valid"),
+    })
+}
+
 /// A DNAT rule on eth0 to port 80 of `target`.
 pub(crate) fn dnat(proto: Proto, host_addr: Option<&str>, host_port: u16, target: &str) -> Rule {
     via(Via::Egress("eth0".parse().expect("valid")), |dnat| {
@@ -129,6 +137,8 @@ pub(crate) fn every_kind() -> Vec<Rule> {
         snat("fdfd::/64", "::1.2.3.4"),
         hairpin("fdfd:5898:4917:1::/64"),
         hairpin("fdfd::1/128"),
+        hairpin_guard("fdfd:5898:4917:1::/64", "fdfd:5898:4917:1::/64"),
+        hairpin_guard("fdfd::1/128", "fdfd::2/128"),
         refuse(None),
         refuse(Some("2001:db8::1")),
     ];

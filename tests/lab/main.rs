@@ -36,6 +36,7 @@ mod reach;
 mod refused;
 mod rules;
 mod space;
+mod storm;
 mod story;
 mod talk;
 mod wait;

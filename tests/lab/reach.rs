@@ -184,6 +184,47 @@ fn set_bridged(lab: &Lab, filtered: bool) -> bool {
 
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
+fn where_forward_drops_containers_reach_each_other_by_published_ports_alone() {
+    let lab = Lab::up("reach_drop");
+    let engine = Engine::up(&lab, &[WITHOUT_PROXY]);
+    populate(&engine);
+    let second = "fdfd:5898:4917:2::/64";
+    engine.network("second", second, &[]);
+    engine.run("three", &["--network=second"], &["tcp:80"]);
+    lab.host().run(&["ip6tables", "-P", "FORWARD", "DROP"]);
+    let before = rules::as_before(lab.host());
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--prefix", second]].concat());
+    let own = format!("[{}]:80", engine.address("one"));
+    let peers = [
+        ("one", BRIDGE),
+        ("two", BRIDGE),
+        // The answer comes back through the host in any case.
+        ("three", engine.address_on("three", "second")),
+    ];
+    for (proto, port) in [(Tcp, 8080), (Udp, 8053)] {
+        let to = format!("[{HOST}]:{port}");
+        lab.answers(proto, &to, "one", CLIENT);
+        for (who, peer) in peers {
+            let expected = Answer {
+                name: "one".to_owned(),
+                peer: peer.into(),
+            };
+            eventually(SOON, &format!("{who} to be answered on {proto:?}"), || {
+                same(
+                    engine.ask_inside(who, proto, &to).ok(),
+                    Some(expected.clone()),
+                )
+            });
+        }
+    }
+    let answer = engine.ask_inside("three", Tcp, &own);
+    assert!(answer.is_err(), "{answer:?}");
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
 fn a_hairpin_found_by_auto_outlasts_kill_and_restart_without_a_gap() {
     let lab = Lab::up("reach_kill");
     let engine = Engine::up(&lab, &[WITHOUT_PROXY]);

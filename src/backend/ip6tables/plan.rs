@@ -215,8 +215,7 @@ fn steps(insert: &[&Rule], leaving: Vec<String>, jump: usize) -> Vec<Step> {
     let inserted = insert.iter().map(|rule| {
         let place = match rule.spec {
             RuleSpec::Jump(Hook::Forward) => Some(jump),
-            RuleSpec::Jump(Hook::Input) | RuleSpec::Snat { .. } => Some(1),
-            _ => None,
+            ref spec => render::stands_first(spec).then_some(1),
         };
         Step::Insert((*rule).clone(), place)
     });

@@ -5,7 +5,7 @@
 
 use super::shape::{HOOKS, Shape, Table, own_chain};
 use crate::backend::Verb;
-use crate::model::rule::{Hook, Rule, RuleSpec};
+use crate::model::rule::{Guard, Hook, Rule, RuleSpec};
 
 /// The command as the documentation writes it, whatever path the tool was found at: operators
 /// compare and paste these lines.
@@ -23,9 +23,7 @@ pub fn command(verb: Verb, rule: &Rule, jump: usize) -> String {
     let what = match (verb, &rule.spec) {
         (Verb::Del, _) => format!("-D {}", text(rule)),
         (Verb::Add, RuleSpec::Jump(Hook::Forward)) => insertion(rule, Some(jump)),
-        (Verb::Add, RuleSpec::Jump(Hook::Input) | RuleSpec::Snat { .. }) => {
-            insertion(rule, Some(1))
-        }
+        (Verb::Add, spec) if stands_first(spec) => insertion(rule, Some(1)),
         (Verb::Add, _) => insertion(rule, None),
     };
     format!("{DOCUMENTED_TOOL} -t {table} {what}")
@@ -39,7 +37,9 @@ pub fn describe(verb: Verb, rule: &Rule, jump: usize) -> String {
         | RuleSpec::Snat { .. }
         | RuleSpec::HairpinMasquerade { .. } => ("set postrouting", "unset postrouting"),
         RuleSpec::Dnat(_) => ("add portfwd", "del portfwd"),
-        RuleSpec::Jump(Hook::Forward) | RuleSpec::Guard { .. } => ("set forward", "unset forward"),
+        RuleSpec::Jump(Hook::Forward) | RuleSpec::Guard { .. } | RuleSpec::HairpinGuard { .. } => {
+            ("set forward", "unset forward")
+        }
         RuleSpec::Jump(Hook::Input) | RuleSpec::Refuse(_) => ("add refuse", "del refuse"),
     };
     let words = match verb {
@@ -47,6 +47,16 @@ pub fn describe(verb: Verb, rule: &Rule, jump: usize) -> String {
         Verb::Del => unset,
     };
     format!("NAT66 {words}: {}", command(verb, rule, jump))
+}
+
+/// Whether a rule goes to the top of its chain, before what is there: a spoofed source must not
+/// pass for one of the connections that are accepted further down.
+pub(super) fn stands_first(spec: &RuleSpec) -> bool {
+    match spec {
+        RuleSpec::Jump(Hook::Input) | RuleSpec::Snat { .. } => true,
+        RuleSpec::Guard { guard, .. } => *guard == Guard::Spoofed,
+        _ => false,
+    }
 }
 
 /// The line that appends a rule, or inserts it at this place of its chain, counted from 1.
@@ -172,6 +182,8 @@ mod tests {
              -m addrtype ! --src-type LOCAL",
             "nat -A POSTROUTING -s fdfd::/64 -j MASQUERADE -d fdfd::/64 \
              -m conntrack --ctstate DNAT",
+            "filter -A DOCKER-NAT66 -s fdfd::/64 -d fdfd:1::/64 -m conntrack --ctstate DNAT \
+             -j ACCEPT",
             "filter -A DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -m addrtype --dst-type LOCAL \
              -j DROP",
             "filter -A DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -d 2001:db8::1 \
@@ -186,7 +198,7 @@ mod tests {
              --to-destination [fdfd::2]:8080 -m addrtype --dst-type LOCAL",
             "nat -A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
              -m addrtype --dst-type LOCAL",
-            "filter -A DOCKER-NAT66 -i eth0 -s fdfd::/64 -j DROP",
+            "filter -I DOCKER-NAT66 -i eth0 -s fdfd::/64 -j DROP",
             "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 \
              -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
             "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 -m conntrack --ctstate DNAT -j ACCEPT",
@@ -222,7 +234,7 @@ mod tests {
         for (set, unset, rules) in [
             ("set postrouting", "unset postrouting", 3),
             ("add portfwd", "del portfwd", 5),
-            ("set forward", "unset forward", 6),
+            ("set forward", "unset forward", 7),
             ("add refuse", "del refuse", 3),
         ] {
             let these = all.iter().filter(|(s, u)| s == set && u == unset);

@@ -146,6 +146,12 @@ impl Shape {
         match spec {
             RuleSpec::Jump(hook) => Self::new(Table::Filter, built_in(*hook), Target::Jump(*hook)),
             RuleSpec::Guard { dev, prefix, guard } => Self::of_guard(dev, *prefix, *guard),
+            RuleSpec::HairpinGuard { from, to } => Self {
+                from: sources([*from]),
+                to: Some((false, *to)),
+                states: Some((false, REWRITTEN)),
+                ..Self::new(Table::Filter, own_chain(Hook::Forward), Target::Accept)
+            },
             RuleSpec::Refuse(at) => Self {
                 dev_in: Some(at.dev.clone()),
                 to: at.host_addr.map(|addr| (false, addr.into())),
@@ -250,13 +256,12 @@ impl Shape {
         match (&self.target, self.chain) {
             (Target::Jump(hook), _) => vec![RuleSpec::Jump(*hook)],
             (Target::Accept | Target::Drop, "DOCKER-NAT66") => {
+                let to = self.to.map(|(_, to)| to);
                 let Some(dev) = self.dev_in.as_ref().or(self.dev_out.as_ref()) else {
-                    return Vec::new();
+                    let to = to.unwrap_or_default();
+                    return vec![RuleSpec::HairpinGuard { from: prefix, to }];
                 };
-                let prefix = match self.to {
-                    Some((_, to)) => to,
-                    None => prefix,
-                };
+                let prefix = to.unwrap_or(prefix);
                 let guards = Guard::ALL.into_iter().map(|guard| RuleSpec::Guard {
                     dev: dev.clone(),
                     prefix,

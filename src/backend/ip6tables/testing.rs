@@ -89,6 +89,10 @@ pub(in crate::backend) fn every_kind() -> Vec<Rule> {
         }),
         masquerade("eth0", "fdfd::/64"),
         rule(RuleSpec::HairpinMasquerade { prefix }),
+        rule(RuleSpec::HairpinGuard {
+            from: prefix,
+            to: "fdfd:1::/64".parse().expect("valid"),
+        }),
         rule(RuleSpec::Refuse(at(None))),
         rule(RuleSpec::Refuse(at(Some("2001:db8::1")))),
         with_key(&published, |key| {
@@ -167,6 +171,7 @@ pub(in crate::backend) fn any_rule() -> impl Strategy<Value = Rule> {
         }),
         2 => outgoing.prop_map(|(dev, prefix)| RuleSpec::Masquerade { dev, prefix }),
         1 => any_net(1).prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),
+        1 => (any_net(1), any_net(1)).prop_map(|(from, to)| RuleSpec::HairpinGuard { from, to }),
         2 => (dev, at.clone()).prop_map(|(dev, (proto, host_addr, host_port))| {
             RuleSpec::Refuse(HostPort {
                 dev,

@@ -67,6 +67,7 @@ fn spec() -> impl Strategy<Value = RuleSpec> {
         refuse,
         hook.prop_map(RuleSpec::Jump),
         prefix().prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),
+        (prefix(), prefix()).prop_map(|(from, to)| RuleSpec::HairpinGuard { from, to }),
         outgoing
             .clone()
             .prop_map(|(dev, prefix)| RuleSpec::Masquerade { dev, prefix }),

@@ -9,6 +9,9 @@ use crate::model::change::ChangeSet;
 use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
 use crate::model::rule::{BackendKind, OwnedRule, RuleId};
 
+#[path = "choice_tests.rs"]
+mod choice;
+
 fn bounds() -> Bounds {
     Bounds {
         prefixes: vec!["fd00::/64".parse().unwrap()],

@@ -10,8 +10,8 @@ use docker_nat66::model::rule::RuleSpec;
 use super::super::flows::scenery::{HOST, ONE, PORT, TWO, sh};
 use super::super::namespace;
 use super::scenery::{
-    BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, STRANGER, asker, build, client, forwards, layout,
-    serve,
+    BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, SERVED, STRANGER, asker, build, client, forwards,
+    layout, serve,
 };
 
 const LOOPBACK: &str = "::1";
@@ -55,6 +55,63 @@ fn the_host_and_the_containers_reach_a_published_port_at_the_hosts_addresses() {
             // What was not sent to a published port is not rewritten.
             asker(Some("two"), TWO).is_answered(ONE, HIDDEN, "one", TWO);
             asker(None, BRIDGE).is_answered(ONE, HIDDEN, "one", BRIDGE);
+        });
+    });
+}
+
+/// A container on a network of its own.
+const THREE: &str = "fdfd:5898:4917:2::2";
+
+fn add_three() {
+    sh(&format!(
+        "ip netns add three
+         ip link add veth3 type veth peer name eth0 netns three
+         ip addr add fdfd:5898:4917:2::1/64 dev veth3 nodad
+         ip link set veth3 up
+         ip -n three link set lo up
+         ip -n three addr add {THREE}/64 dev eth0 nodad
+         ip -n three link set eth0 up
+         ip -n three route add default via fdfd:5898:4917:2::1"
+    ));
+    serve(Some("three"), "three", HIDDEN);
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn where_forward_drops_containers_reach_each_other_by_published_ports_alone() {
+    namespace::fresh(|| {
+        build();
+        let_the_bridge_send_back();
+        add_three();
+        let three = asker(Some("three"), THREE);
+        let mut layout = with_hairpin();
+        let second = "fdfd:5898:4917:2::/64".parse().expect("a prefix");
+        layout.prefixes.push(second);
+        Firewall::each(|firewall| {
+            // How it would be: open without a policy, and closed by one.
+            three.is_answered(ONE, HIDDEN, "one", THREE);
+            asker(Some("one"), ONE).is_answered(THREE, HIDDEN, "three", ONE);
+            firewall.run("-P FORWARD DROP");
+            let guard = |spec: &RuleSpec| matches!(spec, RuleSpec::HairpinGuard { .. });
+            firewall.set_without(&layout, &forwards(&Sources::Any), guard);
+            asker(None, HOST).is_answered(HOST, PORT, "one", HOST);
+            three.is_ignored(HOST, PORT);
+            firewall.unset();
+
+            firewall.set(&layout, &forwards(&Sources::Any));
+            for to in [HOST, HOST_TOO] {
+                three.is_answered(to, PORT, "one", THREE);
+                asker(Some("two"), TWO).is_answered(to, PORT, "one", BRIDGE);
+                asker(Some("one"), ONE).is_answered(to, PORT, "one", BRIDGE);
+            }
+            client().is_answered(HOST, PORT, "one", CLIENT);
+            // What was not sent to a published port is the policy's business as before.
+            for port in [SERVED, HIDDEN] {
+                three.is_ignored(ONE, port);
+                three.is_ignored(TWO, port);
+                client().is_ignored(ONE, port);
+            }
+            asker(Some("one"), ONE).is_ignored(THREE, HIDDEN);
         });
     });
 }

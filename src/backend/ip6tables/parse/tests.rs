@@ -35,6 +35,7 @@ fn the_normal_form_of_both_variants_is_read() {
         "nat POSTROUTING -s fdfd::/64 ! -d fdfd::/64 -o eth0 -m addrtype ! --src-type LOCAL @ \
          -j MASQUERADE",
         "nat POSTROUTING -s fdfd::/64 -d fdfd::/64 -m conntrack --ctstate DNAT @ -j MASQUERADE",
+        "filter DOCKER-NAT66 -s fdfd::/64 -d fdfd:1::/64 -m conntrack --ctstate DNAT @ -j ACCEPT",
         "filter DOCKER-NAT66-IN -i eth0 -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL @ \
          -j DROP",
         "filter DOCKER-NAT66-IN -d 2001:db8::1/128 -i eth0 -p tcp -m tcp --dport 80 \

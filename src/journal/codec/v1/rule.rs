@@ -41,6 +41,10 @@ pub(super) enum Rule {
         dev: String,
         at: Port,
     },
+    HairpinGuard {
+        from: Prefix,
+        to: Prefix,
+    },
 }
 
 /// Address and length.
@@ -186,6 +190,10 @@ impl From<&RuleSpec> for Rule {
                 dev: at.dev.to_string(),
                 at: Port::new(at.proto, at.host_addr, at.host_port),
             },
+            RuleSpec::HairpinGuard { from, to } => Self::HairpinGuard {
+                from: (*from).into(),
+                to: (*to).into(),
+            },
         }
     }
 }
@@ -259,6 +267,10 @@ impl TryFrom<Rule> for RuleSpec {
                     host_port,
                 })
             }
+            Rule::HairpinGuard { from, to } => Self::HairpinGuard {
+                from: from.try_into()?,
+                to: to.try_into()?,
+            },
         })
     }
 }
