@@ -6,6 +6,7 @@
 
 pub mod fake;
 pub mod ip6tables;
+pub mod nftables;
 
 use std::fmt;
 
