@@ -7,6 +7,7 @@
 pub mod fake;
 pub mod ip6tables;
 pub mod native;
+pub mod nftables;
 
 use std::fmt;
 

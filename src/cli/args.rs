@@ -151,6 +151,8 @@ pub enum BackendChoice {
     Auto,
     /// Rules in the tables of ip6tables.
     Ip6tables,
+    /// Elements of a table of our own, without any tool.
+    Nftables,
 }
 
 /// `--on-exit`.

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use slog::{Logger, info};
 
-use super::args::CleanupArgs;
+use super::args::{BackendChoice, CleanupArgs};
+use super::backends::{self, Chosen};
 use super::places::{self, Locks};
-use super::run::{boxed, ip6tables, log_opened, logger, require_privilege, state_failure};
+use super::run::{log_opened, logger, require_privilege, state_failure};
 use super::{Exit, Failure};
 use crate::backend::Backend;
 use crate::conntrack::{Conntrack, Flows};
@@ -27,8 +28,7 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let state_dir = &args.state.state_dir;
     let mut locks = places::lock(state_dir, None)?;
     locks.wait_for_tools(state_dir);
-    let (backend, others) = ip6tables(&locks)?;
-    let (backend, others) = (Box::new(backend) as Box<dyn Backend>, boxed(others));
+    let Chosen { backend, others } = backends::choose(BackendChoice::Auto, &locks, &log)?;
     let opened = match open_journal(state_dir, &locks) {
         Ok(opened) => opened,
         // Its records cannot be read, but every rule carries our comment.

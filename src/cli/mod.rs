@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they end with.
 
 pub mod args;
+mod backends;
 mod cleanup;
 mod complaint;
 mod dump;

@@ -6,10 +6,9 @@ use std::time::Instant;
 use slog::{Level, Logger, crit, info, warn};
 
 use super::args::{self, LogArgs, LogFormat, LogLevel, OnExit, RunArgs};
-use super::places::{self, Locks};
+use super::backends::{self, Chosen};
+use super::places;
 use super::{Exit, Failure, cleanup};
-use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
-use crate::backend::{Backend, BackendError, ErrorKind};
 use crate::config::{self, Warning};
 use crate::control::server::ServerError;
 use crate::daemon::{self, Left, Parts, StartError};
@@ -47,12 +46,12 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut locks = places::lock(&args.state.state_dir, Some(&control))?;
     let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;
     locks.wait_for_tools(&args.state.state_dir);
-    let (backend, others) = ip6tables(&locks)?;
+    let Chosen { backend, others } = backends::choose(args.backend, &locks, &log)?;
     let journal = match cleanup::open_journal(&args.state.state_dir, &locks) {
         Ok(journal) => journal,
         // Nobody will keep the rules of an earlier run in step.
         Err(failure) if failure.exit != Exit::Usage && args.on_exit == OnExit::Remove => {
-            cleanup::without_journal(Box::new(backend), boxed(others), &log)?;
+            cleanup::without_journal(backend, others, &log)?;
             return Err(failure);
         }
         Err(failure) => return Err(failure),
@@ -73,8 +72,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
                 args::Hairpin::Off => HairpinMode::Off,
             },
         },
-        backend: Box::new(backend),
-        others: boxed(others),
+        backend,
+        others,
         journal,
         boot_id: host::boot_id().map_err(|e| Failure::new(Exit::Failed, &e))?,
         docker: stream::Settings::new(docker_host),
@@ -172,31 +171,6 @@ pub(super) fn require_privilege() -> Result<(), Failure> {
         )),
         Err(e) => Err(Failure::new(Exit::Failed, &e)),
     }
-}
-
-/// The backend in use, and those that an earlier run may have used.
-pub(super) fn ip6tables(locks: &Locks) -> Result<(Ip6tables, Option<Ip6tables>), Failure> {
-    let missing = |e: BackendError| {
-        let exit = match e.kind {
-            ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
-            _ => Exit::Failed,
-        };
-        Failure::new(exit, &e)
-    };
-    let settings = ToolSettings {
-        inherit: locks.descriptors()?,
-        ..ToolSettings::default()
-    };
-    let backend = Ip6tables::detect(settings).map_err(missing)?;
-    let other = backend.other();
-    Ok((backend, other))
-}
-
-pub(super) fn boxed(others: Option<Ip6tables>) -> Vec<Box<dyn Backend>> {
-    others
-        .into_iter()
-        .map(|b| Box::new(b) as Box<dyn Backend>)
-        .collect()
 }
 
 pub(super) fn state_failure(error: &OpenError) -> Failure {

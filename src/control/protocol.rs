@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::status::Status;
 use crate::journal::record::Record;
 use crate::mapper::skipped::Skipped;
+use crate::model::element::Element;
 use crate::model::rule::{Dnat, RuleSpec, Via};
 
 /// Version of the protocol and of the JSON shapes.
@@ -50,8 +51,9 @@ pub struct Row {
     pub id: String,
     /// `intended`, `applied` or `removing`; `closed` for a container that has no rule.
     pub state: String,
-    /// `dnat`, `masquerade`, `snat`, `hairpin`, `guard`, `refuse` or `jump`; `skipped` for a
-    /// container that has no rule.
+    /// `dnat`, `masquerade`, `snat`, `hairpin`, `guard`, `refuse` or `jump`; with nftables
+    /// `egress`, `prefix` and `guarded` instead of `masquerade`, `guard` and `jump`; `skipped`
+    /// for a container that has no rule.
     pub kind: String,
     /// `ip6tables` or `nftables`.
     pub backend: String,
@@ -71,7 +73,7 @@ pub struct Row {
     pub container_name: Option<String>,
     /// The Docker network, as Docker gave it.
     pub network: Option<String>,
-    /// Egress interface.
+    /// Egress interface; null where the rule is for all of them.
     pub dev: Option<String>,
     /// The containers' prefix; for DNAT rules that of the containers they serve, null for all
     /// others.
@@ -133,6 +135,7 @@ impl Row {
         };
         match &rule.spec {
             RuleSpec::Jump(_) => row,
+            RuleSpec::Element(element) => row.with(element),
             RuleSpec::Guard { dev, prefix, .. }
             | RuleSpec::Snat { dev, prefix, .. }
             | RuleSpec::Masquerade { dev, prefix } => Self {
@@ -168,14 +171,39 @@ impl Row {
                 container_port: Some(*target_port),
                 dev: match &key.via {
                     Via::Egress(dev) => Some(dev.to_string()),
-                    Via::Host | Via::Containers(_) => None,
+                    Via::Host | Via::Containers(_) | Via::Outside | Via::Inside => None,
                 },
                 prefix: match &key.via {
                     Via::Containers(prefix) => Some(prefix.to_string()),
-                    Via::Egress(_) | Via::Host => None,
+                    Via::Egress(_) | Via::Host | Via::Outside | Via::Inside => None,
                 },
                 source: key.source.map(|net| net.to_string()),
                 ..row
+            },
+        }
+    }
+
+    fn with(self, element: &Element) -> Self {
+        match element {
+            Element::Egress(dev) => Self {
+                dev: Some(dev.to_string()),
+                ..self
+            },
+            Element::Prefix(prefix) | Element::Guarded(prefix) | Element::Source { prefix, .. } => {
+                Self {
+                    prefix: Some(prefix.to_string()),
+                    ..self
+                }
+            }
+            Element::Refused {
+                proto,
+                host_addr,
+                host_port,
+            } => Self {
+                proto: Some(proto.to_string()),
+                host_addr: *host_addr,
+                host_port: Some(*host_port),
+                ..self
             },
         }
     }

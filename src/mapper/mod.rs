@@ -8,6 +8,7 @@
 //!
 //! [`plan::Plan`] does all of it, from the settings, a snapshot and what the host shows.
 
+mod elements;
 pub mod forwards;
 pub mod labels;
 pub mod networks;

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
+use super::elements;
 use crate::model::change::{Desired, Known};
 use crate::model::device::Device;
 use crate::model::forward::{Forward, Owner, Proto, Sources};
@@ -50,7 +51,7 @@ pub enum Hairpin {
 }
 
 impl Hairpin {
-    fn covers(&self, forward: &Forward) -> bool {
+    pub(super) fn covers(&self, forward: &Forward) -> bool {
         match self {
             Self::Off => false,
             Self::On => true,
@@ -65,8 +66,13 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
         backend: layout.backend,
         rules: BTreeMap::new(),
     };
-    statics(layout, &mut rules);
-    if forwards.is_some() {
+    match layout.backend {
+        BackendKind::Ip6tables => statics(layout, &mut rules),
+        BackendKind::Nftables => rules.want_all(elements::statics(layout)),
+    }
+    if forwards.is_some() && layout.backend == BackendKind::Nftables {
+        rules.want_all(elements::snat(layout));
+    } else if forwards.is_some() {
         for dev in &layout.devices {
             for (prefix, source) in &layout.snat {
                 let (dev, prefix, source) = (dev.clone(), *prefix, *source);
@@ -82,7 +88,11 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
         }
     }
     for forward in forwards.unwrap_or_default() {
-        for spec in of_forward(layout, forward) {
+        let specs = match layout.backend {
+            BackendKind::Ip6tables => of_forward(layout, forward),
+            BackendKind::Nftables => elements::of_forward(layout, forward),
+        };
+        for spec in specs {
             // What all forwards share has no owners: their number has no bound, a record has.
             let shared = matches!(
                 spec,
@@ -118,6 +128,13 @@ impl Rules {
             owners: BTreeSet::new(),
         });
         owned.owners.extend(owner.cloned());
+    }
+
+    /// Rules without owners.
+    fn want_all(&mut self, specs: Vec<RuleSpec>) {
+        for spec in specs {
+            self.want(spec, None);
+        }
     }
 }
 
@@ -178,7 +195,8 @@ fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
     specs
 }
 
-fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
+/// The rule that rewrites what comes that way.
+pub(super) fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
     RuleSpec::Dnat(Dnat {
         key: DnatKey {
             via,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::element::Element;
 use super::rule::{Dnat, Hook, HostPort, Rule, RuleSpec, Via};
 
 /// What stands before the [`RuleId`] in a rule's comment.
@@ -90,11 +91,33 @@ fn canonical(rule: &Rule) -> String {
             ),
         ),
         RuleSpec::Dnat(dnat) => canonical_dnat(dnat),
+        RuleSpec::Element(element) => canonical_element(element),
     };
     format!(
         "docker-nat66 v1 backend={} family=ip6 table={place} {what}",
         rule.backend
     )
+}
+
+/// Our nftables table.
+const OWN_TABLE: &str = "docker_nat66";
+
+fn canonical_element(element: &Element) -> (&'static str, String) {
+    let what = match element {
+        Element::Egress(dev) => format!("dev={dev} do=egress"),
+        Element::Prefix(prefix) => format!("prefix={prefix} do=prefix"),
+        Element::Guarded(prefix) => format!("prefix={prefix} do=guard"),
+        Element::Source { prefix, source } => format!("prefix={prefix} do=snat source={source}"),
+        Element::Refused {
+            proto,
+            host_addr,
+            host_port,
+        } => format!(
+            "proto={proto} host_addr={} host_port={host_port} do=refuse",
+            or_any(*host_addr)
+        ),
+    };
+    (OWN_TABLE, what)
 }
 
 fn canonical_dnat(dnat: &Dnat) -> (&'static str, String) {
@@ -103,6 +126,8 @@ fn canonical_dnat(dnat: &Dnat) -> (&'static str, String) {
         Via::Egress(dev) => ("nat chain=PREROUTING", format!("dev={dev}")),
         Via::Host => ("nat chain=OUTPUT", "from=host".to_owned()),
         Via::Containers(prefix) => ("nat chain=PREROUTING", format!("from={prefix}")),
+        Via::Outside => (OWN_TABLE, "from=outside".to_owned()),
+        Via::Inside => (OWN_TABLE, "from=inside".to_owned()),
     };
     let source = key
         .source

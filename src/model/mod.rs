@@ -7,6 +7,7 @@
 pub mod change;
 pub mod container;
 pub mod device;
+pub mod element;
 pub mod forward;
 pub mod identity;
 pub mod native;

@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::device::Device;
+use super::element::Element;
 use super::forward::{Owner, Proto};
 pub use super::identity::{COMMENT_PREFIX, RuleId};
 
@@ -48,6 +49,8 @@ pub struct Rule {
 /// DNAT rules last. Removal goes the other way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleSpec {
+    /// An element of a set in our nftables table.
+    Element(Element),
     /// Sends packets through a filter chain of our own.
     Jump(Hook),
     /// Filters what passes between an egress interface and the containers: in the chain that
@@ -184,6 +187,11 @@ pub enum Via {
     Host,
     /// A container sends them, from this prefix.
     Containers(Ipv6Net),
+    /// They arrive on any egress interface of [`Element::Egress`].
+    Outside,
+    /// The host itself sends them to one of its own addresses, other than `::1`, or a
+    /// container does, from a prefix of [`Element::Prefix`].
+    Inside,
 }
 
 /// A published port on one egress interface.
@@ -211,6 +219,7 @@ impl RuleSpec {
     /// Whether the rule follows from the settings alone, and not from what Docker says.
     pub fn is_static(&self) -> bool {
         match self {
+            Self::Element(element) => element.is_static(),
             Self::Jump(Hook::Forward) | Self::Guard { .. } | Self::Masquerade { .. } => true,
             Self::Jump(Hook::Input)
             | Self::HairpinGuard { .. }
@@ -224,6 +233,7 @@ impl RuleSpec {
     /// The name of its kind, as in the journal and `dump`.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Element(element) => element.kind(),
             Self::Jump(_) => "jump",
             Self::Guard { .. } => "guard",
             Self::HairpinGuard { .. } => "hairpin-guard",

@@ -193,6 +193,29 @@ impl Writer {
         self.attr(kind | NESTED, attributes);
     }
 
+    /// Appends an attribute that holds what `fill` appends.
+    pub(crate) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.0.len();
+        self.attr(kind | NESTED, &[]);
+        fill(self);
+        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
+        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    /// Appends a number, big-endian as netfilter has it.
+    pub(crate) fn number(&mut self, kind: u16, number: u32) {
+        self.attr(kind, &number.to_be_bytes());
+    }
+
+    /// Appends a text and its closing NUL.
+    pub(crate) fn text(&mut self, kind: u16, text: &str) {
+        self.attr(kind, &[text.as_bytes(), &[0]].concat());
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }

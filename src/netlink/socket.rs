@@ -9,9 +9,13 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
+use rustix::net::sockopt::{
+    set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
+    set_socket_send_buffer_size_force,
+};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recvfrom, send,
-    socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, getsockname,
+    recvfrom, send, socket_with,
 };
 
 use super::message::Malformed;
@@ -19,6 +23,10 @@ use super::message::Malformed;
 /// Bytes for one datagram: the kernel fills 32 KiB at most when it dumps
 /// (`netlink_recvmsg`, net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
+
+/// What any socket can send: the default of net.core.wmem_default is 208 KiB, a part of which
+/// the kernel takes for itself; it may be set lower.
+const ROOM_AT_FIRST: usize = 32 * 1024;
 
 /// The kernel's port id, and "choose one" for our own.
 const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
@@ -44,6 +52,7 @@ pub enum SocketError {
 }
 
 const OPEN: &str = "opening a netlink socket";
+const ROOM: &str = "making room for netlink messages";
 const SEND: &str = "sending to netlink";
 const RECEIVE: &str = "receiving from netlink";
 
@@ -54,6 +63,9 @@ pub(crate) struct Socket {
     /// The next request's sequence number.
     seq: u32,
     buffer: Vec<u8>,
+    port: u32,
+    /// Bytes that can be sent at once.
+    room: usize,
 }
 
 impl Socket {
@@ -67,13 +79,52 @@ impl Socket {
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let fd = socket_with(family, kind, flags, Some(NETFILTER)).map_err(failed)?;
         bind(&fd, &KERNEL).map_err(failed)?;
+        let port = getsockname(&fd)
+            .and_then(SocketAddrNetlink::try_from)
+            .map_err(failed)?
+            .pid();
         // From then on nobody but the kernel can send to it.
         connect(&fd, &KERNEL).map_err(failed)?;
         Ok(Self {
             fd,
             seq: 1,
             buffer: vec![0; BUFFER],
+            port,
+            room: ROOM_AT_FIRST,
         })
+    }
+
+    /// The kernel's name for this socket.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Makes room for a datagram of this many bytes, beyond the system's limit where that is
+    /// permitted (CAP_NET_ADMIN outside of user namespaces), else up to it; and as much for
+    /// the answers.
+    pub(crate) fn make_room(&mut self, bytes: usize) -> Result<(), SocketError> {
+        if bytes <= self.room {
+            return Ok(());
+        }
+        let or_within = |forced, within: &dyn Fn() -> rustix::io::Result<()>| match forced {
+            Err(Errno::PERM) => within(),
+            forced => forced,
+        };
+        let fd = &self.fd;
+        or_within(set_socket_send_buffer_size_force(fd, bytes), &|| {
+            set_socket_send_buffer_size(fd, bytes)
+        })
+        .and_then(|()| {
+            or_within(set_socket_recv_buffer_size_force(fd, bytes), &|| {
+                set_socket_recv_buffer_size(fd, bytes)
+            })
+        })
+        .map_err(|errno| SocketError::Failed {
+            operation: ROOM,
+            errno,
+        })?;
+        self.room = bytes;
+        Ok(())
     }
 
     /// Takes `count` sequence numbers and returns the first.
@@ -102,24 +153,16 @@ impl Socket {
 
     /// The next datagram from the kernel.
     pub(crate) fn receive(&mut self, deadline: Instant) -> Result<&[u8], SocketError> {
-        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
         let length = loop {
             // Looked at each time, for a peer that never stops talking.
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(SocketError::TimedOut);
             }
-            match recvfrom(&self.fd, &mut self.buffer[..], flags) {
-                Ok((received, whole, _)) if whole > received => {
-                    return Err(Malformed("a datagram longer than any of the kernel's").into());
-                }
-                Ok((received, _, Some(from)))
-                    if SocketAddrNetlink::try_from(from.clone()) == Ok(KERNEL) =>
-                {
-                    break received;
-                }
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
+            match self.read()? {
+                Read::Datagram(length) => break length,
+                Read::Foreign => {}
+                Read::Nothing => {
                     let left = Timespec::try_from(left).ok();
                     let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
                     match poll(&mut fds, left.as_ref()) {
@@ -132,14 +175,47 @@ impl Socket {
                         }
                     }
                 }
-                Err(errno) => {
-                    return Err(SocketError::Failed {
-                        operation: RECEIVE,
-                        errno,
-                    });
-                }
             }
         };
         Ok(&self.buffer[..length])
     }
+
+    /// The next datagram from the kernel, if there is one already.
+    pub(crate) fn pending(&mut self) -> Result<Option<&[u8]>, SocketError> {
+        loop {
+            match self.read()? {
+                Read::Datagram(length) => return Ok(Some(&self.buffer[..length])),
+                Read::Foreign => {}
+                Read::Nothing => return Ok(None),
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Read, SocketError> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        match recvfrom(&self.fd, &mut self.buffer[..], flags) {
+            Ok((received, whole, _)) if whole > received => {
+                Err(Malformed("a datagram longer than any of the kernel's").into())
+            }
+            Ok((received, _, Some(from)))
+                if SocketAddrNetlink::try_from(from.clone()) == Ok(KERNEL) =>
+            {
+                Ok(Read::Datagram(received))
+            }
+            Ok(_) | Err(Errno::INTR) => Ok(Read::Foreign),
+            Err(Errno::AGAIN) => Ok(Read::Nothing),
+            Err(errno) => Err(SocketError::Failed {
+                operation: RECEIVE,
+                errno,
+            }),
+        }
+    }
+}
+
+/// What one attempt to read gives.
+enum Read {
+    Datagram(usize),
+    /// Something that does not count.
+    Foreign,
+    Nothing,
 }

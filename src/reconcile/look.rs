@@ -1,6 +1,6 @@
 //! Looking: the kernel's listing decides what is applied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use slog::{info, warn};
 
@@ -8,7 +8,7 @@ use super::{BATCH_TRIES, Reconciler, Report, Trouble};
 use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule};
 use crate::journal::Journal;
 use crate::journal::record::{BootId, Record, State};
-use crate::model::rule::{OwnedRule, Rule, RuleId};
+use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 impl<J: Journal> Reconciler<J> {
     /// Lists the kernel and makes `records` agree with it: unknown rules of ours are adopted,
@@ -147,7 +147,8 @@ impl<J: Journal> Reconciler<J> {
     /// Empties the backends that are not in use any more, and drops each once it is empty.
     pub(super) fn sweep_others(&mut self, report: &mut Report) {
         let here = self.backend.kind();
-        for mut other in std::mem::take(&mut self.others) {
+        let mut waiting: VecDeque<_> = std::mem::take(&mut self.others).into();
+        while let Some(mut other) = waiting.pop_front() {
             match empty(other.as_mut()) {
                 Ok(removed) => {
                     if removed > 0 {
@@ -156,7 +157,9 @@ impl<J: Journal> Reconciler<J> {
                         report.removed += removed;
                     }
                     let kind = other.kind();
-                    if kind != here {
+                    let mut left = waiting.iter().chain(&self.others);
+                    // Its records may be those of rules in its other variant.
+                    if kind != here && left.all(|more| more.kind() != kind) {
                         let elsewhere: Vec<RuleId> = self
                             .records
                             .iter()
@@ -170,6 +173,12 @@ impl<J: Journal> Reconciler<J> {
                         self.forget_gone();
                     }
                 }
+                // A table that others use in their own way tells nothing, maybe for ever. Without
+                // a record there is no reason to think that we were ever there.
+                Err(last) if last.kind == ErrorKind::Uncertain && !self.knows_of(other.kind()) => {
+                    warn!(self.log, "it cannot be told whether an earlier run left rules there";
+                        "backend" => %other.kind(), "reason" => %last);
+                }
                 Err(last) => {
                     let backend = other.kind();
                     report.troubles.push(Trouble::Elsewhere { backend, last });
@@ -177,6 +186,14 @@ impl<J: Journal> Reconciler<J> {
                 }
             }
         }
+    }
+}
+
+impl<J: Journal> Reconciler<J> {
+    /// Whether the backend is in use, or was in one of the runs that left records.
+    fn knows_of(&self, kind: BackendKind) -> bool {
+        let mut kinds = self.records.values().map(|r| r.owned.rule.backend);
+        kind == self.backend.kind() || kinds.any(|recorded| recorded == kind)
     }
 }
 

@@ -2,9 +2,15 @@
 
 use docker_nat66::backend::fake::FakeKernel;
 
-use super::contract::{Foreign, contract};
+use super::chains;
+use super::contract::{Foreign, Kit, contract};
+use super::kit;
 
 impl Foreign for FakeKernel {
+    fn kit(&self) -> Kit {
+        kit::ip6tables()
+    }
+
     fn add(&mut self, line: &str) {
         self.edit(|lines| lines.push(line.to_owned()));
     }
@@ -28,5 +34,5 @@ impl Foreign for FakeKernel {
 #[test]
 fn the_fake_keeps_the_contract() {
     let mut kernel = FakeKernel::new();
-    contract(&mut kernel.backend(), &mut kernel);
+    contract(&mut kernel.backend(), &mut kernel, &chains::CASES);
 }

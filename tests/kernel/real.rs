@@ -11,7 +11,9 @@ use docker_nat66::backend::ip6tables::{Ip6tables, Settings, Variant, render};
 use docker_nat66::backend::{Backend, ErrorKind, Verb};
 use docker_nat66::model::rule::{Guard, Hook};
 
-use super::contract::{Foreign, contract};
+use super::chains;
+use super::contract::{Foreign, Kit, contract};
+use super::kit;
 use super::namespace;
 use super::rules::{contents, every_kind, guard, insertion, jump, listed, removal, tcp};
 
@@ -77,6 +79,10 @@ impl Others {
 }
 
 impl Foreign for Others {
+    fn kit(&self) -> Kit {
+        kit::ip6tables()
+    }
+
     fn add(&mut self, line: &str) {
         let command = match line.strip_prefix(':') {
             Some(chain) => format!("-N {}", chain.replace(" - [0:0]", "")),
@@ -113,7 +119,7 @@ fn keeps_the_contract(variant: Variant) {
     let (_dir, settings) = tools(variant);
     let mut backend = Ip6tables::detect(settings).expect("usable");
     assert_eq!(backend.variant(), variant);
-    contract(&mut backend, &mut Others(variant));
+    contract(&mut backend, &mut Others(variant), &chains::CASES);
 }
 
 #[test]

@@ -116,6 +116,19 @@ impl Ip6tables {
         Some(Self::new(tools, settings, Presence::OnlyIfThere))
     }
 
+    /// Every variant that is installed, for a daemon that uses another backend: as
+    /// [`Ip6tables::other`].
+    pub fn left_over(settings: &Settings) -> Vec<Self> {
+        let by_name = [Variant::Nft, Variant::Legacy].map(|v| Tools::of_variant(settings, v));
+        let mut tools: Vec<Tools> = by_name.into_iter().flatten().collect();
+        if tools.is_empty() {
+            // Older than the variants' own names.
+            tools.extend(Tools::find(settings).ok());
+        }
+        let left_over = |tools| Self::new(tools, settings.clone(), Presence::OnlyIfThere);
+        tools.into_iter().map(left_over).collect()
+    }
+
     fn new(tools: Tools, settings: Settings, presence: Presence) -> Self {
         Self {
             tools,

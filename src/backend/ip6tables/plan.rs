@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use super::render::{self, Locator, NotALocator};
 use super::shape::{HOOKS, Shape, Table, Target, own_chain};
 use crate::backend::Batch;
-use crate::model::rule::{Hook, Rule, RuleSpec};
+use crate::model::rule::{BackendKind, Hook, Rule, RuleSpec};
 
 /// What a listing of the filter table shows around our rules. All rules, whosever they are, as
 /// listed without the `-A`.
@@ -139,8 +139,12 @@ impl Plan {
     /// a table removals come first, so that a replacement never stands beside what it replaces.
     ///
     /// # Errors
-    /// A removal's locator was not made by this backend.
+    /// A removal's locator was not made by this backend, or a rule is for another.
     pub(in crate::backend) fn new(batch: &Batch, ground: &Ground) -> Result<Self, NotALocator> {
+        let foreign = |rule: &&Rule| rule.backend != BackendKind::Ip6tables;
+        if let Some(rule) = batch.insert.iter().find(foreign) {
+            return Err(NotALocator(rule.id().comment()));
+        }
         let mut leaving: [Vec<String>; 2] = Default::default();
         let mut surplus = Vec::new();
         for gone in &batch.remove {

@@ -11,9 +11,10 @@ use crate::model::rule::{Guard, Hook, Rule, RuleSpec};
 /// compare and paste these lines.
 const DOCUMENTED_TOOL: &str = "/sbin/ip6tables";
 
-/// A batch that cannot be said to ip6tables-restore, because a locator is none of ours.
+/// A batch that cannot be said to ip6tables-restore, because a locator or a rule is none of
+/// this backend's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a locator of this backend: {0:?}")]
+#[error("not a locator or rule of this backend: {0:?}")]
 pub(in crate::backend) struct NotALocator(pub(super) String);
 
 /// The command that sets or unsets a rule: the documented text, then our matches. `jump` is
@@ -37,9 +38,10 @@ pub fn describe(verb: Verb, rule: &Rule, jump: usize) -> String {
         | RuleSpec::Snat { .. }
         | RuleSpec::HairpinMasquerade { .. } => ("set postrouting", "unset postrouting"),
         RuleSpec::Dnat(_) => ("add portfwd", "del portfwd"),
-        RuleSpec::Jump(Hook::Forward) | RuleSpec::Guard { .. } | RuleSpec::HairpinGuard { .. } => {
-            ("set forward", "unset forward")
-        }
+        RuleSpec::Jump(Hook::Forward)
+        | RuleSpec::Guard { .. }
+        | RuleSpec::HairpinGuard { .. }
+        | RuleSpec::Element(_) => ("set forward", "unset forward"),
         RuleSpec::Jump(Hook::Input) | RuleSpec::Refuse(_) => ("add refuse", "del refuse"),
     };
     let words = match verb {

@@ -104,6 +104,8 @@ pub(super) enum Target {
     Masquerade,
     Snat(Ipv6Addr),
     Dnat(Ipv6Addr, u16),
+    /// What only a set of nftables holds; no batch of this backend has it.
+    Nothing,
 }
 
 /// A rule without its comment.
@@ -174,6 +176,7 @@ impl Shape {
                 ..Self::new(Table::Nat, "POSTROUTING", Target::Masquerade)
             },
             RuleSpec::Dnat(dnat) => Self::of_dnat(dnat),
+            RuleSpec::Element(_) => Self::new(Table::Filter, "FORWARD", Target::Nothing),
         }
     }
 
@@ -235,7 +238,8 @@ impl Shape {
                 dev_in: Some(dev.clone()),
                 ..rule("PREROUTING")
             },
-            Via::Host => {
+            Via::Outside => rule("PREROUTING"),
+            Via::Host | Via::Inside => {
                 let mut rule = rule("OUTPUT");
                 // A packet from ::1 cannot leave for a container.
                 let not_loopback = (true, Ipv6Addr::LOCALHOST.into());
@@ -280,7 +284,7 @@ impl Shape {
                     host_port,
                 })]
             }
-            (Target::Accept, _) => Vec::new(),
+            (Target::Accept | Target::Nothing, _) => Vec::new(),
             (Target::Snat(source), _) => match self.dev_out.clone() {
                 Some(dev) => vec![RuleSpec::Snat {
                     dev,

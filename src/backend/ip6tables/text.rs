@@ -105,6 +105,7 @@ impl Shape {
 
     fn target(&self) -> String {
         match &self.target {
+            Target::Nothing => String::new(),
             Target::Accept => " -j ACCEPT".to_owned(),
             Target::Drop => " -j DROP".to_owned(),
             Target::Jump(hook) => format!(" -j {}", own_chain(*hook)),

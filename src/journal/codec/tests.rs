@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::journal::record::{BootId, State};
 use crate::model::device::Device;
+use crate::model::element::Element;
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::{
     BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, OwnedRule, Rule, RuleSpec, Via,
@@ -35,6 +36,8 @@ fn spec() -> impl Strategy<Value = RuleSpec> {
         dev.clone().prop_map(Via::Egress),
         Just(Via::Host),
         prefix().prop_map(Via::Containers),
+        Just(Via::Outside),
+        Just(Via::Inside),
     ];
     let dnat = (via, at.clone(), prop::option::of(prefix()), addr(), 1_u16..).prop_map(
         |(via, (proto, host_addr, host_port), source, target, target_port)| {
@@ -51,6 +54,20 @@ fn spec() -> impl Strategy<Value = RuleSpec> {
             })
         },
     );
+    let refused = at
+        .clone()
+        .prop_map(|(proto, host_addr, host_port)| Element::Refused {
+            proto,
+            host_addr,
+            host_port,
+        });
+    let element = prop_oneof![
+        dev.clone().prop_map(Element::Egress),
+        prefix().prop_map(Element::Prefix),
+        prefix().prop_map(Element::Guarded),
+        (prefix(), addr()).prop_map(|(prefix, source)| Element::Source { prefix, source }),
+        refused,
+    ];
     let refuse = (dev.clone(), at).prop_map(|(dev, (proto, host_addr, host_port))| {
         RuleSpec::Refuse(HostPort {
             dev,
@@ -64,6 +81,7 @@ fn spec() -> impl Strategy<Value = RuleSpec> {
     let outgoing = (dev, prefix());
     prop_oneof![
         dnat,
+        element.prop_map(RuleSpec::Element),
         refuse,
         hook.prop_map(RuleSpec::Jump),
         prefix().prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),

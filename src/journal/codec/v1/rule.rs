@@ -6,6 +6,7 @@ use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use crate::model::device::Device;
+use crate::model::element;
 use crate::model::forward::Proto;
 use crate::model::rule::{self, Dnat, DnatKey, HostPort, RuleSpec};
 
@@ -45,6 +46,16 @@ pub(super) enum Rule {
         from: Prefix,
         to: Prefix,
     },
+    Element(Element),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Element {
+    Egress(String),
+    Prefix(Prefix),
+    Guarded(Prefix),
+    Source { prefix: Prefix, source: [u8; 16] },
+    Refused(Port),
 }
 
 /// Address and length.
@@ -71,6 +82,8 @@ pub(super) enum Via {
     Egress(String),
     Host,
     Containers(Prefix),
+    Outside,
+    Inside,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,6 +166,8 @@ impl From<&RuleSpec> for Rule {
                     rule::Via::Egress(dev) => Via::Egress(dev.to_string()),
                     rule::Via::Host => Via::Host,
                     rule::Via::Containers(prefix) => Via::Containers((*prefix).into()),
+                    rule::Via::Outside => Via::Outside,
+                    rule::Via::Inside => Via::Inside,
                 },
                 at: Port::new(key.proto, key.host_addr, key.host_port),
                 source: key.source.map(Into::into),
@@ -194,7 +209,52 @@ impl From<&RuleSpec> for Rule {
                 from: (*from).into(),
                 to: (*to).into(),
             },
+            RuleSpec::Element(element) => Self::Element(element.into()),
         }
+    }
+}
+
+impl From<&element::Element> for Element {
+    fn from(element: &element::Element) -> Self {
+        match element {
+            element::Element::Egress(dev) => Self::Egress(dev.to_string()),
+            element::Element::Prefix(prefix) => Self::Prefix((*prefix).into()),
+            element::Element::Guarded(prefix) => Self::Guarded((*prefix).into()),
+            element::Element::Source { prefix, source } => Self::Source {
+                prefix: (*prefix).into(),
+                source: source.octets(),
+            },
+            element::Element::Refused {
+                proto,
+                host_addr,
+                host_port,
+            } => Self::Refused(Port::new(*proto, *host_addr, *host_port)),
+        }
+    }
+}
+
+impl TryFrom<Element> for element::Element {
+    /// What is wrong with the element.
+    type Error = String;
+
+    fn try_from(element: Element) -> Result<Self, String> {
+        Ok(match element {
+            Element::Egress(dev) => Self::Egress(device(&dev)?),
+            Element::Prefix(prefix) => Self::Prefix(prefix.try_into()?),
+            Element::Guarded(prefix) => Self::Guarded(prefix.try_into()?),
+            Element::Source { prefix, source } => Self::Source {
+                prefix: prefix.try_into()?,
+                source: source.into(),
+            },
+            Element::Refused(at) => {
+                let (proto, host_addr, host_port) = at.read()?;
+                Self::Refused {
+                    proto,
+                    host_addr,
+                    host_port,
+                }
+            }
+        })
     }
 }
 
@@ -220,6 +280,8 @@ impl TryFrom<Rule> for RuleSpec {
                     Via::Egress(dev) => rule::Via::Egress(device(&dev)?),
                     Via::Host => rule::Via::Host,
                     Via::Containers(prefix) => rule::Via::Containers(prefix.try_into()?),
+                    Via::Outside => rule::Via::Outside,
+                    Via::Inside => rule::Via::Inside,
                 };
                 Self::Dnat(Dnat {
                     key: DnatKey {
@@ -233,6 +295,7 @@ impl TryFrom<Rule> for RuleSpec {
                     target_port: nonzero(target_port)?,
                 })
             }
+            Rule::Element(element) => Self::Element(element.try_into()?),
             Rule::Jump(Hook::Forward) => Self::Jump(rule::Hook::Forward),
             Rule::Jump(Hook::Input) => Self::Jump(rule::Hook::Input),
             Rule::Guard { dev, prefix, guard } => Self::Guard {

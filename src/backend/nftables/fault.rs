@@ -1,0 +1,87 @@
+//! What goes wrong, by kind. Pure.
+
+use rustix::io::Errno;
+
+use crate::backend::{BackendError, ErrorKind};
+use crate::netlink::{Malformed, SocketError};
+
+/// A failure, before it is known in whose course it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: ErrorKind,
+    pub(super) detail: String,
+}
+
+impl Fault {
+    /// What an errno of the kernel's means, and at which message of a batch it came.
+    pub(super) fn at(errno: Errno, label: &str) -> Self {
+        let kind = match errno {
+            Errno::PERM | Errno::ACCESS => ErrorKind::Denied,
+            Errno::NOENT => ErrorKind::NotFound,
+            // The latter for a range that overlaps another.
+            Errno::EXIST | Errno::NOTEMPTY => ErrorKind::Exists,
+            // The last where the rules have changed since the generation that was named.
+            Errno::BUSY | Errno::AGAIN | Errno::RESTART => ErrorKind::Busy,
+            Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => ErrorKind::Unsupported,
+            _ => ErrorKind::Failed,
+        };
+        let hint = match errno {
+            Errno::NFILE | Errno::NOSPC => " (the set is full)",
+            Errno::PERM => {
+                " (CAP_NET_ADMIN is missing, or another process owns the table: a daemon that \
+                 still runs)"
+            }
+            _ => "",
+        };
+        Self {
+            kind,
+            detail: format!("{label}: {errno}{hint}"),
+        }
+    }
+
+    /// No certain answer.
+    pub(super) fn uncertain(detail: &str) -> Self {
+        Self {
+            kind: ErrorKind::Uncertain,
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// With the words for what was being done.
+    pub(super) fn during(self, operation: String) -> BackendError {
+        BackendError {
+            operation,
+            kind: self.kind,
+            detail: self.detail,
+        }
+    }
+}
+
+impl From<SocketError> for Fault {
+    fn from(error: SocketError) -> Self {
+        let detail = crate::text::chain(&error);
+        match error {
+            SocketError::TimedOut => Self {
+                kind: ErrorKind::TimedOut,
+                detail,
+            },
+            SocketError::Malformed(_) => Self::uncertain(&detail),
+            SocketError::Failed { operation, errno } => match errno {
+                Errno::NOBUFS => Self::uncertain("answers were lost"),
+                Errno::MSGSIZE => Self {
+                    kind: ErrorKind::Failed,
+                    detail: "the batch is larger than the socket may send here (SO_SNDBUFFORCE \
+                             was refused, net.core.wmem_max is too small)"
+                        .to_owned(),
+                },
+                errno => Self::at(errno, operation),
+            },
+        }
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        SocketError::from(malformed).into()
+    }
+}

@@ -1,0 +1,296 @@
+//! Elements of our own nftables table, over netlink: no tool is started.
+//!
+//! One table, `ip6 docker_nat66`: its chains are the same on every host ([`chains`]), and the
+//! elements of its sets and maps are our rules ([`sets`], [`element`]). So a change is one
+//! atomic batch whatever it holds, and a packet's cost does not depend on the number of
+//! published ports. The table is owned by the socket that made it (flags OWNER and PERSIST,
+//! where the kernel has them): others cannot change it, `nft flush ruleset` passes it over, and
+//! it outlives a killed daemon. Then the next daemon adopts it, elements and counters included,
+//! and fills its chains anew in the same batch; that is also how chains that somebody has
+//! altered are repaired.
+//!
+//! `encode` and `decode`, `plan` and `outcome` are pure; `link` alone speaks to the kernel. No
+//! task runs here: each call sends, and reads the answers that are there by then. A crash in
+//! the middle of a commit leaves the batch in the kernel whole or not at all.
+//!
+//! The messages are written and read here, over [`crate::netlink`]. It takes seven kinds of
+//! message and eleven of expression, some 500 lines. A change must cost little more than the
+//! kernel's own 5 µs, so elements are written once, into one buffer, in the order they are
+//! sent; netlink-packet-netfilter has no nf_tables; generated bindings (netlink-bindings) bring
+//! every subsystem's messages and leave to us what is difficult, which is what goes into them:
+//! comments with their NUL, both ends of ranges, byte orders for nft's sake, and whether a rule
+//! that the kernel prints is the one it was told.
+
+mod chains;
+mod decode;
+mod element;
+mod encode;
+mod expression;
+mod fault;
+mod link;
+mod look;
+mod outcome;
+mod plan;
+mod probe;
+mod sets;
+mod wire;
+mod words;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::native::NativeReader;
+use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
+use crate::model::native::Native;
+use crate::model::rule::{BackendKind, Rule};
+use crate::netlink::SocketError;
+use crate::netlink::socket::Socket;
+use crate::netlink::watch::OwnPorts;
+use encode::Step;
+use fault::Fault;
+use link::Link;
+use look::State;
+use outcome::Outcome;
+use plan::Make;
+
+/// The name of our table, in the family ip6.
+pub const TABLE: &str = "docker_nat66";
+
+/// What the backend needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many elements a map of forwards can hold before it is replaced by a larger one.
+    pub size: u32,
+    /// Longest wait for the kernel.
+    pub deadline: Duration,
+    /// Whether to ask for the table's ownership where the kernel has it.
+    pub owned: bool,
+}
+
+impl Default for Settings {
+    /// As many elements as there are ports; 10 s, far beyond what the kernel takes for 100,000
+    /// elements (0.1 s); ownership.
+    fn default() -> Self {
+        Self {
+            size: 65_535,
+            deadline: Duration::from_secs(10),
+            owned: true,
+        }
+    }
+}
+
+/// Our table in the network namespace of the thread that uses it first.
+pub struct Nftables {
+    settings: Settings,
+    role: Role,
+    /// Flags that the table is made with.
+    flags: u32,
+    open: Opener,
+    link: Option<Box<dyn Link>>,
+    own_ports: OwnPorts,
+    native: NativeReader,
+    /// What stands in the kernel as of a generation, as long as nothing has failed since.
+    known: Option<(u32, State)>,
+}
+
+type Opener = Box<dyn FnMut() -> Result<Box<dyn Link>, SocketError> + Send>;
+
+/// What a backend is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It is in use: its table is wanted, and made ours where it is there.
+    InUse,
+    /// An earlier run may have used it: its elements are looked for and removed.
+    LeftOver,
+}
+
+impl Nftables {
+    /// Makes sure that the kernel can do what is needed, with a batch that makes a whole table
+    /// of another name and is then made to fail, which leaves no trace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the kernel lacks something, [`ErrorKind::Denied`]
+    /// without privilege; any other kind: no answer.
+    pub fn detect(settings: Settings) -> Result<Self, BackendError> {
+        Self::probed(settings, Box::new(open))
+    }
+
+    fn probed(settings: Settings, open: Opener) -> Result<Self, BackendError> {
+        let mut found = Self::new(settings, Role::InUse, open);
+        let operation = || "probe of nftables".to_owned();
+        found.probe().map_err(|fault| fault.during(operation()))?;
+        Ok(found)
+    }
+
+    /// The table of an earlier run, for a daemon that uses another backend.
+    /// [`ErrorKind::Unsupported`] from its listing says that the kernel cannot hold any.
+    pub fn left_over(settings: Settings) -> Self {
+        Self::new(settings, Role::LeftOver, Box::new(open))
+    }
+
+    fn new(settings: Settings, role: Role, open: Opener) -> Self {
+        Self {
+            flags: if settings.owned {
+                wire::table::OWNED
+            } else {
+                0
+            },
+            settings,
+            role,
+            open,
+            link: None,
+            own_ports: OwnPorts::default(),
+            native: NativeReader::default(),
+            known: None,
+        }
+    }
+
+    /// Whether the kernel lets the table be owned by its daemon.
+    pub fn is_owning(&self) -> bool {
+        self.flags != 0
+    }
+
+    fn make(&self) -> Make {
+        Make {
+            flags: self.flags,
+            size: self.settings.size,
+        }
+    }
+
+    fn link(&mut self) -> Result<&mut dyn Link, Fault> {
+        if self.link.is_none() {
+            let link = (self.open)()?;
+            self.own_ports.add(link.port());
+            self.link = Some(link);
+        }
+        match &mut self.link {
+            Some(link) => Ok(link.as_mut()),
+            None => Err(Fault::uncertain("no socket")),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.settings.deadline
+    }
+
+    fn carry_out<T>(
+        &mut self,
+        steps: &[Step],
+        table: &str,
+        judge: impl FnOnce(&Outcome<'_>) -> T,
+    ) -> Result<T, Fault> {
+        let deadline = self.deadline();
+        let link = self.link()?;
+        let first = link.take_seq(encode::count(steps));
+        let batch = encode::batch(steps, table, first);
+        let outcome = link::carry_out(link, deadline, &batch)?;
+        Ok(judge(&outcome))
+    }
+
+    fn generation(&mut self) -> Result<u32, Fault> {
+        let deadline = self.deadline();
+        link::generation(self.link()?, deadline)
+    }
+
+    fn listing(&mut self) -> Result<Vec<ObservedRule>, Fault> {
+        if let Some((known, state)) = self.known.take()
+            && self.generation()? == known
+        {
+            let observed = state.observed();
+            self.known = Some((known, state));
+            return Ok(observed);
+        }
+        let (mut generation, mut state) = self.look()?;
+        // Nothing is made of a table without elements: it is one thing to remove.
+        if self.role == Role::InUse && !state.rules.is_empty() {
+            let port = self.link()?.port();
+            let steps = plan::adoption(&state, port, self.make());
+            if !steps.is_empty() {
+                self.carry_out(&steps, TABLE, |outcome| outcome.result())??;
+                (generation, state) = self.look()?;
+            }
+        }
+        let observed = state.observed();
+        self.known = Some((generation, state));
+        Ok(observed)
+    }
+
+    fn look(&mut self) -> Result<(u32, State), Fault> {
+        let deadline = self.deadline();
+        look::look(self.link()?, deadline, TABLE)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), Fault> {
+        if self.known.is_none() {
+            self.listing()?;
+        }
+        let Some((generation, mut state)) = self.known.take() else {
+            return Err(Fault::uncertain("no listing"));
+        };
+        let steps = plan::steps(&state, batch, self.make())?;
+        if !steps.is_empty() {
+            self.carry_out(&steps, TABLE, |outcome| outcome.result())??;
+        }
+        let port = self.link()?.port();
+        state.follow(&steps, batch, self.make(), port);
+        // Whatever else has changed since the listing makes the next one look.
+        match self.generation() {
+            Ok(now) if now == look::next_generation(generation) || steps.is_empty() => {
+                self.known = Some((now, state));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn open() -> Result<Box<dyn Link>, SocketError> {
+    Ok(Box::new(Socket::open()?))
+}
+
+impl Backend for Nftables {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Nftables
+    }
+
+    /// From memory, as long as the generation id says that no table has changed. A table left
+    /// by an earlier run, or altered by somebody, is made ours on the way.
+    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
+        let during = |fault: Fault| fault.during(format!("listing of table ip6 {TABLE}"));
+        self.listing().map_err(during)
+    }
+
+    /// One batch.
+    fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let operation = format!(
+            "nftables batch of {} removals and {} insertions",
+            batch.remove.len(),
+            batch.insert.len()
+        );
+        self.apply(batch).map_err(|fault| fault.during(operation))
+    }
+
+    fn native(&mut self) -> Result<Native, BackendError> {
+        self.native.look()
+    }
+
+    fn own_ports(&self) -> OwnPorts {
+        self.own_ports.clone()
+    }
+
+    fn describe(&self, verb: Verb, rule: &Rule) -> String {
+        words::describe(verb, rule)
+    }
+}
+
+impl fmt::Debug for Nftables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nftables")
+            .field("role", &self.role)
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
+    }
+}

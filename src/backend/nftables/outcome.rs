@@ -1,0 +1,89 @@
+//! What became of a batch, by the answers to it. Pure.
+//!
+//! ```text
+//!              error for any message of the batch, its begin and end included
+//!   waiting ───────────────────────────────────────────────────────────▶ failed
+//!      │ the last real message is acknowledged                              ▲
+//!      ▼                                                                    │
+//!   acknowledged ─── an error all the same: the last may well be right ─────┘
+//! ```
+//!
+//! The kernel carries a batch out while it is being sent: all answers there will be are in the
+//! socket by then, and "acknowledged" with nothing left to read is success.
+
+use rustix::io::Errno;
+
+use super::fault::Fault;
+use crate::netlink::message::{ERROR, Messages, OVERRUN};
+
+/// The answers to one batch so far.
+#[derive(Debug)]
+pub(super) struct Outcome<'a> {
+    first: u32,
+    labels: &'a [String],
+    acknowledged: bool,
+    /// The first error, by the message's place in the batch, and how many there were.
+    failed: Option<(usize, Errno)>,
+    errors: usize,
+}
+
+impl<'a> Outcome<'a> {
+    pub(super) fn new(first: u32, labels: &'a [String]) -> Self {
+        Self {
+            first,
+            labels,
+            acknowledged: false,
+            failed: None,
+            errors: 0,
+        }
+    }
+
+    /// Takes one datagram. What belongs to nothing in this batch is passed over.
+    pub(super) fn take(&mut self, datagram: &[u8]) -> Result<(), Fault> {
+        for message in Messages::new(datagram) {
+            let message = message?;
+            let place = message.seq.wrapping_sub(self.first) as usize;
+            if place >= self.labels.len() {
+                continue;
+            }
+            match (message.kind, message.code()) {
+                (OVERRUN, _) => return Err(Fault::uncertain("answers were lost")),
+                (ERROR, code) => match code? {
+                    None => self.acknowledged |= place + 2 == self.labels.len(),
+                    Some(errno) => {
+                        self.errors += 1;
+                        self.failed.get_or_insert((place, errno));
+                    }
+                },
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more is to be waited for; there may still be more to read.
+    pub(super) fn is_decided(&self) -> bool {
+        self.acknowledged || self.failed.is_some()
+    }
+
+    /// The first error: the place of its message in the batch, and what that was for.
+    pub(super) fn failure(&self) -> Option<(usize, &'a str, Errno)> {
+        let (place, errno) = self.failed?;
+        Some((place, self.labels.get(place)?.as_str(), errno))
+    }
+
+    /// The result, once all has been read.
+    pub(super) fn result(&self) -> Result<(), Fault> {
+        match self.failure() {
+            Some((_, label, errno)) => {
+                let mut fault = Fault::at(errno, label);
+                if self.errors > 1 {
+                    fault.detail += &format!("; {} more errors", self.errors - 1);
+                }
+                Err(fault)
+            }
+            None if self.acknowledged => Ok(()),
+            None => Err(Fault::uncertain("not acknowledged")),
+        }
+    }
+}

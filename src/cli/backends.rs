@@ -1,0 +1,112 @@
+//! Which backend is used, and which others an earlier run may have used.
+//!
+//! `auto` takes ip6tables where its tool works and its tables can be listed with certainty, for
+//! an accept in a table of our own would not overrule a drop in FORWARD; else nftables.
+
+use slog::{Logger, info, warn};
+
+use super::args::BackendChoice;
+use super::places::Locks;
+use super::{Exit, Failure};
+use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
+use crate::backend::nftables::{Nftables, Settings as TableSettings};
+use crate::backend::{Backend, BackendError, ErrorKind};
+use crate::text::chain;
+
+/// What was chosen.
+pub(super) struct Chosen {
+    /// The backend in use.
+    pub(super) backend: Box<dyn Backend>,
+    /// Those that an earlier run may have used.
+    pub(super) others: Vec<Box<dyn Backend>>,
+}
+
+/// Finds the backend that was asked for, and makes sure that it works.
+pub(super) fn choose(
+    choice: BackendChoice,
+    locks: &Locks,
+    log: &Logger,
+) -> Result<Chosen, Failure> {
+    let tools = ToolSettings {
+        inherit: locks.descriptors()?,
+        ..ToolSettings::default()
+    };
+    let chosen = match choice {
+        BackendChoice::Ip6tables => ip6tables(tools),
+        BackendChoice::Nftables => nftables(tools, log),
+        BackendChoice::Auto => automatic(tools, log),
+    };
+    chosen.map_err(|e| {
+        let exit = match e.kind {
+            ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, &e)
+    })
+}
+
+fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
+    let why_not = match Ip6tables::detect(tools.clone()) {
+        Ok(mut backend) => match backend.list() {
+            // Who holds the tables now will let go.
+            Ok(_)
+            | Err(BackendError {
+                kind: ErrorKind::Busy,
+                ..
+            }) => {
+                info!(log, "backend chosen"; "backend" => "ip6tables",
+                    "why" => "the tool works and its tables can be listed");
+                return Ok(using(backend));
+            }
+            Err(e) => e,
+        },
+        Err(e) => e,
+    };
+    match nftables(tools.clone(), log) {
+        Ok(chosen) => {
+            info!(log, "backend chosen"; "backend" => "nftables",
+                "why" => format!("ip6tables cannot be used: {}", chain(&why_not)));
+            Ok(chosen)
+        }
+        Err(also) => {
+            warn!(log, "nftables cannot be used either"; "reason" => chain(&also));
+            // It may pass; then its rules can be listed again.
+            match why_not.kind {
+                ErrorKind::Uncertain => ip6tables(tools),
+                _ => Err(why_not),
+            }
+        }
+    }
+}
+
+fn ip6tables(tools: ToolSettings) -> Result<Chosen, BackendError> {
+    Ip6tables::detect(tools).map(using)
+}
+
+fn using(backend: Ip6tables) -> Chosen {
+    let other = backend.other().map(boxed);
+    let table = boxed(Nftables::left_over(TableSettings::default()));
+    Chosen {
+        backend: boxed(backend),
+        others: other.into_iter().chain([table]).collect(),
+    }
+}
+
+fn nftables(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
+    let backend = Nftables::detect(TableSettings::default())?;
+    if !backend.is_owning() {
+        info!(
+            log,
+            "this kernel cannot keep others from changing our table"
+        );
+    }
+    let others = Ip6tables::left_over(&tools).into_iter().map(boxed);
+    Ok(Chosen {
+        backend: boxed(backend),
+        others: others.collect(),
+    })
+}
+
+fn boxed(backend: impl Backend + 'static) -> Box<dyn Backend> {
+    Box::new(backend)
+}

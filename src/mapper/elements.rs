@@ -1,0 +1,185 @@
+//! From forwards to the elements of our nftables table.
+//!
+//! What the rules of [`super::rules`] say for each interface and prefix, the table's chains say
+//! once for all of them, so here is one rule for each interface, each prefix and each forward.
+//! A set refuses intervals that overlap: they are merged before rules are made of them.
+
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+
+use super::rules::{Layout, Unpublished, dnat};
+use crate::model::element::Element;
+use crate::model::forward::{Forward, Sources};
+use crate::model::rule::{RuleSpec, Via};
+
+/// What follows from the settings alone.
+pub(super) fn statics(layout: &Layout) -> Vec<RuleSpec> {
+    let prefixes = merged(&layout.prefixes);
+    if layout.devices.is_empty() || prefixes.is_empty() {
+        return Vec::new();
+    }
+    let mut elements: Vec<Element> = layout
+        .devices
+        .iter()
+        .cloned()
+        .map(Element::Egress)
+        .collect();
+    elements.extend(prefixes.iter().copied().map(Element::Prefix));
+    if layout.unpublished == Unpublished::Drop {
+        elements.extend(prefixes.into_iter().map(Element::Guarded));
+    }
+    elements.into_iter().map(RuleSpec::Element).collect()
+}
+
+/// Sources of their own. Of subnets that overlap, which Docker does not make, the widest counts.
+pub(super) fn snat(layout: &Layout) -> Vec<RuleSpec> {
+    let mut wanted: Vec<(Ipv6Net, Ipv6Addr)> = layout.snat.clone();
+    wanted.sort_by_key(|(prefix, source)| (prefix.prefix_len(), *prefix, *source));
+    let mut taken: Vec<(Ipv6Net, Ipv6Addr)> = Vec::new();
+    for (prefix, source) in wanted {
+        if layout.devices.is_empty() || taken.iter().any(|(wider, _)| wider.contains(&prefix)) {
+            continue;
+        }
+        taken.push((prefix, source));
+    }
+    let element = |(prefix, source)| RuleSpec::Element(Element::Source { prefix, source });
+    taken.into_iter().map(element).collect()
+}
+
+/// Every rule that one forward needs.
+pub(super) fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
+    let mut specs = Vec::new();
+    match &forward.sources {
+        // Where there is no interface to arrive on there is nothing to forward.
+        _ if layout.devices.is_empty() => {}
+        Sources::Any => specs.push(dnat(Via::Outside, None, forward)),
+        Sources::Only(sources) => {
+            let sources: Vec<Ipv6Net> = sources.iter().copied().collect();
+            let limited = merged(&sources).into_iter();
+            specs.extend(limited.map(|source| dnat(Via::Outside, Some(source), forward)));
+            specs.push(RuleSpec::Element(Element::Refused {
+                proto: forward.proto,
+                host_addr: forward.host_addr,
+                host_port: forward.host_port,
+            }));
+        }
+    }
+    if forward.sources == Sources::Any && layout.hairpin.covers(forward) {
+        specs.push(dnat(Via::Inside, None, forward));
+        let prefixes = merged(&layout.prefixes).into_iter();
+        specs.extend(prefixes.map(|prefix| RuleSpec::HairpinMasquerade { prefix }));
+    }
+    specs
+}
+
+/// The same addresses in as few prefixes as can be, none of which overlap.
+fn merged(prefixes: &[Ipv6Net]) -> Vec<Ipv6Net> {
+    let prefixes: Vec<Ipv6Net> = prefixes.iter().map(Ipv6Net::trunc).collect();
+    Ipv6Net::aggregate(&prefixes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::super::rules::{Hairpin, desired};
+    use super::*;
+    use crate::model::forward::{Owner, Proto};
+    use crate::model::rule::BackendKind;
+
+    fn nets(texts: &[&str]) -> Vec<Ipv6Net> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn layout(prefixes: &[&str]) -> Layout {
+        Layout {
+            backend: BackendKind::Nftables,
+            devices: vec!["eth0".parse().unwrap(), "eth1".parse().unwrap()],
+            prefixes: nets(prefixes),
+            unpublished: Unpublished::Drop,
+            hairpin: Hairpin::On,
+            snat: Vec::new(),
+        }
+    }
+
+    fn forward(sources: Sources) -> Forward {
+        Forward {
+            proto: Proto::Tcp,
+            host_addr: None,
+            host_port: 8080,
+            container_addr: "fd00::2".parse().unwrap(),
+            container_port: 80,
+            sources,
+            owner: Owner {
+                container_id: "c".into(),
+                container_name: "c".into(),
+                network: "bridge".into(),
+            },
+        }
+    }
+
+    fn kinds(layout: &Layout, forwards: &[Forward]) -> BTreeMap<&'static str, usize> {
+        let mut kinds = BTreeMap::new();
+        for owned in desired(layout, Some(forwards)).rules.values() {
+            *kinds.entry(owned.rule.spec.kind()).or_default() += 1;
+        }
+        kinds
+    }
+
+    #[test]
+    fn the_number_of_forwards_does_not_depend_on_that_of_interfaces_and_prefixes() {
+        let any = [forward(Sources::Any)];
+        let expected = [
+            ("dnat", 2),
+            ("egress", 2),
+            ("guarded", 2),
+            ("hairpin", 2),
+            ("prefix", 2),
+        ];
+        let two = layout(&["fd00::/64", "fd02::/64"]);
+        assert_eq!(kinds(&two, &any), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn prefixes_and_sources_that_overlap_are_merged() {
+        let overlapping = layout(&["fd00::/64", "fd00::/48", "fd00:0:0:7::/64", "fd00::/64"]);
+        let sources = nets(&["2001:db8::/32", "2001:db8:1::/48", "2001:db9::/32"]);
+        let limited = forward(Sources::Only(sources.into_iter().collect::<BTreeSet<_>>()));
+        // The two of 32 bits are halves of one of 31.
+        let expected = [
+            ("dnat", 1),
+            ("egress", 2),
+            ("guarded", 1),
+            ("prefix", 1),
+            ("refuse", 1),
+        ];
+        assert_eq!(kinds(&overlapping, &[limited]), BTreeMap::from(expected));
+        let spec = RuleSpec::Element(Element::Prefix("fd00::/48".parse().unwrap()));
+        assert!(statics(&overlapping).contains(&spec));
+    }
+
+    #[test]
+    fn of_overlapping_subnets_with_sources_the_widest_counts() {
+        let mut own = layout(&["fd00::/48"]);
+        let source = "2001:db8::1".parse().unwrap();
+        let subnets = nets(&["fd00:0:0:1::/64", "fd00::/56", "fd00:0:0:200::/64"]);
+        own.snat = subnets.into_iter().map(|net| (net, source)).collect();
+        let taken: Vec<RuleSpec> = nets(&["fd00::/56", "fd00:0:0:200::/64"])
+            .into_iter()
+            .map(|prefix| RuleSpec::Element(Element::Source { prefix, source }))
+            .collect();
+        assert_eq!(snat(&own), taken);
+    }
+
+    #[test]
+    fn without_an_interface_or_a_prefix_nothing_is_static() {
+        let mut none = layout(&["fd00::/64"]);
+        none.devices.clear();
+        assert_eq!(statics(&none), []);
+        assert_eq!(statics(&layout(&[])), []);
+        let mut open = layout(&["fd00::/64"]);
+        open.unpublished = Unpublished::Accept;
+        assert!(!kinds(&open, &[]).contains_key("guarded"));
+    }
+}
