@@ -59,7 +59,7 @@ pub const TABLE: &str = "docker_nat66";
 /// What the backend needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many elements a map of forwards can hold before it is replaced by a larger one.
+    /// How many elements the map of forwards can hold before it is replaced by a larger one.
     pub size: u32,
     /// Longest wait for the kernel.
     pub deadline: Duration,
