@@ -120,13 +120,17 @@ fn removal(remove: Vec<ObservedRule>) -> Batch {
     }
 }
 
-fn detected() -> Nftables {
-    Nftables::detect(Settings::default()).expect("nftables")
+fn detected(owned: bool) -> Nftables {
+    let settings = Settings {
+        owned,
+        ..Settings::default()
+    };
+    Nftables::detect(settings).expect("nftables")
 }
 
 /// A backend whose table holds the statics and so many forwards.
-fn with_forwards(count: u16) -> Nftables {
-    let mut backend = detected();
+fn with_forwards(count: u16, owned: bool) -> Nftables {
+    let mut backend = detected(owned);
     backend.commit(&statics()).expect("inserts");
     if count > 0 {
         backend.commit(&forwards(1, count)).expect("inserts");
@@ -158,7 +162,7 @@ fn cold_start() {
     let mut times = Vec::new();
     for _ in 0..41 {
         let backend = timed(&mut times, || {
-            let mut backend = detected();
+            let mut backend = detected(true);
             assert_eq!(backend.list().expect("lists"), []);
             backend.commit(&statics()).expect("inserts");
             backend
@@ -176,7 +180,7 @@ fn cold_start() {
 /// One forward more and less in a table of so many.
 fn one(bare: &mut Bare, among: u16) {
     const ROUNDS: usize = 1001;
-    let mut backend = with_forwards(among);
+    let mut backend = with_forwards(among, true);
     if among > 0 {
         bare.insert(1, among);
     }
@@ -212,7 +216,7 @@ fn one(bare: &mut Bare, among: u16) {
 
 /// So many forwards in one batch.
 fn batches(bare: &mut Bare, count: u16, rounds: usize) {
-    let mut backend = with_forwards(0);
+    let mut backend = with_forwards(0, true);
     let insertion = forwards(1, count);
     let [mut into, mut into_floor, mut out, mut out_floor] = [const { Vec::new() }; 4];
     for _ in 0..rounds {
@@ -230,9 +234,10 @@ fn batches(bare: &mut Bare, count: u16, rounds: usize) {
     empty(backend);
 }
 
-/// Reads a full table back, which it does when the generation is not the one it knows.
+/// Reads a full table back, which it does when the table may be changed by others and the
+/// generation is not the one it knows.
 fn dump(bare: &mut Bare) {
-    let mut backend = with_forwards(FULL);
+    let mut backend = with_forwards(FULL, false);
     bare.insert(1, FULL);
     let [mut times, mut floor] = [const { Vec::new() }; 2];
     for _ in 0..41 {
