@@ -35,6 +35,7 @@ mod ports;
 mod reach;
 mod refused;
 mod rules;
+mod sctp;
 mod space;
 mod storm;
 mod story;
