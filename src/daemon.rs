@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, SyncArbiter, SyncContext};
 use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::die;
 use crate::actors::event_watcher::EventWatcher;
@@ -26,6 +25,7 @@ use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::JournalActor;
 use crate::actors::messages::{Close, Converge, Dump, Recover, Resync, Stop};
 use crate::actors::port_mapper::{PortMapper, Vigil};
+use crate::actors::watchdog::{self, Party};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::protocol::{Answer, Request, Row};
@@ -39,6 +39,8 @@ use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
 use crate::panics::exit_now;
 use crate::reconcile::{Reconciler, Report};
+use crate::signals::{Signals, Wish};
+use crate::supervisor::Supervisor;
 use crate::text::chain;
 
 /// Exit code of a daemon that was told twice to leave, and left its rules where they were.
@@ -139,6 +141,7 @@ pub fn run(
 
 async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger) -> Left {
     let board = Board::new(parts.started, parts.backend.kind().to_string());
+    let supervisor = Supervisor::new(log.clone());
     let Opened {
         store,
         records,
@@ -199,7 +202,12 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let name = match leaving {
         Some(name) => name,
         None => {
-            let on_ready = ready(parts.started, board.clone(), log.clone());
+            let on_ready = ready(
+                parts.started,
+                board.clone(),
+                supervisor.clone(),
+                log.clone(),
+            );
             let grace_ends = parts.started + parts.stale_grace;
             let mapper = PortMapper::new(
                 parts.plan,
@@ -214,12 +222,17 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 let log = log.new(o!("actor" => "watcher"));
                 EventWatcher::new(parts.docker, mapper, board.clone(), log)
             };
-            follow(mapper, watcher, &mut signals, log).await
+            let parties = vec![
+                Party::new("journal", journal.clone()),
+                Party::new("firewall writer", writer.clone()),
+            ];
+            let vigil = |parties| watchdog::watch(parties, supervisor.clone(), board.clone());
+            follow(mapper, watcher, parties, vigil, &mut signals, log).await
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
     board.lock().stopping = true;
-    notify(&[sd_notify::NotifyState::Stopping], log);
+    supervisor.stopping();
     let impatient = log.clone();
     actix_rt::spawn(async move {
         while !matches!(signals.next().await, Wish::Leave(_)) {}
@@ -274,14 +287,19 @@ async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
 
 /// Follows Docker until a signal asks to leave; its name. No change of the rules comes from
 /// there any more then.
-async fn follow(
+async fn follow<V: Future<Output = ()> + 'static>(
     mapper: PortMapper,
     watcher: impl FnOnce(Addr<PortMapper>) -> EventWatcher,
+    mut parties: Vec<Party>,
+    vigil: impl FnOnce(Vec<Party>) -> V,
     signals: &mut Signals,
     log: &Logger,
 ) -> &'static str {
     let mapper = mapper.start();
     let watcher = watcher(mapper.clone()).start();
+    parties.push(Party::new("port mapper", mapper.clone()));
+    parties.push(Party::new("event watcher", watcher.clone()));
+    let vigil = actix_rt::spawn(vigil(parties));
     let name = loop {
         match signals.next().await {
             Wish::Resync => {
@@ -295,6 +313,7 @@ async fn follow(
     // An actor that does not take its message is gone already, and the process with it.
     let _ = watcher.send(Stop).await;
     let _ = mapper.send(Stop).await;
+    vigil.abort();
     name
 }
 
@@ -320,7 +339,7 @@ fn start_once<A: Actor<Context = SyncContext<A>> + Send>(actor: A) -> Addr<A> {
     })
 }
 
-fn ready(started: Instant, board: Board, log: Logger) -> impl FnOnce() {
+fn ready(started: Instant, board: Board, supervisor: Supervisor, log: Logger) -> impl FnOnce() {
     move || {
         let (forwards, rules) = {
             let facts = board.lock();
@@ -328,14 +347,7 @@ fn ready(started: Instant, board: Board, log: Logger) -> impl FnOnce() {
         };
         info!(log, "ready"; "published_ports" => forwards, "rules" => rules,
             "after_ms" => started.elapsed().as_millis() as u64);
-        notify(&[sd_notify::NotifyState::Ready], &log);
-    }
-}
-
-/// Tells the supervisor, where there is one (`NOTIFY_SOCKET`, sd_notify(3)).
-fn notify(states: &[sd_notify::NotifyState<'_>], log: &Logger) {
-    if let Err(e) = sd_notify::notify(states) {
-        warn!(log, "the supervisor was not told"; "reason" => %e);
+        supervisor.ready();
     }
 }
 
@@ -357,35 +369,5 @@ async fn answer(request: Request, journal: &Addr<JournalActor>, board: &Board) -
             Ok(Err(e)) => Answer::Error(chain(&e)),
             Err(_) => Answer::Error("the journal has stopped".to_owned()),
         },
-    }
-}
-
-/// What a signal asks for.
-enum Wish {
-    Resync,
-    Leave(&'static str),
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
-            _ = self.hangup.recv() => Wish::Resync,
-        }
     }
 }

@@ -56,4 +56,6 @@ pub mod netlink;
 pub mod panic_guard;
 pub mod panics;
 pub mod reconcile;
+pub mod signals;
+pub mod supervisor;
 pub mod text;

@@ -13,7 +13,7 @@ use slog::{Logger, debug};
 use tokio::runtime::Handle;
 
 use super::journal::JournalActor;
-use super::messages::{Commit, Converge, Forget, Intend, Recover, Removing};
+use super::messages::{Commit, Converge, Forget, Intend, Ping, Recover, Removing};
 use crate::control::status::{Board, Native, Reporter};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
@@ -107,6 +107,12 @@ impl Handler<Converge> for FirewallWriter {
         self.publish(&report, began);
         actix::MessageResult(report)
     }
+}
+
+impl Handler<Ping> for FirewallWriter {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut SyncContext<Self>) {}
 }
 
 /// The journal as the writer sees it: messages to the journal actor, each waited for, but not

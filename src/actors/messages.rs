@@ -52,6 +52,11 @@ pub struct Converge {
     pub verify: bool,
 }
 
+/// Watchdog → every actor: whoever handles messages is alive.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
 /// Firewall writer → journal: see [`crate::journal::Journal::intend`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]

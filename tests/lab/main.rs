@@ -39,5 +39,6 @@ mod sctp;
 mod space;
 mod storm;
 mod story;
+mod supervised;
 mod talk;
 mod wait;
