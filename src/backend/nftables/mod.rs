@@ -33,6 +33,8 @@ mod outcome;
 mod plan;
 mod probe;
 mod sets;
+#[cfg(test)]
+mod testing;
 mod wire;
 mod words;
 

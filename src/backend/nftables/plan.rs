@@ -193,3 +193,6 @@ fn located(gone: &ObservedRule) -> Result<Item, Fault> {
         detail: format!("not a locator of this backend: {:?}", gone.locator),
     })
 }
+
+#[cfg(test)]
+mod tests;
