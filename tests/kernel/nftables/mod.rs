@@ -1,6 +1,8 @@
 //! The nftables backend against the kernel.
 
+mod growth;
 pub(crate) mod others;
+mod ownership;
 pub(crate) mod rules;
 
 use docker_nat66::backend::nftables::{Nftables, Settings};
