@@ -194,7 +194,7 @@ impl Asker {
 
     /// Neither protocol is answered, in whatever way.
     #[track_caller]
-    pub(super) fn gets_nothing(self, to: &str, port: u16) {
+    pub(crate) fn gets_nothing(self, to: &str, port: u16) {
         for proto in [Proto::Tcp, Proto::Udp] {
             let answer = self.ask(proto, to, port);
             assert!(
