@@ -98,6 +98,29 @@ fn a_connection_goes_on_while_daemons_come_and_go() {
 }
 
 #[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn a_table_that_is_left_behind_on_purpose_is_nobodys_and_loads_again() {
+    namespace::fresh(|| {
+        build();
+        let mut first = Firewall::of(Box::new(backend(true)));
+        assert_eq!(first.backend().leave(), Ok(()));
+        assert_eq!(ruleset(), "");
+        first.set(&layout(), &forwards(&Sources::Any));
+        let rules = contents(first.backend());
+        assert_eq!(first.backend().leave(), Ok(()));
+        client().is_answered(HOST, PORT, "one", CLIENT);
+        drop(first);
+        let saved = ruleset();
+        assert!(!saved.contains("flags owner"), "{saved}");
+        nft_ok("flush ruleset");
+        nft_ok(&saved);
+        assert_eq!(ruleset(), saved);
+        client().is_answered(HOST, PORT, "one", CLIENT);
+        assert_eq!(contents(&mut backend(true)), rules);
+    });
+}
+
+#[test]
 #[ignore = "needs nft: run by tests/run"]
 fn two_daemons_do_not_share_a_table() {
     namespace::fresh(|| {
