@@ -28,6 +28,7 @@ mod limits;
 mod lives;
 mod matrix;
 mod networks;
+mod nftables;
 mod outgoing;
 mod ports;
 mod reach;
