@@ -23,7 +23,7 @@ use crate::actors::die;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::JournalActor;
-use crate::actors::messages::{Close, Converge, Dump, Recover, Resync, Stop};
+use crate::actors::messages::{Close, Converge, Dump, Leave, Recover, Resync, Stop};
 use crate::actors::port_mapper::{PortMapper, Vigil};
 use crate::actors::watchdog::{self, Party};
 use crate::backend::Backend;
@@ -239,7 +239,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         leave_at_once(&impatient);
     });
     let mut left = match parts.keep_rules {
-        true => Left::Clean,
+        true => leave_all_in(&writer, log).await,
         false => take_all_out(&writer, log).await,
     };
     match journal.send(Close).await {
@@ -256,6 +256,16 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     control.abort();
     let _ = control.await;
     left
+}
+
+/// Leaves every rule, in a form that needs nobody to look after it where that can be had.
+async fn leave_all_in(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
+    match writer.send(Leave).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => warn!(log, "the rules stay as they were"; "reason" => chain(&e)),
+        Err(_) => die(log, "the firewall writer is gone"),
+    }
+    Left::Clean
 }
 
 /// Removes every rule, trying again for a while: whoever holds the tables now may let go.

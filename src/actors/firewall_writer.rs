@@ -13,7 +13,8 @@ use slog::{Logger, debug};
 use tokio::runtime::Handle;
 
 use super::journal::JournalActor;
-use super::messages::{Commit, Converge, Forget, Intend, Ping, Recover, Removing};
+use super::messages::{Commit, Converge, Forget, Intend, Leave, Ping, Recover, Removing};
+use crate::backend::BackendError;
 use crate::control::status::{Board, Native, Reporter};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
@@ -113,6 +114,14 @@ impl Handler<Ping> for FirewallWriter {
     type Result = ();
 
     fn handle(&mut self, _: Ping, _: &mut SyncContext<Self>) {}
+}
+
+impl Handler<Leave> for FirewallWriter {
+    type Result = Result<(), BackendError>;
+
+    fn handle(&mut self, Leave: Leave, _: &mut SyncContext<Self>) -> Self::Result {
+        self.reconciler.leave()
+    }
 }
 
 /// The journal as the writer sees it: messages to the journal actor, each waited for, but not

@@ -17,6 +17,10 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-nat66");
 /// The daemon makes it.
 pub(crate) const STATE_DIR: &str = "/run/lab/home/state";
 
+/// The backend of all daemons, for a run of these tests by hand: those that look into the tables
+/// of ip6tables fail then.
+const FORCED: &str = "DOCKER_NAT66_BACKEND";
+
 /// How long the daemon may take to leave: removing all rules takes milliseconds.
 const LEAVE: Duration = Duration::from_secs(15);
 
@@ -37,7 +41,11 @@ impl<'l> Daemon<'l> {
     /// The same, with `wrapper` to execute it: a command that takes another as its last arguments,
     /// and becomes it.
     pub(crate) fn start_by(lab: &'l Lab, wrapper: &[&str], args: &[&str]) -> Self {
-        let all = [wrapper, &[PROGRAM], args, &["--state-dir", STATE_DIR]].concat();
+        let forced = std::env::var(FORCED).unwrap_or_default();
+        let mut all = [wrapper, &[PROGRAM], args, &["--state-dir", STATE_DIR]].concat();
+        if !forced.is_empty() && !args.contains(&"--backend") {
+            all.extend(["--backend", forced.as_str()]);
+        }
         let log = lab.log("docker-nat66");
         Self {
             lab,

@@ -85,7 +85,9 @@ fn native_rules_that_were_there_first_are_waited_out() {
     let native = Native::add(lab.host());
     let before = table(lab.host());
 
-    let mut daemon = Daemon::start(&lab, &ARGS);
+    // Left to itself it would take nftables.
+    let asked = [&ARGS[..], &["--backend", "ip6tables"]].concat();
+    let mut daemon = Daemon::start(&lab, &asked);
     let said = daemon.says("degraded: ");
     assert!(
         said.contains("`nat' is incompatible, use 'nft' tool"),

@@ -30,6 +30,7 @@ mod lives;
 mod matrix;
 mod native;
 mod networks;
+mod nftables;
 mod outgoing;
 mod ports;
 mod reach;
