@@ -35,6 +35,7 @@ use crate::docker;
 use crate::host;
 use crate::journal::record::BootId;
 use crate::journal::recover::Opened;
+use crate::killpoint;
 use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
 use crate::panics::exit_now;
@@ -134,7 +135,9 @@ pub fn run(
 ) -> Result<Left, StartError> {
     let Runtime { system, signals } = runtime;
     system.block_on(async {
+        killpoint::reach("before the control socket is bound");
         let server = Server::bind(control)?;
+        killpoint::reach("after the control socket was bound");
         Ok(serve(parts, signals, server, log).await)
     })
 }
@@ -233,6 +236,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
     board.lock().stopping = true;
     supervisor.stopping();
+    killpoint::reach("before leaving");
     let impatient = log.clone();
     actix_rt::spawn(async move {
         while !matches!(signals.next().await, Wish::Leave(_)) {}
@@ -242,6 +246,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         true => leave_all_in(&writer, log).await,
         false => take_all_out(&writer, log).await,
     };
+    killpoint::reach("before the journal is closed");
     match journal.send(Close).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => {
@@ -252,6 +257,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         }
         Err(_) => die(log, "the journal is gone"),
     }
+    killpoint::reach("after the journal was closed");
     // Ends the control server, which removes its socket.
     control.abort();
     let _ = control.await;

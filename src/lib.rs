@@ -48,6 +48,7 @@ pub mod daemon;
 pub mod docker;
 pub mod host;
 pub mod journal;
+pub mod killpoint;
 pub mod locks;
 pub mod logging;
 pub mod mapper;
