@@ -72,8 +72,8 @@ fn recovers(scene: &Scene, stage: usize, reference: &BTreeMap<usize, Vec<String>
 fn killed_at_each_step(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
-    let mut tries = 0;
-    for step in (1 + number(SEED, 0) % stride..).step_by(stride) {
+    let steps = (1 + number(SEED, 0) % stride..).step_by(stride);
+    for (tries, step) in steps.enumerate() {
         let mut stage = 0;
         let end = life::live(&scene, Some(step), |done| stage = done);
         if end == End::Left {
@@ -81,7 +81,6 @@ fn killed_at_each_step(backend: Backend, stride: usize) {
             assert!(tries * stride > 40, "there are more steps than that");
             return;
         }
-        tries += 1;
         let stage = (stage + 1).min(STAGES);
         recovers(&scene, stage, &reference, &format!("killed at step {step}"));
     }
