@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::backend;
 use crate::lab::{Lab, kill, signal, wait};
 use crate::wait::{SOON, eventually};
 
@@ -29,9 +30,10 @@ pub(crate) struct Daemon<'l> {
 }
 
 impl<'l> Daemon<'l> {
-    /// Starts the daemon with `args` and the lab's state directory; all else has its default.
+    /// Starts the daemon with `args`, the lab's state directory, and the backend that the tests
+    /// run on unless `args` name one; all else has its default.
     pub(crate) fn start(lab: &'l Lab, args: &[&str]) -> Self {
-        let all = [args, &["--state-dir", STATE_DIR]].concat();
+        let all = arguments(args, STATE_DIR);
         let log = lab.log("docker-nat66");
         Self {
             lab,
@@ -60,6 +62,13 @@ impl<'l> Daemon<'l> {
     #[track_caller]
     pub(crate) fn says(&mut self, words: &str) -> String {
         self.says_where(words, |line| line.contains(words))
+    }
+
+    /// Waits for a line that contains all of `words`, and returns it.
+    #[track_caller]
+    pub(crate) fn says_all(&mut self, words: &[String]) -> String {
+        let all = |line: &str| words.iter().all(|words| line.contains(words));
+        self.says_where(&words.join(" … "), all)
     }
 
     #[track_caller]
@@ -119,6 +128,15 @@ impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         kill(&mut self.child);
     }
+}
+
+/// The daemon's arguments: what a test says of the backend counts.
+pub(crate) fn arguments<'a>(args: &[&'a str], state_dir: &'a str) -> Vec<&'a str> {
+    let mut all = [args, &["--state-dir", state_dir]].concat();
+    if !args.contains(&"--backend") {
+        all.extend(["--backend", backend::in_use().name()]);
+    }
+    all
 }
 
 /// Runs a command of the program (`dump`, `cleanup`) with the lab's state directory.

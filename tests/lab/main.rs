@@ -11,12 +11,14 @@
 
 mod auto;
 mod away;
+mod backend;
 mod crash;
 mod daemon;
 mod degraded;
 mod demo;
 mod drift;
 mod dump;
+mod elements;
 mod engine;
 mod flows;
 mod home;
