@@ -186,6 +186,43 @@ impl<J: Journal> Reconciler<J> {
                 }
             }
         }
+        self.miss_others(report);
+    }
+
+    /// What is recorded of a backend that is not there to be looked at may still stand. Not after
+    /// a boot: what puts such rules back is the tool that is missing.
+    fn miss_others(&mut self, report: &mut Report) {
+        let here = self.backend.kind();
+        let unseen = |kind| kind != here && self.others.iter().all(|other| other.kind() != kind);
+        let missed: Vec<(RuleId, BackendKind, bool)> = self
+            .records
+            .iter()
+            .filter(|(_, r)| unseen(r.owned.rule.backend))
+            .map(|(id, r)| (*id, r.owned.rule.backend, self.is_of_earlier_boot(r)))
+            .collect();
+        let mut left: BTreeMap<BackendKind, usize> = BTreeMap::new();
+        for (id, kind, is_earlier) in missed {
+            if is_earlier {
+                self.records.remove(&id);
+                self.gone.insert(id);
+            } else {
+                *left.entry(kind).or_default() += 1;
+            }
+        }
+        self.forget_gone();
+        for (backend, count) in left {
+            let last = BackendError {
+                operation: format!("search for {count} recorded rules"),
+                kind: ErrorKind::Unsupported,
+                detail: format!("nothing here can list or remove them: install {backend}"),
+            };
+            report.troubles.push(Trouble::Elsewhere { backend, last });
+        }
+    }
+
+    /// The record was written before the machine was booted.
+    pub(super) fn is_of_earlier_boot(&self, record: &Record) -> bool {
+        !record.boot_id.as_str().is_empty() && record.boot_id != self.boot_id
     }
 }
 

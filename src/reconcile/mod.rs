@@ -227,7 +227,7 @@ impl<J: Journal> Reconciler<J> {
             .records
             .iter()
             .filter(|(_, r)| r.owned.rule.backend == here && !r.owned.rule.spec.is_static())
-            .filter(|(_, r)| !r.boot_id.as_str().is_empty() && r.boot_id != self.boot_id)
+            .filter(|(_, r)| self.is_of_earlier_boot(r))
             .map(|(id, _)| *id)
             .collect();
         if !earlier_boot.is_empty() {

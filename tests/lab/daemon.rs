@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::backend;
 use crate::lab::{Lab, kill, signal, wait};
 use crate::wait::{SOON, eventually};
 
@@ -16,10 +17,6 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-nat66");
 /// The daemon's state directory, as the host sees it: on a real disk, and kept when a test fails.
 /// The daemon makes it.
 pub(crate) const STATE_DIR: &str = "/run/lab/home/state";
-
-/// The backend of all daemons, for a run of these tests by hand: those that look into the tables
-/// of ip6tables fail then.
-const FORCED: &str = "DOCKER_NAT66_BACKEND";
 
 /// How long the daemon may take to leave: removing all rules takes milliseconds.
 const LEAVE: Duration = Duration::from_secs(15);
@@ -33,7 +30,8 @@ pub(crate) struct Daemon<'l> {
 }
 
 impl<'l> Daemon<'l> {
-    /// Starts the daemon with `args` and the lab's state directory; all else has its default.
+    /// Starts the daemon with `args`, the lab's state directory, and the backend that the tests
+    /// run on unless `args` name one; all else has its default.
     pub(crate) fn start(lab: &'l Lab, args: &[&str]) -> Self {
         Self::start_by(lab, &[], args)
     }
@@ -41,11 +39,8 @@ impl<'l> Daemon<'l> {
     /// The same, with `wrapper` to execute it: a command that takes another as its last arguments,
     /// and becomes it.
     pub(crate) fn start_by(lab: &'l Lab, wrapper: &[&str], args: &[&str]) -> Self {
-        let forced = std::env::var(FORCED).unwrap_or_default();
-        let mut all = [wrapper, &[PROGRAM], args, &["--state-dir", STATE_DIR]].concat();
-        if !forced.is_empty() && !args.contains(&"--backend") {
-            all.extend(["--backend", forced.as_str()]);
-        }
+        let own = arguments(args, STATE_DIR);
+        let all = [wrapper, &[PROGRAM], &own].concat();
         let log = lab.log("docker-nat66");
         Self {
             lab,
@@ -74,6 +69,13 @@ impl<'l> Daemon<'l> {
     #[track_caller]
     pub(crate) fn says(&mut self, words: &str) -> String {
         self.says_where(words, |line| line.contains(words))
+    }
+
+    /// Waits for a line that contains all of `words`, and returns it.
+    #[track_caller]
+    pub(crate) fn says_all(&mut self, words: &[String]) -> String {
+        let all = |line: &str| words.iter().all(|words| line.contains(words));
+        self.says_where(&words.join(" … "), all)
     }
 
     #[track_caller]
@@ -138,6 +140,15 @@ impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         kill(&mut self.child);
     }
+}
+
+/// The daemon's arguments: what a test says of the backend counts.
+pub(crate) fn arguments<'a>(args: &[&'a str], state_dir: &'a str) -> Vec<&'a str> {
+    let mut all = [args, &["--state-dir", state_dir]].concat();
+    if !args.contains(&"--backend") {
+        all.extend(["--backend", backend::in_use().name()]);
+    }
+    all
 }
 
 /// Runs a command of the program (`dump`, `cleanup`) with the lab's state directory.

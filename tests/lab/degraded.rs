@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::backend::in_use;
 use crate::daemon::{self, Daemon, STATE_DIR};
 use crate::engine::Engine;
 use crate::journal;
@@ -175,7 +176,7 @@ fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
 
     native.delete();
     let left = journal::agrees(&lab);
-    assert_eq!(left.len(), rules::STATICS + 1);
+    assert_eq!(left.len(), in_use().statics() + 1);
     let cleanup = daemon::command(&lab, &["cleanup"]);
     assert!(cleanup.status.success(), "{cleanup:?}");
     assert_eq!(rules::as_before(lab.host()), clean);

@@ -11,12 +11,14 @@
 
 mod auto;
 mod away;
+mod backend;
 mod crash;
 mod daemon;
 mod degraded;
 mod demo;
 mod drift;
 mod dump;
+mod elements;
 mod engine;
 mod flows;
 mod home;
@@ -38,8 +40,11 @@ mod refused;
 mod rules;
 mod sctp;
 mod space;
+mod steady;
 mod storm;
 mod story;
 mod supervised;
+mod switch;
+mod table;
 mod talk;
 mod wait;

@@ -1,10 +1,8 @@
 //! What Docker publishes, and what of it the daemon opens: one row for each kind of binding.
 
-use std::collections::BTreeSet;
-
 use crate::daemon::Daemon;
 use crate::engine::Engine;
-use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab};
+use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
 use crate::rules::{self, Published};
 use crate::sctp;
 use crate::talk::Proto::{Tcp, Udp};
@@ -255,26 +253,13 @@ fn several_devices_and_prefixes_are_all_served() {
     let second = "fdfd:5898:4917:2::/64";
     engine.docker(&["network", "create", "--ipv6", "--subnet", second, "second"]);
     let devices = ["--dev", "eth0", "--dev", "eth1"];
-    let prefixes = ["--prefix", "fdfd:5898:4917:1::/64", "--prefix", second];
+    let prefixes = ["--prefix", PREFIX, "--prefix", second];
     let daemon = Daemon::ready(&lab, &[devices, prefixes].concat());
-    let nat = lab
-        .host()
-        .run(&["ip6tables", "-t", "nat", "-S", "POSTROUTING"]);
-    let masquerades: BTreeSet<(&str, &str)> = nat
-        .lines()
-        .filter(|line| line.ends_with("-j MASQUERADE"))
-        .map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let after =
-                |option| words[1 + words.iter().position(|w| *w == option).expect("option")];
-            (after("-o"), after("-s"))
-        })
-        .collect();
-    let expected = ["eth0", "eth1"]
+    let pairs = ["eth0", "eth1"]
         .into_iter()
-        .flat_map(|dev| [(dev, "fdfd:5898:4917:1::/64"), (dev, second)])
-        .collect();
-    assert_eq!(masquerades, expected, "{nat}");
+        .flat_map(|dev| [format!("{dev} {PREFIX}"), format!("{dev} {second}")]);
+    let expected: Vec<String> = pairs.collect();
+    assert_eq!(rules::masquerades(lab.host()), expected);
 
     engine.run("one", &["-p", "8081:80"], &["tcp:80"]);
     engine.run(
