@@ -10,14 +10,14 @@ use super::backends::{self, Chosen};
 use super::places::{self, Locks};
 use super::run::{log_opened, logger, require_privilege, state_failure};
 use super::{Exit, Failure};
-use crate::backend::Backend;
+use crate::backend::{Backend, ErrorKind};
 use crate::conntrack::{Conntrack, Flows};
 use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::{BootId, Record};
 use crate::journal::recover::{self, Opened};
 use crate::model::change::Desired;
-use crate::reconcile::{Reconciler, Report};
+use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
 use crate::{host, panics};
 
@@ -85,10 +85,22 @@ fn sweep<J: Journal>(reconciler: &mut Reconciler<J>, records: Vec<Record>) -> Re
 fn finish(report: &Report, log: &Logger) -> Result<(), Failure> {
     if !report.is_converged() {
         let troubles: Vec<String> = report.troubles.iter().map(chain).collect();
-        return Err(Failure::because(Exit::Failed, troubles.join("; ")));
+        let exit = match report.troubles.iter().any(needs_a_tool) {
+            true => Exit::Missing,
+            false => Exit::Failed,
+        };
+        return Err(Failure::because(exit, troubles.join("; ")));
     }
     info!(log, "no rule of ours is left"; "removed" => report.removed);
     Ok(())
+}
+
+/// Whether rules are left in a backend that is not installed any more.
+fn needs_a_tool(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Elsewhere { last, .. } => last.kind == ErrorKind::Unsupported,
+        _ => false,
+    }
 }
 
 fn flows() -> Box<dyn Flows> {

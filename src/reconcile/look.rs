@@ -186,10 +186,38 @@ impl<J: Journal> Reconciler<J> {
                 }
             }
         }
+        self.report_unaskable(report);
     }
-}
 
-impl<J: Journal> Reconciler<J> {
+    /// Records of a backend that nobody can ask any more, for its tool is not installed. Those
+    /// of an earlier boot are void: what would have brought their rules back is that tool.
+    fn report_unaskable(&mut self, report: &mut Report) {
+        let here = self.backend.kind();
+        let askable = |kind| self.others.iter().any(|other| other.kind() == kind);
+        let elsewhere = self.records.iter().map(|(id, r)| (*id, r));
+        let elsewhere = elsewhere.filter(|(_, r)| {
+            let kind = r.owned.rule.backend;
+            kind != here && !askable(kind)
+        });
+        let (void, left): (Vec<_>, Vec<_>) = elsewhere
+            .partition(|(_, r)| !r.boot_id.as_str().is_empty() && r.boot_id != self.boot_id);
+        if let Some((_, first)) = left.first() {
+            let backend = first.owned.rule.backend;
+            let last = BackendError {
+                operation: format!("removal of {} rules on record", left.len()),
+                kind: ErrorKind::Unsupported,
+                detail: format!("{backend} is not installed any more; install it, or reboot"),
+            };
+            report.troubles.push(Trouble::Elsewhere { backend, last });
+        }
+        let void: Vec<RuleId> = void.into_iter().map(|(id, _)| id).collect();
+        for id in void {
+            self.records.remove(&id);
+            self.gone.insert(id);
+        }
+        self.forget_gone();
+    }
+
     /// Whether the backend is in use, or was in one of the runs that left records.
     fn knows_of(&self, kind: BackendKind) -> bool {
         let mut kinds = self.records.values().map(|r| r.owned.rule.backend);

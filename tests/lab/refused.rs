@@ -12,6 +12,8 @@ use crate::space::Place;
 use crate::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
+/// Left to itself the daemon does without the tool.
+const TOOL: [&str; 2] = ["--backend", "ip6tables"];
 
 /// A run that came to its end.
 #[derive(Debug)]
@@ -89,7 +91,7 @@ fn without_the_tool_its_package_is_named() {
         host.sh(&format!("{tools} mount --bind /dev/null $tool; done"));
         let ended = run(
             host,
-            &[&[PROGRAM, "--state-dir", STATE_DIR][..], &ARGS].concat(),
+            &[&[PROGRAM, "--state-dir", STATE_DIR][..], &ARGS, &TOOL].concat(),
         );
         let cleanup = daemon::command(lab, &["cleanup"]);
         host.sh(&format!("{tools} umount $tool; done"));
@@ -100,6 +102,11 @@ fn without_the_tool_its_package_is_named() {
         ];
         ends(&ended, 4, &words);
         assert_eq!(cleanup.status.code(), Some(4), "{cleanup:?}");
+        let said = String::from_utf8_lossy(&cleanup.stderr).into_owned();
+        assert!(
+            said.contains("ip6tables is not installed any more"),
+            "{said}"
+        );
     });
 }
 
@@ -134,7 +141,7 @@ fn without_ip6_nat_in_the_kernel_the_modules_are_named() {
             ));
             let ended = run(
                 host,
-                &[&[PROGRAM, "--state-dir", STATE_DIR][..], &ARGS].concat(),
+                &[&[PROGRAM, "--state-dir", STATE_DIR][..], &ARGS, &TOOL].concat(),
             );
             host.sh("for tool in /usr/sbin/xtables-*-multi; do umount $tool; done");
             ends(

@@ -115,3 +115,25 @@ fn records_go_when_every_backend_of_their_kind_is_empty() {
         assert_eq!(kernels[troubled].ours().len(), 0);
     }
 }
+
+#[test]
+fn what_nobody_can_ask_for_is_a_trouble_until_the_next_boot() {
+    let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
+    left_over(&kernel, &mut journal);
+    let report = daemon(&[], &journal).converge(&Desired::nothing(), 2);
+    let [Trouble::Elsewhere { backend, last }] = &report.troubles[..] else {
+        panic!("{report:?}");
+    };
+    assert_eq!(*backend, BackendKind::Ip6tables);
+    assert_eq!(last.kind, ErrorKind::Unsupported);
+    assert_eq!(journal.records().len(), 1);
+    let mut earlier = journal.records();
+    earlier[0].boot_id = BootId::new("earlier");
+    journal.intend(&earlier).unwrap();
+    assert!(
+        daemon(&[], &journal)
+            .converge(&Desired::nothing(), 3)
+            .is_converged()
+    );
+    assert_eq!(journal.records().len(), 0);
+}
