@@ -224,9 +224,7 @@ impl<J: Journal> Reconciler<J> {
     pub(super) fn is_of_earlier_boot(&self, record: &Record) -> bool {
         !record.boot_id.as_str().is_empty() && record.boot_id != self.boot_id
     }
-}
 
-impl<J: Journal> Reconciler<J> {
     /// Whether the backend is in use, or was in one of the runs that left records.
     fn knows_of(&self, kind: BackendKind) -> bool {
         let mut kinds = self.records.values().map(|r| r.owned.rule.backend);
