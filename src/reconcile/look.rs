@@ -173,9 +173,7 @@ impl<J: Journal> Reconciler<J> {
                         self.forget_gone();
                     }
                 }
-                // A table that others use in their own way tells nothing, maybe for ever. Without
-                // a record there is no reason to think that we were ever there.
-                Err(last) if last.kind == ErrorKind::Uncertain && !self.knows_of(other.kind()) => {
+                Err(last) if self.is_no_sign(other.kind(), last.kind) => {
                     warn!(self.log, "it cannot be told whether an earlier run left rules there";
                         "backend" => %other.kind(), "reason" => %last);
                 }
@@ -223,6 +221,17 @@ impl<J: Journal> Reconciler<J> {
     /// The record was written before the machine was booted.
     pub(super) fn is_of_earlier_boot(&self, record: &Record) -> bool {
         !record.boot_id.as_str().is_empty() && record.boot_id != self.boot_id
+    }
+
+    /// Whether a backend that cannot be listed is no reason to think that we were ever there. A
+    /// table that others use in their own way tells nothing, maybe for ever; and where we may
+    /// not even look we have inserted nothing, unless we had more privileges before.
+    fn is_no_sign(&self, kind: BackendKind, failure: ErrorKind) -> bool {
+        match failure {
+            ErrorKind::Uncertain => !self.knows_of(kind),
+            ErrorKind::Denied => kind == self.backend.kind() || !self.knows_of(kind),
+            _ => false,
+        }
     }
 
     /// Whether the backend is in use, or was in one of the runs that left records.
