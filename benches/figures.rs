@@ -12,8 +12,13 @@
 
 #![allow(dead_code, reason = "the lab has more than is needed here")]
 
+#[path = "../tests/lab/backend.rs"]
+mod backend;
 #[path = "../tests/lab/daemon.rs"]
 mod daemon;
+#[allow(unused_imports, reason = "its tests are none without a harness")]
+#[path = "../tests/lab/elements.rs"]
+mod elements;
 #[path = "../tests/lab/engine.rs"]
 mod engine;
 #[path = "../tests/fake_engine/mod.rs"]

@@ -5,19 +5,19 @@ use std::time::SystemTime;
 
 use slog::{Logger, info};
 
-use super::args::{BackendChoice, CleanupArgs};
+use super::args::CleanupArgs;
 use super::backends::{self, Chosen};
 use super::places::{self, Locks};
 use super::run::{log_opened, logger, require_privilege, state_failure};
 use super::{Exit, Failure};
-use crate::backend::Backend;
+use crate::backend::{Backend, ErrorKind};
 use crate::conntrack::{Conntrack, Flows};
 use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::{BootId, Record};
 use crate::journal::recover::{self, Opened};
 use crate::model::change::Desired;
-use crate::reconcile::{Reconciler, Report};
+use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
 use crate::{host, panics};
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let state_dir = &args.state.state_dir;
     let mut locks = places::lock(state_dir, None)?;
     locks.wait_for_tools(state_dir);
-    let Chosen { backend, others } = backends::choose(BackendChoice::Auto, &locks, &log)?;
+    let Chosen { backend, others } = backends::all(&locks, &log)?;
     let opened = match open_journal(state_dir, &locks) {
         Ok(opened) => opened,
         // Its records cannot be read, but every rule carries our comment.
@@ -85,10 +85,19 @@ fn sweep<J: Journal>(reconciler: &mut Reconciler<J>, records: Vec<Record>) -> Re
 fn finish(report: &Report, log: &Logger) -> Result<(), Failure> {
     if !report.is_converged() {
         let troubles: Vec<String> = report.troubles.iter().map(chain).collect();
-        return Err(Failure::because(Exit::Failed, troubles.join("; ")));
+        let exit = match report.troubles.iter().any(is_missing) {
+            true => Exit::Missing,
+            false => Exit::Failed,
+        };
+        return Err(Failure::because(exit, troubles.join("; ")));
     }
     info!(log, "no rule of ours is left"; "removed" => report.removed);
     Ok(())
+}
+
+/// The tool that made some of the rules is not there to remove them.
+fn is_missing(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Elsewhere { last, .. } if last.kind == ErrorKind::Unsupported)
 }
 
 fn flows() -> Box<dyn Flows> {

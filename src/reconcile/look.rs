@@ -189,9 +189,7 @@ impl<J: Journal> Reconciler<J> {
                         self.forget_gone();
                     }
                 }
-                // A table that others use in their own way tells nothing, maybe for ever. Without
-                // a record there is no reason to think that we were ever there.
-                Err(last) if last.kind == ErrorKind::Uncertain && !self.knows_of(other.kind()) => {
+                Err(last) if self.is_no_sign(other.kind(), last.kind) => {
                     warn!(self.log, "it cannot be told whether an earlier run left rules there";
                         "backend" => %other.kind(), "reason" => %last);
                 }
@@ -202,10 +200,56 @@ impl<J: Journal> Reconciler<J> {
                 }
             }
         }
+        self.miss_others(report);
     }
-}
 
-impl<J: Journal> Reconciler<J> {
+    /// What is recorded of a backend that is not there to be looked at may still stand. Not after
+    /// a boot: what puts such rules back is the tool that is missing.
+    fn miss_others(&mut self, report: &mut Report) {
+        let here = self.backend.kind();
+        let unseen = |kind| kind != here && self.others.iter().all(|other| other.kind() != kind);
+        let missed: Vec<(RuleId, BackendKind, bool)> = self
+            .records
+            .iter()
+            .filter(|(_, r)| unseen(r.owned.rule.backend))
+            .map(|(id, r)| (*id, r.owned.rule.backend, self.is_of_earlier_boot(r)))
+            .collect();
+        let mut left: BTreeMap<BackendKind, usize> = BTreeMap::new();
+        for (id, kind, is_earlier) in missed {
+            if is_earlier {
+                self.records.remove(&id);
+                self.gone.insert(id);
+            } else {
+                *left.entry(kind).or_default() += 1;
+            }
+        }
+        self.forget_gone();
+        for (backend, count) in left {
+            let last = BackendError {
+                operation: format!("search for {count} recorded rules"),
+                kind: ErrorKind::Unsupported,
+                detail: format!("nothing here can list or remove them: install {backend}"),
+            };
+            report.troubles.push(Trouble::Elsewhere { backend, last });
+        }
+    }
+
+    /// The record was written before the machine was booted.
+    pub(super) fn is_of_earlier_boot(&self, record: &Record) -> bool {
+        !record.boot_id.as_str().is_empty() && record.boot_id != self.boot_id
+    }
+
+    /// Whether a backend that cannot be listed is no reason to think that we were ever there. A
+    /// table that others use in their own way tells nothing, maybe for ever; and where we may
+    /// not even look we have inserted nothing, unless we had more privileges before.
+    fn is_no_sign(&self, kind: BackendKind, failure: ErrorKind) -> bool {
+        match failure {
+            ErrorKind::Uncertain => !self.knows_of(kind),
+            ErrorKind::Denied => kind == self.backend.kind() || !self.knows_of(kind),
+            _ => false,
+        }
+    }
+
     /// Whether the backend is in use, or was in one of the runs that left records.
     fn knows_of(&self, kind: BackendKind) -> bool {
         let mut kinds = self.records.values().map(|r| r.owned.rule.backend);

@@ -236,7 +236,7 @@ impl<J: Journal> Reconciler<J> {
             .records
             .iter()
             .filter(|(_, r)| r.owned.rule.backend == here && !r.owned.rule.spec.is_static())
-            .filter(|(_, r)| !r.boot_id.as_str().is_empty() && r.boot_id != self.boot_id)
+            .filter(|(_, r)| self.is_of_earlier_boot(r))
             .map(|(id, _)| *id)
             .collect();
         if !earlier_boot.is_empty() {
@@ -285,6 +285,14 @@ impl<J: Journal> Reconciler<J> {
     /// The records of all rules that are, or may be, in the kernel.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
+    }
+
+    /// Prepares the rules, which stay, for a time without a daemon.
+    ///
+    /// # Errors
+    /// They stay all the same, as they were.
+    pub fn leave(&mut self) -> Result<(), BackendError> {
+        self.backend.leave()
     }
 
     /// The journal, when there is nothing left to do.

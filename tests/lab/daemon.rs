@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::backend;
 use crate::lab::{Lab, kill, signal, wait};
 use crate::wait::{SOON, eventually};
 
@@ -29,13 +30,21 @@ pub(crate) struct Daemon<'l> {
 }
 
 impl<'l> Daemon<'l> {
-    /// Starts the daemon with `args` and the lab's state directory; all else has its default.
+    /// Starts the daemon with `args`, the lab's state directory, and the backend that the tests
+    /// run on unless `args` name one; all else has its default.
     pub(crate) fn start(lab: &'l Lab, args: &[&str]) -> Self {
-        let all = [args, &["--state-dir", STATE_DIR]].concat();
+        Self::start_by(lab, &[], args)
+    }
+
+    /// The same, with `wrapper` to execute it: a command that takes another as its last arguments,
+    /// and becomes it.
+    pub(crate) fn start_by(lab: &'l Lab, wrapper: &[&str], args: &[&str]) -> Self {
+        let own = arguments(args, STATE_DIR);
+        let all = [wrapper, &[PROGRAM], &own].concat();
         let log = lab.log("docker-nat66");
         Self {
             lab,
-            child: lab.host().spawn(PROGRAM, &all, &log),
+            child: lab.host().spawn(all[0], &all[1..], &log),
             log,
         }
     }
@@ -62,6 +71,13 @@ impl<'l> Daemon<'l> {
         self.says_where(words, |line| line.contains(words))
     }
 
+    /// Waits for a line that contains all of `words`, and returns it.
+    #[track_caller]
+    pub(crate) fn says_all(&mut self, words: &[String]) -> String {
+        let all = |line: &str| words.iter().all(|words| line.contains(words));
+        self.says_where(&words.join(" … "), all)
+    }
+
     #[track_caller]
     fn says_where(&mut self, words: &str, is: impl Fn(&str) -> bool) -> String {
         eventually(SOON, &format!("the daemon to say {words:?}"), || {
@@ -82,6 +98,11 @@ impl<'l> Daemon<'l> {
         let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let innermost = ids.and_then(|ids| ids.split_whitespace().last());
         innermost.expect("a process id").to_owned()
+    }
+
+    /// Its process id, as this machine sees it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, at once.
@@ -119,6 +140,15 @@ impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         kill(&mut self.child);
     }
+}
+
+/// The daemon's arguments: what a test says of the backend counts.
+pub(crate) fn arguments<'a>(args: &[&'a str], state_dir: &'a str) -> Vec<&'a str> {
+    let mut all = [args, &["--state-dir", state_dir]].concat();
+    if !args.contains(&"--backend") {
+        all.extend(["--backend", backend::in_use().name()]);
+    }
+    all
 }
 
 /// Runs a command of the program (`dump`, `cleanup`) with the lab's state directory.

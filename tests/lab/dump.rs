@@ -6,6 +6,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::backend::in_use;
 use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
 use crate::engine::Engine;
 use crate::lab::Lab;
@@ -45,14 +46,14 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
     let alive = eventually(SOON, "every rule to be applied", || {
         let rows = rows(&daemon.command(&["dump", "--json"]));
         let applied = rows.iter().filter(|row| row["state"] == "applied").count();
-        same(applied, rules::STATICS + 1).map(|()| rows)
+        same(applied, in_use().statics() + 1).map(|()| rows)
     });
     let forward = alive
         .iter()
         .find(|row| row["host_port"] == 8080)
         .expect("the forward");
     for (field, value) in [
-        ("backend", json!("ip6tables")),
+        ("backend", json!(in_use().name())),
         ("proto", json!("tcp")),
         ("host_addr", Value::Null),
         ("container_addr", json!(engine.address("web").to_string())),
@@ -60,11 +61,11 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
         ("container_id", json!(id)),
         ("container_name", json!("web")),
         ("network", json!("bridge")),
-        ("dev", json!("eth0")),
+        ("dev", in_use().dev_of_forward("eth0")),
     ] {
         assert_eq!(forward[field], value, "{field} of {forward}");
     }
-    let kernel = lab.host().run(&["ip6tables-save"]);
+    let kernel = rules::ours(lab.host()).join("\n");
     for row in &alive {
         let fields = row.as_object().expect("an object");
         assert!(

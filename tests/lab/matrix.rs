@@ -3,6 +3,7 @@
 
 use std::net::Ipv6Addr;
 
+use crate::backend::{Backend, in_use};
 use crate::daemon::{self, Daemon, STATE_DIR};
 use crate::engine::Engine;
 use crate::journal;
@@ -107,7 +108,7 @@ const WISHES: [Row; 10] = [
 ];
 
 /// What befalls the journal and the kernel.
-const BLOWS: [Row; 11] = [
+const BLOWS: [Row; 8] = [
     Row {
         name: "the state directory is gone",
         meanwhile: |lab, _| {
@@ -170,8 +171,8 @@ const BLOWS: [Row; 11] = [
         meanwhile: |lab, engine| {
             lab.host()
                 .sh("cat /proc/sys/kernel/random/uuid >/run/lab/boot_id
-                 mount --bind /run/lab/boot_id /proc/sys/kernel/random/boot_id
-                 ip6tables -t nat -F");
+                 mount --bind /run/lab/boot_id /proc/sys/kernel/random/boot_id");
+            lab.host().sh(in_use().wipe());
             engine.remove("web");
         },
         says: "recorded rules are not in the kernel any more",
@@ -181,11 +182,15 @@ const BLOWS: [Row; 11] = [
     Row {
         name: "somebody flushed the table",
         meanwhile: |lab, _| {
-            lab.host().run(&["ip6tables", "-t", "nat", "-F"]);
+            lab.host().sh(in_use().wipe());
         },
         says: "recorded rules are not in the kernel any more",
         ..SAME
     },
+];
+
+/// What somebody does to the daemon's rules in the tables of ip6tables.
+const RULES: [Row; 3] = [
     Row {
         name: "somebody doubled our rules",
         meanwhile: |lab, _| {
@@ -218,19 +223,73 @@ const BLOWS: [Row; 11] = [
     },
 ];
 
+/// What somebody does to the daemon's table once its owner is dead. An element cannot be there
+/// twice; the same comment can.
+const ELEMENTS: [Row; 4] = [
+    Row {
+        name: "somebody copied our element to another port",
+        meanwhile: |lab, _| alter(lab, "", "s/8080/8081/"),
+        says: "removing surplus or altered copies of our rules, count: 1",
+        ..SAME
+    },
+    Row {
+        name: "somebody sent our element elsewhere",
+        meanwhile: |lab, _| {
+            let delete = "nft delete element ip6 docker_nat66 forwards { tcp . 8080 }";
+            alter(lab, delete, "s/ [.] 80$/ . 81/");
+        },
+        says: "removing surplus or altered copies of our rules, count: 1",
+        ..SAME
+    },
+    Row {
+        name: "somebody put a rule and a chain into our table",
+        meanwhile: |lab, _| {
+            lab.host().sh("nft insert rule ip6 docker_nat66 forward drop
+                 nft add chain ip6 docker_nat66 theirs
+                 nft add element ip6 docker_nat66 forwards { tcp . 8082 : ::1 . 80 }");
+        },
+        ..SAME
+    },
+    Row {
+        name: "somebody put a table of their own in the place of ours",
+        meanwhile: |lab, _| {
+            lab.host().sh("nft delete table ip6 docker_nat66
+                 nft add table ip6 docker_nat66
+                 nft add chain ip6 docker_nat66 prerouting");
+        },
+        says: "recorded rules are not in the kernel any more",
+        ..SAME
+    },
+];
+
+/// Puts our forward into its map again, altered by sed, after what `first` does.
+fn alter(lab: &Lab, first: &str, sed: &str) {
+    lab.host().sh(&format!(
+        "element=$(nft -s list map ip6 docker_nat66 forwards |
+             sed -n 's/.*\\(tcp . 8080\\) counter \\(.*[0-9]\\) }}.*/\\1 \\2/p' | sed '{sed}')
+         test -n \"$element\"
+         {first}
+         nft \"add element ip6 docker_nat66 forwards {{ $element }}\""
+    ));
+}
+
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn after_a_kill_the_next_start_follows_what_is_wished_now() {
-    walk("matrix_wishes", &WISHES);
+    walk("matrix_wishes", WISHES.iter());
 }
 
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn after_a_kill_the_next_start_bears_any_blow_to_journal_and_kernel() {
-    walk("matrix_blows", &BLOWS);
+    let others: &[Row] = match in_use() {
+        Backend::Ip6tables => &RULES,
+        Backend::Nftables => &ELEMENTS,
+    };
+    walk("matrix_blows", BLOWS.iter().chain(others));
 }
 
-fn walk(name: &str, rows: &[Row]) {
+fn walk(name: &str, rows: impl Iterator<Item = &'static Row>) {
     let lab = Lab::up(name);
     let engine = Engine::up(&lab, &[]);
     for row in rows {
@@ -245,7 +304,7 @@ fn step(lab: &Lab, engine: &Engine<'_>, row: &Row) {
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(lab, &args(USUAL));
     assert_eq!(rules::published(host), forwards(engine, SAME.then));
-    assert_eq!(journal::agrees(lab).len(), rules::STATICS + 1);
+    assert_eq!(journal::agrees(lab).len(), in_use().statics() + 1);
     daemon.sigkill();
     (row.meanwhile)(lab, engine);
     let theirs = Foreign::theirs(host);
@@ -255,7 +314,10 @@ fn step(lab: &Lab, engine: &Engine<'_>, row: &Row) {
     assert_eq!(rules::published(host), forwards(engine, row.then));
     assert_eq!(rules::masquerades(host), [row.flags]);
     assert_eq!(Foreign::theirs(host), theirs);
-    assert_eq!(journal::agrees(lab).len(), row.then.len() + rules::STATICS);
+    assert_eq!(
+        journal::agrees(lab).len(),
+        row.then.len() + in_use().statics()
+    );
     for text in row.then {
         let [dev, port, container] = words(text);
         let (to, from) = match dev {

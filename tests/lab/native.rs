@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
+use crate::backend::in_use;
 use crate::daemon::{self, Daemon};
 use crate::engine::Engine;
 use crate::lab::{CLIENT, HOST, Lab, PREFIX};
@@ -14,6 +15,9 @@ use crate::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
+
+/// How a forward of port 8080 is shown: a rule, or an element.
+const DNATS: [&str; 2] = ["dport 8080 ", "tcp . 8080 "];
 
 /// What makes Engine 20.10 do IPv6 NAT itself.
 const NATIVE: [&str; 2] = ["--experimental", "--ip6tables=true"];
@@ -39,36 +43,32 @@ fn nothing_of_ours(lab: &Lab) {
     eventually(SOON, "no rule of ours", || {
         same(rules::ours(lab.host()), Vec::new())
     });
-    let chains = lab.host().run(&["ip6tables", "-S"]);
-    assert!(!chains.contains("DOCKER-NAT66"), "{chains}");
+    let all = rules::as_before(lab.host());
+    assert_eq!(all, rules::theirs(lab.host()));
 }
 
-/// The rules of everybody else, as they are meant: counters and our own aside.
-fn foreign(lab: &Lab) -> BTreeMap<String, Vec<String>> {
-    let mut tables = rules::as_before(lab.host());
-    for lines in tables.values_mut() {
-        lines.retain(|line| !line.to_lowercase().contains("docker-nat66"));
-    }
-    tables
-}
-
-/// Looks at the nat table again and again while `work` is done: at no moment do Docker and the
-/// daemon both have a DNAT rule for the port.
+/// Looks at all rules again and again while `work` is done: at no moment do Docker and the daemon
+/// both have one for the port.
 fn never_two(lab: &Lab, work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let looks = scope.spawn(|| {
-            let mut looks = 0;
+            let (mut looks, mut seen) = (0, [0, 0]);
             while !done.load(Ordering::Relaxed) {
-                let saved = lab.host().run(&["ip6tables-save", "-t", "nat"]);
-                let dnats = saved
+                // In one listing of one moment.
+                let shown = lab.host().run(in_use().beside_docker());
+                let dnats = shown
                     .lines()
-                    .filter(|line| line.contains("--dport 8080 ") && line.contains(" DNAT "));
+                    .filter(|line| DNATS.iter().any(|dnat| line.contains(dnat)));
                 let (ours, theirs): (Vec<_>, Vec<_>) =
                     dnats.partition(|line| line.contains("docker-nat66:"));
+                seen[0] += ours.len();
+                seen[1] += theirs.len();
                 assert!(ours.is_empty() || theirs.is_empty(), "{ours:?} {theirs:?}");
                 looks += 1;
             }
+            // It knows both when it sees them.
+            assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
             looks
         });
         let end = End(&done);
@@ -164,7 +164,8 @@ fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
         stands(&lab, "on");
         nothing_of_ours(&lab);
         lab.answers(Tcp, WEB, "web", CLIENT);
-        theirs = foreign(&lab);
+        lab.host().sh(in_use().open_forward());
+        theirs = rules::theirs(lab.host());
 
         // Its chains stay, and say nothing.
         engine.restart_with(&["--userland-proxy=false"]);
@@ -175,11 +176,11 @@ fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
     daemon.leaves();
     nothing_of_ours(&lab);
     // Docker has taken its rules for the port with it; all else stays.
-    let mut left = foreign(&lab);
+    let mut left = rules::theirs(lab.host());
     for (table, lines) in &mut left {
         lines.retain(|line| theirs[table].contains(line));
     }
-    assert_eq!(left, foreign(&lab));
+    assert_eq!(left, rules::theirs(lab.host()));
 }
 
 #[test]
@@ -188,6 +189,7 @@ fn chains_that_an_engine_left_behind_do_not_keep_a_restarted_daemon_from_its_rul
     let lab = Lab::up("native_left");
     let mut engine = Engine::up(&lab, &[&NATIVE[..], &["--userland-proxy=false"]].concat());
     engine.restart_with(&["--userland-proxy=false"]);
+    lab.host().sh(in_use().open_forward());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let mut daemon = Daemon::ready(&lab, &ARGS);
     daemon.says("looking whether it uses them");
@@ -224,6 +226,7 @@ fn containers_that_outlive_an_engine_are_handed_over_both_ways() {
         nothing_of_ours(&lab);
         lab.answers(Tcp, WEB, "web", CLIENT);
     });
+    lab.host().sh(in_use().open_forward());
     // What an Engine without NAT leaves of its predecessor's rules still serves the port; it
     // does not serve the next one.
     engine.kill();
@@ -258,10 +261,11 @@ fn the_table_of_docker_bridges_is_heeded_as_it_comes_and_goes() {
     let target = engine.address("web").to_string();
     let table = BRIDGES.replace("TARGET", &target);
     lab.host().sh(&format!("nft -f - <<'EOF'\n{table}\nEOF"));
+    let beside = rules::theirs(lab.host());
     let state = stands(&lab, "on");
     assert_eq!(state["served"], 1, "{state}");
     nothing_of_ours(&lab);
-    assert_eq!(rules::as_before(lab.host()), before);
+    assert_eq!(rules::as_before(lab.host()), beside);
     lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
     lab.host()
         .run(&["nft", "delete", "table", "ip6", "docker-bridges"]);

@@ -4,6 +4,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
+use crate::backend::in_use;
 use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
 use crate::journal;
 use crate::lab::Lab;
@@ -18,6 +19,12 @@ const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 struct Ended {
     code: Option<i32>,
     said: String,
+}
+
+/// Runs the daemon to its end.
+fn run_daemon(place: Place<'_>, args: &[&str], state_dir: &str) -> Ended {
+    let all = daemon::arguments(args, state_dir);
+    run(place, &[&[PROGRAM], &all[..]].concat())
 }
 
 /// Runs a command line to its end.
@@ -46,7 +53,7 @@ fn with_a_rule_left(name: &str, check: impl FnOnce(&Lab)) {
     let journal = journal::agrees(&lab);
     daemon.sigkill();
     let before = rules::as_before(lab.host());
-    assert_eq!(journal.len(), rules::STATICS);
+    assert_eq!(journal.len(), in_use().statics());
     check(&lab);
     assert_eq!(rules::as_before(lab.host()), before);
     assert_eq!(journal::agrees(&lab), journal);
@@ -69,8 +76,11 @@ fn without_privilege_nothing_is_touched() {
                 "--clear-groups",
             ],
         ] {
-            let place = ["/run/lab/program", "--state-dir", "/run/lab/new"];
-            let ended = run(lab.host(), &[who, &place, &ARGS].concat());
+            let args = daemon::arguments(&ARGS, "/run/lab/new");
+            let ended = run(
+                lab.host(),
+                &[who, &["/run/lab/program"], &args[..]].concat(),
+            );
             ends(&ended, 4, &["CAP_NET_ADMIN", "run as root"]);
             let cleanup = ["/run/lab/program", "cleanup", "--state-dir", STATE_DIR];
             let ended = run(lab.host(), &[who, &cleanup].concat());
@@ -87,10 +97,7 @@ fn without_the_tool_its_package_is_named() {
         let tools = "for tool in /usr/sbin/xtables-*-multi; do";
         let host = lab.host();
         host.sh(&format!("{tools} mount --bind /dev/null $tool; done"));
-        let ended = run(
-            host,
-            &[&[PROGRAM, "--state-dir", STATE_DIR][..], &ARGS].concat(),
-        );
+        let ended = run_daemon(host, &ARGS, STATE_DIR);
         let cleanup = daemon::command(lab, &["cleanup"]);
         host.sh(&format!("{tools} umount $tool; done"));
         let words = [
@@ -132,10 +139,7 @@ fn without_ip6_nat_in_the_kernel_the_modules_are_named() {
                  case $0 in {answers} esac\nEOF\nchmod +x /run/lab/tool\n\
                  for tool in /usr/sbin/xtables-*-multi; do mount --bind /run/lab/tool $tool; done"
             ));
-            let ended = run(
-                host,
-                &[&[PROGRAM, "--state-dir", STATE_DIR][..], &ARGS].concat(),
-            );
+            let ended = run_daemon(host, &ARGS, STATE_DIR);
             host.sh("for tool in /usr/sbin/xtables-*-multi; do umount $tool; done");
             ends(
                 &ended,
@@ -234,7 +238,7 @@ fn at_a_bad_place(lab: &Lab, row: Row, code: i32, look: impl FnOnce(&str)) {
     println!("{name}");
     let host = lab.host();
     let dir = host.sh(&format!("dir=/run/lab/at; {prepare}; printf %s $dir"));
-    let ended = run(host, &[&[PROGRAM, "--state-dir", &dir][..], &ARGS].concat());
+    let ended = run_daemon(host, &ARGS, &dir);
     ends(&ended, code, &[words, &["/run/lab/at"]].concat());
     look(&dir);
     host.sh("umount /run/lab/at 2>/dev/null || :; rm -rf /run/lab/at /run/lab/target");
@@ -247,8 +251,11 @@ fn a_control_socket_that_is_another_s_is_left_alone() {
         let host = lab.host();
         let path = "/run/lab/theirs.sock";
         let try_it = |control: &str| {
-            let own = [PROGRAM, "--control", control, "--state-dir", STATE_DIR];
-            run(host, &[&own[..], &ARGS].concat())
+            run_daemon(
+                host,
+                &[&ARGS[..], &["--control", control]].concat(),
+                STATE_DIR,
+            )
         };
         host.sh(&format!("echo theirs >{path}"));
         ends(
@@ -344,7 +351,7 @@ fn a_successor_that_comes_while_the_first_is_leaving_takes_over() {
     first.signal(Signal::TERM);
     second.says("NAT66 set postrouting: ");
     assert!(first.ended().success());
-    assert_eq!(rules::ours(lab.host()).len(), rules::STATICS);
+    assert_eq!(rules::ours(lab.host()).len(), in_use().statics());
     journal::agrees(&lab);
     second.leaves();
     assert_eq!(rules::as_before(lab.host()), before);

@@ -1,10 +1,14 @@
 //! What the kernel shows, in forms that can be compared.
+//!
+//! The daemon's rules are read from the tables of ip6tables and from its own nftables table,
+//! whichever of the two it uses: what it leaves in the other place is seen.
 
 use std::collections::BTreeMap;
 
+use crate::elements::{self, Element};
 use crate::space::Place;
 
-/// A DNAT rule with the daemon's comment, as `ip6tables -S` shows it.
+/// A DNAT rule with the daemon's comment, or an element that says the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Published {
     /// Interface, protocol, host address or `*`, host port: `eth0 tcp * 8080`.
@@ -36,26 +40,24 @@ pub(crate) fn masquerades(place: Place<'_>) -> Vec<String> {
             format!("{} {}", after("-o"), after("-s"))
         })
         .collect();
+    found.extend(elements::masquerades(&elements::all(place)));
     found.sort();
     found
 }
 
-/// Rules of the daemon that follow from its options alone, for one interface and one prefix:
-/// the jump, five guards, the masquerade.
-pub(crate) const STATICS: usize = 7;
-
 /// The daemon's DNAT rules for what arrives from outside, sorted, one entry per copy.
 pub(crate) fn published(place: Place<'_>) -> Vec<Published> {
-    parse_published(&place.run(&["ip6tables", "-t", "nat", "-S", "PREROUTING"]))
+    let mut rules = parse_published(&place.run(&["ip6tables", "-t", "nat", "-S", "PREROUTING"]));
+    rules.extend(elements::published(&elements::all(place)));
+    rules.sort();
+    rules
 }
 
 fn parse_published(listing: &str) -> Vec<Published> {
     let ours = listing.lines().filter(|line| is_ours(line));
     // Those for the containers themselves name no interface.
     let outside = ours.filter(|line| line.contains(" -i "));
-    let mut rules: Vec<Published> = outside.map(parse_rule).collect();
-    rules.sort();
-    rules
+    outside.map(parse_rule).collect()
 }
 
 fn parse_rule(line: &str) -> Published {
@@ -72,15 +74,17 @@ fn parse_rule(line: &str) -> Published {
     )
 }
 
-/// Every rule of the daemon, whatever it does, as `ip6tables-save` shows it.
+/// Every rule of the daemon, whatever it does, as `ip6tables-save` shows it, and every element.
 pub(crate) fn ours(place: Place<'_>) -> Vec<String> {
     let saved = place.run(&["ip6tables-save"]);
-    let ours = saved.lines().filter(|line| is_ours(line));
-    ours.map(str::to_owned).collect()
+    let rules = saved.lines().map(str::to_owned);
+    let elements = elements::all(place);
+    let elements = elements.iter().map(Element::line);
+    rules.chain(elements).filter(|line| is_ours(line)).collect()
 }
 
 /// The rule carries the daemon's comment: the word and 16 hexadecimal digits, nothing else.
-fn is_ours(rule: &str) -> bool {
+pub(crate) fn is_ours(rule: &str) -> bool {
     find_id(rule).is_some()
 }
 
@@ -101,32 +105,76 @@ fn find_id(rule: &str) -> Option<&str> {
     (id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
-/// The IPv6 tables in the form in which "as before" is meant: without the dates in comments,
-/// without counters, and without tables that hold nothing but empty built-in chains with policy
-/// ACCEPT, which the tools leave behind.
-pub(crate) fn as_before(place: Place<'_>) -> BTreeMap<String, Vec<String>> {
-    normalise(&place.run(&["ip6tables-save"]))
+/// Lines by table, `nat` for ip6tables' and `table ip6 theirs` for nftables'.
+pub(crate) type Tables = BTreeMap<String, Vec<String>>;
+
+/// The tables in the form in which "as before" is meant: without the dates in comments, without
+/// counters, and without tables that hold nothing but empty built-in chains with policy ACCEPT,
+/// which the tools leave behind. Of IPv4's, which change with Docker, only nftables' own.
+pub(crate) fn as_before(place: Place<'_>) -> Tables {
+    telling(everything(place))
 }
 
-fn normalise(saved: &str) -> BTreeMap<String, Vec<String>> {
-    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+/// The same without the daemon's rules, chains and table: what it must not have touched.
+pub(crate) fn theirs(place: Place<'_>) -> Tables {
+    let mut tables = everything(place);
+    tables.remove("table ip6 docker_nat66");
+    for lines in tables.values_mut() {
+        lines.retain(|line| !is_ours(line) && !line.starts_with(":DOCKER-NAT66"));
+    }
+    telling(tables)
+}
+
+fn everything(place: Place<'_>) -> Tables {
+    let mut tables = parse_saved(&place.run(&["ip6tables-save"]));
+    tables.extend(parse_listed(&place.run(&["nft", "-s", "list", "ruleset"])));
+    tables
+}
+
+fn parse_listed(ruleset: &str) -> Tables {
+    let mut tables = Tables::new();
     let mut table = "";
-    for line in saved.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name;
-        } else if line.starts_with(':') {
-            let chain = line.split(" [").next().unwrap_or(line);
-            tables
-                .entry(table.to_owned())
-                .or_default()
-                .push(chain.to_owned());
-        } else if line.starts_with('-') {
-            tables
-                .entry(table.to_owned())
-                .or_default()
-                .push(line.to_owned());
+    for line in ruleset.lines() {
+        if line.starts_with("table ") {
+            table = line.split(" {").next().unwrap_or(line);
+        }
+        if !is_of_the_tools(table) {
+            let lines = tables.entry(table.to_owned()).or_default();
+            lines.push(line.to_owned());
         }
     }
+    tables
+}
+
+/// Tables that iptables and ip6tables make, and show in words of their own.
+fn is_of_the_tools(table: &str) -> bool {
+    let mut words = table.split(' ').skip(1);
+    let names = ["raw", "mangle", "nat", "filter", "security"];
+    let family = words.next().is_some_and(|f| f == "ip" || f == "ip6");
+    family && words.next().is_some_and(|name| names.contains(&name))
+}
+
+fn parse_saved(saved: &str) -> Tables {
+    let mut tables = Tables::new();
+    let mut table = "";
+    for line in saved.lines() {
+        let said = match line.chars().next() {
+            Some('*') => {
+                table = &line[1..];
+                continue;
+            }
+            Some(':') => line.split(" [").next().unwrap_or(line),
+            Some('-') => line,
+            _ => continue,
+        };
+        let lines = tables.entry(table.to_owned()).or_default();
+        lines.push(said.to_owned());
+    }
+    tables
+}
+
+/// The tables that say something.
+fn telling(mut tables: Tables) -> Tables {
     let says_nothing = |line: &String| line.starts_with(':') && line.ends_with(" ACCEPT");
     tables.retain(|_, lines| !lines.iter().all(says_nothing));
     tables
@@ -134,10 +182,7 @@ fn normalise(saved: &str) -> BTreeMap<String, Vec<String>> {
 
 /// Rules of somebody else, to be found as they were.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Foreign {
-    tables: BTreeMap<String, Vec<String>>,
-    native: String,
-}
+pub(crate) struct Foreign(Tables);
 
 impl Foreign {
     /// Puts rules of another's making beside where ours will stand: like ours, like Docker's,
@@ -163,13 +208,9 @@ RULES"#);
         Self::seen(place)
     }
 
-    /// The same without the daemon's rules and chains: what it must not have touched.
+    /// Everything but what is the daemon's.
     pub(crate) fn theirs(place: Place<'_>) -> Self {
-        let mut seen = Self::seen(place);
-        for lines in seen.tables.values_mut() {
-            lines.retain(|line| !is_ours(line) && !line.starts_with(":DOCKER-NAT66"));
-        }
-        seen
+        Self(theirs(place))
     }
 
     /// Takes away everything in the IPv6 tables and the native table.
@@ -179,13 +220,9 @@ RULES"#);
             nft delete table ip6 theirs");
     }
 
-    /// The IPv6 tables and the native table as they are now.
+    /// Everything as it is now.
     pub(crate) fn seen(place: Place<'_>) -> Self {
-        let listing = place.run(&["nft", "list", "table", "ip6", "theirs"]);
-        Self {
-            tables: as_before(place),
-            native: listing,
-        }
+        Self(as_before(place))
     }
 }
 
@@ -199,6 +236,21 @@ pub(crate) fn all(place: Place<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn normalise(saved: &str) -> Tables {
+        telling(parse_saved(saved))
+    }
+
+    #[test]
+    fn native_tables_are_told_apart_and_the_tools_own_are_not_listed_twice() {
+        let ruleset = "table ip6 nat {\n\tchain POSTROUTING {\n\t}\n}\n\
+            table ip6 docker_nat66 { # progname docker-nat66\n}\n\
+            table inet filter {\n\tchain input {\n\t}\n}\n";
+        let found = parse_listed(ruleset);
+        let names: Vec<&String> = found.keys().collect();
+        assert_eq!(names, ["table inet filter", "table ip6 docker_nat66"]);
+        assert_eq!(found["table inet filter"].len(), 4);
+    }
 
     #[test]
     fn counters_dates_and_empty_tables_do_not_count() {

@@ -2,19 +2,16 @@
 
 use rustix::process::Signal;
 
+use crate::backend::in_use;
 use crate::daemon::Daemon;
 use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
+use crate::lab::{CLIENT, HOST, Lab, PREFIX};
 use crate::rules::{self, Foreign, Published};
 use crate::talk::Proto::Tcp;
 use crate::wait::{SOON, eventually, same};
 
 /// The documented way to start the daemon.
 const AS_DOCUMENTED: [&str; 4] = ["-dev", "eth0", "-prefix", "fdfd:5898:4917:1::/64"];
-
-/// The documented rule for what containers send out.
-const POSTROUTING: &str = "NAT66 set postrouting: /sbin/ip6tables -t nat -A POSTROUTING -o eth0 \
-                           -s fdfd:5898:4917:1::/64 -j MASQUERADE";
 
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
@@ -23,7 +20,7 @@ fn the_documented_example_works_from_first_rule_to_last() {
     let engine = Engine::up(&lab, &[]);
     let foreign = Foreign::plant(lab.host());
     let mut daemon = Daemon::ready(&lab, &AS_DOCUMENTED);
-    daemon.says(POSTROUTING);
+    daemon.says(&in_use().set_postrouting(PREFIX));
 
     engine.run("redis", &["-p", "6379"], &["tcp:6379"]);
     let shown = engine.docker(&["port", "redis", "6379"]);
@@ -42,11 +39,9 @@ fn the_documented_example_works_from_first_rule_to_last() {
 /// The rule is in the log and in the kernel, and packets follow it.
 #[track_caller]
 fn forwarded(lab: &Lab, daemon: &mut Daemon<'_>, engine: &Engine<'_>, port: &str) {
-    let to = format!("[{}]:6379", engine.address("redis"));
-    daemon.says(&format!(
-        "NAT66 add portfwd: /sbin/ip6tables -t nat -A PREROUTING -i eth0 -p tcp --dport {port} \
-         -j DNAT --to-destination {to}"
-    ));
+    let addr = engine.address("redis").to_string();
+    let to = format!("[{addr}]:6379");
+    daemon.says_all(&in_use().add_portfwd(port, &addr, 6379));
     let rule = Published::new(format!("eth0 tcp * {port}"), to);
     assert_eq!(rules::published(lab.host()), [rule]);
     lab.answers(Tcp, &format!("[{HOST}]:{port}"), "redis", CLIENT);
@@ -54,8 +49,7 @@ fn forwarded(lab: &Lab, daemon: &mut Daemon<'_>, engine: &Engine<'_>, port: &str
 
 #[track_caller]
 fn gone(lab: &Lab, daemon: &mut Daemon<'_>, port: &str) {
-    let line = daemon.says("NAT66 del portfwd: /sbin/ip6tables -t nat ");
-    assert!(line.contains(&format!("--dport {port} -j DNAT")), "{line}");
+    daemon.says_all(&in_use().del_portfwd(port));
     eventually(SOON, "the rule to go", || {
         same(rules::published(lab.host()), vec![])
     });
@@ -91,14 +85,12 @@ fn every_documented_form_of_the_command_line_sets_the_same_rule_and_removes_it()
     for (index, (form, args)) in forms.into_iter().enumerate() {
         println!("{form}: {args:?}");
         let mut daemon = Daemon::ready(&lab, args);
-        daemon.says(POSTROUTING);
+        daemon.says(&in_use().set_postrouting(PREFIX));
         if form == "one colon short" {
             daemon.says("fdfd:5898:4917:1:/64");
         }
-        let nat = lab
-            .host()
-            .run(&["ip6tables", "-t", "nat", "-S", "POSTROUTING"]);
-        assert_eq!(nat.matches("-j MASQUERADE").count(), 1, "{nat}");
+        let masquerades = rules::masquerades(lab.host());
+        assert_eq!(masquerades, [format!("eth0 {PREFIX}")]);
         if index % 2 == 0 {
             daemon.leaves();
         } else {

@@ -248,3 +248,6 @@ fn comment(mut userdata: &[u8]) -> Option<RuleId> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;
