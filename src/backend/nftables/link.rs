@@ -95,11 +95,20 @@ pub(super) fn get(
     }
 }
 
-/// Asks for all of a kind; `false` where the answer may not be complete because something
-/// changed meanwhile.
+/// When the answer to [`dump`] is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// If the kernel does not say that some table has changed meanwhile.
+    IfNothingChanged,
+    /// Whenever it comes to its end: the table in question cannot have changed.
+    IfItEnds,
+}
+
+/// Asks for all of a kind; `false` where the answer may not be complete.
 pub(super) fn dump(
     link: &mut dyn Link,
     deadline: Instant,
+    whole: Whole,
     kind: u16,
     fill: &Fill<'_>,
     each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
@@ -112,7 +121,7 @@ pub(super) fn dump(
             if message.seq != seq {
                 continue;
             }
-            complete &= message.flags & DUMP_INTERRUPTED == 0;
+            complete &= whole == Whole::IfItEnds || message.flags & DUMP_INTERRUPTED == 0;
             match message.kind {
                 OVERRUN => return Err(Fault::uncertain("answers were lost")),
                 // A dump that fails halfway says so in the message that ends it. What is not

@@ -1,7 +1,9 @@
 //! Looking at our table, and at nothing else: foreign ones are not read.
 //!
 //! A table takes several requests, between which it may change. So the generation id is asked
-//! for before and after, and the answer counts only if nothing changed in between.
+//! for before and after, and the answer counts only if nothing changed in between. One table is
+//! spared that: the one we own, which nobody else can change. The generation is that of all
+//! tables, and whoever changes others all the time must not keep us from ours.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,7 +13,7 @@ use super::decode::{Elements, Rules, Table, is_chain, own_set};
 use super::element::Item;
 use super::encode::Step;
 use super::fault::Fault;
-use super::link::{Link, dump, generation, get};
+use super::link::{Link, Whole, dump, generation, get};
 use super::plan::Make;
 use super::sets::Set;
 use super::wire::{chain, element, message, rule, set, table};
@@ -129,12 +131,18 @@ pub(super) fn look(
     for _ in 0..TRIES {
         let before = generation(link, deadline)?;
         if let Some(state) = read(link, deadline, name)?
-            && generation(link, deadline)? == before
+            && (owns(link, &state) || generation(link, deadline)? == before)
         {
             return Ok((before, state));
         }
     }
     Err(Fault::uncertain("the table changes all the time"))
+}
+
+/// Whether the table is owned by the socket that it was read through.
+fn owns(link: &dyn Link, state: &State) -> bool {
+    let owner = state.table.map_or(0, |table| table.owner);
+    owner != 0 && owner == link.port()
 }
 
 /// Reads what the kernel says of the table itself.
@@ -150,16 +158,23 @@ pub(super) fn table(
 
 /// Reads it once; `None` where something changed meanwhile.
 fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<State>, Fault> {
-    let mut state = State::default();
-    let Some(found) = table(link, deadline, name)? else {
+    let mut state = State {
+        table: table(link, deadline, name)?,
+        ..State::default()
+    };
+    let Some(found) = state.table else {
         return Ok(Some(state));
     };
-    state.table = Some(found);
+    let whole = match owns(link, &state) {
+        true => Whole::IfItEnds,
+        false => Whole::IfNothingChanged,
+    };
     let of_table = |w: &mut Writer| w.text(set::TABLE, name);
     let sets = &mut state.sets;
     let mut complete = dump(
         link,
         deadline,
+        whole,
         message::GET_SET,
         &of_table,
         &mut |payload| {
@@ -190,6 +205,7 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<Sta
     complete &= dump(
         link,
         deadline,
+        whole,
         message::GET_RULE,
         &of_table,
         &mut |payload| Ok(rules.read(payload)?),
@@ -207,6 +223,7 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<Sta
         complete &= dump(
             link,
             deadline,
+            whole,
             message::GET_ELEMENTS,
             &of_set,
             &mut |payload| Ok(elements.read(payload)?),

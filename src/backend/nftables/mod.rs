@@ -205,7 +205,10 @@ impl Nftables {
                 return Ok(observed);
             }
         }
-        let (mut generation, mut state) = self.look()?;
+        let (mut generation, mut state) = match self.look() {
+            Err(fault) if fault.kind == ErrorKind::Uncertain && self.claim()? => self.look()?,
+            looked => looked?,
+        };
         // Nothing is made of a table without elements: it is one thing to remove.
         if self.role == Role::InUse && !state.rules.is_empty() {
             let port = self.link()?.port();
@@ -233,6 +236,20 @@ impl Nftables {
         let link = self.link()?;
         let is_ours = state.is_owned_by(link.port());
         Ok(is_ours && look::table(link, deadline, TABLE)? == state.table)
+    }
+
+    /// Takes over a table that has outlived its owner, whatever is in it: then nobody changes it
+    /// while it is read. Whether there is one.
+    fn claim(&mut self) -> Result<bool, Fault> {
+        let (deadline, make) = (self.deadline(), self.make());
+        let found = look::table(self.link()?, deadline, TABLE)?;
+        if !found.is_some_and(|found| plan::is_orphan(found, make)) {
+            return Ok(false);
+        }
+        let flags = make.flags;
+        let steps = [Step::Table { flags }];
+        self.carry_out(&steps, TABLE, |outcome| outcome.result())??;
+        Ok(true)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Fault> {

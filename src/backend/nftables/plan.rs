@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::decode::Table;
 use super::element::Item;
 use super::encode::Step;
 use super::fault::Fault;
 use super::look::{State, WHOLE_TABLE};
 use super::sets::Set;
+use super::wire::table::OWNER_FLAG;
 use crate::backend::{Batch, ErrorKind, ObservedRule};
 use crate::model::rule::{BackendKind, Rule, RuleId};
 
@@ -112,14 +114,16 @@ pub(super) fn adoption(state: &State, port: u32, make: Make) -> Vec<Step> {
     if is_owned && state.is_ours_alone && state.has_our_chains {
         return Vec::new();
     }
-    // The kernel lets only a table that outlived its owner be taken over.
-    let can_be_owned = is_owned
-        || (found.flags | super::wire::table::OWNER_FLAG == make.flags && found.owner == 0);
-    if can_be_owned && state.is_ours_alone {
+    if (is_owned || is_orphan(found, make)) && state.is_ours_alone {
         let flags = make.flags;
         return vec![Step::Table { flags }, Step::FlushRules, Step::Chains];
     }
     anew(state, make)
+}
+
+/// Whether a table has outlived its owner: the kernel lets no other be taken over.
+pub(super) fn is_orphan(found: Table, make: Make) -> bool {
+    found.flags | OWNER_FLAG == make.flags && found.owner == 0
 }
 
 /// The steps that make a table which nobody owns of ours: saved by nft it loads again. Empty

@@ -43,6 +43,8 @@ struct Script {
     /// Dumps of a table that is there are said to be interrupted.
     interrupted: bool,
     table: bool,
+    /// Somebody else owns the table.
+    others: bool,
     batches: usize,
 }
 
@@ -121,7 +123,7 @@ impl FakeLink {
     }
 
     fn request(&mut self, kind: u16, seq: u32) {
-        let (asked, table_there, interrupted, generation) = {
+        let (asked, table_there, owner, interrupted, generation) = {
             let mut script = self.script.lock().unwrap();
             if script.restless && kind == message::GET_TABLE {
                 script.generation += 1;
@@ -129,6 +131,7 @@ impl FakeLink {
             (
                 script.asked,
                 script.table,
+                if script.others { 5 } else { 7 },
                 script.interrupted,
                 script.generation,
             )
@@ -147,7 +150,7 @@ impl FakeLink {
                 w.message(message::NEW_TABLE, 0, seq, |w| {
                     w.raw(&NFGENMSG_IPV6);
                     w.number(table::FLAGS, table::OWNED);
-                    w.number(table::OWNER, 7);
+                    w.number(table::OWNER, owner);
                 });
             }),
             message::GET_TABLE | message::GET_CHAIN => self.code(seq, Some(Errno::NOENT)),
@@ -257,16 +260,33 @@ fn every_way_to_fail_is_told_by_its_kind_and_never_as_success() {
 }
 
 #[test]
-fn a_listing_that_never_settles_is_uncertain_and_one_that_fails_says_why() {
+fn a_listing_that_never_settles_is_uncertain_unless_the_table_is_ours() {
+    let link = FakeLink::default();
+    let listed = |others, restless, interrupted| {
+        *link.script.lock().unwrap() = Script {
+            table: true,
+            others,
+            restless,
+            interrupted,
+            ..Script::default()
+        };
+        in_use(&link).list().map_err(|error| error.kind)
+    };
+    for (restless, interrupted) in [(true, false), (false, true)] {
+        let uncertain = Err(ErrorKind::Uncertain);
+        assert_eq!(listed(true, restless, interrupted), uncertain);
+        assert_eq!(
+            listed(false, restless, interrupted).map(|all| all.len()),
+            Ok(1)
+        );
+    }
+}
+
+#[test]
+fn a_listing_that_fails_says_why() {
     let link = FakeLink::default();
     link.script.lock().unwrap().table = true;
     let kind = |link: &FakeLink| in_use(link).list().expect_err("no answer").kind;
-    link.script.lock().unwrap().restless = true;
-    assert_eq!(kind(&link), ErrorKind::Uncertain);
-    link.script.lock().unwrap().restless = false;
-    link.script.lock().unwrap().interrupted = true;
-    assert_eq!(kind(&link), ErrorKind::Uncertain);
-    link.script.lock().unwrap().interrupted = false;
     for (errno, expected) in [
         // No nf_tables.
         (Errno::INVAL, ErrorKind::Unsupported),

@@ -2,6 +2,7 @@
 
 mod growth;
 mod listing;
+mod noise;
 pub(crate) mod others;
 mod ownership;
 pub(crate) mod rules;
