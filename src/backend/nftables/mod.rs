@@ -60,6 +60,10 @@ use plan::Make;
 /// The name of our table, in the family ip6.
 pub const TABLE: &str = "docker_nat66";
 
+/// The name of the table that does our table's work while that is made anew. The kernel takes it
+/// away when its socket is closed.
+const STAND_IN: &str = "docker_nat66_stand_in";
+
 /// What the backend needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -214,13 +218,32 @@ impl Nftables {
             let port = self.link()?.port();
             let steps = plan::adoption(&state, port, self.make());
             if !steps.is_empty() {
-                self.carry_out(&steps, TABLE, |outcome| outcome.result())??;
+                self.put(&state, &steps)?;
                 (generation, state) = self.look()?;
             }
         }
         let observed = state.observed();
         self.known = Some((generation, state));
         Ok(observed)
+    }
+
+    /// Carries out an adoption or a release. While the table is made anew, another does its work:
+    /// a packet that is between the old NAT chain and the new one when the generation changes
+    /// would otherwise find neither, and its flow would keep the NAT of nothing for life.
+    fn put(&mut self, state: &State, steps: &[Step]) -> Result<(), Fault> {
+        let made_anew = steps.first() == Some(&Step::DropTable);
+        // It makes no difference if there can be none.
+        let stands_in = made_anew && {
+            let steps = plan::stand_in(state, self.make());
+            let stood = self.carry_out(&steps, STAND_IN, |outcome| outcome.result());
+            stood.is_ok_and(|outcome| outcome.is_ok())
+        };
+        let outcome = self.carry_out(steps, TABLE, |outcome| outcome.result());
+        if stands_in {
+            // Where that fails it goes with the socket.
+            let _ = self.carry_out(&[Step::DropTable], STAND_IN, |_| ());
+        }
+        outcome?
     }
 
     fn look(&mut self) -> Result<(u32, State), Fault> {
@@ -325,7 +348,7 @@ impl Backend for Nftables {
             if steps.is_empty() {
                 return Ok(());
             }
-            self.carry_out(&steps, TABLE, |outcome| outcome.result())?
+            self.put(&state, &steps)
         });
         released.map_err(|fault| fault.during(format!("release of table ip6 {TABLE}")))
     }

@@ -135,6 +135,14 @@ pub(super) fn release(state: &State, make: Make) -> Vec<Step> {
     }
 }
 
+/// The steps that make a table with the same elements, which goes when its socket is closed.
+pub(super) fn stand_in(state: &State, make: Make) -> Vec<Step> {
+    let flags = super::wire::table::OWNER_FLAG;
+    let mut steps = anew(state, Make { flags, ..make });
+    steps.retain(|step| *step != Step::DropTable);
+    steps
+}
+
 /// The table once more, with the same elements.
 fn anew(state: &State, make: Make) -> Vec<Step> {
     let mut steps = vec![Step::DropTable];

@@ -127,13 +127,13 @@ fn a_table_that_is_left_behind_on_purpose_is_nobodys_and_loads_again() {
     });
 }
 
-/// Each of these flows is new, and asks the maps. A table that is made anew (its flags cannot
-/// be changed to ours) is not among it: a packet that is between the old chain and the new one
-/// of the NAT hook when the generation changes finds neither's rules. Seen here about once in
-/// 100 times of making it anew under a flood.
+/// Each of these flows is new, and asks the maps. A table whose flags cannot be changed to ours is
+/// made anew: a packet that is between the old chain and the new one of the NAT hook when the
+/// generation changes finds neither's rules, if no other table stands in (seen here about once in
+/// 100 times under a flood).
 #[test]
 #[ignore = "needs root and nft: run by tests/run"]
-fn no_new_flow_is_lost_while_tables_are_adopted_and_maps_replaced() {
+fn no_new_flow_is_lost_while_tables_are_adopted_made_anew_and_handed_over() {
     namespace::fresh(|| {
         build();
         let small = || {
@@ -163,6 +163,9 @@ fn no_new_flow_is_lost_while_tables_are_adopted_and_maps_replaced() {
                 assert!(next.list().is_ok());
                 let more: Vec<_> = (1..=3).map(|n| tcp(9000 + round * 3 + n)).collect();
                 assert_eq!(next.commit(&insertion(&more)), Ok(()));
+                if round % 2 == 0 {
+                    assert_eq!(next.leave(), Ok(()));
+                }
             }
             done.store(true, Ordering::Relaxed);
             asking.join().expect("each was answered")
