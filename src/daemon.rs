@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, SyncArbiter, SyncContext};
 use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::die;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::JournalActor;
-use crate::actors::messages::{Close, Converge, Dump, Recover, Resync, Stop};
+use crate::actors::messages::{Close, Converge, Dump, Leave, Recover, Resync, Stop};
 use crate::actors::port_mapper::{PortMapper, Vigil};
+use crate::actors::watchdog::{self, Party};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::protocol::{Answer, Request, Row};
@@ -35,10 +35,13 @@ use crate::docker;
 use crate::host;
 use crate::journal::record::BootId;
 use crate::journal::recover::Opened;
+use crate::killpoint;
 use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
 use crate::panics::exit_now;
 use crate::reconcile::{Reconciler, Report};
+use crate::signals::{Signals, Wish};
+use crate::supervisor::Supervisor;
 use crate::text::chain;
 
 /// Exit code of a daemon that was told twice to leave, and left its rules where they were.
@@ -132,13 +135,16 @@ pub fn run(
 ) -> Result<Left, StartError> {
     let Runtime { system, signals } = runtime;
     system.block_on(async {
+        killpoint::reach("before the control socket is bound");
         let server = Server::bind(control)?;
+        killpoint::reach("after the control socket was bound");
         Ok(serve(parts, signals, server, log).await)
     })
 }
 
 async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger) -> Left {
     let board = Board::new(parts.started, parts.backend.kind().to_string());
+    let supervisor = Supervisor::new(log.clone());
     let Opened {
         store,
         records,
@@ -199,7 +205,12 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let name = match leaving {
         Some(name) => name,
         None => {
-            let on_ready = ready(parts.started, board.clone(), log.clone());
+            let on_ready = ready(
+                parts.started,
+                board.clone(),
+                supervisor.clone(),
+                log.clone(),
+            );
             let grace_ends = parts.started + parts.stale_grace;
             let mapper = PortMapper::new(
                 parts.plan,
@@ -214,21 +225,28 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 let log = log.new(o!("actor" => "watcher"));
                 EventWatcher::new(parts.docker, mapper, board.clone(), log)
             };
-            follow(mapper, watcher, &mut signals, log).await
+            let parties = vec![
+                Party::new("journal", journal.clone()),
+                Party::new("firewall writer", writer.clone()),
+            ];
+            let vigil = |parties| watchdog::watch(parties, supervisor.clone(), board.clone());
+            follow(mapper, watcher, parties, vigil, &mut signals, log).await
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
     board.lock().stopping = true;
-    notify(&[sd_notify::NotifyState::Stopping], log);
+    supervisor.stopping();
+    killpoint::reach("before leaving");
     let impatient = log.clone();
     actix_rt::spawn(async move {
         while !matches!(signals.next().await, Wish::Leave(_)) {}
         leave_at_once(&impatient);
     });
     let mut left = match parts.keep_rules {
-        true => Left::Clean,
+        true => leave_all_in(&writer, log).await,
         false => take_all_out(&writer, log).await,
     };
+    killpoint::reach("before the journal is closed");
     match journal.send(Close).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => {
@@ -239,10 +257,21 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         }
         Err(_) => die(log, "the journal is gone"),
     }
+    killpoint::reach("after the journal was closed");
     // Ends the control server, which removes its socket.
     control.abort();
     let _ = control.await;
     left
+}
+
+/// Leaves every rule, in a form that needs nobody to look after it where that can be had.
+async fn leave_all_in(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
+    match writer.send(Leave).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => warn!(log, "the rules stay as they were"; "reason" => chain(&e)),
+        Err(_) => die(log, "the firewall writer is gone"),
+    }
+    Left::Clean
 }
 
 /// Removes every rule, trying again for a while: whoever holds the tables now may let go.
@@ -274,14 +303,19 @@ async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
 
 /// Follows Docker until a signal asks to leave; its name. No change of the rules comes from
 /// there any more then.
-async fn follow(
+async fn follow<V: Future<Output = ()> + 'static>(
     mapper: PortMapper,
     watcher: impl FnOnce(Addr<PortMapper>) -> EventWatcher,
+    mut parties: Vec<Party>,
+    vigil: impl FnOnce(Vec<Party>) -> V,
     signals: &mut Signals,
     log: &Logger,
 ) -> &'static str {
     let mapper = mapper.start();
     let watcher = watcher(mapper.clone()).start();
+    parties.push(Party::new("port mapper", mapper.clone()));
+    parties.push(Party::new("event watcher", watcher.clone()));
+    let vigil = actix_rt::spawn(vigil(parties));
     let name = loop {
         match signals.next().await {
             Wish::Resync => {
@@ -295,6 +329,7 @@ async fn follow(
     // An actor that does not take its message is gone already, and the process with it.
     let _ = watcher.send(Stop).await;
     let _ = mapper.send(Stop).await;
+    vigil.abort();
     name
 }
 
@@ -320,7 +355,7 @@ fn start_once<A: Actor<Context = SyncContext<A>> + Send>(actor: A) -> Addr<A> {
     })
 }
 
-fn ready(started: Instant, board: Board, log: Logger) -> impl FnOnce() {
+fn ready(started: Instant, board: Board, supervisor: Supervisor, log: Logger) -> impl FnOnce() {
     move || {
         let (forwards, rules) = {
             let facts = board.lock();
@@ -328,14 +363,7 @@ fn ready(started: Instant, board: Board, log: Logger) -> impl FnOnce() {
         };
         info!(log, "ready"; "published_ports" => forwards, "rules" => rules,
             "after_ms" => started.elapsed().as_millis() as u64);
-        notify(&[sd_notify::NotifyState::Ready], &log);
-    }
-}
-
-/// Tells the supervisor, where there is one (`NOTIFY_SOCKET`, sd_notify(3)).
-fn notify(states: &[sd_notify::NotifyState<'_>], log: &Logger) {
-    if let Err(e) = sd_notify::notify(states) {
-        warn!(log, "the supervisor was not told"; "reason" => %e);
+        supervisor.ready();
     }
 }
 
@@ -357,35 +385,5 @@ async fn answer(request: Request, journal: &Addr<JournalActor>, board: &Board) -
             Ok(Err(e)) => Answer::Error(chain(&e)),
             Err(_) => Answer::Error("the journal has stopped".to_owned()),
         },
-    }
-}
-
-/// What a signal asks for.
-enum Wish {
-    Resync,
-    Leave(&'static str),
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
-            _ = self.hangup.recv() => Wish::Resync,
-        }
     }
 }

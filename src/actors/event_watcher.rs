@@ -9,7 +9,7 @@ use slog::{Logger, debug, info, o, warn};
 use tokio::sync::mpsc;
 
 use super::die;
-use super::messages::{Resync, SnapshotTaken, Stop};
+use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::status::{Board, Docker, Reporter};
 use crate::docker::stream::{self, Command, Settings, Update};
@@ -129,4 +129,10 @@ impl Handler<Stop> for EventWatcher {
     fn handle(&mut self, _: Stop, _: &mut Context<Self>) {
         self.stopping = true;
     }
+}
+
+impl Handler<Ping> for EventWatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }

@@ -13,7 +13,8 @@ use slog::{Logger, debug};
 use tokio::runtime::Handle;
 
 use super::journal::JournalActor;
-use super::messages::{Commit, Converge, Forget, Intend, Recover, Removing};
+use super::messages::{Commit, Converge, Forget, Intend, Leave, Ping, Recover, Removing};
+use crate::backend::BackendError;
 use crate::control::status::{Board, Native, Reporter};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
@@ -106,6 +107,20 @@ impl Handler<Converge> for FirewallWriter {
         let report = self.reconciler.converge(&message.desired, (self.clock)());
         self.publish(&report, began);
         actix::MessageResult(report)
+    }
+}
+
+impl Handler<Ping> for FirewallWriter {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut SyncContext<Self>) {}
+}
+
+impl Handler<Leave> for FirewallWriter {
+    type Result = Result<(), BackendError>;
+
+    fn handle(&mut self, Leave: Leave, _: &mut SyncContext<Self>) -> Self::Result {
+        self.reconciler.leave()
     }
 }
 

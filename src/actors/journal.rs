@@ -6,7 +6,7 @@
 use actix::{Actor, Handler, SyncContext};
 use slog::{Logger, debug};
 
-use super::messages::{Close, Commit, Dump, Forget, Intend, Removing};
+use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, Removing};
 use crate::control::status::Board;
 use crate::journal::record::Record;
 use crate::journal::store::Store;
@@ -109,4 +109,10 @@ impl Handler<Close> for JournalActor {
     fn handle(&mut self, _: Close, _: &mut SyncContext<Self>) -> Self::Result {
         self.store.take().map_or(Ok(()), Store::close)
     }
+}
+
+impl Handler<Ping> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut SyncContext<Self>) {}
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::Message;
 
+use crate::backend::BackendError;
 use crate::journal::JournalError;
 use crate::journal::record::Record;
 use crate::model::change::Desired;
@@ -51,6 +52,16 @@ pub struct Converge {
     /// Whether to list the kernel first, whatever is believed of it.
     pub verify: bool,
 }
+
+/// Watchdog → every actor: whoever handles messages is alive.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
+/// Daemon → firewall writer: the rules stay, and nobody will look after them for a time.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), BackendError>")]
+pub struct Leave;
 
 /// Firewall writer → journal: see [`crate::journal::Journal::intend`].
 #[derive(Debug, Message)]

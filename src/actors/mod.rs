@@ -14,6 +14,7 @@ pub mod firewall_writer;
 pub mod journal;
 pub mod messages;
 pub mod port_mapper;
+pub mod watchdog;
 
 /// Ends the process at once: a dead actor is a dead daemon, and recovery is the normal start.
 pub fn die(log: &slog::Logger, what: &str) -> ! {

@@ -23,7 +23,7 @@ use slog::{Logger, info, warn};
 
 use super::die;
 use super::firewall_writer::FirewallWriter;
-use super::messages::{Converge, HostChanged, Resync, SnapshotTaken, Stop};
+use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
 use crate::host;
@@ -326,6 +326,12 @@ impl Handler<Stop> for PortMapper {
             ctx.cancel_future(retry);
         }
     }
+}
+
+impl Handler<Ping> for PortMapper {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }
 
 #[cfg(test)]

@@ -84,6 +84,15 @@ pub trait Backend: Send {
         OwnPorts::default()
     }
 
+    /// Prepares what stays in the kernel for a time without a daemon. Nothing more is asked of
+    /// the backend then.
+    ///
+    /// # Errors
+    /// As [`Backend::commit`]; the rules are as they were.
+    fn leave(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     /// The documented log line for a change of `rule`: `NAT66 add portfwd: COMMAND`.
     fn describe(&self, verb: Verb, rule: &Rule) -> String;
 }

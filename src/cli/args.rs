@@ -1,10 +1,9 @@
-//! The command line: options, environment, and the spellings of the first release.
+//! The command line: options and environment.
 
-use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Makes Docker's published ports reachable over IPv6.
 #[derive(Debug, Parser)]
@@ -31,6 +30,8 @@ pub enum Command {
     Status(ReadArgs),
     /// Remove every rule of ours, with no daemon running
     Cleanup(CleanupArgs),
+    /// Print a file that goes with the program, to be put in its place
+    Print(PrintArgs),
 }
 
 /// Options of `run`.
@@ -144,6 +145,21 @@ pub struct CleanupArgs {
     pub log: LogArgs,
 }
 
+/// Options of `print`.
+#[derive(Debug, Args)]
+pub struct PrintArgs {
+    /// Which file
+    #[arg(value_enum)]
+    pub what: Asset,
+}
+
+/// What `print` hands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Asset {
+    /// The unit for systemd
+    Unit,
+}
+
 /// `--backend`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
@@ -246,71 +262,13 @@ fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// Brings the arguments into the form that the parser knows: the single-dash spelling of long
-/// options (`-dev eth0`, `-prefix=…`) that users of the first release know, and no command for
-/// `run`. `args` is without the program's name.
-pub fn modernise(args: Vec<OsString>) -> Vec<OsString> {
-    let known = long_names();
-    let mut seen_end = false;
-    let mut args: Vec<OsString> = args
-        .into_iter()
-        .map(|arg| {
-            seen_end |= arg == "--";
-            if seen_end {
-                arg
-            } else {
-                double_dash(arg, &known)
-            }
-        })
-        .collect();
-    let is_for_all = |arg: &OsStr| {
-        ["-h", "--help", "-V", "--version"]
-            .iter()
-            .any(|a| arg == *a)
-    };
-    let implied = match args.first() {
-        None => true,
-        Some(first) => first.as_encoded_bytes().starts_with(b"-") && !is_for_all(first),
-    };
-    if implied {
-        args.insert(0, "run".into());
-    }
-    args
-}
-
-fn double_dash(arg: OsString, known: &[String]) -> OsString {
-    let is_known = arg
-        .to_str()
-        .and_then(|text| text.strip_prefix('-'))
-        .is_some_and(|text| {
-            let name = text.split_once('=').map_or(text, |(name, _)| name);
-            known.iter().any(|k| k == name)
-        });
-    if !is_known {
-        return arg;
-    }
-    let mut long = OsString::from("-");
-    long.push(arg);
-    long
-}
-
-/// Every long option of every command.
-fn long_names() -> Vec<String> {
-    let mut cli = Cli::command();
-    cli.build();
-    let mut names: Vec<String> = ["help", "version"].map(str::to_owned).into();
-    for command in cli.get_subcommands() {
-        names.extend(
-            command
-                .get_arguments()
-                .filter_map(|a| a.get_long().map(str::to_owned)),
-        );
-    }
-    names
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    use clap::CommandFactory;
+
+    use super::super::spelling::modernise;
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {

@@ -27,22 +27,37 @@ pub(super) fn choose(
     locks: &Locks,
     log: &Logger,
 ) -> Result<Chosen, Failure> {
-    let tools = ToolSettings {
-        inherit: locks.descriptors()?,
-        ..ToolSettings::default()
-    };
+    let tools = tools(locks)?;
     let chosen = match choice {
         BackendChoice::Ip6tables => ip6tables(tools),
         BackendChoice::Nftables => nftables(tools, log),
         BackendChoice::Auto => automatic(tools, log),
     };
-    chosen.map_err(|e| {
-        let exit = match e.kind {
-            ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
-            _ => Exit::Failed,
-        };
-        Failure::new(exit, &e)
+    chosen.map_err(|e| failure(&e))
+}
+
+/// Every backend there is, for whoever removes rules of any. Where ip6tables is installed its
+/// tables must tell for certain that nothing is left.
+pub(super) fn all(locks: &Locks, log: &Logger) -> Result<Chosen, Failure> {
+    let tools = tools(locks)?;
+    ip6tables(tools.clone())
+        .or_else(|why_not| nftables(tools, log).map_err(|_| why_not))
+        .map_err(|e| failure(&e))
+}
+
+fn tools(locks: &Locks) -> Result<ToolSettings, Failure> {
+    Ok(ToolSettings {
+        inherit: locks.descriptors()?,
+        ..ToolSettings::default()
     })
+}
+
+fn failure(error: &BackendError) -> Failure {
+    let exit = match error.kind {
+        ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error)
 }
 
 fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {

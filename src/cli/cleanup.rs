@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use slog::{Logger, info};
 
-use super::args::{BackendChoice, CleanupArgs};
+use super::args::CleanupArgs;
 use super::backends::{self, Chosen};
 use super::places::{self, Locks};
 use super::run::{log_opened, logger, require_privilege, state_failure};
@@ -28,7 +28,7 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let state_dir = &args.state.state_dir;
     let mut locks = places::lock(state_dir, None)?;
     locks.wait_for_tools(state_dir);
-    let Chosen { backend, others } = backends::choose(BackendChoice::Auto, &locks, &log)?;
+    let Chosen { backend, others } = backends::all(&locks, &log)?;
     let opened = match open_journal(state_dir, &locks) {
         Ok(opened) => opened,
         // Its records cannot be read, but every rule carries our comment.

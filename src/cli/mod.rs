@@ -6,7 +6,9 @@ mod cleanup;
 mod complaint;
 mod dump;
 mod places;
+mod print;
 mod run;
+mod spelling;
 mod status;
 mod table;
 
@@ -76,7 +78,7 @@ impl fmt::Display for Failure {
 /// ends the process itself.
 pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
     let name = OsString::from("docker-nat66");
-    let args = args::modernise(args);
+    let args = spelling::modernise(args);
     let cli = Cli::try_parse_from(std::iter::once(&name).chain(&args))
         .unwrap_or_else(|error| complaint::exit_with(&error, &args));
     let ended = match cli.command {
@@ -84,6 +86,7 @@ pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
         Command::Dump(args) => dump::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
+        Command::Print(args) => print::run(&args),
     };
     ended.map_err(|mut failure| {
         if failure.exit == Exit::Usage

@@ -125,6 +125,8 @@ pub enum Reporter {
     Firewall,
     /// The journal.
     Journal,
+    /// Whoever asks the actors whether they are alive.
+    Watchdog,
 }
 
 /// What the actors have reported so far.

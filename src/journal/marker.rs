@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use super::codec;
 use super::error::OpenError;
 use super::layout::{self, StateDir};
+use crate::killpoint;
 
 const MAGIC: [u8; 8] = *b"NAT66MRK";
 /// Magic, version u16, generation u64, CRC u32 over what precedes it; little-endian.
@@ -132,6 +133,7 @@ impl Marker {
     }
 
     fn put(&self, generation: u64) -> io::Result<()> {
+        killpoint::reach("before the marker is written");
         let slot = (generation % 2) * SECTOR;
         self.file.write_all_at(&encode(generation), slot)
     }

@@ -211,6 +211,24 @@ mod tests {
         };
         assert_eq!(masquerade.id().to_string(), "2b484a4349cfe60f");
         assert_eq!(dnat(8080).id().to_string(), "92ab1b1a843c9834");
+        let mut outside = dnat(8080);
+        outside.backend = BackendKind::Nftables;
+        if let RuleSpec::Dnat(dnat) = &mut outside.spec {
+            dnat.key.via = Via::Outside;
+        }
+        assert_eq!(outside.id().to_string(), "7f6f1f4acbd1dcd5");
+        let element = |element| {
+            let rule = Rule {
+                backend: BackendKind::Nftables,
+                spec: RuleSpec::Element(element),
+            };
+            rule.id().to_string()
+        };
+        let prefix = "fdfd:5898:4917:1::/64".parse().expect("valid");
+        let egress = Element::Egress("eth0".parse().expect("valid"));
+        assert_eq!(element(egress), "65460cbb413c714c");
+        assert_eq!(element(Element::Prefix(prefix)), "8368bc512075cadb");
+        assert_eq!(element(Element::Guarded(prefix)), "5f8844b224d8e862");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rustix::net::{
 };
 
 use super::message::Malformed;
+use crate::killpoint;
 
 /// Bytes for one datagram: the kernel fills 32 KiB at most when it dumps
 /// (`netlink_recvmsg`, net/netlink/af_netlink.c).
@@ -136,10 +137,14 @@ impl Socket {
 
     /// Sends one datagram.
     pub(crate) fn send(&self, requests: &[u8]) -> Result<(), SocketError> {
+        killpoint::reach("before netlink is told");
         loop {
             match send(&self.fd, requests, SendFlags::empty()) {
                 // A datagram goes whole or not at all.
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    killpoint::reach("after netlink was told");
+                    return Ok(());
+                }
                 Err(Errno::INTR) => {}
                 Err(errno) => {
                     return Err(SocketError::Failed {

@@ -276,6 +276,14 @@ impl<J: Journal> Reconciler<J> {
         self.records.values()
     }
 
+    /// Prepares the rules, which stay, for a time without a daemon.
+    ///
+    /// # Errors
+    /// They stay all the same, as they were.
+    pub fn leave(&mut self) -> Result<(), BackendError> {
+        self.backend.leave()
+    }
+
     /// The journal, when there is nothing left to do.
     pub fn into_journal(self) -> J {
         self.journal

@@ -24,9 +24,8 @@ pub(crate) fn fresh<F: FnOnce()>(body: F) {
         false => "-rnm",
     };
     // The closure's type is named after its test: `kernel::real::test::{{closure}}`.
-    let test = std::any::type_name::<F>()
-        .trim_start_matches("kernel::")
-        .trim_end_matches("::{{closure}}");
+    let name = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
+    let (_, test) = name.split_once("::").expect("a crate's name");
     let output = Command::new("unshare")
         .args([flags, "sh", "-c"])
         .args(["mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"])
@@ -42,4 +41,5 @@ pub(crate) fn fresh<F: FnOnce()>(body: F) {
         "{}\n{stdout}\n{stderr}",
         output.status
     );
+    eprint!("{stderr}");
 }

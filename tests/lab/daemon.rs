@@ -33,11 +33,17 @@ impl<'l> Daemon<'l> {
     /// Starts the daemon with `args`, the lab's state directory, and the backend that the tests
     /// run on unless `args` name one; all else has its default.
     pub(crate) fn start(lab: &'l Lab, args: &[&str]) -> Self {
-        let all = arguments(args, STATE_DIR);
+        Self::start_by(lab, &[], args)
+    }
+
+    /// The same, with `wrapper` to execute it: a command that takes another as its last arguments,
+    /// and becomes it.
+    pub(crate) fn start_by(lab: &'l Lab, wrapper: &[&str], args: &[&str]) -> Self {
+        let all = [wrapper, &[PROGRAM], &arguments(args, STATE_DIR)].concat();
         let log = lab.log("docker-nat66");
         Self {
             lab,
-            child: lab.host().spawn(PROGRAM, &all, &log),
+            child: lab.host().spawn(all[0], &all[1..], &log),
             log,
         }
     }
@@ -91,6 +97,11 @@ impl<'l> Daemon<'l> {
         let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let innermost = ids.and_then(|ids| ids.split_whitespace().last());
         innermost.expect("a process id").to_owned()
+    }
+
+    /// Its process id, as this machine sees it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, at once.

@@ -86,7 +86,9 @@ fn native_rules_that_were_there_first_are_waited_out() {
     let native = Native::add(lab.host());
     let before = table(lab.host());
 
-    let mut daemon = Daemon::start(&lab, &ARGS);
+    // Left to itself it would take nftables.
+    let asked = [&ARGS[..], &["--backend", "ip6tables"]].concat();
+    let mut daemon = Daemon::start(&lab, &asked);
     let said = daemon.says("degraded: ");
     assert!(
         said.contains("`nat' is incompatible, use 'nft' tool"),
@@ -256,6 +258,51 @@ fn an_interface_that_comes_later_is_served_when_it_comes() {
     let client = "2001:db8:7::2".parse().expect("an address");
     lab.answers(Tcp, "[2001:db8:7::1]:8080", "web", client);
     daemon.leaves();
+}
+
+/// Stands in for the legacy tools, in the lab's mounts only: as long as the file `broken` is there,
+/// they cannot list; the rest is done by them.
+const LEGACY: &str = r#"cd /run/lab
+cp /usr/sbin/xtables-legacy-multi legacy
+cat >stand-in <<'SCRIPT'
+#!/bin/sh
+name=${0##*/}
+case $name in *-save) [ ! -e /run/lab/broken ] || { echo "cannot be asked" >&2; exit 1; };; esac
+exec /run/lab/legacy "$name" "$@"
+SCRIPT
+chmod 755 stand-in
+mount --bind stand-in /usr/sbin/xtables-legacy-multi
+touch broken"#;
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_daemon_is_ready_and_serves_though_the_other_variant_cannot_be_asked_yet() {
+    let lab = Lab::up("degraded_other");
+    let host = lab.host();
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let before = rules::as_before(host);
+    // As an earlier run by the legacy tool would have left it.
+    host.sh(
+        "ip6tables-legacy -t nat -A PREROUTING -i eth0 -p tcp --dport 9 -j DNAT \
+         --to-destination [fdfd:5898:4917:1::9]:9 -m comment \
+         --comment docker-nat66:0123456789abcdef",
+    );
+    host.sh(LEGACY);
+    let left = || host.sh("/run/lab/legacy ip6tables-save -t nat | grep -c docker-nat66 || :");
+    assert_eq!(left(), "1\n");
+    let daemon = Daemon::ready(&lab, &ARGS);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    let troubles = status(&daemon, "degraded", 1)["troubles"].to_string();
+    assert!(troubles.contains("may be left in the other"), "{troubles}");
+    engine.run("next", &["-p", "8081:80"], &["tcp:80"]);
+    lab.answers(Tcp, &format!("[{HOST}]:8081"), "next", CLIENT);
+    assert_eq!(left(), "1\n");
+    host.sh("rm /run/lab/broken");
+    status(&daemon, "running", 0);
+    assert_eq!(left(), "0\n");
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), before);
 }
 
 #[test]

@@ -151,12 +151,17 @@ impl<'l> Engine<'l> {
     /// # Errors
     /// Nobody answered in time, in words.
     pub(crate) fn ask_inside(&self, name: &str, proto: Proto, to: &str) -> Result<Answer, String> {
+        self.inside(name, || ask_here(proto, to, Ipv6Addr::UNSPECIFIED))
+    }
+
+    /// Runs `work` in the network namespace of a container.
+    pub(crate) fn inside<T: Send>(&self, name: &str, work: impl FnOnce() -> T + Send) -> T {
         let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", name]);
         self.lab.host().enter(|| {
             let net = File::open(format!("/proc/{pid}/ns/net")).expect("the container runs");
             move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))
                 .expect("enter the container");
-            ask_here(proto, to, Ipv6Addr::UNSPECIFIED)
+            work()
         })
     }
 

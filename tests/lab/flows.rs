@@ -2,7 +2,7 @@
 //!
 //! The Engine here (20.10) cuts a removed container's flows of its own accord. So what is shown of
 //! those is the whole's doing; that the daemon does it alone is shown in `tests/kernel/flows`. The
-//! port's move is the daemon's alone.
+//! port's move, and the end of a forward whose container lives on, are the daemon's alone.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -183,6 +183,39 @@ fn a_udp_client_that_never_stops_reaches_the_container_to_which_its_port_moves()
             });
         });
         daemon.leaves();
+    }
+}
+
+/// Here the Engine has no reason to cut anything.
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn connections_end_with_their_forward_though_the_container_lives_on() {
+    let lab = Lab::up("flows_living");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &PORTS, &SERVE);
+    let addr = engine.address("web");
+    let (tcp, udp) = (format!("[{HOST}]:8080"), format!("[{HOST}]:8053"));
+    for another_prefix in [false, true] {
+        println!("the next one has another prefix: {another_prefix}");
+        let daemon = Daemon::ready(&lab, &ARGS);
+        lab.answers(Tcp, &tcp, "web", CLIENT);
+        lab.answers(Udp, &udp, "web", CLIENT);
+        let mut line = lab.connect(&tcp);
+        let flow = Flow::open(lab.client(), &udp);
+        assert_eq!(line.echo("here").as_deref(), Ok("here"));
+        assert_eq!(flow.ask().map(|a| a.name).as_deref(), Ok("web"));
+        if another_prefix {
+            daemon.sigkill();
+            let args = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:2::/64"];
+            Daemon::ready(&lab, &args).leaves();
+        } else {
+            daemon.leaves();
+        }
+        assert_eq!(entries_to(&lab, addr), Vec::<String>::new());
+        assert!(line.echo("gone").is_err());
+        let answer = flow.ask();
+        assert!(answer.is_err(), "{answer:?}");
+        assert_eq!(entries_to(&lab, addr), Vec::<String>::new());
     }
 }
 

@@ -117,6 +117,13 @@ fn remove_cgroups(chosen: impl Fn(&str) -> bool) {
 /// A control group is removed by removing its directories, innermost first; its files are not
 /// files.
 fn remove_tree(group: &Path) {
+    // A paused container of a run that was killed dies of its own SIGKILL once it can.
+    for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let path = group.join(file);
+        if path.exists() {
+            let _ = fs::write(path, thawed);
+        }
+    }
     for sub in subdirs(group) {
         remove_tree(&sub);
     }

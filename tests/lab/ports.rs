@@ -4,6 +4,7 @@ use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
 use crate::rules::{self, Published};
+use crate::sctp;
 use crate::talk::Proto::{Tcp, Udp};
 use crate::wait::{SOON, eventually, same};
 
@@ -110,6 +111,9 @@ const ROWS: [Row; 17] = [
     },
 ];
 
+/// Whatever a row may lead to.
+const SERVE: [&str; 6] = ["tcp:80", "tcp:81", "tcp:82", "tcp:443", "udp:53", "tcp:53"];
+
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
@@ -118,7 +122,7 @@ fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
     let daemon = Daemon::ready(&lab, &ARGS);
     for row in ROWS {
         println!("{}: {:?}", row.name, row.docker);
-        engine.run("row", row.docker, &["tcp:80", "udp:53"]);
+        engine.run("row", row.docker, &SERVE);
         // Events come in order: once this one's rule is there, the row's would be.
         engine.run("after", &["-p", "9999:80"], &["tcp:80"]);
         let addr = engine.docker(&[
@@ -135,6 +139,15 @@ fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
         eventually(SOON, row.name, || {
             same(rules::published(lab.host()), expected.clone())
         });
+        for text in row.opens {
+            packets_pass(&lab, &engine, text);
+        }
+        // Where one address is published, the others are not, and so it is where none is.
+        if !row.opens.iter().any(|text| text.contains(" * ")) {
+            for to in [HOST, "fdfd:5898:4917:1::1"] {
+                lab.is_closed(Tcp, &format!("[{to}]:8080"));
+            }
+        }
         engine.remove("row");
         engine.remove("after");
         eventually(SOON, &format!("{} to be closed", row.name), || {
@@ -142,6 +155,24 @@ fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
         });
     }
     daemon.leaves();
+}
+
+/// The client reaches what is opened, and the container sees the client.
+fn packets_pass(lab: &Lab, engine: &Engine<'_>, text: &str) {
+    let words: Vec<&str> = text.split(' ').collect();
+    let [proto, addr, port, inside] = words[..] else {
+        panic!("{text:?}")
+    };
+    let addr = if addr == "*" { HOST } else { addr };
+    let to = format!("[{addr}]:{port}");
+    match proto {
+        "tcp" => lab.answers(Tcp, &to, "row", CLIENT),
+        "udp" => lab.answers(Udp, &to, "row", CLIENT),
+        _ => {
+            let arrived = sctp::arrives(lab, engine, "row", port.parse().expect("a port"));
+            assert_eq!(arrived, (CLIENT.into(), inside.parse().expect("a port")));
+        }
+    }
 }
 
 fn opened(text: &str, addr: &str) -> Published {
@@ -188,6 +219,9 @@ fn random_host_ports_are_published_as_docker_chose_them() {
     let udp = format!("[{HOST}]:{}", host_port(&engine, "all", "53/udp"));
     lab.answers(Tcp, &tcp, "all", CLIENT);
     lab.answers(Udp, &udp, "all", CLIENT);
+    engine.run("any", &["-p", "80"], &["tcp:80"]);
+    let any = format!("[{HOST}]:{}", host_port(&engine, "any", "80/tcp"));
+    lab.answers(Tcp, &any, "any", CLIENT);
     daemon.leaves();
 }
 
@@ -206,6 +240,7 @@ fn an_engine_that_binds_to_loopback_by_default_opens_nothing() {
     engine.run("after", &["-p", "[::]:9999:80"], &["tcp:80"]);
     lab.answers(Tcp, &format!("[{HOST}]:9999"), "after", CLIENT);
     assert_eq!(rules::published(lab.host()).len(), 1);
+    lab.is_closed(Tcp, &format!("[{HOST}]:8080"));
     daemon.leaves();
 }
 

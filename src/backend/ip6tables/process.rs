@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::killpoint;
 use crate::netlink::watch::OwnPorts;
 
 /// What the tool may search for programs of its own (modprobe).
@@ -125,9 +126,12 @@ impl Runner {
             // Ctrl-C on the daemon's terminal must not end a tool in the middle of its work.
             .process_group(0);
         before_exec(&mut command, bounds.inherit.clone(), network);
+        killpoint::reach("before a tool is started");
         let mut running = Running::new(command.spawn().map_err(Failure::Start)?);
         bounds.own_ports.add(running.child.id());
+        killpoint::reach("while a tool runs");
         let outcome = running.watch(input, start, bounds);
+        killpoint::reach("after a tool has ended");
         if outcome.is_err() && !running.kill_and_reap(REAP_WITHIN) {
             self.undead = Some(running);
         }

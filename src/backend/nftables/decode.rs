@@ -234,3 +234,6 @@ fn comment(mut userdata: &[u8]) -> Option<RuleId> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

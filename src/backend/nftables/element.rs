@@ -317,3 +317,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let byte = |pair: &[u32]| (pair[0] << 4 | pair[1]) as u8;
     Some(digits.chunks(2).map(byte).collect())
 }
+
+#[cfg(test)]
+mod tests;

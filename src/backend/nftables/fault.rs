@@ -39,6 +39,18 @@ impl Fault {
         }
     }
 
+    /// What an errno in answer to a question means. nfnetlink's word for a subsystem that is not
+    /// there is EINVAL; what is asked here is well-formed.
+    pub(super) fn asked(errno: Errno) -> Self {
+        match errno {
+            Errno::INVAL => Self {
+                kind: ErrorKind::Unsupported,
+                detail: "there is no nf_tables in this kernel".to_owned(),
+            },
+            errno => Self::at(errno, "the kernel's answer"),
+        }
+    }
+
     /// No certain answer.
     pub(super) fn uncertain(detail: &str) -> Self {
         Self {

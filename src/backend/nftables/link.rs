@@ -12,7 +12,6 @@ use super::encode::Encoded;
 use super::fault::Fault;
 use super::outcome::Outcome;
 use super::wire::{GEN_ID, message};
-use crate::backend::ErrorKind;
 use crate::netlink::SocketError;
 use crate::netlink::message::{
     DONE, DUMP, DUMP_INTERRUPTED, ERROR, Messages, NFGENMSG_IPV6, OVERRUN, REQUEST, Writer,
@@ -88,7 +87,7 @@ pub(super) fn get(
                 OVERRUN => return Err(Fault::uncertain("answers were lost")),
                 ERROR => match message.code()? {
                     None | Some(Errno::NOENT) => return Ok(None),
-                    Some(errno) => return Err(Fault::at(errno, "the kernel's answer")),
+                    Some(errno) => return Err(Fault::asked(errno)),
                 },
                 _ => return Ok(Some(message.payload.to_vec())),
             }
@@ -121,7 +120,7 @@ pub(super) fn dump(
                 ERROR | DONE => match message.code()? {
                     None => return Ok(complete),
                     Some(Errno::INTR | Errno::AGAIN | Errno::NOENT) => return Ok(false),
-                    Some(errno) => return Err(Fault::at(errno, "the kernel's answer")),
+                    Some(errno) => return Err(Fault::asked(errno)),
                 },
                 _ => each(message.payload)?,
             }
@@ -131,17 +130,7 @@ pub(super) fn dump(
 
 /// The number of the last change of any table in this network namespace.
 pub(super) fn generation(link: &mut dyn Link, deadline: Instant) -> Result<u32, Fault> {
-    let answer = get(link, deadline, message::GET_GENERATION, &|_| {}).map_err(|fault| {
-        // nfnetlink's word for a subsystem that is not there is EINVAL; what is sent here is
-        // well-formed.
-        match fault.kind {
-            ErrorKind::Failed => Fault {
-                kind: ErrorKind::Unsupported,
-                detail: format!("{} (there is no nf_tables in this kernel)", fault.detail),
-            },
-            _ => fault,
-        }
-    })?;
+    let answer = get(link, deadline, message::GET_GENERATION, &|_| {})?;
     let answer = answer.ok_or_else(|| Fault::uncertain("no generation id"))?;
     Ok(number(&attributes(&answer)?, GEN_ID))
 }

@@ -33,6 +33,10 @@ mod outcome;
 mod plan;
 mod probe;
 mod sets;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod words;
 
@@ -279,6 +283,20 @@ impl Backend for Nftables {
 
     fn own_ports(&self) -> OwnPorts {
         self.own_ports.clone()
+    }
+
+    /// Makes a table of it that nobody owns: nft 1.0.6 saves the flags of one that outlived its
+    /// owner in words that it does not load again.
+    fn leave(&mut self) -> Result<(), BackendError> {
+        let released = self.look().and_then(|(_, state)| {
+            self.known = None;
+            let steps = plan::release(&state, self.make());
+            if steps.is_empty() {
+                return Ok(());
+            }
+            self.carry_out(&steps, TABLE, |outcome| outcome.result())?
+        });
+        released.map_err(|fault| fault.during(format!("release of table ip6 {TABLE}")))
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {

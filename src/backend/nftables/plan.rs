@@ -104,6 +104,20 @@ pub(super) fn adoption(state: &State, port: u32, make: Make) -> Vec<Step> {
         let flags = make.flags;
         return vec![Step::Table { flags }, Step::FlushRules, Step::Chains];
     }
+    anew(state, make)
+}
+
+/// The steps that make a table which nobody owns of ours: saved by nft it loads again. Empty
+/// where there is none, or it is like that already.
+pub(super) fn release(state: &State, make: Make) -> Vec<Step> {
+    match state.table {
+        Some(found) if found.flags != 0 => anew(state, Make { flags: 0, ..make }),
+        _ => Vec::new(),
+    }
+}
+
+/// The table once more, with the same elements.
+fn anew(state: &State, make: Make) -> Vec<Step> {
     let mut steps = vec![Step::DropTable];
     let kept: Vec<(Item, RuleId)> = genuine(state).collect();
     steps.extend(table(make, |set| {
@@ -193,3 +207,6 @@ fn located(gone: &ObservedRule) -> Result<Item, Fault> {
         detail: format!("not a locator of this backend: {:?}", gone.locator),
     })
 }
+
+#[cfg(test)]
+mod tests;

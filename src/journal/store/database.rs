@@ -17,6 +17,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::journal::error::speaks_of_damage;
+use crate::killpoint;
 use crate::panic_guard::guarded;
 
 /// sled's page cache, in bytes. 10,000 records take about 4 MiB; writes need hardly any of it,
@@ -83,6 +84,7 @@ impl Database {
     /// Opens the database in the directory `dir`, which must exist; an empty directory becomes
     /// an empty database. sled writes while it opens.
     pub(crate) fn open(dir: &Path) -> Result<Self, DatabaseError> {
+        killpoint::reach("before the database is opened");
         check_shapes(dir)?;
         remove_unfinished_snapshots(dir).map_err(DatabaseError::Io)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
@@ -106,11 +108,14 @@ impl Database {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path);
         match file {
-            Ok(file) => Ok(Self {
-                db: Some(db),
-                file,
-                path,
-            }),
+            Ok(file) => {
+                killpoint::reach("after the database was opened");
+                Ok(Self {
+                    db: Some(db),
+                    file,
+                    path,
+                })
+            }
             Err(error) => {
                 close(db);
                 Err(DatabaseError::Io(error))
@@ -139,13 +144,19 @@ impl Database {
                 None => batch.remove(key),
             }
         }
+        killpoint::reach("before the database is changed");
         catch("apply", || db.apply_batch(batch))?;
-        catch("flush", || flush(db))
+        killpoint::reach("before the database is flushed");
+        catch("flush", || flush(db))?;
+        killpoint::reach("after the database was flushed");
+        Ok(())
     }
 
     /// Makes all that was applied survive a power cut.
     pub(crate) fn sync(&self) -> Result<(), DatabaseError> {
-        self.file.sync_all().map_err(DatabaseError::Io)
+        self.file.sync_all().map_err(DatabaseError::Io)?;
+        killpoint::reach("after the database was synced");
+        Ok(())
     }
 
     /// Whether the file that is written is still the one under its name: nobody has removed or

@@ -143,7 +143,7 @@ pub(super) fn serve_udp_on_the_host() {
 }
 
 /// A TCP server in container `one` that sends back what it gets.
-pub(super) fn serve_tcp_in_a_container() {
+pub(crate) fn serve_tcp_in_a_container() {
     serve_tcp(inside("one", || TcpListener::bind(any(80))).expect("a free port"));
 }
 
@@ -171,7 +171,7 @@ fn serve_tcp(listener: TcpListener) {
 pub(super) struct Udp(UdpSocket);
 
 impl Udp {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let socket = inside("client", || UdpSocket::bind(any(0))).expect("a socket");
         socket.connect(published()).expect("a route");
         Self(socket)
@@ -186,23 +186,23 @@ impl Udp {
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    pub(super) fn ask(&self) -> io::Result<String> {
+    pub(crate) fn ask(&self) -> io::Result<String> {
         self.ask_for(ANSWER)
     }
 }
 
 /// A client's TCP connection to the published port.
-pub(super) struct Tcp(TcpStream);
+pub(crate) struct Tcp(TcpStream);
 
 impl Tcp {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let stream = inside("client", || TcpStream::connect(published())).expect("connects");
         stream.set_read_timeout(Some(ANSWER)).expect("a timeout");
         Self(stream)
     }
 
     /// Sends something and waits for it to come back.
-    pub(super) fn ask(&mut self) -> io::Result<()> {
+    pub(crate) fn ask(&mut self) -> io::Result<()> {
         self.0.write_all(b"who")?;
         self.0.read_exact(&mut [0; 3])
     }

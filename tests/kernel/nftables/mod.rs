@@ -1,7 +1,11 @@
 //! The nftables backend against the kernel.
 
+mod growth;
+mod listing;
 pub(crate) mod others;
+mod ownership;
 pub(crate) mod rules;
+mod switching;
 
 use docker_nat66::backend::nftables::{Nftables, Settings};
 

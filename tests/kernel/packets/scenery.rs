@@ -5,8 +5,9 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use docker_nat66::backend::Backend as _;
+use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
+use docker_nat66::backend::nftables::{Nftables, Settings};
 use docker_nat66::mapper::rules::{Hairpin, Layout, Unpublished, desired};
 use docker_nat66::model::change::ChangeSet;
 use docker_nat66::model::forward::{Forward, Owner, Proto, Sources};
@@ -18,7 +19,7 @@ use super::super::real::{name, tools};
 use super::super::rules::{insertion, removal};
 
 /// The client, and a second address of it.
-pub(super) const CLIENT: &str = "2001:db8::2";
+pub(crate) const CLIENT: &str = "2001:db8::2";
 pub(super) const STRANGER: &str = "2001:db8::3";
 /// A second address of the host.
 pub(super) const HOST_TOO: &str = "2001:db8::11";
@@ -41,7 +42,7 @@ const ATTEMPT: Duration = Duration::from_millis(300);
 
 /// The namespaces of [`scenery::build`] with more addresses, none of which is used unasked, and servers for TCP and UDP: both
 /// ports in both containers, one behind the client. Nothing serves the host's published port.
-pub(super) fn build() {
+pub(crate) fn build() {
     scenery::build();
     sh(&format!(
         "ip addr add {HOST_TOO}/64 dev eth0 nodad preferred_lft 0
@@ -88,13 +89,13 @@ pub(super) fn serve(place: Option<&str>, who: &'static str, port: u16) {
 
 /// Somebody who asks from an address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asker {
+pub(crate) struct Asker {
     pub(super) place: Option<&'static str>,
     pub(super) from: &'static str,
 }
 
 /// The client by its first address.
-pub(super) fn client() -> Asker {
+pub(crate) fn client() -> Asker {
     Asker {
         place: Some("client"),
         from: CLIENT,
@@ -160,7 +161,7 @@ impl Asker {
 
     /// Both protocols are answered by `who`, who sees `peer`.
     #[track_caller]
-    pub(super) fn is_answered(self, to: &str, port: u16, who: &str, peer: &str) {
+    pub(crate) fn is_answered(self, to: &str, port: u16, who: &str, peer: &str) {
         for proto in [Proto::Tcp, Proto::Udp] {
             let begun = Instant::now();
             let answer = loop {
@@ -173,14 +174,14 @@ impl Asker {
             assert!(
                 answer.as_ref().is_ok_and(|answer| *answer == expected),
                 "{proto} [{to}]:{port} from {self:?}: {answer:?}, not {expected}\n{}",
-                sh("ip6tables-save -c; ip6tables-legacy-save -c"),
+                sh("ip6tables-save -c; ip6tables-legacy-save -c; nft list ruleset"),
             );
         }
     }
 
     /// Neither protocol is answered, nor refused: the packets are dropped.
     #[track_caller]
-    pub(super) fn is_ignored(self, to: &str, port: u16) {
+    pub(crate) fn is_ignored(self, to: &str, port: u16) {
         for proto in [Proto::Tcp, Proto::Udp] {
             let outcome = self.ask(proto, to, port).map_err(|e| e.kind());
             let silent = [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock];
@@ -193,7 +194,7 @@ impl Asker {
 
     /// Neither protocol is answered, in whatever way.
     #[track_caller]
-    pub(super) fn gets_nothing(self, to: &str, port: u16) {
+    pub(crate) fn gets_nothing(self, to: &str, port: u16) {
         for proto in [Proto::Tcp, Proto::Udp] {
             let answer = self.ask(proto, to, port);
             assert!(
@@ -205,7 +206,7 @@ impl Asker {
 }
 
 /// The usual layout: eth0, the bridge's prefix, unpublished ports closed, no hairpin.
-pub(super) fn layout() -> Layout {
+pub(crate) fn layout() -> Layout {
     Layout {
         backend: BackendKind::Ip6tables,
         devices: vec!["eth0".parse().expect("valid")],
@@ -217,7 +218,7 @@ pub(super) fn layout() -> Layout {
 }
 
 /// The published port, TCP and UDP, leading to container one for these sources.
-pub(super) fn forwards(sources: &Sources) -> Vec<Forward> {
+pub(crate) fn forwards(sources: &Sources) -> Vec<Forward> {
     let owner = Owner {
         container_id: "1".repeat(64),
         container_name: "one".into(),
@@ -235,31 +236,73 @@ pub(super) fn forwards(sources: &Sources) -> Vec<Forward> {
     [Proto::Tcp, Proto::Udp].map(forward).into()
 }
 
-/// A backend, and `ip6tables` for whatever else stands in the same tables.
-pub(super) struct Firewall {
-    backend: Ip6tables,
+/// A backend, and `ip6tables` for whatever else stands in the same tables or beside.
+pub(crate) struct Firewall {
+    backend: Box<dyn Backend>,
     tool: String,
     _dir: tempfile::TempDir,
 }
 
 impl Firewall {
-    /// Runs `case` with both variants, one after the other, and empties the tables in between.
+    /// Runs `case` with both variants of ip6tables and with nftables, one after the other, and
+    /// empties the tables in between.
     pub(super) fn each(case: impl Fn(&mut Self)) {
         for variant in [Variant::Nft, Variant::Legacy] {
             let (dir, settings) = tools(variant);
-            let mut firewall = Self {
-                backend: Ip6tables::detect(settings).expect("usable"),
-                tool: format!("ip6tables-{}", name(variant)),
-                _dir: dir,
-            };
-            case(&mut firewall);
-            firewall.clear();
+            let backend = Ip6tables::detect(settings).expect("usable");
+            Self::run_case(&case, Box::new(backend), variant, dir);
+        }
+        let (dir, _) = tools(Variant::Nft);
+        let backend = Nftables::detect(Settings::default()).expect("usable");
+        Self::run_case(&case, Box::new(backend), Variant::Nft, dir);
+    }
+
+    fn run_case(
+        case: &impl Fn(&mut Self),
+        backend: Box<dyn Backend>,
+        variant: Variant,
+        dir: tempfile::TempDir,
+    ) {
+        let mut firewall = Self {
+            backend,
+            tool: format!("ip6tables-{}", name(variant)),
+            _dir: dir,
+        };
+        case(&mut firewall);
+        firewall.unset();
+        firewall.clear();
+    }
+
+    /// What it is made with, and used for the packets of others.
+    pub(crate) fn of(backend: Box<dyn Backend>) -> Self {
+        Self {
+            backend,
+            tool: "ip6tables-nft".to_owned(),
+            _dir: tempfile::tempdir().expect("temp dir"),
         }
     }
 
-    /// Empties all tables.
+    /// The backend.
+    pub(crate) fn backend(&mut self) -> &mut dyn Backend {
+        self.backend.as_mut()
+    }
+
+    /// Which kind of backend it is.
+    pub(super) fn kind(&self) -> BackendKind {
+        self.backend.kind()
+    }
+
+    /// Closes the FORWARD chain of others, where an accept of ours can overrule that: one in a
+    /// table of our own cannot.
+    pub(super) fn close_forward(&self) {
+        if self.kind() == BackendKind::Ip6tables {
+            self.run("-P FORWARD DROP");
+        }
+    }
+
+    /// Empties all tables of others.
     pub(super) fn clear(&self) {
-        for table in ["filter", "nat", "raw"] {
+        for table in ["filter", "nat", "raw", "mangle"] {
             self.run(&format!("-t {table} -F"));
             self.run(&format!("-t {table} -X"));
         }
@@ -276,7 +319,7 @@ impl Firewall {
 
     /// Puts in what is desired, in one batch and in the daemon's order.
     #[track_caller]
-    pub(super) fn set(&mut self, layout: &Layout, forwards: &[Forward]) {
+    pub(crate) fn set(&mut self, layout: &Layout, forwards: &[Forward]) {
         self.set_without(layout, forwards, |_| false);
     }
 
@@ -289,7 +332,11 @@ impl Firewall {
         missing: impl Fn(&RuleSpec) -> bool,
     ) {
         let none = std::collections::BTreeMap::new();
-        let change = ChangeSet::between(&desired(layout, Some(forwards)), &none);
+        let layout = Layout {
+            backend: self.kind(),
+            ..layout.clone()
+        };
+        let change = ChangeSet::between(&desired(&layout, Some(forwards)), &none);
         let wanted = change.insert.into_iter();
         let wanted = wanted.filter(|owned| !missing(&owned.rule.spec));
         let rules: Vec<_> = wanted.map(|owned| owned.rule).collect();
@@ -299,8 +346,8 @@ impl Firewall {
 
     /// Takes out every rule of ours.
     #[track_caller]
-    pub(super) fn unset(&mut self) {
-        let all = removal(&mut self.backend, |_| true);
+    pub(crate) fn unset(&mut self) {
+        let all = removal(self.backend.as_mut(), |_| true);
         assert_eq!(self.backend.commit(&all), Ok(()));
         forget_flows();
     }

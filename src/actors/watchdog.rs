@@ -1,0 +1,113 @@
+//! Asks every actor whether it is alive, and tells the supervisor and `status`.
+//!
+//! One task, which waits for answers and never for long. An actor that is busy for longer than
+//! [`PATIENCE`] is named in `status`; and as long as one has not answered, the supervisor is told
+//! nothing, and in the end restarts the daemon.
+
+use std::time::{Duration, Instant};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::messages::Ping;
+use crate::control::status::{Board, Reporter, State};
+use crate::model::text::escape;
+use crate::supervisor::Supervisor;
+
+/// How long an actor may be busy before that is a trouble. The longest that one is on purpose is
+/// a tool's deadline, 10 s, which is worth telling.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often actors are asked where no supervisor wants to know more often.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Questions per interval of the supervisor's watchdog: one that is late must not be fatal.
+const PER_INTERVAL: u32 = 4;
+
+/// An actor that is asked.
+pub struct Party {
+    name: &'static str,
+    ask: Box<dyn Fn() -> BoxFuture<'static, bool>>,
+    /// The question that waits for its answer, and since when. There is never a second one.
+    open: Option<(BoxFuture<'static, bool>, Instant)>,
+}
+
+impl Party {
+    /// `name` as in the sentence "the … has not answered".
+    pub fn new<A>(name: &'static str, addr: Addr<A>) -> Self
+    where
+        A: Actor + Handler<Ping>,
+        A::Context: ToEnvelope<A, Ping>,
+    {
+        let ask = move || {
+            let answer = addr.send(Ping);
+            async move { answer.await.is_ok() }.boxed()
+        };
+        Self {
+            name,
+            ask: Box::new(ask),
+            open: None,
+        }
+    }
+
+    /// Asks, unless it has not answered yet; how long it has been silent.
+    fn silence(&mut self, now: Instant) -> Option<Duration> {
+        let ask = &self.ask;
+        let (answer, since) = self.open.get_or_insert_with(|| (ask(), now));
+        let since = *since;
+        match answer.now_or_never() {
+            Some(_) => {
+                self.open = None;
+                None
+            }
+            None => Some(now - since),
+        }
+    }
+}
+
+/// Runs until it is dropped.
+pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board) {
+    let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
+    let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
+    let mut said = String::new();
+    loop {
+        for party in &mut parties {
+            party.silence(Instant::now());
+        }
+        tokio::time::sleep(period).await;
+        let now = Instant::now();
+        let silent: Vec<(&str, Duration)> = parties
+            .iter_mut()
+            .filter_map(|party| Some((party.name, party.silence(now)?)))
+            .collect();
+        if silent.is_empty() && supervisor.watchdog.is_some() {
+            supervisor.alive();
+        }
+        let long = silent.iter().filter(|(_, silence)| *silence > PATIENCE);
+        let troubles = long.map(|(name, silence)| {
+            format!("the {name} has not answered for {} s", silence.as_secs())
+        });
+        let troubles: Vec<String> = troubles.collect();
+        board.lock().set_troubles(Reporter::Watchdog, troubles);
+        let doing = sentence(&board);
+        if doing != said {
+            // A line break would begin another of the protocol's lines.
+            supervisor.status(&escape(doing.chars()).to_string());
+            said = doing;
+        }
+    }
+}
+
+/// What the daemon is doing, in one line for the supervisor.
+fn sentence(board: &Board) -> String {
+    let status = board.status(Instant::now());
+    let open = format!("{} published ports open over IPv6", status.forwards);
+    match status.state {
+        State::Starting => "starting".to_owned(),
+        State::Running => open,
+        State::Degraded => format!("degraded: {}; {open}", status.troubles.join("; ")),
+        State::Stopping => "leaving".to_owned(),
+    }
+}

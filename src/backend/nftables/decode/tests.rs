@@ -1,0 +1,144 @@
+//! What is written is read again, and whatever is read ends.
+
+use proptest::prelude::*;
+
+use super::super::encode::{Step, batch};
+use super::super::testing::{any_rule, prefix, tcp};
+use super::super::wire::message;
+use super::*;
+use crate::netlink::message::Messages;
+
+/// What a dump shows of elements that were sent so: the messages are the same.
+fn observed(rules: &[Rule], set: Set) -> Vec<ObservedRule> {
+    let items = rules
+        .iter()
+        .map(|rule| (Item::of(&rule.spec).expect("ours"), rule.id()));
+    let sent = batch(&[Step::Insert(items.collect())], "t", 1);
+    let mut elements = Elements::default();
+    for message in Messages::new(&sent.bytes) {
+        let message = message.expect("well-formed");
+        if message.kind == message::NEW_ELEMENTS {
+            elements.read(message.payload).expect("well-formed");
+        }
+    }
+    elements.observed(set)
+}
+
+proptest! {
+    #[test]
+    fn what_is_sent_is_read_again(rule in any_rule()) {
+        let set = Item::of(&rule.spec).expect("ours").set;
+        let seen = observed(std::slice::from_ref(&rule), set);
+        prop_assert_eq!(seen.len(), 1);
+        prop_assert_eq!(seen[0].id, rule.id());
+        prop_assert_eq!(seen[0].rule.as_ref(), Some(&rule));
+    }
+
+    #[test]
+    fn reading_any_bytes_ends(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Table::read(&bytes);
+        let _ = own_set(&bytes);
+        for chain in super::super::chains::chains() {
+            let _ = is_chain(&chain, &bytes);
+            for rule in &chain.rules {
+                prop_assert!(!is_as_told(&encode(rule), &bytes));
+            }
+        }
+        let mut rules = Rules::default();
+        let _ = rules.read(&bytes);
+        let _ = comment(&bytes);
+        for set in Set::ALL {
+            let mut elements = Elements::default();
+            let _ = elements.read(&bytes);
+            let _ = elements.observed(set);
+        }
+    }
+
+    /// Bytes that look right at first.
+    #[test]
+    fn reading_damaged_elements_ends(
+        rules in prop::collection::vec(any_rule(), 1..4),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        for rule in rules {
+            let item = Item::of(&rule.spec).expect("ours");
+            let set = item.set;
+            let mut sent = batch(&[Step::Insert(vec![(item, rule.id())])], "t", 1).bytes;
+            for (at, byte) in &damage {
+                let at = at.index(sent.len());
+                sent[at] = *byte;
+            }
+            for message in Messages::new(&sent).flatten() {
+                let mut elements = Elements::default();
+                let _ = elements.read(message.payload);
+                for seen in elements.observed(set) {
+                    if let Some(rule) = seen.rule {
+                        prop_assert_eq!(rule.id(), seen.id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ranges_that_touch_and_the_last_of_all_are_told_apart() {
+    let rules = ["::/64", "0:0:0:1::/64", "fe00::/7"].map(prefix);
+    let seen: Vec<Option<Rule>> = observed(&rules, Set::Prefixes)
+        .into_iter()
+        .map(|seen| seen.rule)
+        .collect();
+    assert_eq!(seen, rules.map(Some));
+}
+
+#[test]
+fn an_element_is_believed_only_with_the_comment_of_its_content() {
+    let rule = tcp(80);
+    let item = Item::of(&rule.spec).expect("ours");
+    for (comment, id, believed) in [
+        (Some(rule.id()), rule.id(), true),
+        (Some(tcp(81).id()), tcp(81).id(), false),
+        // Without one it is known by its content, and removed all the same.
+        (None, rule.id(), false),
+    ] {
+        let raw = Raw {
+            key: item.key.clone(),
+            is_end: false,
+            last: None,
+            data: item.data.clone(),
+            comment,
+        };
+        let seen = raw.observed(item.set, item.last.clone());
+        assert_eq!(seen.id, id);
+        assert_eq!(seen.rule.is_some(), believed, "{comment:?}");
+        assert_eq!(seen.locator, item.locator());
+    }
+}
+
+#[test]
+fn a_comment_is_found_among_other_notes() {
+    let id = tcp(80).id();
+    let text = [id.comment().as_bytes(), &[0]].concat();
+    let length = u8::try_from(text.len()).expect("short");
+    let note = [&[0, length][..], &text].concat();
+    assert_eq!(comment(&note), Some(id));
+    let after = [&[1, 4, 0, 0, 0, 0][..], &note].concat();
+    assert_eq!(comment(&after), Some(id));
+    assert_eq!(comment(&note[..note.len() - 1]), None);
+    assert_eq!(comment(&[1, 4, 0]), None);
+    let other = [&[0, 3][..], b"hi\0"].concat();
+    assert_eq!(comment(&other), None);
+}
+
+#[test]
+fn every_rule_is_as_told_and_like_no_other() {
+    let all: Vec<Vec<u8>> = super::super::chains::chains()
+        .iter()
+        .flat_map(|chain| chain.rules.iter().map(|rule| encode(rule)))
+        .collect();
+    for (n, told) in all.iter().enumerate() {
+        for (m, printed) in all.iter().enumerate() {
+            assert_eq!(is_as_told(told, printed), n == m, "{n} {m}");
+        }
+    }
+}

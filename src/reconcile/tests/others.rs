@@ -1,0 +1,117 @@
+//! What earlier runs left in backends that are not in use any more.
+
+use slog::{Discard, o};
+
+use super::super::*;
+use crate::backend::fake::{Call, FakeKernel};
+use crate::backend::{Batch, ObservedRule};
+use crate::conntrack::fake::FakeTable;
+use crate::journal::memory::MemoryJournal;
+use crate::journal::record::State;
+use crate::model::rule::RuleSpec;
+
+/// A backend of the other kind that holds nothing.
+struct Empty;
+
+impl Backend for Empty {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Nftables
+    }
+
+    fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: &Batch) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn describe(&self, _: Verb, _: &Rule) -> String {
+        String::new()
+    }
+}
+
+fn daemon(others: &[&FakeKernel], journal: &MemoryJournal) -> Reconciler<MemoryJournal> {
+    let others = others
+        .iter()
+        .map(|kernel| Box::new(kernel.backend()) as Box<dyn Backend>);
+    let mut daemon = Reconciler::new(
+        Box::new(Empty),
+        others.collect(),
+        journal.clone(),
+        Box::new(FakeTable::new().flows()),
+        BootId::new("this"),
+        Logger::root(Discard, o!()),
+    );
+    daemon.recover(journal.records(), Vec::new(), 1);
+    daemon
+}
+
+/// A masquerade of an earlier run that used ip6tables, in its kernel and in the journal.
+fn left_over(kernel: &FakeKernel, journal: &mut MemoryJournal) {
+    let rule = Rule {
+        backend: BackendKind::Ip6tables,
+        spec: RuleSpec::Masquerade {
+            dev: "eth0".parse().unwrap(),
+            prefix: "fd00::/64".parse().unwrap(),
+        },
+    };
+    let batch = Batch {
+        insert: vec![rule.clone()],
+        ..Batch::default()
+    };
+    kernel.backend().commit(&batch).unwrap();
+    let record = Record {
+        owned: OwnedRule {
+            rule,
+            owners: BTreeSet::new(),
+        },
+        state: State::Applied,
+        inserted_at: 1,
+        boot_id: BootId::new("this"),
+    };
+    journal.intend(&[record]).unwrap();
+}
+
+#[test]
+fn without_a_record_an_uncertain_listing_elsewhere_is_let_be() {
+    let kernel = FakeKernel::new();
+    kernel.listing_fails(Some(ErrorKind::Uncertain));
+    let mut daemon = daemon(&[&kernel], &MemoryJournal::default());
+    assert!(daemon.converge(&Desired::nothing(), 2).is_converged());
+    assert!(daemon.converge(&Desired::nothing(), 3).is_converged());
+    assert_eq!(kernel.calls(), [Call::List]);
+}
+
+#[test]
+fn with_a_record_an_uncertain_listing_elsewhere_is_a_trouble_until_it_is_certain() {
+    let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
+    left_over(&kernel, &mut journal);
+    kernel.listing_fails(Some(ErrorKind::Uncertain));
+    let mut daemon = daemon(&[&kernel], &journal);
+    let report = daemon.converge(&Desired::nothing(), 2);
+    assert!(matches!(report.troubles[..], [Trouble::Elsewhere { .. }]));
+    assert!(report.is_in_step());
+    assert_eq!((kernel.ours().len(), journal.records().len()), (1, 1));
+    kernel.listing_fails(None);
+    let report = daemon.converge(&Desired::nothing(), 3);
+    assert_eq!((report.is_converged(), report.removed), (true, 1));
+    assert_eq!((kernel.ours().len(), journal.records().len()), (0, 0));
+}
+
+#[test]
+fn records_go_when_every_backend_of_their_kind_is_empty() {
+    for troubled in [0, 1] {
+        let kernels = [FakeKernel::new(), FakeKernel::new()];
+        let mut journal = MemoryJournal::default();
+        left_over(&kernels[troubled], &mut journal);
+        kernels[troubled].listing_fails(Some(ErrorKind::Busy));
+        let mut daemon = daemon(&[&kernels[0], &kernels[1]], &journal);
+        assert!(!daemon.converge(&Desired::nothing(), 2).is_converged());
+        assert_eq!(journal.records().len(), 1, "{troubled}");
+        kernels[troubled].listing_fails(None);
+        assert!(daemon.converge(&Desired::nothing(), 3).is_converged());
+        assert_eq!(journal.records().len(), 0, "{troubled}");
+        assert_eq!(kernels[troubled].ours().len(), 0);
+    }
+}

@@ -1,0 +1,41 @@
+//! The signals that the daemon heeds, and what each asks for.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a signal asks for.
+pub enum Wish {
+    /// A full comparison (SIGHUP).
+    Resync,
+    /// To leave; the signal's name.
+    Leave(&'static str),
+}
+
+/// The signals that the daemon heeds.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on these signals do not end the process.
+    ///
+    /// # Errors
+    /// The runtime cannot receive them.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
+            _ = self.hangup.recv() => Wish::Resync,
+        }
+    }
+}

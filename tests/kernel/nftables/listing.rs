@@ -1,0 +1,178 @@
+//! The table as nft lists it: whole, and the sets and maps of each scenario; and that what nft
+//! prints it also loads, and lists as before.
+
+use std::collections::BTreeSet;
+
+use docker_nat66::backend::Backend as _;
+use docker_nat66::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use docker_nat66::model::forward::{Forward, Sources};
+use docker_nat66::model::rule::{BackendKind, Rule};
+
+use super::backend;
+use super::others::{nft_ok, ruleset};
+use super::rules::every_kind;
+use crate::flows::scenery::sh;
+use crate::namespace;
+use crate::packets::scenery::{forwards, layout};
+use crate::rules::{insertion, removal};
+
+const WHOLE: &str = include_str!("table.nft");
+
+fn rules(layout: &Layout, forwards: &[Forward]) -> Vec<Rule> {
+    let layout = Layout {
+        backend: BackendKind::Nftables,
+        ..layout.clone()
+    };
+    let desired = desired(&layout, Some(forwards)).rules;
+    desired.into_values().map(|owned| owned.rule).collect()
+}
+
+/// One TCP forward, at an address of the host's or at any.
+fn one(sources: &Sources, host_addr: Option<&str>) -> Vec<Forward> {
+    let mut one = forwards(sources);
+    one.truncate(1);
+    one[0].host_addr = host_addr.map(|addr| addr.parse().expect("an address"));
+    one
+}
+
+/// Sets and maps that hold something, with their elements, one a line and in order.
+fn elements() -> Vec<String> {
+    let (mut found, mut name) = (Vec::new(), String::new());
+    for line in ruleset().lines().map(str::trim) {
+        if let Some(set) = line.strip_prefix("set ").or(line.strip_prefix("map ")) {
+            name = set.trim_end_matches(" {").to_owned();
+        }
+        if line.contains(" comment ") {
+            let element = line.trim_start_matches("elements = { ");
+            let element = element.trim_end_matches([',', '}', ' ']);
+            found.push(format!("{name}: {element}"));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+#[ignore = "needs nft: run by tests/run"]
+fn the_whole_table_reads_as_written_down() {
+    namespace::fresh(|| {
+        let mut backend = backend(false);
+        let rules = rules(&layout(), &one(&Sources::Any, None));
+        assert_eq!(backend.commit(&insertion(&rules)), Ok(()));
+        assert_eq!(sh("nft list table ip6 docker_nat66"), WHOLE);
+    });
+}
+
+#[test]
+#[ignore = "needs nft: run by tests/run"]
+fn each_scenario_has_its_elements() {
+    let statics = [
+        "egress: \"eth0\" comment \"docker-nat66:65460cbb413c714c\"",
+        "guarded: fdfd:5898:4917:1::/64 comment \"docker-nat66:5f8844b224d8e862\"",
+        "prefixes: fdfd:5898:4917:1::/64 comment \"docker-nat66:8368bc512075cadb\"",
+    ];
+    let open = Layout {
+        unpublished: Unpublished::Accept,
+        ..layout()
+    };
+    let hairpin = Layout {
+        hairpin: Hairpin::On,
+        ..layout()
+    };
+    let snat = Layout {
+        snat: vec![(layout().prefixes[0], "2001:db8::11".parse().expect("valid"))],
+        ..layout()
+    };
+    let nets = ["2001:db8::/32", "2001:db8:1::/48"].map(|net| net.parse().expect("a prefix"));
+    let limited = Sources::Only(BTreeSet::from(nets));
+    let at = Some("2001:db8::1");
+    let forward = "tcp . 8080 counter comment";
+    let target = "fdfd:5898:4917:1::2 . 80";
+    let scenarios: [(&str, Vec<Rule>, Vec<String>); 6] = [
+        ("nothing published", rules(&layout(), &[]), Vec::new()),
+        (
+            "a port at one address",
+            rules(&layout(), &one(&Sources::Any, at)),
+            vec![format!(
+                "forwards_host: 2001:db8::1 . {forward} ID : {target}"
+            )],
+        ),
+        (
+            "unpublished ports open",
+            rules(&open, &one(&Sources::Any, None)),
+            vec![
+                format!("forwards: {forward} ID : {target}"),
+                "-guarded".to_owned(),
+            ],
+        ),
+        (
+            "hairpin",
+            rules(&hairpin, &one(&Sources::Any, None)),
+            vec![
+                format!("forwards: {forward} ID : {target}"),
+                format!("forwards_inside: {forward} ID : {target}"),
+                "hairpin: fdfd:5898:4917:1::/64 . fdfd:5898:4917:1::/64 comment ID".to_owned(),
+            ],
+        ),
+        (
+            "limited sources, merged",
+            rules(&layout(), &one(&limited, at)),
+            vec![
+                format!(
+                    "forwards_from_host: 2001:db8::/32 . 2001:db8::1 . {forward} ID : {target}"
+                ),
+                "refused_host: 2001:db8::1 . tcp . 8080 counter comment ID".to_owned(),
+            ],
+        ),
+        (
+            "a source of its own",
+            rules(&snat, &[]),
+            vec!["sources: fdfd:5898:4917:1::/64 comment ID : 2001:db8::11".to_owned()],
+        ),
+    ];
+    namespace::fresh(move || {
+        let mut backend = backend(false);
+        for (name, rules, more) in &scenarios {
+            assert_eq!(backend.commit(&insertion(rules)), Ok(()), "{name}");
+            let mut expected: Vec<String> = statics.map(str::to_owned).into();
+            for line in more {
+                match line.strip_prefix('-') {
+                    Some(set) => expected.retain(|line| !line.starts_with(set)),
+                    None => expected.push(line.clone()),
+                }
+            }
+            expected.sort();
+            let seen = elements();
+            assert_eq!(seen.len(), expected.len(), "{name}: {seen:#?}");
+            for (seen, expected) in seen.iter().zip(&expected) {
+                let comment = seen
+                    .split('"')
+                    .find(|part| part.starts_with("docker-nat66:"));
+                let comment = format!("\"{}\"", comment.expect("each has one"));
+                assert_eq!(seen, &expected.replace("ID", &comment), "{name}");
+            }
+            let all = removal(&mut backend, |_| true);
+            assert_eq!(backend.commit(&all), Ok(()));
+            assert_eq!(ruleset(), "");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs nft: run by tests/run"]
+fn what_nft_prints_of_it_nft_also_loads_and_the_backend_knows_it_again() {
+    namespace::fresh(|| {
+        let mut first = backend(false);
+        assert_eq!(first.commit(&insertion(&every_kind())), Ok(()));
+        let listed = sh("nft list ruleset");
+        nft_ok("flush ruleset");
+        nft_ok(&listed);
+        assert_eq!(sh("nft list ruleset"), listed);
+        let seen = first.list().expect("certain");
+        assert_eq!(seen.len(), every_kind().len());
+        assert!(seen.iter().all(|seen| seen.rule.is_some()), "{seen:#?}");
+        let all = removal(&mut first, |_| true);
+        assert_eq!(first.commit(&all), Ok(()));
+        assert_eq!(ruleset(), "");
+    });
+}

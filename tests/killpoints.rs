@@ -1,0 +1,201 @@
+//! The daemon killed at every step of its life, by SIGKILL, and started again: what is in the
+//! kernel then is what a daemon that was never killed has there, once, and the journal agrees;
+//! foreign rules are as before, and no tool is left.
+//!
+//! The kernel and the tools are real, in a network namespace of each test's own; the Engine is the
+//! fake one. By default a sample of the steps; with [`STRIDE`] 1 all of them.
+
+#[path = "fake_engine/mod.rs"]
+mod fake_engine;
+#[path = "killpoints/life.rs"]
+mod life;
+#[path = "kernel/namespace.rs"]
+mod namespace;
+#[path = "killpoints/scene.rs"]
+mod scene;
+
+use std::collections::BTreeMap;
+
+use life::{End, STAGES};
+use scene::{Backend, Scene};
+
+/// N for every N-th step, instead of the default of each test.
+const STRIDE: &str = "DOCKER_NAT66_TORTURE_STRIDE";
+/// Which of the first steps a sample begins with.
+const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// What a daemon that is never killed has in the kernel after each stage.
+fn reference(scene: &Scene) -> BTreeMap<usize, Vec<String>> {
+    let mut seen = BTreeMap::new();
+    let end = life::live(scene, None, |stage| {
+        seen.insert(stage, scene.ours());
+    });
+    assert_eq!(end, End::Left, "{}", scene.log());
+    assert_eq!(seen.len(), STAGES);
+    assert_eq!(scene.ours(), Vec::<String>::new());
+    seen
+}
+
+/// The restart after a kill: everything as it should be, and gone when it leaves.
+#[track_caller]
+fn recovers(scene: &Scene, stage: usize, reference: &BTreeMap<usize, Vec<String>>, what: &str) {
+    let found = life::restart(scene, stage);
+    let context = || {
+        format!(
+            "{what}, {:?}, stage {stage}\n{}",
+            scene.backend(),
+            scene.log()
+        )
+    };
+    assert_eq!(found.ours, reference[&stage], "kernel: {}", context());
+    assert_eq!(found.journal, found.ids, "journal: {}", context());
+    assert_eq!(
+        scene.ours(),
+        Vec::<String>::new(),
+        "left behind: {}",
+        context()
+    );
+    assert_eq!(
+        scene.foreign(),
+        scene.foreign_before(),
+        "foreign: {}",
+        context()
+    );
+    assert_eq!(scene.tools(), Vec::<String>::new(), "tools: {}", context());
+}
+
+/// Kills at every `stride`-th step until one life goes through unharmed.
+fn killed_at_each_step(backend: Backend, stride: usize) {
+    let scene = Scene::new(backend);
+    let reference = reference(&scene);
+    let steps = (1 + number(SEED, 0) % stride..).step_by(stride);
+    for (tries, step) in steps.enumerate() {
+        let mut stage = 0;
+        let end = life::live(&scene, Some(step), |done| stage = done);
+        if end == End::Left {
+            eprintln!("{backend:?}: killed at {tries} of {} steps", step - 1);
+            assert!(tries * stride > 40, "there are more steps than that");
+            return;
+        }
+        let stage = (stage + 1).min(STAGES);
+        recovers(&scene, stage, &reference, &format!("killed at step {step}"));
+    }
+}
+
+/// Kills once in a life, and then at every `stride`-th step of the recovery.
+fn killed_again_while_recovering(backend: Backend, stride: usize) {
+    let scene = Scene::new(backend);
+    let reference = reference(&scene);
+    // Somewhere in the midst of each stage; where exactly depends on the timing.
+    for first in (20..140).step_by(30 * stride.min(2)) {
+        let mut tries = 0;
+        for second in (1 + number(SEED, 0) % stride..).step_by(stride) {
+            let mut stage = 0;
+            if life::live(&scene, Some(first), |done| stage = done) == End::Left {
+                break;
+            }
+            let stage = (stage + 1).min(STAGES);
+            let again = life::recover(&scene, stage, second);
+            let what = format!("killed at step {first}, and at step {second} of the recovery");
+            recovers(&scene, stage, &reference, &what);
+            tries += 1;
+            if again == End::Left {
+                break;
+            }
+        }
+        eprintln!("{backend:?}: killed at step {first}, and {tries} times while recovering");
+    }
+}
+
+/// Leaves rules and a journal, damages that, and kills the next one at every `stride`-th step.
+fn killed_beside_a_damaged_journal(backend: Backend, stride: usize) {
+    let scene = Scene::new(backend);
+    let reference = reference(&scene);
+    let mut tries = 0;
+    for step in (1 + number(SEED, 0) % stride..).step_by(stride) {
+        let mut stage = 0;
+        let end = life::live(&scene, Some(90), |done| stage = done);
+        assert_eq!(end, End::Killed);
+        scene.damage_journal();
+        let stage = (stage + 1).min(STAGES);
+        let end = life::recover(&scene, stage, step);
+        let what = format!("journal damaged, killed at step {step}");
+        recovers(&scene, stage, &reference, &what);
+        if end == End::Left {
+            break;
+        }
+        tries += 1;
+    }
+    eprintln!("{backend:?}: killed {tries} times beside a damaged journal");
+}
+
+/// Kills at every `stride`-th of the last steps of a life that leaves its rules to a successor.
+fn killed_while_handing_over(backend: Backend, stride: usize) {
+    let scene = Scene::new(backend);
+    let reference = reference(&scene);
+    let scene = scene.hand_over();
+    let mut tries = 0;
+    for step in (120 + number(SEED, 0) % stride..).step_by(stride) {
+        let mut stage = 0;
+        let end = life::live(&scene, Some(step), |done| stage = done);
+        let stage = (stage + 1).min(STAGES);
+        let what = format!("killed at step {step}, leaving its rules");
+        if end == End::Left {
+            assert_eq!(scene.ours(), reference[&STAGES], "{what}: {}", scene.log());
+        }
+        recovers(&scene, stage, &reference, &what);
+        if end == End::Left {
+            break;
+        }
+        tries += 1;
+    }
+    eprintln!("{backend:?}: killed {tries} times before and while handing over");
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn ip6tables_survives_a_kill_at_any_step() {
+    namespace::fresh(|| killed_at_each_step(Backend::Ip6tables, number(STRIDE, 6)));
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn nftables_survives_a_kill_at_any_step() {
+    namespace::fresh(|| killed_at_each_step(Backend::Nftables, number(STRIDE, 4)));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn ip6tables_survives_a_second_kill_while_it_recovers() {
+    namespace::fresh(|| killed_again_while_recovering(Backend::Ip6tables, number(STRIDE, 12)));
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn nftables_survives_a_second_kill_while_it_recovers() {
+    namespace::fresh(|| killed_again_while_recovering(Backend::Nftables, number(STRIDE, 8)));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_damaged_journal_and_a_kill_lose_no_rule() {
+    namespace::fresh(|| {
+        for backend in [Backend::Ip6tables, Backend::Nftables] {
+            killed_beside_a_damaged_journal(backend, number(STRIDE, 14));
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_kill_while_handing_over_leaves_rules_that_the_next_one_knows() {
+    namespace::fresh(|| {
+        for backend in [Backend::Ip6tables, Backend::Nftables] {
+            killed_while_handing_over(backend, number(STRIDE, 8));
+        }
+    });
+}

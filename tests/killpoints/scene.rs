@@ -1,0 +1,162 @@
+//! Where the daemon lives and dies: the kernel's rules, foreign ones among them, and the state
+//! directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use docker_nat66::backend;
+use docker_nat66::backend::ip6tables::{Ip6tables, Settings};
+use docker_nat66::backend::nftables::{self, Nftables};
+
+/// Which backend the daemon uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Ip6tables,
+    Nftables,
+}
+
+impl Backend {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ip6tables => "ip6tables",
+            Self::Nftables => "nftables",
+        }
+    }
+}
+
+/// Rules of somebody else, like ours and unlike them.
+const FOREIGN: &str = "ip6tables-restore <<'RULES'
+*nat
+:THEIRS - [0:0]
+-A PREROUTING -i lo -p tcp --dport 8080 -j DNAT --to-destination [fdfd:5898:4917:1::f]:80
+-A POSTROUTING -o lo -s fdfd:5898:4917:1::/64 -j MASQUERADE
+COMMIT
+*filter
+-A FORWARD -s 2001:db8:ffff::/48 -j DROP
+COMMIT
+RULES
+nft add table ip6 theirs";
+
+pub(crate) struct Scene {
+    backend: Backend,
+    /// Whether those that are to be killed leave their rules to a successor.
+    hands_over: bool,
+    dir: tempfile::TempDir,
+    foreign: String,
+}
+
+impl Scene {
+    pub(crate) fn new(backend: Backend) -> Self {
+        sh(
+            "ip link set lo up; ip link del eth0 2>/dev/null || :; ip link add eth0 type veth peer name other; ip addr add 2001:db8::1/64 dev eth0 nodad; ip link set eth0 up",
+        );
+        sh(FOREIGN);
+        let mut scene = Self {
+            backend,
+            hands_over: false,
+            dir: tempfile::tempdir().expect("a directory"),
+            foreign: String::new(),
+        };
+        scene.foreign = scene.foreign();
+        scene
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// From now on those that are to be killed leave with `--on-exit keep`.
+    pub(crate) fn hand_over(mut self) -> Self {
+        self.hands_over = true;
+        self
+    }
+
+    pub(crate) fn hands_over(&self) -> bool {
+        self.hands_over
+    }
+
+    /// Writes rubbish over the journal's database.
+    pub(crate) fn damage_journal(&self) {
+        let db = self.state_dir().join("journal/db");
+        let length = fs::metadata(&db).expect("a database").len();
+        let length = usize::try_from(length).expect("it is small");
+        fs::write(&db, vec![0xa5; length]).expect("writes");
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn control(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// What the daemons have said since the log was last removed.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Every rule of ours in any backend, copies counted, sorted.
+    pub(crate) fn ours(&self) -> Vec<String> {
+        let tools = Ip6tables::detect(Settings::default()).expect("the tool works");
+        let table = Nftables::left_over(nftables::Settings::default());
+        let backends: [Box<dyn backend::Backend>; 2] = [Box::new(tools), Box::new(table)];
+        let mut found = Vec::new();
+        for mut backend in backends {
+            let listed = backend.list().expect("a listing");
+            found.extend(listed.into_iter().map(|seen| {
+                let content = seen.rule.map(|rule| format!("{:?}", rule.spec));
+                format!(
+                    "{} {}",
+                    seen.id,
+                    content.unwrap_or_else(|| "altered".to_owned())
+                )
+            }));
+        }
+        found.sort();
+        found
+    }
+
+    /// Everybody else's rules, without counters.
+    pub(crate) fn foreign(&self) -> String {
+        let all = sh("ip6tables-save; nft list tables ip6; nft list table ip6 theirs");
+        let theirs = |line: &&str| {
+            let line = line.to_lowercase();
+            !line.starts_with('#')
+                && !line.contains("docker-nat66")
+                && !line.contains("docker_nat66")
+        };
+        let lines = all.lines().filter(theirs);
+        let bare = lines.map(|line| line.split(" [").next().unwrap_or(line));
+        bare.collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn foreign_before(&self) -> String {
+        self.foreign.clone()
+    }
+
+    /// Tools that run in this network namespace.
+    pub(crate) fn tools(&self) -> Vec<String> {
+        let link = |path: &Path| fs::read_link(path).unwrap_or_default();
+        let network = link(Path::new("/proc/self/ns/net"));
+        let processes = fs::read_dir("/proc").expect("mounted").flatten();
+        let here = processes.filter(|p| link(&p.path().join("ns/net")) == network);
+        let exes = here.map(|p| link(&p.path().join("exe")).display().to_string());
+        exes.filter(|exe| exe.contains("xtables")).collect()
+    }
+}
+
+/// Runs a line of shell to success.
+pub(crate) fn sh(line: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-ec", line])
+        .output()
+        .expect("a shell");
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}

@@ -1,0 +1,225 @@
+//! Under a supervisor: what it hears, what the unit forbids, and a part that hangs.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::daemon::{self, Daemon, PROGRAM};
+use crate::engine::Engine;
+use crate::lab::{CLIENT, Lab, PREFIX};
+use crate::rules;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
+const WEB: &str = "[2001:db8::1]:8080";
+
+/// What systemd would listen on.
+struct Supervisor {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Supervisor {
+    /// With this the daemon is told of it, and of a watchdog of 400 ms.
+    const ENV: [&str; 3] = [
+        "env",
+        "NOTIFY_SOCKET=/run/lab/home/notify",
+        "WATCHDOG_USEC=400000",
+    ];
+
+    fn new(lab: &Lab) -> Self {
+        let socket = UnixDatagram::bind(lab.home().join("notify")).expect("bind");
+        socket.set_nonblocking(true).expect("non-blocking");
+        Self {
+            socket,
+            heard: Vec::new(),
+        }
+    }
+
+    /// Everything heard so far.
+    fn listen(&mut self) -> &[String] {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            self.heard.extend(text.lines().map(str::to_owned));
+        }
+        &self.heard
+    }
+
+    #[track_caller]
+    fn hears(&mut self, words: &str) {
+        eventually(SOON, &format!("the supervisor to hear {words:?}"), || {
+            let heard = self.listen();
+            let is = heard.iter().any(|line| line.starts_with(words));
+            is.then_some(()).ok_or(heard.to_vec())
+        });
+    }
+
+    /// It is told that the daemon lives once more than so far.
+    #[track_caller]
+    fn hears_life(&mut self) {
+        let signs = |heard: &[String]| heard.iter().filter(|l| *l == "WATCHDOG=1").count();
+        let before = signs(self.listen());
+        eventually(SOON, "a sign of life", || {
+            let now = signs(self.listen());
+            if now > before { Ok(()) } else { Err(now) }
+        });
+    }
+
+    /// No sign of life comes for longer than the watchdog bears.
+    #[track_caller]
+    fn hears_nothing(&mut self) {
+        eventually(SOON, "silence", || {
+            self.listen();
+            self.heard.clear();
+            std::thread::sleep(Duration::from_millis(600));
+            let signs = self.listen().iter().filter(|l| *l == "WATCHDOG=1");
+            same(signs.count(), 0)
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn the_supervisor_hears_of_readiness_life_and_leaving() {
+    let lab = Lab::up("supervised");
+    let mut supervisor = Supervisor::new(&lab);
+    let mut engine = Engine::down(&lab, &["--userland-proxy=false"]);
+    let mut daemon = Daemon::start_by(&lab, &Supervisor::ENV, &ARGS);
+    daemon.says("Docker is not reachable");
+    // Not ready, but alive.
+    supervisor.hears_life();
+    supervisor.hears("STATUS=degraded: Docker is not reachable");
+    assert!(!supervisor.listen().contains(&"READY=1".to_owned()));
+    engine.start();
+    supervisor.hears("READY=1");
+    supervisor.hears("STATUS=0 published ports open over IPv6");
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    supervisor.hears("STATUS=1 published ports open over IPv6");
+    supervisor.hears_life();
+    daemon.leaves();
+    supervisor.hears("STOPPING=1");
+}
+
+/// Makes the tool hang for the daemon only: Docker calls the same program by another name.
+const HANG: &str = r#"cp /usr/sbin/xtables-nft-multi /run/lab/real
+cat >/run/lab/hung <<'HUNG'
+#!/bin/bash
+case $0 in *ip6tables*) exec sleep 60;; esac
+exec -a "$0" /run/lab/real "$@"
+HUNG
+chmod +x /run/lab/hung
+mount --bind /run/lab/hung /usr/sbin/xtables-nft-multi"#;
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_hung_tool_is_noticed_by_status_and_supervisor() {
+    let lab = Lab::up("supervised_hung");
+    let mut supervisor = Supervisor::new(&lab);
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let mut daemon = Daemon::start_by(&lab, &Supervisor::ENV, &ARGS);
+    daemon.says("ready");
+    supervisor.hears_life();
+    let host = lab.host();
+    host.sh(HANG);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    supervisor.hears_nothing();
+    eventually(SOON, "the trouble", || {
+        let output = daemon::command(&lab, &["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+        let troubles = status["troubles"].to_string();
+        let is = troubles.contains("the firewall writer has not answered");
+        is.then_some(()).ok_or(troubles)
+    });
+    host.sh("umount -l /usr/sbin/xtables-nft-multi");
+    supervisor.hears_life();
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.leaves();
+}
+
+/// The file system as the unit shows it (`ProtectSystem=strict` and its kin), and its capabilities.
+const AS_IN_THE_UNIT: &str = r#"
+mkdir -p /run/docker-nat66 /run/lab/home/state
+chmod 700 /run/lab/home/state
+for kept in /run/docker-nat66 /run/lab/home/state; do mount --bind $kept $kept; done
+mount -o remount,bind,ro /
+for dir in /usr /etc /var /run /sys /work /root /home /tmp /opt /srv; do
+  ! [ -d $dir ] || mount --rbind $dir $dir && mount -o remount,bind,ro $dir 2>/dev/null || :
+done
+for kept in /run/docker-nat66 /run/lab/home/state; do mount -o remount,bind,rw $kept; done
+! touch /run/x /etc/x /usr/x 2>/dev/null
+exec setpriv --no-new-privs --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all "$@"
+"#;
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn what_the_unit_forbids_is_not_needed() {
+    let lab = Lab::up("supervised_unit");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    let wrapper = ["unshare", "-m", "sh", "-ec", AS_IN_THE_UNIT, "sh"];
+    let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
+    daemon.says("ready");
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
+    let line = |name: &str| {
+        let found = status.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(line("NoNewPrivs:"), "1");
+    // CAP_NET_ADMIN and CAP_NET_RAW, 12 and 13.
+    assert_eq!(line("CapEff:"), "0000000000003000");
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.sigkill();
+    let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
+    daemon.says("ready");
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    assert!(!daemon.log().contains("degraded"), "{}", daemon.log());
+    engine.remove("web");
+    lab.is_closed(Tcp, WEB);
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}
+
+#[test]
+#[ignore = "needs systemd's tools: run by tests/run"]
+fn systemd_accepts_the_unit_and_rates_it_well() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |args: &[&str]| {
+        let output = std::process::Command::new(args[0])
+            .args(&args[1..])
+            .output();
+        let output = output.unwrap_or_else(|e| panic!("{args:?}: {e}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        said
+    };
+    let unit = run(&[PROGRAM, "print", "unit"]);
+    for promise in [
+        "RestartPreventExitStatus=2 4",
+        "StartLimitIntervalSec=0",
+        "Type=notify",
+        "StateDirectory=docker-nat66",
+        "RuntimeDirectory=docker-nat66",
+        "WatchdogSec=",
+    ] {
+        assert!(unit.contains(&format!("\n{promise}")), "{promise}");
+    }
+    // The program need not be installed where the unit has it.
+    let path = dir.path().join("docker-nat66.service");
+    fs::write(&path, unit.replace("/usr/local/sbin/docker-nat66", PROGRAM)).expect("write");
+    let path = path.to_str().expect("UTF-8");
+    assert_eq!(run(&["systemd-analyze", "verify", "--man=no", path]), "");
+    // In tenths: 20 is an exposure of 2.0.
+    run(&[
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        path,
+    ]);
+}
