@@ -39,7 +39,8 @@ impl<'l> Daemon<'l> {
     /// The same, with `wrapper` to execute it: a command that takes another as its last arguments,
     /// and becomes it.
     pub(crate) fn start_by(lab: &'l Lab, wrapper: &[&str], args: &[&str]) -> Self {
-        let all = [wrapper, &[PROGRAM], &arguments(args, STATE_DIR)].concat();
+        let own = arguments(args, STATE_DIR);
+        let all = [wrapper, &[PROGRAM], &own].concat();
         let log = lab.log("docker-nat66");
         Self {
             lab,

@@ -56,6 +56,12 @@ impl State {
         self.rules.values().cloned().collect()
     }
 
+    /// Whether the table belongs to the socket with this port, and to nobody else.
+    pub(super) fn is_owned_by(&self, port: u32) -> bool {
+        let owned = |found: Table| found.flags == table::OWNED && found.owner == port;
+        self.table.is_some_and(owned) && self.is_ours_alone && self.has_our_chains
+    }
+
     /// How many elements a set holds.
     pub(super) fn count(&self, set: Set) -> usize {
         let name = format!("{} ", set.name());
@@ -131,14 +137,23 @@ pub(super) fn look(
     Err(Fault::uncertain("the table changes all the time"))
 }
 
+/// Reads what the kernel says of the table itself.
+pub(super) fn table(
+    link: &mut dyn Link,
+    deadline: Instant,
+    name: &str,
+) -> Result<Option<Table>, Fault> {
+    let by_name = |w: &mut Writer| w.text(table::NAME, name);
+    let found = get(link, deadline, message::GET_TABLE, &by_name)?;
+    Ok(found.map(|found| Table::read(&found)).transpose()?)
+}
+
 /// Reads it once; `None` where something changed meanwhile.
 fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<State>, Fault> {
     let mut state = State::default();
-    let by_name = |w: &mut Writer| w.text(table::NAME, name);
-    let Some(found) = get(link, deadline, message::GET_TABLE, &by_name)? else {
+    let Some(found) = table(link, deadline, name)? else {
         return Ok(Some(state));
     };
-    let found = Table::read(&found)?;
     state.table = Some(found);
     let of_table = |w: &mut Writer| w.text(set::TABLE, name);
     let sets = &mut state.sets;

@@ -112,7 +112,7 @@ fn socket_addr(addr: &str, port: u16) -> SocketAddr {
 
 impl Asker {
     /// Asks once; who answered, and whom it saw.
-    pub(super) fn ask(self, proto: Proto, to: &str, port: u16) -> io::Result<String> {
+    pub(crate) fn ask(self, proto: Proto, to: &str, port: u16) -> io::Result<String> {
         let to = socket_addr(to, port);
         at(self.place, || match proto {
             Proto::Tcp => self.ask_tcp(to),
