@@ -33,7 +33,6 @@ mod lives;
 mod matrix;
 mod native;
 mod networks;
-mod nftables;
 mod outgoing;
 mod ports;
 mod reach;

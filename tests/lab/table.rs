@@ -11,7 +11,7 @@ use crate::journal;
 use crate::lab::{CLIENT, HOST, Lab, PREFIX, kill};
 use crate::rules;
 use crate::space::Place;
-use crate::steady::while_connecting;
+use crate::steady::{while_connecting, while_tables_are_made_anew};
 use crate::talk::Proto::{Tcp, Udp};
 use crate::talk::{Answer, Flow};
 use crate::wait::{SOON, eventually};
@@ -125,6 +125,39 @@ fn a_table_outlives_its_daemon_and_is_adopted_without_a_lost_packet() {
     journal::agrees(&lab);
     daemon.leaves();
     assert_eq!(rules::ours(host), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn what_stays_on_purpose_is_nobody_s_and_can_be_saved_and_loaded() {
+    let lab = Lab::up("table_keep");
+    let host = lab.host();
+    let engine = Engine::up(&lab, &["--userland-proxy=false", "--iptables=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--on-exit", "keep"]].concat());
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    let ours = rules::ours(host);
+    while_tables_are_made_anew(&lab, WEB, "web", 1, || daemon.leaves());
+    let shown = host.run(&["nft", "-s", "list", "ruleset"]);
+    // No flags before the first set.
+    assert!(
+        shown.starts_with("table ip6 docker_nat66 {\n\tset "),
+        "{shown}"
+    );
+    assert_eq!(rules::ours(host), ours);
+
+    host.sh("nft list ruleset >/run/lab/saved; nft flush ruleset");
+    lab.is_closed(Tcp, WEB);
+    host.sh("nft -f /run/lab/saved");
+    assert_eq!(host.run(&["nft", "-s", "list", "ruleset"]), shown);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    // The next daemon makes it its own.
+    let next = || Daemon::ready(&lab, &ARGS);
+    let daemon = while_tables_are_made_anew(&lab, WEB, "web", 1, next);
+    assert_eq!(rules::ours(host), ours);
+    assert!(!nft(host, HARMS[1]).status.success());
+    daemon.leaves();
+    assert_eq!(rules::as_before(host), rules::Tables::new());
 }
 
 #[test]
