@@ -75,6 +75,8 @@ fn our_own_changes_and_those_of_other_tables_start_no_comparison() {
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1h"]].concat());
     let resyncs = || status(&lab)["resyncs"].as_u64().expect("a count");
+    // With the first list, and once more when changes are listened to.
+    eventually(SOON, "both comparisons", || same(resyncs(), 2));
     let before = resyncs();
     // Docker's own IPv4 rules change with it, too.
     engine.run("two", &["-p", "8081:80"], &["tcp:80"]);
