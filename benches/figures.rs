@@ -125,13 +125,6 @@ fn events(backend: &str) {
     daemon.leaves();
 }
 
-/// How many ports are published, as far as the kernel knows.
-fn published(place: space::Place<'_>) -> usize {
-    let table = place.output(&["nft", "list", "map", "ip6", "docker_nat66", "forwards"]);
-    let elements = String::from_utf8_lossy(&table.stdout);
-    rules::published(place).len() + elements.matches("docker-nat66:").count()
-}
-
 fn one_event(lab: &Lab, engine: &Engine<'_>, daemon: &Daemon<'_>, ports: usize) -> Duration {
     let said = daemon.log().len();
     let range = format!("8000-{}", 7999 + ports);
@@ -141,7 +134,7 @@ fn one_event(lab: &Lab, engine: &Engine<'_>, daemon: &Daemon<'_>, ports: usize) 
         // Those for the host and containers themselves come behind.
         (lines.len() >= ports).then_some(lines).ok_or("not all")
     });
-    assert_eq!(published(lab.host()), ports);
+    assert_eq!(rules::published(lab.host()).len(), ports);
     let filter = format!("container={id}");
     let now = since_epoch();
     let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
@@ -159,7 +152,7 @@ fn one_event(lab: &Lab, engine: &Engine<'_>, daemon: &Daemon<'_>, ports: usize) 
     let started = Duration::from_nanos(event["timeNano"].as_u64().expect("a time"));
     engine.remove("web");
     eventually(SOON, "no rules", || {
-        let left = published(lab.host());
+        let left = rules::published(lab.host()).len();
         (left == 0).then_some(()).ok_or(left)
     });
     lines[0] - started
@@ -183,7 +176,7 @@ fn starts(backend: &str) {
         let began = since_epoch();
         let daemon = Daemon::ready(&lab, &args);
         let ready = moments(&daemon.log(), "ready");
-        assert_eq!(published(lab.host()), all);
+        assert_eq!(rules::published(lab.host()).len(), all);
         (daemon, ready[0] - began)
     };
     let (mut fresh, mut after_kill) = (Vec::new(), Vec::new());
