@@ -3,12 +3,15 @@
 //! A line is never lost at exit (no asynchronous drain) and never split: whatever text a value
 //! carries, control characters in it are escaped before the line is written.
 
-use std::io::{self, Write};
+use std::io::{self, LineWriter, Write};
 use std::panic::UnwindSafe;
 use std::sync::Mutex;
 
 use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, o};
 use slog_term::{Decorator, FullFormat, RecordDecorator};
+
+/// Bytes of a line that are written at once; a longer one takes several calls.
+const LINE: usize = 16 * 1024;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,14 @@ pub fn to_stderr(format: Format, level: Level) -> Logger {
 /// A logger that writes to `out`, one `write_all` call per line.
 pub fn to_writer<W: Write + Send + 'static>(out: W, format: Format, level: Level) -> Logger {
     match format {
-        Format::Json => root(
-            Mutex::new(slog_json::Json::default(out)).ignore_res(),
-            level,
-        ),
+        Format::Json => {
+            // It writes each word by itself.
+            let out = LineWriter::with_capacity(LINE, out);
+            root(
+                Mutex::new(slog_json::Json::default(out)).ignore_res(),
+                level,
+            )
+        }
         Format::Term => root(term(out, false, local_time), level),
         Format::Journald => root(term(out, true, |_| Ok(())), level),
     }
@@ -138,11 +145,13 @@ mod tests {
 
     use super::*;
 
+    /// What was written, and in how many calls.
     #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    struct Sink(Arc<Mutex<Vec<u8>>>, Arc<Mutex<usize>>);
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            *self.1.lock().unwrap() += 1;
             self.0.lock().unwrap().write(bytes)
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -154,6 +163,8 @@ mod tests {
         let sink = Sink::default();
         let logger = to_writer(sink.clone(), format, Level::Info);
         log(&logger);
+        // So that a line is whole, whoever else writes to the same place.
+        assert!(*sink.1.lock().unwrap() <= 1, "in pieces");
         String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! How a rule of ours is told from every other.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -48,103 +48,135 @@ impl RuleId {
     }
 }
 
+/// Room for the text of nearly every rule, in bytes.
+const TEXT: usize = 256;
+
 /// The text that the identity is derived from. Versioned: a change of its form changes every
 /// identity, and would turn all rules of an older daemon into stale ones at an upgrade.
+///
+/// It is derived often (a thousand rules put back are a thousand texts, several times), so it
+/// is written once, in one piece.
 fn canonical(rule: &Rule) -> String {
-    let (place, what) = match &rule.spec {
-        RuleSpec::Jump(Hook::Forward) => ("filter chain=FORWARD", "do=jump".to_owned()),
-        RuleSpec::Jump(Hook::Input) => ("filter chain=INPUT", "do=jump".to_owned()),
-        RuleSpec::Guard { dev, prefix, guard } => (
-            "filter chain=DOCKER-NAT66",
-            format!("dev={dev} prefix={prefix} do={}", guard.as_str()),
-        ),
-        RuleSpec::HairpinGuard { from, to } => (
-            "filter chain=DOCKER-NAT66",
-            format!("from={from} to={to} do=hairpin"),
-        ),
+    let mut text = String::with_capacity(TEXT);
+    // A string takes all that is written to it.
+    let _ = write_canonical(&mut text, rule);
+    text
+}
+
+fn write_canonical(text: &mut String, rule: &Rule) -> fmt::Result {
+    let place = place(&rule.spec);
+    let backend = rule.backend;
+    write!(
+        text,
+        "docker-nat66 v1 backend={backend} family=ip6 table={place} "
+    )?;
+    match &rule.spec {
+        RuleSpec::Jump(_) => write!(text, "do=jump"),
+        RuleSpec::Guard { dev, prefix, guard } => {
+            write!(text, "dev={dev} prefix={prefix} do={}", guard.as_str())
+        }
+        RuleSpec::HairpinGuard { from, to } => write!(text, "from={from} to={to} do=hairpin"),
         RuleSpec::Snat {
             dev,
             prefix,
             source,
-        } => (
-            "nat chain=POSTROUTING",
-            format!("dev={dev} prefix={prefix} do=snat source={source}"),
-        ),
-        RuleSpec::Masquerade { dev, prefix } => (
-            "nat chain=POSTROUTING",
-            format!("dev={dev} prefix={prefix} do=masquerade"),
-        ),
-        RuleSpec::HairpinMasquerade { prefix } => (
-            "nat chain=POSTROUTING",
-            format!("prefix={prefix} do=hairpin"),
-        ),
+        } => write!(text, "dev={dev} prefix={prefix} do=snat source={source}"),
+        RuleSpec::Masquerade { dev, prefix } => {
+            write!(text, "dev={dev} prefix={prefix} do=masquerade")
+        }
+        RuleSpec::HairpinMasquerade { prefix } => write!(text, "prefix={prefix} do=hairpin"),
         RuleSpec::Refuse(HostPort {
             dev,
             proto,
             host_addr,
             host_port,
-        }) => (
-            "filter chain=DOCKER-NAT66-IN",
-            format!(
-                "dev={dev} proto={proto} host_addr={} host_port={host_port} do=refuse",
-                or_any(*host_addr)
-            ),
-        ),
-        RuleSpec::Dnat(dnat) => canonical_dnat(dnat),
-        RuleSpec::Element(element) => canonical_element(element),
-    };
-    format!(
-        "docker-nat66 v1 backend={} family=ip6 table={place} {what}",
-        rule.backend
-    )
+        }) => {
+            let host_addr = OrAny(*host_addr);
+            write!(
+                text,
+                "dev={dev} proto={proto} host_addr={host_addr} host_port={host_port} do=refuse"
+            )
+        }
+        RuleSpec::Dnat(dnat) => write_dnat(text, dnat),
+        RuleSpec::Element(element) => write_element(text, element),
+    }
 }
 
 /// Our nftables table.
 const OWN_TABLE: &str = "docker_nat66";
 
-fn canonical_element(element: &Element) -> (&'static str, String) {
-    let what = match element {
-        Element::Egress(dev) => format!("dev={dev} do=egress"),
-        Element::Prefix(prefix) => format!("prefix={prefix} do=prefix"),
-        Element::Guarded(prefix) => format!("prefix={prefix} do=guard"),
-        Element::Source { prefix, source } => format!("prefix={prefix} do=snat source={source}"),
+/// Table and chain.
+fn place(spec: &RuleSpec) -> &'static str {
+    match spec {
+        RuleSpec::Jump(Hook::Forward) => "filter chain=FORWARD",
+        RuleSpec::Jump(Hook::Input) => "filter chain=INPUT",
+        RuleSpec::Guard { .. } | RuleSpec::HairpinGuard { .. } => "filter chain=DOCKER-NAT66",
+        RuleSpec::Snat { .. }
+        | RuleSpec::Masquerade { .. }
+        | RuleSpec::HairpinMasquerade { .. } => "nat chain=POSTROUTING",
+        RuleSpec::Refuse(_) => "filter chain=DOCKER-NAT66-IN",
+        RuleSpec::Dnat(dnat) => match &dnat.key.via {
+            Via::Egress(_) | Via::Containers(_) => "nat chain=PREROUTING",
+            Via::Host => "nat chain=OUTPUT",
+            Via::Outside | Via::Inside => OWN_TABLE,
+        },
+        RuleSpec::Element(_) => OWN_TABLE,
+    }
+}
+
+fn write_element(text: &mut String, element: &Element) -> fmt::Result {
+    match element {
+        Element::Egress(dev) => write!(text, "dev={dev} do=egress"),
+        Element::Prefix(prefix) => write!(text, "prefix={prefix} do=prefix"),
+        Element::Guarded(prefix) => write!(text, "prefix={prefix} do=guard"),
+        Element::Source { prefix, source } => {
+            write!(text, "prefix={prefix} do=snat source={source}")
+        }
         Element::Refused {
             proto,
             host_addr,
             host_port,
-        } => format!(
-            "proto={proto} host_addr={} host_port={host_port} do=refuse",
-            or_any(*host_addr)
-        ),
-    };
-    (OWN_TABLE, what)
+        } => {
+            let host_addr = OrAny(*host_addr);
+            write!(
+                text,
+                "proto={proto} host_addr={host_addr} host_port={host_port} do=refuse"
+            )
+        }
+    }
 }
 
-fn canonical_dnat(dnat: &Dnat) -> (&'static str, String) {
+fn write_dnat(text: &mut String, dnat: &Dnat) -> fmt::Result {
     let key = &dnat.key;
-    let (place, via) = match &key.via {
-        Via::Egress(dev) => ("nat chain=PREROUTING", format!("dev={dev}")),
-        Via::Host => ("nat chain=OUTPUT", "from=host".to_owned()),
-        Via::Containers(prefix) => ("nat chain=PREROUTING", format!("from={prefix}")),
-        Via::Outside => (OWN_TABLE, "from=outside".to_owned()),
-        Via::Inside => (OWN_TABLE, "from=inside".to_owned()),
-    };
-    let source = key
-        .source
-        .map_or_else(String::new, |net| format!(" source={net}"));
-    let what = format!(
-        "{via} proto={} host_addr={} host_port={}{source} do=dnat target={} target_port={}",
-        key.proto,
-        or_any(key.host_addr),
-        key.host_port,
-        dnat.target,
-        dnat.target_port
-    );
-    (place, what)
+    match &key.via {
+        Via::Egress(dev) => write!(text, "dev={dev}"),
+        Via::Host => write!(text, "from=host"),
+        Via::Containers(prefix) => write!(text, "from={prefix}"),
+        Via::Outside => write!(text, "from=outside"),
+        Via::Inside => write!(text, "from=inside"),
+    }?;
+    let (proto, host_addr, host_port) = (key.proto, OrAny(key.host_addr), key.host_port);
+    write!(
+        text,
+        " proto={proto} host_addr={host_addr} host_port={host_port}"
+    )?;
+    if let Some(source) = key.source {
+        write!(text, " source={source}")?;
+    }
+    let (target, port) = (dnat.target, dnat.target_port);
+    write!(text, " do=dnat target={target} target_port={port}")
 }
 
-fn or_any(addr: Option<Ipv6Addr>) -> String {
-    addr.map_or_else(|| "any".to_owned(), |addr| addr.to_string())
+/// An address, or any.
+struct OrAny(Option<Ipv6Addr>);
+
+impl fmt::Display for OrAny {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(addr) => addr.fmt(f),
+            None => f.write_str("any"),
+        }
+    }
 }
 
 impl fmt::Display for RuleId {

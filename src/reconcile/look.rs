@@ -18,13 +18,16 @@ impl<J: Journal> Reconciler<J> {
     /// # Errors
     /// The listing failed or is uncertain; then nothing was changed and all stays in doubt.
     pub(super) fn look(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
+        self.listed = None;
         let observed = self.backend.list().map_err(Trouble::Listing)?;
-        let seen = Seen::sort(observed);
+        let seen = Seen::sort(observed.clone());
+        self.listed = Some(observed);
         self.drop_lost(&seen, report);
         self.adopt(&seen, now);
         self.in_doubt = false;
         self.look_again = false;
         if !seen.surplus.is_empty() {
+            self.listed = None;
             self.remove_surplus(seen.surplus, report);
         }
         Ok(())
@@ -47,10 +50,21 @@ impl<J: Journal> Reconciler<J> {
                     report.drift += 1;
                 }
                 self.stale.removed(&record.owned.rule);
+                // Otherwise the journal may not have it, or not as it is here.
+                if record.state == State::Applied && !self.journal_behind {
+                    self.lost.insert(*id, record);
+                    continue;
+                }
             }
             self.gone.insert(*id);
         }
         warn!(self.log, "recorded rules are not in the kernel any more"; "count" => lost.len());
+    }
+
+    /// Whatever was lost and has not been put back is to go from the journal, too.
+    pub(super) fn forget_lost(&mut self) {
+        self.gone.extend(self.lost.keys());
+        self.lost.clear();
         self.forget_gone();
     }
 
@@ -78,6 +92,7 @@ impl<J: Journal> Reconciler<J> {
                     adopted.push(record.clone());
                     self.records.insert(*id, record);
                     self.gone.remove(id);
+                    self.lost.remove(id);
                 }
             }
         }
@@ -137,6 +152,7 @@ impl<J: Journal> Reconciler<J> {
         if self.gone.is_empty() {
             return;
         }
+        self.listed = None;
         let gone: Vec<RuleId> = self.gone.iter().copied().collect();
         match self.journal.forget(&gone) {
             Ok(()) => self.gone.clear(),
@@ -173,9 +189,7 @@ impl<J: Journal> Reconciler<J> {
                         self.forget_gone();
                     }
                 }
-                // A table that others use in their own way tells nothing, maybe for ever. Without
-                // a record there is no reason to think that we were ever there.
-                Err(last) if last.kind == ErrorKind::Uncertain && !self.knows_of(other.kind()) => {
+                Err(last) if self.is_no_sign(other.kind(), last.kind) => {
                     warn!(self.log, "it cannot be told whether an earlier run left rules there";
                         "backend" => %other.kind(), "reason" => %last);
                 }
@@ -223,6 +237,17 @@ impl<J: Journal> Reconciler<J> {
     /// The record was written before the machine was booted.
     pub(super) fn is_of_earlier_boot(&self, record: &Record) -> bool {
         !record.boot_id.as_str().is_empty() && record.boot_id != self.boot_id
+    }
+
+    /// Whether a backend that cannot be listed is no reason to think that we were ever there. A
+    /// table that others use in their own way tells nothing, maybe for ever; and where we may
+    /// not even look we have inserted nothing, unless we had more privileges before.
+    fn is_no_sign(&self, kind: BackendKind, failure: ErrorKind) -> bool {
+        match failure {
+            ErrorKind::Uncertain => !self.knows_of(kind),
+            ErrorKind::Denied => kind == self.backend.kind() || !self.knows_of(kind),
+            _ => false,
+        }
     }
 
     /// Whether the backend is in use, or was in one of the runs that left records.

@@ -34,7 +34,7 @@ use slog::{Logger, info};
 
 use self::flows::Stale;
 use self::standby::{Clock, Standby};
-use crate::backend::{Backend, BackendError, ErrorKind, Verb};
+use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::{FlowError, Flows};
 use crate::journal::record::{BootId, Record};
 use crate::journal::{Journal, JournalError};
@@ -138,6 +138,12 @@ pub struct Reconciler<J> {
     records: BTreeMap<RuleId, Record>,
     /// Confirmed gone from the kernel, not yet from the journal.
     gone: BTreeSet<RuleId>,
+    /// Gone from the kernel though nobody asked, and in the journal as they are here. Whoever is
+    /// put back in this round needs no new intent; the rest is forgotten at its end.
+    lost: BTreeMap<RuleId, Record>,
+    /// What the kernel was seen to hold in this round, as long as nothing has been changed since
+    /// and nobody has waited for the disk.
+    listed: Option<Vec<ObservedRule>>,
     /// The kernel may differ from `records`: list before anything else.
     in_doubt: bool,
     /// The kernel was not as believed, or something is left over: list before the next round.
@@ -173,6 +179,8 @@ impl<J: Journal> Reconciler<J> {
             boot_id,
             records: BTreeMap::new(),
             gone: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            listed: None,
             in_doubt: true,
             look_again: false,
             journal_behind: false,
@@ -208,6 +216,7 @@ impl<J: Journal> Reconciler<J> {
             report.troubles.push(trouble);
             return report;
         }
+        self.forget_lost();
         self.settle_journal(&mut report);
         self.cut_flows(&mut report);
         report
@@ -263,6 +272,8 @@ impl<J: Journal> Reconciler<J> {
             }
             self.reown(&change.reown, &mut report);
         }
+        self.listed = None;
+        self.forget_lost();
         if desired.known == Known::EVERYTHING {
             self.sweep_others(&mut report);
         }
@@ -308,6 +319,7 @@ impl<J: Journal> Reconciler<J> {
         if !self.journal_behind || report.troubles.iter().any(failed) {
             return;
         }
+        self.listed = None;
         let records: Vec<Record> = self.records.values().cloned().collect();
         let ids: Vec<RuleId> = self.records.keys().copied().collect();
         let gone: Vec<RuleId> = self.gone.iter().copied().collect();
@@ -327,6 +339,7 @@ impl<J: Journal> Reconciler<J> {
 
     /// Remembers a write that failed, for [`Self::settle_journal`].
     fn note(&mut self, written: Result<(), JournalError>) {
+        self.listed = None;
         if let Err(error) = written {
             slog::debug!(self.log, "journal write postponed"; "reason" => %error);
             self.journal_behind = true;

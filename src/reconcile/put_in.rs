@@ -7,8 +7,8 @@ use slog::warn;
 use super::look::Seen;
 use super::{BATCH_TRIES, Reconciler, Report, Trouble, is_hopeless};
 use crate::backend::{BackendError, Batch, Verb};
-use crate::journal::Journal;
 use crate::journal::record::{Record, State};
+use crate::journal::{Journal, JournalError};
 use crate::model::change::ChangeSet;
 use crate::model::rule::{OwnedRule, Rule, RuleId};
 
@@ -35,30 +35,30 @@ impl<J: Journal> Reconciler<J> {
             inserted_at: now,
             boot_id: self.boot_id.clone(),
         };
-        let replacing = change.replace.iter().map(|r| &r.new);
-        let records: Vec<Record> = change.insert.iter().chain(replacing).map(record).collect();
-        if let Err(error) = self.journal.intend(&records) {
+        let fresh = change.insert.iter().map(|owned| (owned, None));
+        let replaced = change.replace.iter().map(|r| (&r.new, Some(r.old)));
+        let (mut arrivals, mut records) = (Vec::new(), Vec::new());
+        for (owned, old) in fresh.chain(replaced) {
+            let (id, rule) = (owned.rule.id(), owned.rule.clone());
+            arrivals.push(Arrival { id, rule, old });
+            records.push((id, record(owned)));
+        }
+        let (standing, new): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|(id, record)| self.stands(*id, record));
+        let new_ids: Vec<RuleId> = new.iter().map(|(id, _)| *id).collect();
+        if let Err(error) = self.intend(&new) {
             // It may have been written all the same; then it is to be forgotten.
-            let unknown = records.iter().map(Record::id);
-            let unknown = unknown.filter(|id| !self.records.contains_key(id));
-            self.gone.extend(unknown.collect::<Vec<_>>());
+            let unknown = new_ids.iter().filter(|id| !self.records.contains_key(id));
+            self.gone.extend(unknown);
             self.journal_behind = true;
             report.troubles.push(Trouble::Journal(error));
             return self.take_out(&olds, report);
         }
-        let fresh = change.insert.iter().map(|owned| (owned, None));
-        let replaced = change.replace.iter().map(|r| (&r.new, Some(r.old)));
-        let arrivals: Vec<Arrival> = fresh
-            .chain(replaced)
-            .map(|(owned, old)| Arrival {
-                id: owned.rule.id(),
-                rule: owned.rule.clone(),
-                old,
-            })
-            .collect();
-        for record in records {
-            self.gone.remove(&record.id());
-            self.records.insert(record.id(), record);
+        for (id, record) in standing.into_iter().chain(new) {
+            self.gone.remove(&id);
+            self.lost.remove(&id);
+            self.records.insert(id, record);
         }
         if let Err(Incomplete { count, last }) = self.insert_all(&arrivals, report) {
             // What is there and what is not is for the next listing to say.
@@ -66,15 +66,16 @@ impl<J: Journal> Reconciler<J> {
             report.troubles.push(Trouble::Insertion { count, last });
             return;
         }
-        let ids: Vec<RuleId> = arrivals.iter().map(|a| a.id).collect();
-        for id in &ids {
+        for Arrival { id, .. } in &arrivals {
             if let Some(record) = self.records.get_mut(id) {
                 record.state = State::Applied;
                 self.stale.inserted(&record.owned.rule);
             }
         }
-        let committed = self.journal.commit(&ids);
-        self.note(committed);
+        if !new_ids.is_empty() {
+            let committed = self.journal.commit(&new_ids);
+            self.note(committed);
+        }
         if !olds.is_empty() {
             for id in &olds {
                 if let Some(record) = self.records.remove(id) {
@@ -84,6 +85,23 @@ impl<J: Journal> Reconciler<J> {
             }
             self.forget_gone();
         }
+    }
+
+    /// Whether it stands in the journal from before, where it was applied when somebody else
+    /// removed its rule: a repair does not wait for the disk.
+    fn stands(&self, id: RuleId, record: &Record) -> bool {
+        let held = self.lost.get(&id);
+        held.is_some_and(|h| h.owned == record.owned && h.boot_id == record.boot_id)
+    }
+
+    /// Writes down what is about to be inserted, if anything has to be.
+    fn intend(&mut self, new: &[(RuleId, Record)]) -> Result<(), JournalError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.listed = None;
+        let records: Vec<Record> = new.iter().map(|(_, record)| record.clone()).collect();
+        self.journal.intend(&records)
     }
 
     /// All in one batch.
@@ -167,11 +185,11 @@ impl<J: Journal> Reconciler<J> {
         report: &mut Report,
     ) -> Result<Batch, BackendError> {
         let olds: BTreeSet<RuleId> = arrivals.iter().filter_map(|a| a.old).collect();
-        let (old, rest): (Vec<_>, Vec<_>) = self
-            .backend
-            .list()?
-            .into_iter()
-            .partition(|rule| olds.contains(&rule.id));
+        let listed = match self.listed.take() {
+            Some(listed) => listed,
+            None => self.backend.list()?,
+        };
+        let (old, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(|r| olds.contains(&r.id));
         let present = Seen::sort(rest).genuine;
         let old_ids: BTreeSet<RuleId> = old.iter().map(|rule| rule.id).collect();
         let mut done = tried.clone();

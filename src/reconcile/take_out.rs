@@ -17,6 +17,7 @@ impl<J: Journal> Reconciler<J> {
             return;
         }
         let list: Vec<RuleId> = ids.iter().copied().collect();
+        self.listed = None;
         let marked = self.journal.removing(&list);
         self.note(marked);
         for id in ids {

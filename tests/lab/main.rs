@@ -21,6 +21,7 @@ mod dump;
 mod elements;
 mod engine;
 mod flows;
+mod hitless;
 mod home;
 mod image;
 mod itself;

@@ -223,3 +223,40 @@ fn systemd_accepts_the_unit_and_rates_it_well() {
         path,
     ]);
 }
+
+/// As another user, with nothing but CAP_NET_ADMIN, and directories of its own.
+const AS_A_USER: &str = r#"
+mkdir -p /run/docker-nat66 /run/lab/home/state
+chown nobody /run/docker-nat66 /run/lab/home/state
+chmod 700 /run/docker-nat66 /run/lab/home/state
+chgrp nogroup /var/run/docker.sock
+exec setpriv --reuid=nobody --regid=nogroup --clear-groups --no-new-privs \
+  --bounding-set=-all,+net_admin --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin "$@"
+"#;
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_user_with_one_capability_and_docker_s_socket_suffices() {
+    let lab = Lab::up("supervised_user");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let before = rules::as_before(lab.host());
+    let wrapper = ["sh", "-ec", AS_A_USER, "sh"];
+    let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
+    daemon.says("ready");
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
+    assert!(
+        status.contains("\nUid:\t65534\t65534\t65534\t65534\n"),
+        "{status}"
+    );
+    assert!(status.contains("\nCapEff:\t0000000000001000\n"), "{status}");
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.sigkill();
+    let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
+    daemon.says("ready");
+    engine.remove("web");
+    lab.is_closed(Tcp, WEB);
+    assert!(!daemon.log().contains("degraded"), "{}", daemon.log());
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+}

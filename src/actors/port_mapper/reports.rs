@@ -43,6 +43,8 @@ impl PortMapper {
             on_ready();
             // Not earlier: who listens makes the first, large batch dearer.
             self.watch(Watched::Rules, ctx);
+            // What was changed before anybody listened.
+            self.verify = true;
             self.want(ctx);
         }
         if let Some(pause) = report.look_again_in {

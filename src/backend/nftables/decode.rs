@@ -120,7 +120,7 @@ impl Rules {
 }
 
 /// One element as the kernel prints it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Raw {
     key: Vec<u8>,
     /// Whether it is the end of a range that begins with another element.
@@ -178,21 +178,23 @@ impl Elements {
 }
 
 impl Raw {
+    /// Without maps of attributes, for there may be tens of thousands.
     fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let attrs = nested(bytes)?;
-        let value = |kind: u16| -> Result<Option<Vec<u8>>, Malformed> {
-            match attrs.get(&kind) {
-                None => Ok(None),
-                Some(data) => Ok(nested(data)?.get(&DATA_VALUE).map(|value| value.to_vec())),
+        let mut raw = Self::default();
+        for attr in Attrs::new(bytes) {
+            match attr? {
+                (element::KEY, data) => raw.key = value(data)?.unwrap_or_default(),
+                (element::KEY_END, data) => raw.last = value(data)?,
+                (element::DATA, data) => raw.data = value(data)?.unwrap_or_default(),
+                (element::FLAGS, flags) => {
+                    let flags = flags.try_into().map_or(0, u32::from_be_bytes);
+                    raw.is_end = flags & element::INTERVAL_END != 0;
+                }
+                (element::USERDATA, data) => raw.comment = comment(data),
+                _ => {}
             }
-        };
-        Ok(Self {
-            key: value(element::KEY)?.unwrap_or_default(),
-            is_end: number(&attrs, element::FLAGS) & element::INTERVAL_END != 0,
-            last: value(element::KEY_END)?,
-            data: value(element::DATA)?.unwrap_or_default(),
-            comment: attrs.get(&element::USERDATA).and_then(|data| comment(data)),
-        })
+        }
+        Ok(raw)
     }
 
     fn observed(self, set: Set, last: Vec<u8>) -> ObservedRule {
@@ -214,6 +216,18 @@ impl Raw {
             locator: item.locator(),
         }
     }
+}
+
+/// The value in a key or in data.
+fn value(data: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+    let mut found = None;
+    for attr in Attrs::new(data) {
+        let (kind, value) = attr?;
+        if kind == DATA_VALUE {
+            found = Some(value.to_vec());
+        }
+    }
+    Ok(found)
 }
 
 /// The key before this one; `None` before the first there is.

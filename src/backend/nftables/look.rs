@@ -58,6 +58,12 @@ impl State {
         self.rules.values().cloned().collect()
     }
 
+    /// Whether the table belongs to the socket with this port, and to nobody else.
+    pub(super) fn is_owned_by(&self, port: u32) -> bool {
+        let owned = |found: Table| found.flags == table::OWNED && found.owner == port;
+        self.table.is_some_and(owned) && self.is_ours_alone && self.has_our_chains
+    }
+
     /// How many elements a set holds.
     pub(super) fn count(&self, set: Set) -> usize {
         let name = format!("{} ", set.name());
@@ -139,7 +145,7 @@ fn owns(link: &dyn Link, state: &State) -> bool {
     owner != 0 && owner == link.port()
 }
 
-/// The table alone, if it is there.
+/// Reads what the kernel says of the table itself.
 pub(super) fn table(
     link: &mut dyn Link,
     deadline: Instant,

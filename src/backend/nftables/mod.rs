@@ -64,7 +64,7 @@ pub const TABLE: &str = "docker_nat66";
 /// What the backend needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many elements a map of forwards can hold before it is replaced by a larger one.
+    /// How many elements the map of forwards can hold before it is replaced by a larger one.
     pub size: u32,
     /// Longest wait for the kernel.
     pub deadline: Duration,
@@ -209,12 +209,13 @@ impl Nftables {
     }
 
     fn listing(&mut self) -> Result<Vec<ObservedRule>, Fault> {
-        if let Some((known, state)) = self.known.take()
-            && self.generation()? == known
-        {
-            let observed = state.observed();
-            self.known = Some((known, state));
-            return Ok(observed);
+        if let Some((known, state)) = self.known.take() {
+            let now = self.generation()?;
+            if now == known || self.still_owns(&state)? {
+                let observed = state.observed();
+                self.known = Some((now, state));
+                return Ok(observed);
+            }
         }
         let (mut generation, mut state) = match self.look() {
             Err(fault) if fault.kind == ErrorKind::Uncertain && self.claim()? => self.look()?,
@@ -237,6 +238,16 @@ impl Nftables {
     fn look(&mut self) -> Result<(u32, State), Fault> {
         let deadline = self.deadline();
         look::look(self.link()?, deadline, TABLE)
+    }
+
+    /// Whether the table of this state is there and this socket's own: then nobody else can have
+    /// changed it, whatever else has changed (Docker's own IPv4 rules, at each start of a
+    /// container).
+    fn still_owns(&mut self, state: &State) -> Result<bool, Fault> {
+        let deadline = self.deadline();
+        let link = self.link()?;
+        let is_ours = state.is_owned_by(link.port());
+        Ok(is_ours && look::table(link, deadline, TABLE)? == state.table)
     }
 
     /// Takes over a table that has outlived its owner, whatever is in it: then nobody changes it
@@ -266,12 +277,15 @@ impl Nftables {
         }
         let port = self.link()?.port();
         state.follow(&steps, batch, self.make(), port);
-        // Whatever else has changed since the listing makes the next one look.
-        match self.generation() {
-            Ok(now) if now == look::next_generation(generation) || steps.is_empty() => {
-                self.known = Some((now, state));
-            }
-            _ => {}
+        // Whatever else has changed since the listing makes the next one look, unless nobody
+        // else can have changed this table.
+        let is_certain = |now: u32| {
+            steps.is_empty() || now == look::next_generation(generation) || state.is_owned_by(port)
+        };
+        if let Ok(now) = self.generation()
+            && is_certain(now)
+        {
+            self.known = Some((now, state));
         }
         Ok(())
     }

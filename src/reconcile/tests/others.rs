@@ -115,3 +115,17 @@ fn records_go_when_every_backend_of_their_kind_is_empty() {
         assert_eq!(kernels[troubled].ours().len(), 0);
     }
 }
+
+#[test]
+fn where_we_may_not_look_is_no_trouble_without_a_record() {
+    let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
+    kernel.listing_fails(Some(ErrorKind::Denied));
+    let mut fresh = daemon(&[&kernel], &journal);
+    assert!(fresh.converge(&Desired::nothing(), 2).is_converged());
+    left_over(&kernel, &mut journal);
+    let report = daemon(&[&kernel], &journal).converge(&Desired::nothing(), 2);
+    assert!(
+        matches!(&report.troubles[..], [Trouble::Elsewhere { .. }]),
+        "{report:?}"
+    );
+}

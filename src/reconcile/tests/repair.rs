@@ -1,0 +1,38 @@
+//! Putting back what others have removed.
+
+use super::machine::{Fate, Machine, wish};
+
+#[test]
+fn a_repair_does_not_wait_for_the_disk() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let one = wish(&[(80, 2, 'a')]);
+    assert!(daemon.converge(&one, 1).is_converged());
+    machine
+        .kernel
+        .edit(|l| l.retain(|l| !l.contains("dport 80")));
+    machine.journal.fail_after(Some(0));
+    daemon.doubt();
+    assert!(daemon.converge(&one, 2).is_converged());
+    machine.must_match(&one, &"repaired");
+}
+
+#[test]
+fn what_is_put_back_for_another_owner_is_written_down_first() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    assert!(daemon.converge(&wish(&[(80, 2, 'a')]), 1).is_converged());
+    machine
+        .kernel
+        .edit(|lines| lines.retain(|l| !l.contains("dport 80")));
+    daemon.doubt();
+    machine.journal.fail_after(Some(0));
+    let next = wish(&[(80, 2, 'b')]);
+    assert!(!daemon.converge(&next, 2).is_converged());
+    assert_eq!(machine.open_ports(), Vec::<u16>::new());
+    machine.journal.fail_after(None);
+    assert!(daemon.converge(&next, 3).is_converged());
+    machine.must_match(&next, &"another owner");
+}
