@@ -57,11 +57,13 @@ pub struct Vigil {
     pub own_ports: OwnPorts,
 }
 
-/// How many repairs are made at once within [`QUARREL`]. Whoever undoes them that often is not
-/// going to stop for a faster repair, and each may start processes.
-const MOST_REPAIRS: u32 = 20;
+/// How often rules are compared at once within [`QUARREL`]; a repair takes two comparisons, for
+/// its cause may come in several pieces. Whoever undoes repairs that often is not going to stop
+/// for a faster one; and whoever changes rules of his own that often must not make us start
+/// processes all the time.
+const MOST_LOOKS: u32 = 40;
 
-/// See [`MOST_REPAIRS`]; and how long the next repair is put off then.
+/// See [`MOST_LOOKS`]; and how long the next comparison is put off then.
 const QUARREL: Duration = Duration::from_secs(1);
 const QUARREL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -75,8 +77,8 @@ pub struct PortMapper {
     /// When forwards of an earlier run that Docker has not confirmed are removed.
     grace_ends: Instant,
     vigil: Vigil,
-    /// Since when repairs are counted, and how many there were.
-    repairs: (Instant, u32),
+    /// Since when comparisons are counted, and how many there were.
+    looks: (Instant, u32),
     on_ready: Option<Box<dyn FnOnce()>>,
     snapshot: Option<Arc<Snapshot>>,
     wanted: bool,
@@ -111,7 +113,7 @@ impl PortMapper {
             log,
             grace_ends,
             vigil,
-            repairs: (Instant::now(), 0),
+            looks: (Instant::now(), 0),
             on_ready: Some(on_ready),
             snapshot: None,
             wanted: false,
@@ -308,8 +310,8 @@ impl Handler<HostChanged> for PortMapper {
     fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
         if what == Watched::Rules {
             self.verify = true;
-            let (since, repairs) = self.repairs;
-            if repairs > MOST_REPAIRS && since.elapsed() < QUARREL {
+            let (since, looks) = self.looks;
+            if looks > MOST_LOOKS && since.elapsed() < QUARREL {
                 return self.try_again_in(QUARREL_PAUSE, ctx);
             }
         }

@@ -117,7 +117,7 @@ fn nftables(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
     }
     let others = Ip6tables::left_over(&tools).into_iter().map(boxed);
     Ok(Chosen {
-        backend: boxed(backend),
+        backend: boxed(backend.minding(Ip6tables::legacy(&tools))),
         others: others.collect(),
     })
 }

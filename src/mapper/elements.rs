@@ -73,10 +73,14 @@ pub(super) fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
     specs
 }
 
-/// The same addresses in as few prefixes as can be, none of which overlap.
+/// The widest of those that overlap. What lies side by side stays apart, though fewer prefixes
+/// would do: each has its elements, which come and go without touching the others'.
 fn merged(prefixes: &[Ipv6Net]) -> Vec<Ipv6Net> {
-    let prefixes: Vec<Ipv6Net> = prefixes.iter().map(Ipv6Net::trunc).collect();
-    Ipv6Net::aggregate(&prefixes)
+    let mut wanted: Vec<Ipv6Net> = prefixes.iter().map(Ipv6Net::trunc).collect();
+    // A wider prefix comes before those within it.
+    wanted.sort();
+    wanted.dedup_by(|next, widest| widest.contains(&*next));
+    wanted
 }
 
 #[cfg(test)]
@@ -146,9 +150,8 @@ mod tests {
         let overlapping = layout(&["fd00::/64", "fd00::/48", "fd00:0:0:7::/64", "fd00::/64"]);
         let sources = nets(&["2001:db8::/32", "2001:db8:1::/48", "2001:db9::/32"]);
         let limited = forward(Sources::Only(sources.into_iter().collect::<BTreeSet<_>>()));
-        // The two of 32 bits are halves of one of 31.
         let expected = [
-            ("dnat", 1),
+            ("dnat", 2),
             ("egress", 2),
             ("guarded", 1),
             ("prefix", 1),
@@ -157,6 +160,21 @@ mod tests {
         assert_eq!(kinds(&overlapping, &[limited]), BTreeMap::from(expected));
         let spec = RuleSpec::Element(Element::Prefix("fd00::/48".parse().unwrap()));
         assert!(statics(&overlapping).contains(&spec));
+    }
+
+    /// Otherwise all that hangs on the other's prefix would go for a moment, and without a disk
+    /// to write to, for good.
+    #[test]
+    fn a_prefix_that_comes_beside_another_leaves_its_elements_alone() {
+        let any = [forward(Sources::Any)];
+        let before = desired(&layout(&["fd00:0:0:2::/64"]), Some(&any));
+        let both = layout(&["fd00:0:0:2::/64", "fd00:0:0:3::/64"]);
+        let after = desired(&both, Some(&any));
+        let gone: Vec<_> = before.rules.values().collect();
+        let gone = gone
+            .iter()
+            .filter(|r| !after.rules.contains_key(&r.rule.id()));
+        assert_eq!(gone.count(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
+use docker_nat66::backend::nftables::{Nftables, Settings};
 use docker_nat66::model::native::Native;
 
 use super::namespace;
@@ -41,6 +42,24 @@ fn dockers_chain_is_seen_with_its_jump_and_its_targets() {
             nat(variant, "-X");
             assert_eq!(backend.native(), Ok(Native::default()));
         }
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_chain_of_the_legacy_tool_is_seen_by_who_uses_nftables() {
+    namespace::fresh(|| {
+        let (_dir, settings) = tools(Variant::Legacy);
+        let mut backend = Nftables::detect(Settings::default())
+            .expect("usable")
+            .minding(Ip6tables::legacy(&settings));
+        assert_eq!(backend.native(), Ok(Native::default()));
+        for command in DOCKERS {
+            nat(Variant::Legacy, command);
+        }
+        let seen = backend.native().expect("an answer");
+        assert!(seen.jump, "{seen:?}");
+        assert_eq!(seen.targets.len(), 1, "{seen:?}");
     });
 }
 

@@ -24,11 +24,11 @@ impl PortMapper {
     ) {
         let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
         let failed = !complaints.is_empty();
-        if report.drift > 0 {
-            if self.repairs.0.elapsed() >= QUARREL {
-                self.repairs = (Instant::now(), 0);
+        if verified {
+            if self.looks.0.elapsed() >= QUARREL {
+                self.looks = (Instant::now(), 0);
             }
-            self.repairs.1 += 1;
+            self.looks.1 += 1;
         }
         if failed {
             self.verify |= verified;

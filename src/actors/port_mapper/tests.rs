@@ -117,3 +117,28 @@ fn news_do_not_wait_for_the_pause_to_end() {
     assert!(tried, "it neither tried nor healed");
     assert!(took < Duration::from_millis(1000), "{took:?}");
 }
+
+#[test]
+fn who_changes_rules_of_his_own_without_end_is_not_watched_at_every_step() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = FakeKernel::new();
+    let (settled, looks) = System::new().block_on(async {
+        let mapper = mapper(&kernel, dir.path());
+        let settled = eventually(|| kernel.ours().len() == STATICS).await;
+        let before = listings(&kernel);
+        let begun = Instant::now();
+        while begun.elapsed() < QUARREL {
+            let changed = HostChanged(Watched::Rules);
+            mapper.send(changed).await.expect("it lives");
+        }
+        let looks = listings(&kernel) - before;
+        // The last change is looked at all the same.
+        let noticed = eventually(|| listings(&kernel) > before + looks).await;
+        mapper.send(Stop).await.expect("it lives");
+        (settled && noticed, looks)
+    });
+    assert!(settled, "it does not look");
+    // It may lie in two spans of counting, and holds four pauses at the most.
+    let most = 2 * MOST_LOOKS as usize + 5;
+    assert!(looks <= most, "{looks} looks");
+}

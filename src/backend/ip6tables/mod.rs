@@ -129,6 +129,22 @@ impl Ip6tables {
         tools.into_iter().map(left_over).collect()
     }
 
+    /// The legacy variant, if it is installed, to see what Docker keeps there:
+    /// [`Ip6tables::add_legacy`].
+    pub fn legacy(settings: &Settings) -> Option<Self> {
+        let mut installed = Self::left_over(settings).into_iter();
+        installed.find(|tool| tool.variant() == Variant::Legacy)
+    }
+
+    /// Adds what of Docker's own IPv6 NAT the legacy variant's tables hold.
+    pub(super) fn add_legacy(&mut self, seen: &mut Native) -> Result<(), BackendError> {
+        let nat = Table::Nat.as_str();
+        if self.legacy_tables()?.lines().any(|table| table == nat) {
+            native::add(&self.tools.save(nat)?, seen);
+        }
+        Ok(())
+    }
+
     fn new(tools: Tools, settings: Settings, presence: Presence) -> Self {
         Self {
             tools,
@@ -288,9 +304,8 @@ impl Backend for Ip6tables {
     /// that we use.
     fn native(&mut self) -> Result<Native, BackendError> {
         let mut seen = self.native.look()?;
-        let nat = Table::Nat.as_str();
-        if self.variant() == Variant::Legacy && self.legacy_tables()?.lines().any(|t| t == nat) {
-            native::add(&self.tools.save(nat)?, &mut seen);
+        if self.variant() == Variant::Legacy {
+            self.add_legacy(&mut seen)?;
         }
         Ok(seen)
     }

@@ -43,6 +43,7 @@ mod words;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::ip6tables::Ip6tables;
 use super::native::NativeReader;
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::native::Native;
@@ -97,6 +98,8 @@ pub struct Nftables {
     link: Option<Box<dyn Link>>,
     own_ports: OwnPorts,
     native: NativeReader,
+    /// Where Docker's own NAT may stand besides, and what was seen there last.
+    legacy: Option<(Ip6tables, Native)>,
     /// What stands in the kernel as of a generation, as long as nothing has failed since.
     known: Option<(u32, State)>,
 }
@@ -136,6 +139,14 @@ impl Nftables {
         Self::new(settings, Role::LeftOver, Box::new(open))
     }
 
+    /// The same, which also sees what Docker does by way of ip6tables' legacy variant: it may do
+    /// so whatever we use.
+    #[must_use]
+    pub fn minding(self, legacy: Option<Ip6tables>) -> Self {
+        let legacy = legacy.map(|tool| (tool, Native::default()));
+        Self { legacy, ..self }
+    }
+
     fn new(settings: Settings, role: Role, open: Opener) -> Self {
         Self {
             flags: if settings.owned {
@@ -149,6 +160,7 @@ impl Nftables {
             link: None,
             own_ports: OwnPorts::default(),
             native: NativeReader::default(),
+            legacy: None,
             known: None,
         }
     }
@@ -332,7 +344,18 @@ impl Backend for Nftables {
     }
 
     fn native(&mut self) -> Result<Native, BackendError> {
-        self.native.look()
+        let mut seen = self.native.look()?;
+        if let Some((tool, last)) = &mut self.legacy {
+            let mut found = Native::default();
+            // A tool that we do not need must not keep us from our work: where it fails, or may
+            // not be used, all is believed to be as it was.
+            if tool.add_legacy(&mut found).is_ok() {
+                *last = found;
+            }
+            seen.jump |= last.jump;
+            seen.targets.extend(&last.targets);
+        }
+        Ok(seen)
     }
 
     fn own_ports(&self) -> OwnPorts {

@@ -10,11 +10,11 @@ use docker_nat66::model::rule::{BackendKind, Rule};
 
 use super::backend;
 use super::others::{nft_ok, ruleset};
-use super::rules::every_kind;
+use super::rules::{every_kind, guarded, prefix, source};
 use crate::flows::scenery::sh;
 use crate::namespace;
 use crate::packets::scenery::{forwards, layout};
-use crate::rules::{insertion, removal};
+use crate::rules::{contents, insertion, removal};
 
 const WHOLE: &str = include_str!("table.nft");
 
@@ -174,5 +174,34 @@ fn what_nft_prints_of_it_nft_also_loads_and_the_backend_knows_it_again() {
         let all = removal(&mut first, |_| true);
         assert_eq!(first.commit(&all), Ok(()));
         assert_eq!(ruleset(), "");
+    });
+}
+
+/// Where one range ends the next begins, at the same address.
+#[test]
+#[ignore = "needs nft: run by tests/run"]
+fn prefixes_side_by_side_come_and_go_one_by_one() {
+    namespace::fresh(|| {
+        let mut backend = backend(true);
+        let all = ["fdfd:0:0:1::/64", "fdfd:0:0:2::/64", "fdfd:0:0:3::/64"];
+        let all = all.map(|net| [prefix(net), guarded(net), source(net, "2001:db8::1")]);
+        for first in 0..3 {
+            let order = [0, 1, 2].map(|n| (first + n) % 3);
+            for n in order {
+                assert_eq!(backend.commit(&insertion(&all[n])), Ok(()));
+            }
+            // As the kernel has them, too, and not only as remembered.
+            sh("nft add table ip6 other");
+            let mut expected: Vec<_> = all.iter().flatten().cloned().map(Some).collect();
+            expected.sort();
+            assert_eq!(contents(&mut backend), expected);
+            for n in order {
+                let gone = removal(&mut backend, |rule| all[n].contains(rule));
+                assert_eq!(backend.commit(&gone), Ok(()));
+                sh("nft add table ip6 other; nft delete table ip6 other");
+                expected.retain(|rule| !all[n].iter().any(|gone| Some(gone) == rule.as_ref()));
+                assert_eq!(contents(&mut backend), expected);
+            }
+        }
     });
 }
