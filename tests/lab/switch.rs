@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::journal;
 use crate::lab::{CLIENT, Lab, PREFIX};
 use crate::rules::{self, Foreign};
-use crate::steady::while_tables_are_made_anew;
+use crate::steady::while_connecting;
 use crate::talk::Proto::Tcp;
 use crate::wait::{SOON, eventually, same};
 
@@ -56,9 +56,7 @@ fn the_next_backend_takes_over_without_a_gap_and_leaves_nothing_of_the_last() {
         (Ip6tables, false),
     ] {
         println!("to {}, is killed: {is_killed}", next.name());
-        // What nftables leaves on purpose is nobody's table.
-        let anew = usize::from(next == Ip6tables && !is_killed);
-        daemon = while_tables_are_made_anew(&lab, WEB, "web", anew, || {
+        daemon = while_connecting(&lab, WEB, "web", || {
             match is_killed {
                 true => daemon.sigkill(),
                 false => daemon.leaves(),

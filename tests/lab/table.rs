@@ -11,7 +11,7 @@ use crate::journal;
 use crate::lab::{CLIENT, HOST, Lab, PREFIX, kill};
 use crate::rules;
 use crate::space::Place;
-use crate::steady::{while_connecting, while_tables_are_made_anew};
+use crate::steady::while_connecting;
 use crate::talk::Proto::{Tcp, Udp};
 use crate::talk::{Answer, Flow};
 use crate::wait::{SOON, eventually};
@@ -137,7 +137,7 @@ fn what_stays_on_purpose_is_nobody_s_and_can_be_saved_and_loaded() {
     let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--on-exit", "keep"]].concat());
     lab.answers(Tcp, WEB, "web", CLIENT);
     let ours = rules::ours(host);
-    while_tables_are_made_anew(&lab, WEB, "web", 1, || daemon.leaves());
+    while_connecting(&lab, WEB, "web", || daemon.leaves());
     let shown = host.run(&["nft", "-s", "list", "ruleset"]);
     // No flags before the first set.
     assert!(
@@ -153,7 +153,7 @@ fn what_stays_on_purpose_is_nobody_s_and_can_be_saved_and_loaded() {
     lab.answers(Tcp, WEB, "web", CLIENT);
     // The next daemon makes it its own.
     let next = || Daemon::ready(&lab, &ARGS);
-    let daemon = while_tables_are_made_anew(&lab, WEB, "web", 1, next);
+    let daemon = while_connecting(&lab, WEB, "web", next);
     assert_eq!(rules::ours(host), ours);
     assert!(!nft(host, HARMS[1]).status.success());
     daemon.leaves();
