@@ -65,6 +65,7 @@ struct State {
     on_commit: VecDeque<Fault>,
     listing_fails: Option<ErrorKind>,
     native: Native,
+    native_fails: Option<ErrorKind>,
     calls: Vec<Call>,
 }
 
@@ -102,6 +103,11 @@ impl FakeKernel {
     /// From now on Docker's own IPv6 NAT is this.
     pub fn set_native(&self, native: Native) {
         self.state().native = native;
+    }
+
+    /// From now on it cannot be told, or, with `None`, it can.
+    pub fn native_fails(&self, kind: Option<ErrorKind>) {
+        self.state().native_fails = kind;
     }
 
     /// Both tables, line by line as ip6tables-save prints them, foreign rules included: chains
@@ -301,7 +307,11 @@ impl Backend for FakeBackend {
     }
 
     fn native(&mut self) -> Result<Native, BackendError> {
-        Ok(self.0.state().native.clone())
+        let state = self.0.state();
+        match state.native_fails {
+            Some(kind) => Err(failure("look at Docker's NAT", kind, INJECTED)),
+            None => Ok(state.native.clone()),
+        }
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {

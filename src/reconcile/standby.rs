@@ -62,7 +62,10 @@ impl<J: Journal> Reconciler<J> {
                 Sighting { stand, audit }
             }
             Err(error) => {
-                report.troubles.push(Trouble::Native(error));
+                // Who leaves takes all out, whatever Docker does.
+                if *desired != Desired::nothing() {
+                    report.troubles.push(Trouble::Native(error));
+                }
                 // As before; who has seen nothing yet adds nothing.
                 watch.seen.clone().unwrap_or(Sighting {
                     stand: Stand::Unsettled,
@@ -124,6 +127,7 @@ mod tests {
     use slog::{Discard, o};
 
     use super::*;
+    use crate::backend::ErrorKind;
     use crate::backend::fake::FakeKernel;
     use crate::conntrack::fake::FakeTable;
     use crate::journal::memory::MemoryJournal;
@@ -222,6 +226,19 @@ mod tests {
         assert_eq!(scene.kernel.lines(), Vec::<String>::new());
         assert_eq!(scene.round(&wish(), Native::default()).0, all);
         assert_eq!(scene.round(&Desired::nothing(), chain(true)).0, 0);
+    }
+
+    #[test]
+    fn where_it_cannot_be_told_all_stays_and_who_leaves_does_not_ask() {
+        let mut scene = Scene::new();
+        let all = wish().rules.len();
+        assert_eq!(scene.round(&wish(), Native::default()).0, all);
+        scene.kernel.native_fails(Some(ErrorKind::Busy));
+        let (rules, report) = scene.round(&wish(), Native::default());
+        assert_eq!((rules, report.stand), (all, Some(Stand::Off)));
+        assert!(!report.is_converged());
+        let (rules, report) = scene.round(&Desired::nothing(), Native::default());
+        assert_eq!((rules, report.is_converged()), (0, true));
     }
 
     #[test]

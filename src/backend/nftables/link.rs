@@ -95,40 +95,43 @@ pub(super) fn get(
     }
 }
 
-/// When the answer to [`dump`] is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whole {
-    /// If the kernel does not say that some table has changed meanwhile.
-    IfNothingChanged,
-    /// Whenever it comes to its end: the table in question cannot have changed.
-    IfItEnds,
+/// How an answer to [`dump`] ended, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ended {
+    /// It is complete.
+    Whole,
+    /// It came to its end, but some table has changed meanwhile.
+    Interrupted,
+    /// It broke off.
+    Early,
 }
 
-/// Asks for all of a kind; `false` where the answer may not be complete.
+/// Asks for all of a kind.
 pub(super) fn dump(
     link: &mut dyn Link,
     deadline: Instant,
-    whole: Whole,
     kind: u16,
     fill: &Fill<'_>,
     each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-) -> Result<bool, Fault> {
+) -> Result<Ended, Fault> {
     let seq = request(link, kind, DUMP, fill)?;
-    let mut complete = true;
+    let mut ended = Ended::Whole;
     loop {
         for message in Messages::new(link.receive(deadline)?) {
             let message = message?;
             if message.seq != seq {
                 continue;
             }
-            complete &= whole == Whole::IfItEnds || message.flags & DUMP_INTERRUPTED == 0;
+            if message.flags & DUMP_INTERRUPTED != 0 {
+                ended = Ended::Interrupted;
+            }
             match message.kind {
                 OVERRUN => return Err(Fault::uncertain("answers were lost")),
                 // A dump that fails halfway says so in the message that ends it. What is not
                 // there any more has gone meanwhile.
                 ERROR | DONE => match message.code()? {
-                    None => return Ok(complete),
-                    Some(Errno::INTR | Errno::AGAIN | Errno::NOENT) => return Ok(false),
+                    None => return Ok(ended),
+                    Some(Errno::INTR | Errno::AGAIN | Errno::NOENT) => return Ok(Ended::Early),
                     Some(errno) => return Err(Fault::asked(errno)),
                 },
                 _ => each(message.payload)?,

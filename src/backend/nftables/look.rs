@@ -1,9 +1,9 @@
 //! Looking at our table, and at nothing else: foreign ones are not read.
 //!
 //! A table takes several requests, between which it may change. So the generation id is asked
-//! for before and after, and the answer counts only if nothing changed in between. One table is
-//! spared that: the one we own, which nobody else can change. The generation is that of all
-//! tables, and whoever changes others all the time must not keep us from ours.
+//! for before and after, and the answer counts if nothing changed in between. But that id is of
+//! all tables, and whoever changes others all the time must not keep us from ours: what is read
+//! twice in a row, the same to the last element, counts as well.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::decode::{Elements, Rules, Table, is_chain, own_set};
 use super::element::Item;
 use super::encode::Step;
 use super::fault::Fault;
-use super::link::{Link, Whole, dump, generation, get};
+use super::link::{Ended, Link, dump, generation, get};
 use super::plan::Make;
 use super::sets::Set;
 use super::wire::{chain, element, message, rule, set, table};
@@ -128,21 +128,18 @@ pub(super) fn look(
     deadline: Instant,
     name: &str,
 ) -> Result<(u32, State), Fault> {
+    let mut last = None;
     for _ in 0..TRIES {
         let before = generation(link, deadline)?;
-        if let Some(state) = read(link, deadline, name)?
-            && (owns(link, &state) || generation(link, deadline)? == before)
-        {
-            return Ok((before, state));
+        let (state, ended) = read(link, deadline, name)?;
+        let quiet = ended == Ended::Whole && generation(link, deadline)? == before;
+        let seen = (ended != Ended::Early).then_some(state);
+        match seen {
+            Some(state) if quiet || last.as_ref() == Some(&state) => return Ok((before, state)),
+            seen => last = seen,
         }
     }
     Err(Fault::uncertain("the table changes all the time"))
-}
-
-/// Whether the table is owned by the socket that it was read through.
-fn owns(link: &dyn Link, state: &State) -> bool {
-    let owner = state.table.map_or(0, |table| table.owner);
-    owner != 0 && owner == link.port()
 }
 
 /// Reads what the kernel says of the table itself.
@@ -156,25 +153,18 @@ pub(super) fn table(
     Ok(found.map(|found| Table::read(&found)).transpose()?)
 }
 
-/// Reads it once; `None` where something changed meanwhile.
-fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<State>, Fault> {
-    let mut state = State {
-        table: table(link, deadline, name)?,
-        ..State::default()
+/// Reads it once; and whether something changed meanwhile.
+fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<(State, Ended), Fault> {
+    let mut state = State::default();
+    let Some(found) = table(link, deadline, name)? else {
+        return Ok((state, Ended::Whole));
     };
-    let Some(found) = state.table else {
-        return Ok(Some(state));
-    };
-    let whole = match owns(link, &state) {
-        true => Whole::IfItEnds,
-        false => Whole::IfNothingChanged,
-    };
+    state.table = Some(found);
     let of_table = |w: &mut Writer| w.text(set::TABLE, name);
     let sets = &mut state.sets;
-    let mut complete = dump(
+    let mut ended = dump(
         link,
         deadline,
-        whole,
         message::GET_SET,
         &of_table,
         &mut |payload| {
@@ -202,14 +192,13 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<Sta
         && state.sets.len() == Set::ALL.len();
     let of_table = |w: &mut Writer| w.text(rule::TABLE, name);
     let mut rules = Rules::default();
-    complete &= dump(
+    ended = ended.max(dump(
         link,
         deadline,
-        whole,
         message::GET_RULE,
         &of_table,
         &mut |payload| Ok(rules.read(payload)?),
-    )?;
+    )?);
     state.has_our_chains = has_our_chains && rules.are(&wanted);
     for set in Set::ALL
         .into_iter()
@@ -220,17 +209,16 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<Option<Sta
             w.text(element::LIST_SET, set.name());
         };
         let mut elements = Elements::default();
-        complete &= dump(
+        ended = ended.max(dump(
             link,
             deadline,
-            whole,
             message::GET_ELEMENTS,
             &of_set,
             &mut |payload| Ok(elements.read(payload)?),
-        )?;
+        )?);
         for observed in elements.observed(set) {
             state.rules.insert(observed.locator.clone(), observed);
         }
     }
-    Ok(complete.then_some(state))
+    Ok((state, ended))
 }

@@ -221,10 +221,7 @@ impl Nftables {
                 return Ok(observed);
             }
         }
-        let (mut generation, mut state) = match self.look() {
-            Err(fault) if fault.kind == ErrorKind::Uncertain && self.claim()? => self.look()?,
-            looked => looked?,
-        };
+        let (mut generation, mut state) = self.look()?;
         // Nothing is made of a table without elements: it is one thing to remove.
         if self.role == Role::InUse && !state.rules.is_empty() {
             let port = self.link()?.port();
@@ -273,20 +270,6 @@ impl Nftables {
         Ok(is_ours && look::table(link, deadline, TABLE)? == state.table)
     }
 
-    /// Takes over a table that has outlived its owner, whatever is in it: then nobody changes it
-    /// while it is read. Whether there is one.
-    fn claim(&mut self) -> Result<bool, Fault> {
-        let (deadline, make) = (self.deadline(), self.make());
-        let found = look::table(self.link()?, deadline, TABLE)?;
-        if !found.is_some_and(|found| plan::is_orphan(found, make)) {
-            return Ok(false);
-        }
-        let flags = make.flags;
-        let steps = [Step::Table { flags }];
-        self.carry_out(&steps, TABLE, |outcome| outcome.result())??;
-        Ok(true)
-    }
-
     fn apply(&mut self, batch: &Batch) -> Result<(), Fault> {
         if self.known.is_none() {
             self.listing()?;
@@ -303,7 +286,11 @@ impl Nftables {
         // Whatever else has changed since the listing makes the next one look, unless nobody
         // else can have changed this table.
         let is_certain = |now: u32| {
-            steps.is_empty() || now == look::next_generation(generation) || state.is_owned_by(port)
+            let expected = match steps.is_empty() {
+                true => generation,
+                false => look::next_generation(generation),
+            };
+            now == expected || state.is_owned_by(port)
         };
         if let Ok(now) = self.generation()
             && is_certain(now)

@@ -122,7 +122,7 @@ pub(super) fn adoption(state: &State, port: u32, make: Make) -> Vec<Step> {
 }
 
 /// Whether a table has outlived its owner: the kernel lets no other be taken over.
-pub(super) fn is_orphan(found: Table, make: Make) -> bool {
+fn is_orphan(found: Table, make: Make) -> bool {
     found.flags | OWNER_FLAG == make.flags && found.owner == 0
 }
 

@@ -38,13 +38,13 @@ struct Script {
     /// For requests, as long as it stands.
     asked: Option<Errno>,
     generation: u32,
-    /// Each listing of the table meets a change.
+    /// Other tables change with each request.
     restless: bool,
+    /// So does ours.
+    unsteady: bool,
     /// Dumps of a table that is there are said to be interrupted.
     interrupted: bool,
     table: bool,
-    /// Somebody else owns the table.
-    others: bool,
     batches: usize,
 }
 
@@ -123,15 +123,19 @@ impl FakeLink {
     }
 
     fn request(&mut self, kind: u16, seq: u32) {
-        let (asked, table_there, owner, interrupted, generation) = {
+        let (asked, table_there, objects, interrupted, generation) = {
             let mut script = self.script.lock().unwrap();
-            if script.restless && kind == message::GET_TABLE {
+            if script.restless {
                 script.generation += 1;
             }
             (
                 script.asked,
                 script.table,
-                if script.others { 5 } else { 7 },
+                if script.unsteady {
+                    script.generation
+                } else {
+                    0
+                },
                 script.interrupted,
                 script.generation,
             )
@@ -150,7 +154,8 @@ impl FakeLink {
                 w.message(message::NEW_TABLE, 0, seq, |w| {
                     w.raw(&NFGENMSG_IPV6);
                     w.number(table::FLAGS, table::OWNED);
-                    w.number(table::OWNER, owner);
+                    w.number(table::OWNER, 7);
+                    w.number(table::USE, objects);
                 });
             }),
             message::GET_TABLE | message::GET_CHAIN => self.code(seq, Some(Errno::NOENT)),
@@ -260,26 +265,23 @@ fn every_way_to_fail_is_told_by_its_kind_and_never_as_success() {
 }
 
 #[test]
-fn a_listing_that_never_settles_is_uncertain_unless_the_table_is_ours() {
+fn a_listing_is_uncertain_only_where_the_table_itself_never_settles() {
     let link = FakeLink::default();
-    let listed = |others, restless, interrupted| {
+    let listed = |restless, interrupted, unsteady| {
         *link.script.lock().unwrap() = Script {
             table: true,
-            others,
             restless,
             interrupted,
+            unsteady,
             ..Script::default()
         };
         in_use(&link).list().map_err(|error| error.kind)
     };
-    for (restless, interrupted) in [(true, false), (false, true)] {
-        let uncertain = Err(ErrorKind::Uncertain);
-        assert_eq!(listed(true, restless, interrupted), uncertain);
-        assert_eq!(
-            listed(false, restless, interrupted).map(|all| all.len()),
-            Ok(1)
-        );
+    for (restless, interrupted) in [(true, false), (false, true), (true, true)] {
+        let all = listed(restless, interrupted, false).expect("certain");
+        assert_eq!(all.len(), 1);
     }
+    assert_eq!(listed(true, false, true), Err(ErrorKind::Uncertain));
 }
 
 #[test]
