@@ -203,6 +203,31 @@ impl<J: Journal> Reconciler<J> {
         self.miss_others(report);
     }
 
+    /// Removes these from the backends that are not in use any more, where they are there. Their
+    /// records stay for [`Self::sweep_others`], which also tells what cannot be removed.
+    pub(super) fn take_out_elsewhere(&mut self, ids: &BTreeSet<RuleId>, report: &mut Report) {
+        if ids.is_empty() {
+            return;
+        }
+        for other in &mut self.others {
+            let mut remove = other.list().unwrap_or_default();
+            remove.retain(|seen| ids.contains(&seen.id));
+            let (count, backend) = (remove.len(), other.kind());
+            if count == 0 {
+                continue;
+            }
+            let insert = Vec::new();
+            match other.commit(&Batch { remove, insert }) {
+                Ok(()) => {
+                    info!(self.log, "removed forwards of an earlier boot"; "count" => count,
+                        "backend" => %backend);
+                    report.removed += count;
+                }
+                Err(last) => report.troubles.push(Trouble::Elsewhere { backend, last }),
+            }
+        }
+    }
+
     /// What is recorded of a backend that is not there to be looked at may still stand. Not after
     /// a boot: what puts such rules back is the tool that is missing.
     fn miss_others(&mut self, report: &mut Report) {

@@ -232,17 +232,19 @@ impl<J: Journal> Reconciler<J> {
         // What is not in the kernel after a crash or a reboot is recovery, not drift.
         report.drift = 0;
         let here = self.backend.kind();
-        let earlier_boot: BTreeSet<RuleId> = self
+        let (earlier_boot, elsewhere): (Vec<&Record>, Vec<&Record>) = self
             .records
-            .iter()
-            .filter(|(_, r)| r.owned.rule.backend == here && !r.owned.rule.spec.is_static())
-            .filter(|(_, r)| self.is_of_earlier_boot(r))
-            .map(|(id, _)| *id)
-            .collect();
+            .values()
+            .filter(|r| !r.owned.rule.spec.is_static() && self.is_of_earlier_boot(r))
+            .partition(|r| r.owned.rule.backend == here);
+        let ids = |records: Vec<&Record>| records.into_iter().map(Record::id).collect();
+        let (earlier_boot, elsewhere): (BTreeSet<RuleId>, BTreeSet<RuleId>) =
+            (ids(earlier_boot), ids(elsewhere));
         if !earlier_boot.is_empty() {
             info!(self.log, "removing the forwards of an earlier boot"; "count" => earlier_boot.len());
             self.take_out(&earlier_boot, report);
         }
+        self.take_out_elsewhere(&elsewhere, report);
         Ok(())
     }
 

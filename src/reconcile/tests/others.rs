@@ -8,7 +8,8 @@ use crate::backend::{Batch, ObservedRule};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
-use crate::model::rule::RuleSpec;
+use crate::model::forward::Proto;
+use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
 
 /// A backend of the other kind that holds nothing.
 struct Empty;
@@ -128,4 +129,44 @@ fn where_we_may_not_look_is_no_trouble_without_a_record() {
         matches!(&report.troubles[..], [Trouble::Elsewhere { .. }]),
         "{report:?}"
     );
+}
+
+/// Tools that load at boot what they saved bring them back (netfilter-persistent).
+#[test]
+fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
+    let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
+    left_over(&kernel, &mut journal);
+    let forward = Rule {
+        backend: BackendKind::Ip6tables,
+        spec: RuleSpec::Dnat(Dnat {
+            key: DnatKey {
+                via: Via::Egress("eth0".parse().unwrap()),
+                proto: Proto::Tcp,
+                host_addr: None,
+                host_port: 8080,
+                source: None,
+            },
+            target: "fd00::2".parse().unwrap(),
+            target_port: 80,
+        }),
+    };
+    let batch = Batch {
+        insert: vec![forward.clone()],
+        ..Batch::default()
+    };
+    kernel.backend().commit(&batch).unwrap();
+    let record = Record {
+        owned: OwnedRule {
+            rule: forward,
+            owners: BTreeSet::new(),
+        },
+        state: State::Applied,
+        inserted_at: 1,
+        boot_id: BootId::new("earlier"),
+    };
+    journal.intend(&[record]).unwrap();
+    let mut daemon = daemon(&[&kernel], &journal);
+    assert_eq!(kernel.ours().len(), 1, "the masquerade waits for Docker");
+    assert!(daemon.converge(&Desired::nothing(), 2).is_converged());
+    assert_eq!((kernel.ours().len(), journal.records().len()), (0, 0));
 }
