@@ -59,6 +59,8 @@ pub struct Audit {
 pub struct Standby {
     last: Option<Stand>,
     chain_before: bool,
+    /// What the chain led to when it was found out that nobody keeps it, as long as it does.
+    left_behind: BTreeSet<Target>,
     unserved: Since,
     stray: Since,
 }
@@ -78,6 +80,9 @@ impl Standby {
             .note(published.difference(&native.targets), now);
         self.stray.note(native.targets.difference(published), now);
         let served = self.unserved.0.is_empty();
+        self.left_behind
+            .retain(|target| native.targets.contains(target));
+        let left_behind = published.is_subset(&self.left_behind);
         let came = native.jump && !self.chain_before;
         let stand = match (native.table, native.jump) {
             (true, _) => Stand::On,
@@ -85,12 +90,16 @@ impl Standby {
             (false, true) => match self.last.unwrap_or(Stand::Unsettled) {
                 // It was not there while we were looking: an Engine has just put it there.
                 Stand::Off if came => Stand::On,
-                Stand::Off if served && !published.is_empty() => Stand::On,
+                // Not by what was left behind alone: somebody keeps the chain again.
+                Stand::Off if served && !left_behind => Stand::On,
                 Stand::Unsettled if served && wanted.is_some() => Stand::On,
                 _ if !self.unserved.settled(now).is_empty() => Stand::Off,
                 stand => stand,
             },
         };
+        if stand == Stand::Off && self.last != Some(Stand::Off) {
+            self.left_behind.clone_from(&native.targets);
+        }
         self.chain_before = native.jump;
         self.last = Some(stand);
         stand

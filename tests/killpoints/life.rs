@@ -211,12 +211,14 @@ impl<'s> Daemon<'s> {
             let Ok(Answer::Dump(rows)) = client::ask(&control, Request::Dump) else {
                 return false;
             };
-            let applied = rows.iter().filter(|row| row.state == "applied");
-            let open: BTreeSet<(u16, Ipv6Addr)> = applied
+            // What is on its way in or out is not over.
+            let all_applied = rows.iter().all(|row| row.state == "applied");
+            let open: BTreeSet<(u16, Ipv6Addr)> = rows
+                .iter()
                 .filter_map(|row| Some((row.host_port?, row.container_addr?)))
                 .collect();
             let is_over = stage != RESYNC || status.resyncs > resyncs;
-            status.state == State::Running && open == expected && is_over
+            status.state == State::Running && all_applied && open == expected && is_over
         })
     }
 

@@ -91,6 +91,20 @@ fn a_stale_rule_of_dockers_does_not_hide_a_port_without_one() {
 }
 
 #[test]
+fn once_found_out_a_stale_rule_of_dockers_says_no_more() {
+    judges(&[
+        (chain(&[80]), Some(&[80, 81]), 0, Stand::Unsettled),
+        (chain(&[80]), Some(&[80, 81]), 3, Stand::Off),
+        // The port without a rule goes, the next one comes: nothing is judged anew.
+        (chain(&[80]), Some(&[80]), 4, Stand::Off),
+        (chain(&[80]), Some(&[]), 5, Stand::Off),
+        (chain(&[80]), Some(&[80, 82]), 6, Stand::Off),
+        // A rule that was not there before: an Engine keeps the chain.
+        (chain(&[80, 82]), Some(&[80, 82]), 7, Stand::On),
+    ]);
+}
+
+#[test]
 fn a_container_that_is_dying_does_not_end_the_standby() {
     judges(&[
         (chain(&[80]), Some(&[80]), 0, Stand::On),
