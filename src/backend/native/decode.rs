@@ -1,33 +1,14 @@
-//! The messages: two requests, and what of a rule tells where it leads. Pure.
+//! What of a rule tells where it leads. Pure.
 //!
 //! Numbers from linux/netfilter/nf_tables.h, unless said otherwise. What is not known is passed
 //! over: the rules are another program's, and only jumps and DNAT targets count.
 
 use std::net::Ipv6Addr;
 
-use rustix::io::Errno;
-
+use crate::backend::nftables::wire::rule::EXPRESSIONS;
 use crate::model::native::Target;
-use crate::netlink::Malformed;
-use crate::netlink::message::{
-    ACK, Attrs, DONE, DUMP, DUMP_INTERRUPTED, ERROR, Messages, NFGENMSG_IPV6, OVERRUN, REQUEST,
-    Writer,
-};
+use crate::netlink::message::{Attrs, NFGENMSG_IPV6};
 
-/// `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nfnetlink.h), in the upper byte of a message's type.
-const NFTABLES: u16 = 10 << 8;
-/// `NFT_MSG_GETTABLE`.
-pub(super) const TABLE: u8 = 1;
-/// `NFT_MSG_GETRULE`.
-pub(super) const RULE: u8 = 7;
-/// `NFT_MSG_NEWRULE`.
-const NEW_RULE: u16 = NFTABLES | 6;
-/// `NFTA_TABLE_NAME`, and `NFTA_RULE_TABLE`.
-const NAME: u16 = 1;
-/// `NFTA_RULE_CHAIN`.
-const CHAIN: u16 = 2;
-/// `NFTA_RULE_EXPRESSIONS`.
-const EXPRESSIONS: u16 = 4;
 /// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
 const EXPR: (u16, u16) = (1, 2);
 /// `NFTA_IMMEDIATE_DREG`, `NFTA_IMMEDIATE_DATA`.
@@ -47,95 +28,17 @@ const XT_TARGET: (u16, u16) = (1, 3);
 const RANGE_ADDR: std::ops::Range<usize> = 4..20;
 const RANGE_PORT: std::ops::Range<usize> = 36..38;
 
-/// A request for a table, or for the rules of a table or of one of its chains.
-pub(super) fn request(seq: u32, what: u8, table: &str, chain: Option<&str>) -> Writer {
-    let text = |text: &str| [text.as_bytes(), &[0]].concat();
-    let flags = match what {
-        RULE => REQUEST | DUMP,
-        _ => REQUEST | ACK,
-    };
-    let mut writer = Writer::default();
-    writer.message(NFTABLES | u16::from(what), flags, seq, |writer| {
-        writer.raw(&NFGENMSG_IPV6);
-        writer.attr(NAME, &text(table));
-        if let Some(chain) = chain {
-            writer.attr(CHAIN, &text(chain));
-        }
-    });
-    writer
-}
-
-/// Why there is no answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    By(Errno),
-    Malformed(Malformed),
-}
-
-impl From<Malformed> for Refused {
-    fn from(error: Malformed) -> Self {
-        Self::Malformed(error)
-    }
-}
-
-/// The answer to one request.
-#[derive(Debug)]
-pub(super) struct Answer {
-    seq: u32,
-    /// Something changed while the kernel answered.
-    pub(super) interrupted: bool,
-}
-
-impl Answer {
-    pub(super) fn new(seq: u32) -> Self {
-        Self {
-            seq,
-            interrupted: false,
-        }
-    }
-
-    /// Takes one datagram and hands out its rules; whether the answer is complete.
-    pub(super) fn take(
-        &mut self,
-        datagram: &[u8],
-        each: &mut impl FnMut(Rule<'_>),
-    ) -> Result<bool, Refused> {
-        for message in Messages::new(datagram) {
-            let message = message?;
-            if message.seq != self.seq {
-                continue;
-            }
-            self.interrupted |= message.flags & DUMP_INTERRUPTED != 0;
-            match message.kind {
-                NEW_RULE => {
-                    let attributes = message.payload.get(NFGENMSG_IPV6.len()..);
-                    if let Some(rule) = attributes.and_then(|all| find(all, EXPRESSIONS)) {
-                        each(Rule(rule));
-                    }
-                }
-                ERROR | DONE => {
-                    return match message.code()? {
-                        None => Ok(true),
-                        Some(Errno::INTR) => {
-                            self.interrupted = true;
-                            Ok(true)
-                        }
-                        Some(errno) => Err(Refused::By(errno)),
-                    };
-                }
-                OVERRUN => return Err(Refused::By(Errno::NOBUFS)),
-                _ => {}
-            }
-        }
-        Ok(false)
-    }
-}
-
 /// The expressions of somebody else's rule.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule<'a>(&'a [u8]);
 
 impl<'a> Rule<'a> {
+    /// The rule in the payload of a message.
+    pub(super) fn read(payload: &'a [u8]) -> Self {
+        let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
+        Self(find(attributes, EXPRESSIONS).unwrap_or_default())
+    }
+
     /// Whether it sends packets to this chain.
     pub(super) fn jumps_to(self, chain: &str) -> bool {
         self.expressions().any(|(name, data)| {
@@ -212,17 +115,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::netlink::message::Writer;
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..400),
-            seq in 0_u32..3,
         ) {
-            let _ = Answer::new(seq).take(&bytes, &mut |rule| {
+            for rule in [Rule::read(&bytes), Rule(&bytes)] {
                 let _ = (rule.target(), rule.jumps_to("DOCKER"));
-            });
-            let _ = (Rule(&bytes).target(), Rule(&bytes).jumps_to("DOCKER"));
+            }
         }
     }
 

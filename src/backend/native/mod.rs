@@ -9,12 +9,13 @@ mod decode;
 
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
-use self::decode::{Answer, RULE, TABLE, request};
+use self::decode::Rule;
+use super::nftables::fault::Fault;
+use super::nftables::link::{self, Ended, Link};
+use super::nftables::wire::{message, rule, table};
 use super::{BackendError, ErrorKind};
 use crate::model::native::Native;
-use crate::netlink::SocketError;
+use crate::netlink::message::Writer;
 use crate::netlink::socket::Socket;
 
 /// The table of an Engine that uses nftables (moby, `daemon/libnetwork/drivers/bridge`).
@@ -45,121 +46,67 @@ impl NativeReader {
     /// # Errors
     /// The kernel did not answer, or changed too often while it did; nothing may be concluded.
     pub fn look(&mut self) -> Result<Native, BackendError> {
-        let deadline = Instant::now() + PATIENCE;
-        match self.read(deadline) {
-            Err(Failure::NoSuchThing) => Ok(Native::default()),
-            Err(Failure::Other(error)) => {
+        match self.read(Instant::now() + PATIENCE) {
+            Err(fault) if fault.kind == ErrorKind::Unsupported => Ok(Native::default()),
+            Err(fault) => {
                 self.socket = None;
-                Err(error)
+                Err(fault.during("reading Docker's own IPv6 NAT".to_owned()))
             }
             Ok(native) => Ok(native),
         }
     }
 
-    fn read(&mut self, deadline: Instant) -> Result<Native, Failure> {
-        let mut native = Native::default();
-        let table = self.ask(deadline, TABLE, BRIDGES, None, |_| {});
-        native.table = match table {
-            Ok(()) => true,
-            Err(Failure::NoSuchThing) => false,
-            Err(other) => return Err(other),
+    fn read(&mut self, deadline: Instant) -> Result<Native, Fault> {
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(Socket::open()?),
         };
+        let mut native = Native::default();
+        let bridges = |w: &mut Writer| w.text(table::NAME, BRIDGES);
+        native.table = link::get(socket, deadline, message::GET_TABLE, &bridges)?.is_some();
         if native.table {
-            self.rules(deadline, BRIDGES, None, &mut native)?;
+            rules(socket, deadline, BRIDGES, None, |rule| {
+                native.targets.extend(rule.target());
+            })?;
         }
-        self.rules(deadline, NAT, Some(PREROUTING), &mut native)?;
+        rules(socket, deadline, NAT, Some(PREROUTING), |rule| {
+            native.jump |= rule.jumps_to(DOCKER);
+        })?;
         if native.jump {
-            self.rules(deadline, NAT, Some(DOCKER), &mut native)?;
+            rules(socket, deadline, NAT, Some(DOCKER), |rule| {
+                native.targets.extend(rule.target());
+            })?;
         }
         Ok(native)
     }
+}
 
-    fn rules(
-        &mut self,
-        deadline: Instant,
-        table: &str,
-        chain: Option<&str>,
-        native: &mut Native,
-    ) -> Result<(), Failure> {
-        let is_prerouting = chain == Some(PREROUTING);
-        match self.ask(deadline, RULE, table, chain, |rule| {
-            if is_prerouting {
-                native.jump |= rule.jumps_to(DOCKER);
-            } else {
-                native.targets.extend(rule.target());
-            }
-        }) {
-            Err(Failure::NoSuchThing) => Ok(()),
-            other => other,
+/// The rules of a table, or of one of its chains; none where there is no such thing.
+fn rules(
+    link: &mut dyn Link,
+    deadline: Instant,
+    table: &str,
+    chain: Option<&str>,
+    mut each: impl FnMut(Rule<'_>),
+) -> Result<(), Fault> {
+    let which = |w: &mut Writer| {
+        w.text(rule::TABLE, table);
+        if let Some(chain) = chain {
+            w.text(rule::CHAIN, chain);
         }
-    }
-
-    /// One request, with its whole answer.
-    fn ask(
-        &mut self,
-        deadline: Instant,
-        what: u8,
-        table: &str,
-        chain: Option<&str>,
-        mut each: impl FnMut(decode::Rule<'_>),
-    ) -> Result<(), Failure> {
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open().map_err(Failure::from)?),
+    };
+    for _ in 0..TRIES {
+        let mut take = |payload: &[u8]| {
+            each(Rule::read(payload));
+            Ok(())
         };
-        for _ in 0..TRIES {
-            let seq = socket.take_seq(1);
-            socket.send(request(seq, what, table, chain).bytes())?;
-            let mut answer = Answer::new(seq);
-            while !answer.take(socket.receive(deadline)?, &mut each)? {}
-            // What was found in an answer that changed meanwhile was there at some moment.
-            if !answer.interrupted {
-                return Ok(());
-            }
+        // What was found in an answer that changed meanwhile was there at some moment.
+        if link::dump(link, deadline, message::GET_RULE, &which, &mut take)? == Ended::Whole {
+            return Ok(());
         }
-        Err(failure(ErrorKind::Busy, "it keeps changing".to_owned()))
     }
-}
-
-enum Failure {
-    /// The kernel does not know such a table or chain, or has no nf_tables at all.
-    NoSuchThing,
-    Other(BackendError),
-}
-
-fn failure(kind: ErrorKind, detail: String) -> Failure {
-    Failure::Other(BackendError {
-        operation: "reading Docker's own IPv6 NAT".to_owned(),
-        kind,
-        detail,
+    Err(Fault {
+        kind: ErrorKind::Busy,
+        detail: "it keeps changing".to_owned(),
     })
-}
-
-impl From<SocketError> for Failure {
-    fn from(error: SocketError) -> Self {
-        match error {
-            SocketError::Failed {
-                errno: Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT,
-                ..
-            } => Self::NoSuchThing,
-            SocketError::TimedOut => failure(ErrorKind::TimedOut, error.to_string()),
-            error => failure(ErrorKind::Failed, crate::text::chain(&error)),
-        }
-    }
-}
-
-impl From<decode::Refused> for Failure {
-    fn from(refused: decode::Refused) -> Self {
-        match refused {
-            // EINVAL and EOPNOTSUPP: no such subsystem (net/netfilter/nfnetlink.c).
-            decode::Refused::By(Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP) => {
-                Self::NoSuchThing
-            }
-            decode::Refused::By(Errno::PERM | Errno::ACCESS) => {
-                failure(ErrorKind::Denied, "the kernel refuses".to_owned())
-            }
-            decode::Refused::By(errno) => failure(ErrorKind::Failed, errno.to_string()),
-            decode::Refused::Malformed(error) => failure(ErrorKind::Uncertain, error.to_string()),
-        }
-    }
 }

@@ -19,7 +19,7 @@ use crate::netlink::message::{
 use crate::netlink::socket::Socket;
 
 /// The seam at the kernel.
-pub(super) trait Link: Send {
+pub(in crate::backend) trait Link: Send {
     /// Its port id, by which the kernel names the owner of a table.
     fn port(&self) -> u32;
     /// Takes sequence numbers, and returns the first.
@@ -67,10 +67,10 @@ fn request(link: &mut dyn Link, kind: u16, flags: u16, fill: &Fill<'_>) -> Resul
 }
 
 /// What appends the attributes of a request.
-pub(super) type Fill<'f> = dyn Fn(&mut Writer) + 'f;
+pub(in crate::backend) type Fill<'f> = dyn Fn(&mut Writer) + 'f;
 
 /// Asks for one thing; `None` where it is not there.
-pub(super) fn get(
+pub(in crate::backend) fn get(
     link: &mut dyn Link,
     deadline: Instant,
     kind: u16,
@@ -97,7 +97,7 @@ pub(super) fn get(
 
 /// How an answer to [`dump`] ended, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ended {
+pub(in crate::backend) enum Ended {
     /// It is complete.
     Whole,
     /// It came to its end, but some table has changed meanwhile.
@@ -107,7 +107,7 @@ pub(super) enum Ended {
 }
 
 /// Asks for all of a kind.
-pub(super) fn dump(
+pub(in crate::backend) fn dump(
     link: &mut dyn Link,
     deadline: Instant,
     kind: u16,

@@ -26,8 +26,8 @@ mod decode;
 mod element;
 mod encode;
 mod expression;
-mod fault;
-mod link;
+pub(super) mod fault;
+pub(super) mod link;
 mod look;
 mod outcome;
 mod plan;
@@ -37,7 +37,7 @@ mod sets;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(super) mod wire;
 mod words;
 
 use std::fmt;

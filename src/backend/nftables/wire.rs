@@ -11,15 +11,15 @@ pub(super) const BATCH_BEGIN: u16 = 0x10;
 pub(super) const BATCH_END: u16 = 0x11;
 
 /// `enum nf_tables_msg_types`.
-pub(super) mod message {
+pub(in crate::backend) mod message {
     use super::NFTABLES;
     pub(in super::super) const NEW_TABLE: u16 = NFTABLES;
-    pub(in super::super) const GET_TABLE: u16 = NFTABLES | 1;
+    pub(in crate::backend) const GET_TABLE: u16 = NFTABLES | 1;
     pub(in super::super) const DEL_TABLE: u16 = NFTABLES | 2;
     pub(in super::super) const NEW_CHAIN: u16 = NFTABLES | 3;
     pub(in super::super) const GET_CHAIN: u16 = NFTABLES | 4;
     pub(in super::super) const NEW_RULE: u16 = NFTABLES | 6;
-    pub(in super::super) const GET_RULE: u16 = NFTABLES | 7;
+    pub(in crate::backend) const GET_RULE: u16 = NFTABLES | 7;
     pub(in super::super) const DEL_RULE: u16 = NFTABLES | 8;
     pub(in super::super) const NEW_SET: u16 = NFTABLES | 9;
     pub(in super::super) const GET_SET: u16 = NFTABLES | 10;
@@ -41,8 +41,8 @@ pub(super) const LIST_ELEM: u16 = 1;
 pub(super) const GEN_ID: u16 = 1;
 
 /// `enum nft_table_attributes`, and flags.
-pub(super) mod table {
-    pub(in super::super) const NAME: u16 = 1;
+pub(in crate::backend) mod table {
+    pub(in crate::backend) const NAME: u16 = 1;
     pub(in super::super) const FLAGS: u16 = 2;
     pub(in super::super) const USE: u16 = 3;
     pub(in super::super) const OWNER: u16 = 7;
@@ -68,10 +68,10 @@ pub(super) mod chain {
 }
 
 /// `enum nft_rule_attributes`.
-pub(super) mod rule {
-    pub(in super::super) const TABLE: u16 = 1;
-    pub(in super::super) const CHAIN: u16 = 2;
-    pub(in super::super) const EXPRESSIONS: u16 = 4;
+pub(in crate::backend) mod rule {
+    pub(in crate::backend) const TABLE: u16 = 1;
+    pub(in crate::backend) const CHAIN: u16 = 2;
+    pub(in crate::backend) const EXPRESSIONS: u16 = 4;
 }
 
 /// `enum nft_set_attributes`, what is inside, and flags.
