@@ -118,6 +118,29 @@ fn records_go_when_every_backend_of_their_kind_is_empty() {
 }
 
 #[test]
+fn what_nobody_can_look_for_is_a_trouble_until_the_next_boot() {
+    let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
+    left_over(&kernel, &mut journal);
+    let mut alone = daemon(&[], &journal);
+    for _ in 0..2 {
+        let report = alone.converge(&Desired::nothing(), 2);
+        let [Trouble::Elsewhere { backend, last }] = &report.troubles[..] else {
+            panic!("{report:?}");
+        };
+        let missed = (*backend, last.kind);
+        assert_eq!(missed, (BackendKind::Ip6tables, ErrorKind::Unsupported));
+        assert!(report.is_in_step());
+        assert_eq!(journal.records().len(), 1);
+    }
+    let mut earlier = journal.records();
+    earlier[0].boot_id = BootId::new("earlier");
+    journal.intend(&earlier).unwrap();
+    let report = daemon(&[], &journal).converge(&Desired::nothing(), 3);
+    assert!(report.is_converged(), "{report:?}");
+    assert_eq!(journal.records(), []);
+}
+
+#[test]
 fn where_we_may_not_look_is_no_trouble_without_a_record() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     kernel.listing_fails(Some(ErrorKind::Denied));
