@@ -20,6 +20,7 @@
 //!                                        ▲ table; chain comes; every port has a rule
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -151,16 +152,20 @@ impl Since {
 
 impl Stand {
     /// What of `desired` is to be in the kernel now. `applied` tells which rules are there.
-    pub fn applies_to(self, desired: &Desired, applied: impl Fn(&RuleId) -> bool) -> Desired {
+    pub fn applies_to(
+        self,
+        desired: &Desired,
+        applied: impl Fn(&RuleId) -> bool,
+    ) -> Cow<'_, Desired> {
         match self {
-            Self::Off => desired.clone(),
-            Self::On => Desired::nothing(),
+            Self::Off => Cow::Borrowed(desired),
+            Self::On => Cow::Owned(Desired::nothing()),
             Self::Unsettled => {
                 let there = desired.rules.iter().filter(|(id, _)| applied(id));
-                Desired {
+                Cow::Owned(Desired {
                     rules: there.map(|(id, rule)| (*id, rule.clone())).collect(),
                     known: desired.known,
-                }
+                })
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Standing by where Docker's own IPv6 NAT is on: the judgement is
 //! [`crate::mapper::standby`]'s, from what the kernel shows at the beginning of each round.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -48,9 +49,13 @@ impl<J: Journal> Reconciler<J> {
     }
 
     /// What of `desired` is to be in the kernel now.
-    pub(super) fn weigh(&mut self, desired: &Desired, report: &mut Report) -> Desired {
+    pub(super) fn weigh<'d>(
+        &mut self,
+        desired: &'d Desired,
+        report: &mut Report,
+    ) -> Cow<'d, Desired> {
         let Some(watch) = &mut self.standby else {
-            return desired.clone();
+            return Cow::Borrowed(desired);
         };
         let wanted = standby::wanted(desired);
         let seen = match self.backend.native() {

@@ -137,20 +137,24 @@ pub(super) fn release(state: &State, make: Make) -> Vec<Step> {
 
 /// The steps that make a table with the same elements, which goes when its socket is closed.
 pub(super) fn stand_in(state: &State, make: Make) -> Vec<Step> {
-    let flags = super::wire::table::OWNER_FLAG;
-    let mut steps = anew(state, Make { flags, ..make });
-    steps.retain(|step| *step != Step::DropTable);
+    let flags = OWNER_FLAG;
+    copy(state, Make { flags, ..make })
+}
+
+/// The table once more, in its own place.
+fn anew(state: &State, make: Make) -> Vec<Step> {
+    let mut steps = vec![Step::DropTable];
+    steps.extend(copy(state, make));
     steps
 }
 
-/// The table once more, with the same elements.
-fn anew(state: &State, make: Make) -> Vec<Step> {
-    let mut steps = vec![Step::DropTable];
+/// A table with the same elements.
+fn copy(state: &State, make: Make) -> Vec<Step> {
     let kept: Vec<(Item, RuleId)> = genuine(state).collect();
-    steps.extend(table(make, |set| {
+    let mut steps = table(make, |set| {
         let size = state.sets.get(&set).copied().unwrap_or_default();
         size.max(make.first_size(set))
-    }));
+    });
     steps.push(Step::Insert(sorted(kept)));
     steps
 }

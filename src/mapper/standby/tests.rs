@@ -169,10 +169,13 @@ fn an_audit_names_what_stays_missing_and_what_is_too_much() {
 #[test]
 fn in_standby_nothing_is_wanted_and_unsettled_adds_nothing() {
     let mut desired = Desired::nothing();
-    assert_eq!(Stand::On.applies_to(&desired, |_| true), Desired::nothing());
+    assert_eq!(
+        *Stand::On.applies_to(&desired, |_| true),
+        Desired::nothing()
+    );
     desired.known.statics = false;
     let unsettled = Stand::Unsettled.applies_to(&desired, |_| false);
     assert_eq!(unsettled.known, desired.known);
     assert!(unsettled.rules.is_empty());
-    assert_eq!(Stand::Off.applies_to(&desired, |_| false), desired);
+    assert_eq!(*Stand::Off.applies_to(&desired, |_| false), desired);
 }
