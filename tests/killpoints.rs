@@ -13,11 +13,15 @@ mod life;
 mod namespace;
 #[path = "killpoints/scene.rs"]
 mod scene;
+#[path = "score/mod.rs"]
+mod score;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use life::{End, STAGES};
 use scene::{Backend, Scene};
+use score::Score;
 
 /// N for every N-th step, instead of the default of each test.
 const STRIDE: &str = "DOCKER_NAT66_TORTURE_STRIDE";
@@ -42,8 +46,16 @@ fn reference(scene: &Scene) -> BTreeMap<usize, Vec<String>> {
 
 /// The restart after a kill: everything as it should be, and gone when it leaves.
 #[track_caller]
-fn recovers(scene: &Scene, stage: usize, reference: &BTreeMap<usize, Vec<String>>, what: &str) {
+fn recovers(
+    scene: &Scene,
+    stage: usize,
+    reference: &BTreeMap<usize, Vec<String>>,
+    score: &mut Score,
+    what: &str,
+) {
+    let started = Instant::now();
     let found = life::restart(scene, stage);
+    score.recovered(found.ready - started);
     let context = || {
         format!(
             "{what}, {:?}, stage {stage}\n{}",
@@ -51,38 +63,43 @@ fn recovers(scene: &Scene, stage: usize, reference: &BTreeMap<usize, Vec<String>
             scene.log()
         )
     };
-    assert_eq!(found.ours, reference[&stage], "kernel: {}", context());
-    assert_eq!(found.journal, found.ids, "journal: {}", context());
-    assert_eq!(
-        scene.ours(),
-        Vec::<String>::new(),
-        "left behind: {}",
+    let as_it_should_be = [
+        ("kernel", &found.ours, &reference[&stage]),
+        ("journal", &found.journal, &found.ids),
+        ("left behind", &scene.ours(), &Vec::new()),
+        ("tools", &scene.tools(), &Vec::new()),
+    ];
+    for (which, is, should) in as_it_should_be {
+        assert!(
+            score.compare(should, is),
+            "{which}: {is:?} should be {should:?}: {}",
+            context()
+        );
+    }
+    let foreign = scene.foreign();
+    assert!(
+        score.foreign(&scene.foreign_before(), &foreign),
+        "foreign: {foreign}: {}",
         context()
     );
-    assert_eq!(
-        scene.foreign(),
-        scene.foreign_before(),
-        "foreign: {}",
-        context()
-    );
-    assert_eq!(scene.tools(), Vec::<String>::new(), "tools: {}", context());
 }
 
 /// Kills at every `stride`-th step until one life goes through unharmed.
 fn killed_at_each_step(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
+    let mut score = Score::new(&format!("killed at a step of its life, {backend:?}"));
     let steps = (1 + number(SEED, 0) % stride..).step_by(stride);
-    for (tries, step) in steps.enumerate() {
+    for step in steps {
         let mut stage = 0;
         let end = life::live(&scene, Some(step), |done| stage = done);
         if end == End::Left {
-            eprintln!("{backend:?}: killed at {tries} of {} steps", step - 1);
-            assert!(tries * stride > 40, "there are more steps than that");
+            assert!(step > 40, "there are more steps than {step}");
             return;
         }
         let stage = (stage + 1).min(STAGES);
-        recovers(&scene, stage, &reference, &format!("killed at step {step}"));
+        let what = format!("killed at step {step}");
+        recovers(&scene, stage, &reference, &mut score, &what);
     }
 }
 
@@ -90,9 +107,10 @@ fn killed_at_each_step(backend: Backend, stride: usize) {
 fn killed_again_while_recovering(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
+    let fault = format!("killed, and killed again while recovering, {backend:?}");
+    let mut score = Score::new(&fault);
     // Somewhere in the midst of each stage; where exactly depends on the timing.
     for first in (20..140).step_by(30 * stride.min(2)) {
-        let mut tries = 0;
         for second in (1 + number(SEED, 0) % stride..).step_by(stride) {
             let mut stage = 0;
             if life::live(&scene, Some(first), |done| stage = done) == End::Left {
@@ -101,13 +119,11 @@ fn killed_again_while_recovering(backend: Backend, stride: usize) {
             let stage = (stage + 1).min(STAGES);
             let again = life::recover(&scene, stage, second);
             let what = format!("killed at step {first}, and at step {second} of the recovery");
-            recovers(&scene, stage, &reference, &what);
-            tries += 1;
+            recovers(&scene, stage, &reference, &mut score, &what);
             if again == End::Left {
                 break;
             }
         }
-        eprintln!("{backend:?}: killed at step {first}, and {tries} times while recovering");
     }
 }
 
@@ -115,7 +131,7 @@ fn killed_again_while_recovering(backend: Backend, stride: usize) {
 fn killed_beside_a_damaged_journal(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
-    let mut tries = 0;
+    let mut score = Score::new(&format!("journal damaged, and killed, {backend:?}"));
     for step in (1 + number(SEED, 0) % stride..).step_by(stride) {
         let mut stage = 0;
         let end = life::live(&scene, Some(90), |done| stage = done);
@@ -124,13 +140,11 @@ fn killed_beside_a_damaged_journal(backend: Backend, stride: usize) {
         let stage = (stage + 1).min(STAGES);
         let end = life::recover(&scene, stage, step);
         let what = format!("journal damaged, killed at step {step}");
-        recovers(&scene, stage, &reference, &what);
+        recovers(&scene, stage, &reference, &mut score, &what);
         if end == End::Left {
             break;
         }
-        tries += 1;
     }
-    eprintln!("{backend:?}: killed {tries} times beside a damaged journal");
 }
 
 /// Kills at every `stride`-th of the last steps of a life that leaves its rules to a successor.
@@ -138,7 +152,7 @@ fn killed_while_handing_over(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
     let scene = scene.hand_over();
-    let mut tries = 0;
+    let mut score = Score::new(&format!("killed while handing over, {backend:?}"));
     for step in (120 + number(SEED, 0) % stride..).step_by(stride) {
         let mut stage = 0;
         let end = life::live(&scene, Some(step), |done| stage = done);
@@ -147,13 +161,11 @@ fn killed_while_handing_over(backend: Backend, stride: usize) {
         if end == End::Left {
             assert_eq!(scene.ours(), reference[&STAGES], "{what}: {}", scene.log());
         }
-        recovers(&scene, stage, &reference, &what);
+        recovers(&scene, stage, &reference, &mut score, &what);
         if end == End::Left {
             break;
         }
-        tries += 1;
     }
-    eprintln!("{backend:?}: killed {tries} times before and while handing over");
 }
 
 #[test]

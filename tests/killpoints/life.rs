@@ -36,6 +36,8 @@ pub(crate) enum End {
 
 /// What a successor has in the kernel, and in its journal.
 pub(crate) struct Found {
+    /// When it was.
+    pub(crate) ready: Instant,
     /// As [`Scene::ours`].
     pub(crate) ours: Vec<String>,
     /// The ids of those, each once.
@@ -126,6 +128,7 @@ pub(crate) fn restart(scene: &Scene, stage: usize) -> Found {
     let engine = engine_after(stage);
     let mut daemon = Daemon::start(scene, &engine, None);
     assert!(daemon.is_ready(), "{}", scene.log());
+    let ready = Instant::now();
     let ours = scene.ours();
     let mut ids: Vec<String> = ours
         .iter()
@@ -136,7 +139,12 @@ pub(crate) fn restart(scene: &Scene, stage: usize) -> Found {
     let journal = daemon.journal();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), End::Left, "{}", scene.log());
-    Found { ours, ids, journal }
+    Found {
+        ready,
+        ours,
+        ids,
+        journal,
+    }
 }
 
 struct Daemon<'s> {
