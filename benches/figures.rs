@@ -2,7 +2,8 @@
 //! and what it takes. Needs root and Docker, as the lab does: `cargo bench --bench figures`.
 //!
 //! From start event to rule: a real Engine's `timeNano` of the `start` event against the time in
-//! the daemon's log (both of the same clock) of the first `NAT66 add portfwd` line. A container's
+//! the daemon's log (both of the same clock) of the first `NAT66 add portfwd` line; the daemon has
+//! the priority that its unit gives it, and none for comparison. A container's
 //! ports come in one batch, and the lines are written after all of it is in the kernel; when the
 //! Engine stamps the event, it has not sent it yet. Both errors make the figure worse.
 //!
@@ -76,7 +77,8 @@ fn main() {
         if only.as_ref().is_some_and(|only| only != backend) {
             continue;
         }
-        events(backend);
+        events(backend, unit_nice());
+        events(backend, "0");
         starts(backend);
     }
     let size = fs::metadata(PROGRAM).expect("the program").len();
@@ -100,11 +102,20 @@ fn row(what: &str, mut times: Vec<Duration>, goal: &str) {
     );
 }
 
+/// What the unit says of the daemon's priority.
+fn unit_nice() -> &'static str {
+    let unit = include_str!("../src/assets/docker-nat66.service");
+    let nice = unit.lines().find_map(|line| line.strip_prefix("Nice="));
+    nice.expect("it has one")
+}
+
 /// From start event to rule, with a real Engine.
-fn events(backend: &str) {
+fn events(backend: &str, nice: &str) {
     let lab = Lab::up("figures_events");
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
-    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--backend", backend]].concat());
+    let args = [&ARGS[..], &["--backend", backend]].concat();
+    let mut daemon = Daemon::start_by(&lab, &["nice", "-n", nice], &args);
+    daemon.says("ready");
     println!(
         "{:<64} {:>9}",
         format!("{backend}: resident, idle, nothing published"),
@@ -114,7 +125,7 @@ fn events(backend: &str) {
         let times = (0..=ROUNDS).map(|_| one_event(&lab, &engine, &daemon, ports));
         // The first one warms up.
         let times = times.skip(1).collect();
-        let what = format!("{backend}: start event to the last of {ports} rules");
+        let what = format!("{backend}, nice {nice}: start event to the last of {ports} rules");
         let goal = match (backend, ports) {
             ("nftables", _) => goal,
             (_, 100) => "40 ms",
