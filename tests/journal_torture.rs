@@ -9,6 +9,9 @@
 //! SIGKILL leaves the page cache alone; what a power cut does is not shown here.
 //! `DOCKER_NAT66_SEED` repeats a run's draws, though not its timing.
 
+#[path = "draw/mod.rs"]
+mod draw;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +25,8 @@ use docker_nat66::model::rule::{
     BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via,
 };
 
+use draw::Draw;
+
 const TEST_NAME: &str = "no_acknowledged_change_is_lost_by_a_kill";
 const WRITER_DIR: &str = "DOCKER_NAT66_TORTURE_DIR";
 const WRITER_SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
@@ -30,23 +35,6 @@ const LANES: u64 = 4;
 const KILLS: u64 = 80;
 /// Ports that changes are drawn from: few, so that they meet in every state.
 const PORTS: u64 = 40;
-
-/// SplitMix64: seeded, and the same in both processes.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 /// One change, as it goes through the pipe: `intend 5 7`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,12 @@
 //! The kernel and the tools are real, in a network namespace of each test's own; the Engine is the
 //! fake one. By default a sample of the steps; with [`STRIDE`] 1 all of them.
 
+#[path = "killpoints/by_lot.rs"]
+mod by_lot;
+#[path = "killpoints/daemon.rs"]
+mod daemon;
+#[path = "draw/mod.rs"]
+mod draw;
 #[path = "fake_engine/mod.rs"]
 mod fake_engine;
 #[path = "killpoints/life.rs"]
@@ -19,23 +25,33 @@ mod score;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use life::{End, STAGES};
+use daemon::{End, Orders};
+use life::STAGES;
 use scene::{Backend, Scene};
 use score::Score;
 
 /// N for every N-th step, instead of the default of each test.
 const STRIDE: &str = "DOCKER_NAT66_TORTURE_STRIDE";
-/// Which of the first steps a sample begins with.
+/// How many daemons are killed at random moments, for each backend.
+const KILLS: &str = "DOCKER_NAT66_TORTURE_KILLS";
+/// Of what is drawn by lot; and which of the first steps a sample begins with.
 const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
+fn kill_at(step: usize) -> Orders {
+    Orders {
+        kill_at: Some(step),
+        keep: false,
+    }
+}
+
 /// What a daemon that is never killed has in the kernel after each stage.
 fn reference(scene: &Scene) -> BTreeMap<usize, Vec<String>> {
     let mut seen = BTreeMap::new();
-    let end = life::live(scene, None, |stage| {
+    let end = life::live(scene, Orders::default(), |stage| {
         seen.insert(stage, scene.ours());
     });
     assert_eq!(end, End::Left, "{}", scene.log());
@@ -92,7 +108,7 @@ fn killed_at_each_step(backend: Backend, stride: usize) {
     let steps = (1 + number(SEED, 0) % stride..).step_by(stride);
     for step in steps {
         let mut stage = 0;
-        let end = life::live(&scene, Some(step), |done| stage = done);
+        let end = life::live(&scene, kill_at(step), |done| stage = done);
         if end == End::Left {
             assert!(step > 40, "there are more steps than {step}");
             return;
@@ -113,7 +129,7 @@ fn killed_again_while_recovering(backend: Backend, stride: usize) {
     for first in (20..140).step_by(30 * stride.min(2)) {
         for second in (1 + number(SEED, 0) % stride..).step_by(stride) {
             let mut stage = 0;
-            if life::live(&scene, Some(first), |done| stage = done) == End::Left {
+            if life::live(&scene, kill_at(first), |done| stage = done) == End::Left {
                 break;
             }
             let stage = (stage + 1).min(STAGES);
@@ -134,7 +150,7 @@ fn killed_beside_a_damaged_journal(backend: Backend, stride: usize) {
     let mut score = Score::new(&format!("journal damaged, and killed, {backend:?}"));
     for step in (1 + number(SEED, 0) % stride..).step_by(stride) {
         let mut stage = 0;
-        let end = life::live(&scene, Some(90), |done| stage = done);
+        let end = life::live(&scene, kill_at(90), |done| stage = done);
         assert_eq!(end, End::Killed);
         scene.damage_journal();
         let stage = (stage + 1).min(STAGES);
@@ -151,11 +167,14 @@ fn killed_beside_a_damaged_journal(backend: Backend, stride: usize) {
 fn killed_while_handing_over(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
-    let scene = scene.hand_over();
     let mut score = Score::new(&format!("killed while handing over, {backend:?}"));
     for step in (120 + number(SEED, 0) % stride..).step_by(stride) {
         let mut stage = 0;
-        let end = life::live(&scene, Some(step), |done| stage = done);
+        let orders = Orders {
+            keep: true,
+            ..kill_at(step)
+        };
+        let end = life::live(&scene, orders, |done| stage = done);
         let stage = (stage + 1).min(STAGES);
         let what = format!("killed at step {step}, leaving its rules");
         if end == End::Left {
@@ -166,6 +185,27 @@ fn killed_while_handing_over(backend: Backend, stride: usize) {
             break;
         }
     }
+}
+
+/// Kills at moments drawn by lot, each successor of the one before.
+fn killed_at_random_moments(backend: Backend) {
+    let scene = Scene::new(backend);
+    let (seed, kills) = (number(SEED, 1), number(KILLS, 250));
+    eprintln!("{SEED}={seed}");
+    let mut score = Score::new(&format!("killed at a random moment, {backend:?}"));
+    by_lot::live_and_die(&scene, seed as u64, kills as u64, &mut score);
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn ip6tables_survives_kills_at_random_moments() {
+    namespace::fresh(|| killed_at_random_moments(Backend::Ip6tables));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn nftables_survives_kills_at_random_moments() {
+    namespace::fresh(|| killed_at_random_moments(Backend::Nftables));
 }
 
 #[test]

@@ -79,7 +79,7 @@ const IMPURE: [&str; 9] = [
 
 /// Calls of `sleep` in tests, by file: pauses between two looks at a condition, and moments of
 /// death that are themselves what is tested. Everything else waits for a condition.
-const SLEEPS: [(&str, usize); 11] = [
+const SLEEPS: [(&str, usize); 12] = [
     ("src/actors/port_mapper/tests.rs", 1),
     ("tests/docker.rs", 1),
     ("tests/docker/losses.rs", 1),
@@ -87,7 +87,8 @@ const SLEEPS: [(&str, usize); 11] = [
     ("tests/journal_torture.rs", 1),
     ("tests/kernel/script.rs", 1),
     ("tests/kernel/torture.rs", 1),
-    ("tests/killpoints/life.rs", 2),
+    ("tests/killpoints/by_lot.rs", 1),
+    ("tests/killpoints/daemon.rs", 2),
     ("tests/lab/space.rs", 1),
     ("tests/lab/supervised.rs", 1),
     ("tests/lab/wait.rs", 2),

@@ -40,8 +40,6 @@ nft add table ip6 theirs";
 
 pub(crate) struct Scene {
     backend: Backend,
-    /// Whether those that are to be killed leave their rules to a successor.
-    hands_over: bool,
     dir: tempfile::TempDir,
     foreign: String,
 }
@@ -54,7 +52,6 @@ impl Scene {
         sh(FOREIGN);
         let mut scene = Self {
             backend,
-            hands_over: false,
             dir: tempfile::tempdir().expect("a directory"),
             foreign: String::new(),
         };
@@ -64,16 +61,6 @@ impl Scene {
 
     pub(crate) fn backend(&self) -> Backend {
         self.backend
-    }
-
-    /// From now on those that are to be killed leave with `--on-exit keep`.
-    pub(crate) fn hand_over(mut self) -> Self {
-        self.hands_over = true;
-        self
-    }
-
-    pub(crate) fn hands_over(&self) -> bool {
-        self.hands_over
     }
 
     /// Writes rubbish over the journal's database.
@@ -96,7 +83,18 @@ impl Scene {
         self.dir.path().join("log")
     }
 
-    /// What the daemons have said since the log was last removed.
+    /// Where somebody else who rewrites the tables keeps what was in them.
+    pub(crate) fn listing(&self) -> PathBuf {
+        self.dir.path().join("listing")
+    }
+
+    pub(crate) fn forget_log(&self) {
+        // A daemon that lives appends to it.
+        let log = fs::OpenOptions::new().write(true).open(self.log_path());
+        log.and_then(|log| log.set_len(0)).expect("a log");
+    }
+
+    /// What the daemons have said since the log was last removed or emptied.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -142,13 +140,36 @@ impl Scene {
 
     /// Tools that run in this network namespace.
     pub(crate) fn tools(&self) -> Vec<String> {
-        let link = |path: &Path| fs::read_link(path).unwrap_or_default();
-        let network = link(Path::new("/proc/self/ns/net"));
-        let processes = fs::read_dir("/proc").expect("mounted").flatten();
-        let here = processes.filter(|p| link(&p.path().join("ns/net")) == network);
-        let exes = here.map(|p| link(&p.path().join("exe")).display().to_string());
-        exes.filter(|exe| exe.contains("xtables")).collect()
+        tools(|_| true)
     }
+
+    /// The same, without those of the daemon with this process id.
+    pub(crate) fn tools_but_of(&self, daemon: u32) -> Vec<String> {
+        let of_daemon = format!("PPid:\t{daemon}");
+        tools(|process| {
+            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+            !status.lines().any(|line| line == of_daemon)
+        })
+    }
+}
+
+fn tools(is: impl Fn(&Path) -> bool) -> Vec<String> {
+    let link = |path: &Path| fs::read_link(path).unwrap_or_default();
+    let network = link(Path::new("/proc/self/ns/net"));
+    let processes = fs::read_dir("/proc").expect("mounted").flatten();
+    let here = processes.filter(|p| link(&p.path().join("ns/net")) == network);
+    let exes = here.map(|p| (p.path(), link(&p.path().join("exe")).display().to_string()));
+    exes.filter(|(process, exe)| exe.contains("xtables") && is(process))
+        .map(|(_, exe)| exe)
+        .collect()
+}
+
+/// The ids of what [`Scene::ours`] found, each once.
+pub(crate) fn ids(ours: &[String]) -> Vec<String> {
+    let ids = ours.iter().filter_map(|line| line.split(' ').next());
+    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
+    ids.dedup();
+    ids
 }
 
 /// Runs a line of shell to success.
