@@ -3,7 +3,8 @@
 //!
 //! In a debug build the process kills itself (SIGKILL, as `kill -9` would) when it comes to the
 //! step whose number, counted from 1, is in [`AT`]; `tests/killpoints.rs` goes through all of
-//! them. In a release build nothing of this is there.
+//! them. It says each of its steps until then, all of them where the number is 0. In a release
+//! build nothing of this is there.
 
 /// The environment variable that names the step.
 pub const AT: &str = "DOCKER_NAT66_TEST_KILL_AT";
@@ -21,8 +22,8 @@ pub fn reach(step: &str) {
         return;
     };
     let number = STEPS.fetch_add(1, Ordering::SeqCst) + 1;
+    eprintln!("step {number}: {step}");
     if number == fatal {
-        eprintln!("killed at step {number}: {step}");
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // Until it takes effect nothing more happens here.

@@ -1,6 +1,7 @@
-//! The daemon killed at every step of its life, by SIGKILL, and started again: what is in the
-//! kernel then is what a daemon that was never killed has there, once, and the journal agrees;
-//! foreign rules are as before, and no tool is left.
+//! The daemon killed by SIGKILL at every step of its life, at every step of recovering from that,
+//! and at random moments, and started again: what is in the kernel then is what a daemon that was
+//! never killed has there, once, and the journal agrees; foreign rules are as before, and no tool
+//! is left.
 //!
 //! The kernel and the tools are real, in a network namespace of each test's own; the Engine is the
 //! fake one. By default a sample of the steps; with [`STRIDE`] 1 all of them.
@@ -26,7 +27,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use daemon::{End, Orders};
-use life::STAGES;
+use life::{Part, STAGES};
 use scene::{Backend, Scene};
 use score::Score;
 
@@ -119,27 +120,35 @@ fn killed_at_each_step(backend: Backend, stride: usize) {
     }
 }
 
-/// Kills once in a life, and then at every `stride`-th step of the recovery.
+/// Kills in each part of a life, and then at every `stride`-th step of the recovery.
 fn killed_again_while_recovering(backend: Backend, stride: usize) {
     let scene = Scene::new(backend);
     let reference = reference(&scene);
     let fault = format!("killed, and killed again while recovering, {backend:?}");
     let mut score = Score::new(&fault);
-    // Somewhere in the midst of each stage; where exactly depends on the timing.
-    for first in (20..140).step_by(30 * stride.min(2)) {
-        for second in (1 + number(SEED, 0) % stride..).step_by(stride) {
-            let mut stage = 0;
-            if life::live(&scene, kill_at(first), |done| stage = done) == End::Left {
-                break;
-            }
-            let stage = (stage + 1).min(STAGES);
-            let again = life::recover(&scene, stage, second);
-            let what = format!("killed at step {first}, and at step {second} of the recovery");
-            recovers(&scene, stage, &reference, &mut score, &what);
-            if again == End::Left {
-                break;
+    // First kills in each part: what the recovery finds depends on how far it had come.
+    let firsts = if stride == 1 { 2 } else { 1 };
+    for part in Part::all() {
+        let (end, steps) = life::live_through(&scene, part, 0);
+        assert_eq!(end, End::Left, "{part:?}: {}", scene.log());
+        // What was handed over goes with this one.
+        life::restart(&scene, part.stage());
+        for first in 1..=firsts {
+            let first = steps.start + (steps.end - steps.start) * first / (firsts + 1) + 1;
+            for second in (1 + number(SEED, 0) % stride..).step_by(stride) {
+                // Where it shows late that the part is over, the kill comes while it leaves.
+                life::live_through(&scene, part, first);
+                let again = life::recover(&scene, part.stage(), second);
+                let what = format!(
+                    "{part:?}, killed at step {first}, and at step {second} of the recovery"
+                );
+                recovers(&scene, part.stage(), &reference, &mut score, &what);
+                if again == End::Left {
+                    break;
+                }
             }
         }
+        eprintln!("{part:?}, steps {steps:?}: {} tries", score.tries());
     }
 }
 
@@ -223,13 +232,13 @@ fn nftables_survives_a_kill_at_any_step() {
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn ip6tables_survives_a_second_kill_while_it_recovers() {
-    namespace::fresh(|| killed_again_while_recovering(Backend::Ip6tables, number(STRIDE, 12)));
+    namespace::fresh(|| killed_again_while_recovering(Backend::Ip6tables, number(STRIDE, 35)));
 }
 
 #[test]
 #[ignore = "needs root: run by tests/run"]
 fn nftables_survives_a_second_kill_while_it_recovers() {
-    namespace::fresh(|| killed_again_while_recovering(Backend::Nftables, number(STRIDE, 8)));
+    namespace::fresh(|| killed_again_while_recovering(Backend::Nftables, number(STRIDE, 30)));
 }
 
 #[test]

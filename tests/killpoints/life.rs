@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+use std::ops::Range;
 use std::time::Instant;
 
 use docker_nat66::control::status::State;
@@ -16,6 +17,37 @@ pub(crate) const STAGES: usize = 6;
 
 /// The one that changes nothing.
 const RESYNC: usize = 6;
+
+/// A part of a life, to be killed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The stage of this number: the first start is 1.
+    Stage(usize),
+    Leaving,
+    /// Leaving its rules to a successor.
+    HandingOver,
+    /// A start beside rules that are there and a journal that is damaged.
+    Quarantine,
+}
+
+impl Part {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let others = [Self::Leaving, Self::HandingOver, Self::Quarantine];
+        (1..=STAGES).map(Self::Stage).chain(others)
+    }
+
+    /// The stage whose containers run when it is over.
+    pub(crate) fn stage(self) -> usize {
+        match self {
+            Self::Stage(stage) => stage,
+            _ => STAGES,
+        }
+    }
+
+    fn is_start(self) -> bool {
+        matches!(self, Self::Stage(1) | Self::Quarantine)
+    }
+}
 
 /// What a successor has in the kernel, and in its journal.
 pub(crate) struct Found {
@@ -88,6 +120,49 @@ pub(crate) fn live(scene: &Scene, orders: Orders, mut done: impl FnMut(usize)) -
     daemon.end()
 }
 
+/// Lives through this part, and as little as possible besides, with the kill at step `at`. Gives
+/// the steps that lie between the part's beginning and its end, as far as it came.
+pub(crate) fn live_through(scene: &Scene, part: Part, at: usize) -> (End, Range<usize>) {
+    if part == Part::Quarantine {
+        let engine = engine_after(STAGES);
+        let mut daemon = Daemon::start(scene, &engine, Orders::default());
+        assert!(daemon.is_ready(), "{}", scene.log());
+        assert_eq!(daemon.kill(), End::Killed);
+        scene.damage_journal();
+    }
+    let _ = std::fs::remove_file(scene.log_path());
+    let stage = part.stage();
+    let engine = engine_after(match part {
+        Part::Stage(stage) => stage - 1,
+        _ => stage,
+    });
+    let orders = Orders {
+        kill_at: Some(at),
+        keep: part == Part::HandingOver,
+    };
+    let mut daemon = Daemon::start(scene, &engine, orders);
+    let mut steps = 0..0;
+    let mut end = || {
+        if !daemon.is_ready() {
+            return End::Killed;
+        }
+        if !part.is_start() {
+            steps.start = scene.steps();
+            if matches!(part, Part::Stage(_)) && !goes_on(&mut daemon, &engine, stage) {
+                return End::Killed;
+            }
+        }
+        steps.end = scene.steps();
+        daemon.signal(Signal::TERM);
+        daemon.end()
+    };
+    let end = end();
+    if matches!(part, Part::Leaving | Part::HandingOver) {
+        steps.end = scene.steps();
+    }
+    (end, steps)
+}
+
 /// From the stage before to this one; `false` if it was killed.
 fn goes_on(daemon: &mut Daemon<'_>, engine: &FakeEngine, stage: usize) -> bool {
     let resyncs = daemon.status().map_or(0, |status| status.resyncs);
@@ -99,7 +174,8 @@ fn goes_on(daemon: &mut Daemon<'_>, engine: &FakeEngine, stage: usize) -> bool {
     reaches(daemon, stage, resyncs)
 }
 
-/// Starts a successor after a kill in the midst of `stage`, and kills it at the step `at`.
+/// Starts a successor after a kill in the midst of `stage`, and kills it at the step `at`, or when
+/// it has recovered: then it counts as one that left.
 pub(crate) fn recover(scene: &Scene, stage: usize, at: usize) -> End {
     let engine = engine_after(stage);
     let orders = Orders {
@@ -107,11 +183,10 @@ pub(crate) fn recover(scene: &Scene, stage: usize, at: usize) -> End {
         keep: false,
     };
     let mut daemon = Daemon::start(scene, &engine, orders);
-    if !daemon.is_ready() {
-        return End::Killed;
+    match daemon.is_ready() {
+        true => End::Left,
+        false => End::Killed,
     }
-    daemon.signal(Signal::TERM);
-    daemon.end()
 }
 
 /// Starts a successor after a kill in the midst of `stage`, looks, and lets it leave.

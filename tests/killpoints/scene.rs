@@ -99,6 +99,16 @@ impl Scene {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// How many steps of a daemon the log shows, one that numbers them ([`killpoint`]).
+    ///
+    /// [`killpoint`]: docker_nat66::killpoint
+    pub(crate) fn steps(&self) -> usize {
+        self.log()
+            .lines()
+            .filter(|l| l.starts_with("step "))
+            .count()
+    }
+
     /// Every rule of ours in any backend, copies counted, sorted.
     pub(crate) fn ours(&self) -> Vec<String> {
         let tools = Ip6tables::detect(Settings::default()).expect("the tool works");
