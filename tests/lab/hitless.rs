@@ -2,32 +2,55 @@
 //! pause and a connection stays open: none fails.
 
 use std::env;
+use std::net::Ipv6Addr;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use crate::backend;
 use crate::daemon::{Daemon, PROGRAM};
 use crate::engine::Engine;
 use crate::lab::{CLIENT, Lab, PREFIX};
 use crate::rules;
-use crate::steady::while_connecting;
+use crate::score::Score;
+use crate::steady::while_counting;
 use crate::talk::Proto::Tcp;
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
 
-/// How often, for those who want to see more of it.
-fn rounds() -> usize {
-    let named = env::var("DOCKER_NAT66_TORTURE_ROUNDS");
-    named.map_or(4, |text| text.parse().expect("a number"))
-}
+/// How many connections the client opens at least; by default as many as the rounds last.
+const CONNECTS: &str = "DOCKER_NAT66_TORTURE_CONNECTS";
+
+/// How often the daemon is killed, and as often replaced, at least.
+const ROUNDS: u64 = 4;
 
 /// Starts another file with the same program, as an upgrade does.
 const NEXT: [&str; 4] = ["sh", "-c", r#"shift; exec /run/lab/next "$@""#, "sh"];
+
+fn connects() -> u64 {
+    let named = env::var(CONNECTS);
+    named.map_or(0, |text| text.parse().expect("a number"))
+}
+
+/// The client's addresses: one more for every 20,000 connections.
+fn addresses(lab: &Lab) -> Vec<Ipv6Addr> {
+    let more = u16::try_from(connects() / 20_000).expect("not that many");
+    let more = (0..more).map(|n| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, n));
+    for address in more.clone() {
+        let address = format!("{address}/64");
+        let add = ["ip", "addr", "add", &address, "dev", "eth0", "nodad"];
+        lab.client().run(&add);
+    }
+    [CLIENT].into_iter().chain(more).collect()
+}
 
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn no_connection_fails_through_kills_restarts_and_upgrades() {
     let lab = Lab::up("hitless");
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
-    let before = rules::as_before(lab.host());
+    let foreign = || format!("{:#?}", rules::as_before(lab.host()));
+    let before = foreign();
     lab.host().run(&["cp", PROGRAM, "/run/lab/next"]);
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let keep = [&ARGS[..], &["--on-exit", "keep"]].concat();
@@ -35,24 +58,44 @@ fn no_connection_fails_through_kills_restarts_and_upgrades() {
     lab.answers(Tcp, WEB, "web", CLIENT);
     let mut line = lab.connect(WEB);
     let ours = rules::ours(lab.host());
-    let daemon = while_connecting(&lab, WEB, "web", || {
-        for _ in 0..rounds() {
+    let same = |score: &mut Score| {
+        let now = rules::ours(lab.host());
+        assert!(score.compare(&ours, &now), "{now:#?} should be {ours:#?}");
+    };
+    let backend = backend::in_use();
+    let mut kills = Score::new(&format!(
+        "killed and upgraded under a client, tries: kills, {backend:?}"
+    ));
+    let mut connections = Score::new(&format!(
+        "killed and upgraded, tries: the client's connects, {backend:?}"
+    ));
+    let from = addresses(&lab);
+    let (daemon, opened) = while_counting(&lab, &from, WEB, "web", |count| {
+        while kills.tries() < ROUNDS || count.load(Ordering::Relaxed) < connects() {
             daemon.sigkill();
+            let begun = Instant::now();
             daemon = Daemon::start_by(&lab, &NEXT, &keep);
             daemon.says("ready");
-            assert_eq!(rules::ours(lab.host()), ours);
+            kills.recovered(begun.elapsed());
+            same(&mut kills);
             assert_eq!(line.echo("killed").as_deref(), Ok("killed"));
             daemon.leaves();
             assert_eq!(line.echo("alone").as_deref(), Ok("alone"));
             daemon = Daemon::ready(&lab, &keep);
-            assert_eq!(rules::ours(lab.host()), ours);
+            same(&mut kills);
             assert!(!daemon.log().contains("NAT66 "), "{}", daemon.log());
         }
         daemon
     });
+    for _ in 0..opened.count {
+        connections.tried();
+    }
+    connections.lost(opened.failed);
+    assert_eq!(opened.failed, 0, "{opened:?}");
     assert_eq!(line.echo("to the end").as_deref(), Ok("to the end"));
     daemon.sigkill();
     let daemon = Daemon::ready(&lab, &ARGS);
     daemon.leaves();
-    assert_eq!(rules::as_before(lab.host()), before);
+    let after = foreign();
+    assert!(kills.foreign(&before, &after), "{before}\n{after}");
 }

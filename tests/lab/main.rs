@@ -38,6 +38,8 @@ mod ports;
 mod reach;
 mod refused;
 mod rules;
+#[path = "../score/mod.rs"]
+mod score;
 mod sctp;
 mod space;
 mod steady;
