@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use slog::{info, warn};
 
-use super::{BATCH_TRIES, Reconciler, Report, Trouble};
+use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule};
 use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule};
 use crate::journal::Journal;
 use crate::journal::record::{BootId, Record, State};
@@ -116,10 +116,18 @@ impl<J: Journal> Reconciler<J> {
     fn remove_surplus(&mut self, surplus: Vec<ObservedRule>, report: &mut Report) {
         let count = surplus.len();
         warn!(self.log, "removing surplus or altered copies of our rules"; "count" => count);
-        if self.remove_all(surplus.clone()).is_ok() {
-            report.drift += count;
-            report.removed += count;
-            return;
+        match self.remove_all(surplus.clone()) {
+            Ok(()) => {
+                report.drift += count;
+                report.removed += count;
+                return;
+            }
+            Err(last) if blames_no_rule(&last) => {
+                self.look_again = true;
+                report.troubles.push(Trouble::Removal { count, last });
+                return;
+            }
+            Err(_) => {}
         }
         // One of them may be the cause, and must not keep the others in.
         let mut failure = None;

@@ -384,3 +384,9 @@ fn is_hopeless(error: &BackendError) -> bool {
         ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Busy | ErrorKind::Failed => false,
     }
 }
+
+/// Whether no single rule can be the cause, so that trying each by itself is pointless too. Who
+/// waits for a lock has waited seconds, and would do so for every rule.
+fn blames_no_rule(error: &BackendError) -> bool {
+    is_hopeless(error) || error.kind == ErrorKind::Busy
+}

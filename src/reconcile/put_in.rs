@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use slog::warn;
 
 use super::look::Seen;
-use super::{BATCH_TRIES, Reconciler, Report, Trouble, is_hopeless};
+use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule, is_hopeless};
 use crate::backend::{BackendError, Batch, Verb};
 use crate::journal::record::{Record, State};
 use crate::journal::{Journal, JournalError};
@@ -121,6 +121,9 @@ impl<J: Journal> Reconciler<J> {
             match self.commit_logged(&batch, report) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_hopeless(&error) => return Err(incomplete(error)),
+                Err(error) if attempt >= BATCH_TRIES && blames_no_rule(&error) => {
+                    return Err(incomplete(error));
+                }
                 Err(_) if attempt >= BATCH_TRIES => break,
                 Err(error) => {
                     warn!(self.log, "insertion failed, looking again"; "reason" => %error);
@@ -150,7 +153,7 @@ impl<J: Journal> Reconciler<J> {
                     // of the new rule.
                     self.take_out(&BTreeSet::from([old]), report);
                 }
-                if is_hopeless(&last) {
+                if blames_no_rule(&last) {
                     let count = count + arrivals.len() - done;
                     return Err(Incomplete { count, last });
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use slog::warn;
 
-use super::{BATCH_TRIES, Reconciler, Report, Trouble, is_hopeless};
+use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule, is_hopeless};
 use crate::backend::{BackendError, Batch, ObservedRule, Verb};
 use crate::journal::Journal;
 use crate::journal::record::State;
@@ -84,7 +84,12 @@ impl<J: Journal> Reconciler<J> {
                     return Ok(());
                 }
                 Err(error) if is_hopeless(&error) => return Err(Stuck::Hopeless(error)),
-                Err(error) if attempt >= BATCH_TRIES => return Err(Stuck::TryEach(error)),
+                Err(error) if attempt >= BATCH_TRIES => {
+                    return Err(match blames_no_rule(&error) {
+                        true => Stuck::Hopeless(error),
+                        false => Stuck::TryEach(error),
+                    });
+                }
                 Err(error) => {
                     warn!(self.log, "removal failed, looking again"; "reason" => %error);
                 }
@@ -112,7 +117,7 @@ impl<J: Journal> Reconciler<J> {
                         report.removed += 1;
                         self.log_removed(&batch.remove);
                     }
-                    Err(error) if is_hopeless(&error) => return Err(error),
+                    Err(error) if blames_no_rule(&error) => return Err(error),
                     Err(error) => warn!(self.log, "removal failed"; "reason" => %error),
                 }
             }

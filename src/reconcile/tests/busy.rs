@@ -1,0 +1,34 @@
+//! Tables that somebody else holds.
+
+use super::machine::{Fate, Machine, wish};
+use crate::backend::ErrorKind;
+use crate::backend::fake::{Call, Fault};
+
+/// Each try may have waited for seconds: a round must end long before a supervisor's patience.
+#[test]
+fn tables_that_are_held_are_not_tried_rule_by_rule() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let first: Vec<(u16, u16, char)> = (1..=50).map(|n| (n, n, 'a')).collect();
+    let next: Vec<(u16, u16, char)> = (21..=70).map(|n| (n, n + 100, 'b')).collect();
+    let mut tries = Vec::new();
+    for wishes in [wish(&first), wish(&next), wish(&[])] {
+        let commits = || {
+            let calls = machine.kernel.calls();
+            calls
+                .iter()
+                .filter(|c| matches!(c, Call::Commit(_)))
+                .count()
+        };
+        let before = commits();
+        for _ in 0..3 {
+            machine.kernel.on_commit(Fault::Before(ErrorKind::Busy));
+        }
+        assert!(!daemon.converge(&wishes, 2).is_converged());
+        tries.push(commits() - before);
+        assert!(daemon.converge(&wishes, 3).is_converged());
+        machine.must_match(&wishes, &"let go");
+    }
+    assert_eq!(tries, [3, 3, 3]);
+}
