@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::error::EngineError;
 use super::event::is_id;
-use super::json::{Notes, brief, parse, text_of};
+use super::json::{MAX_NOTES, Notes, brief, each_row, parse, text_of};
 use crate::model::container::{Bindings, Container, Endpoint, HostIp, PortRow};
 use crate::model::forward::Proto;
 use crate::model::text::Untrusted;
@@ -40,7 +40,7 @@ impl Unreadable {
 pub struct List {
     /// The rows with an id.
     pub rows: Vec<ListRow>,
-    /// Rows that do not even name a container, described.
+    /// Rows that do not even name a container, described; the first few.
     pub odd: Vec<Untrusted>,
 }
 
@@ -67,22 +67,20 @@ pub enum Inspected {
 /// # Errors
 /// The text is no JSON list. A row that cannot be read is no error.
 pub fn list(text: &str) -> Result<List, Unreadable> {
-    let answer: Value = parse(text)?;
-    let Value::Array(rows) = answer else {
-        return Err(Unreadable::new("not a list"));
-    };
     let mut list = List::default();
-    for row in &rows {
+    each_row(text, |row| {
         let Some(id) = row["Id"].as_str().filter(|id| is_id(id)) else {
-            list.odd.push(Untrusted::new(format!(
-                "a row of the container list without an id: {}",
-                brief(row)
-            )));
-            continue;
+            if list.odd.len() < MAX_NOTES {
+                list.odd.push(Untrusted::new(format!(
+                    "a row of the container list without an id: {}",
+                    brief(&row)
+                )));
+            }
+            return;
         };
         // Between two runs a container is listed without an address; its start is an event.
         if row["State"] == "restarting" {
-            continue;
+            return;
         }
         let mut notes = Notes::default();
         let container = Container {
@@ -100,7 +98,7 @@ pub fn list(text: &str) -> Result<List, Unreadable> {
             id: id.to_owned(),
             container: (!notes.structure).then_some(container),
         });
-    }
+    })?;
     Ok(list)
 }
 

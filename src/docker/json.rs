@@ -1,6 +1,11 @@
 //! What the conversions share: plain JSON, read without trust. Pure; nothing here can panic.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Deserializer, Map, Value};
 
 use super::convert::Unreadable;
 use crate::model::text::Untrusted;
@@ -8,6 +13,10 @@ use crate::model::text::Untrusted;
 /// Most faults described per container or network: it is enough to report that, not its every
 /// port.
 pub(super) const MAX_NOTES: usize = 16;
+
+/// Longest row of a list, in bytes: as [`super::client`] bounds the inspect of one container. Read,
+/// it takes some ten times as much.
+const MAX_ROW: usize = 4 << 20;
 
 /// What could not be read.
 #[derive(Default)]
@@ -49,6 +58,39 @@ impl Notes {
 /// It is no JSON.
 pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
     serde_json::from_str(text).map_err(|e| Unreadable::new(format!("{e}: {}", start(text))))
+}
+
+/// Reads a list, and hands out its rows one at a time: a whole one may be as large as an Engine
+/// likes, and takes many times its length once it is read. Of a row that is too long only the
+/// beginning comes, as a text.
+///
+/// # Errors
+/// It is no JSON list; rows before the fault have been handed out.
+pub(super) fn each_row(text: &str, take: impl FnMut(Value)) -> Result<(), Unreadable> {
+    let mut json = Deserializer::from_str(text);
+    let read = json.deserialize_seq(Rows(take)).and_then(|()| json.end());
+    read.map_err(|e| Unreadable::new(format!("{e}: {}", start(text))))
+}
+
+struct Rows<F>(F);
+
+impl<'de, F: FnMut(Value)> Visitor<'de> for Rows<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(row) = list.next_element::<&RawValue>()? {
+            let row = row.get();
+            (self.0)(match row.len() {
+                0..=MAX_ROW => serde_json::from_str(row).map_err(serde::de::Error::custom)?,
+                _ => Value::String(start(row)),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// A value as text, short enough for a log line.

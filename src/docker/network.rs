@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::convert::Unreadable;
 use super::event::is_id;
-use super::json::{Notes, brief, parse, text_of};
+use super::json::{MAX_NOTES, Notes, brief, each_row, text_of};
 use crate::model::container::{GatewayMode, Network};
 use crate::model::text::Untrusted;
 
@@ -38,25 +38,26 @@ pub struct Networks {
 /// # Errors
 /// The text is no JSON list. A row that cannot be read is no error.
 pub fn list(text: &str) -> Result<Networks, Unreadable> {
-    let Value::Array(rows) = parse(text)? else {
-        return Err(Unreadable::new("not a list"));
-    };
     let mut networks = Networks::default();
-    for row in &rows {
+    let mut nameless = 0;
+    each_row(text, |row| {
         let Some(id) = row["Id"].as_str().filter(|id| is_id(id)) else {
-            let text = format!("a row without an id: {}", brief(row));
-            networks.odd.push(Untrusted::new(text));
-            continue;
+            nameless += 1;
+            if nameless <= MAX_NOTES {
+                let text = format!("a row without an id: {}", brief(&row));
+                networks.odd.push(Untrusted::new(text));
+            }
+            return;
         };
         let mut notes = Notes::default();
-        networks.rows.push(network(id, row, &mut notes));
+        networks.rows.push(network(id, &row, &mut notes));
         let name = row["Name"].as_str().unwrap_or(id);
         let described = notes.list.iter().map(|note| {
             let text = format!("network {name}: {}", note.raw());
             Untrusted::new(text)
         });
         networks.odd.extend(described);
-    }
+    })?;
     Ok(networks)
 }
 
