@@ -79,7 +79,7 @@ const IMPURE: [&str; 9] = [
 
 /// Calls of `sleep` in tests, by file: pauses between two looks at a condition, and moments of
 /// death that are themselves what is tested. Everything else waits for a condition.
-const SLEEPS: [(&str, usize); 12] = [
+const SLEEPS: &[(&str, usize)] = &[
     ("src/actors/port_mapper/tests.rs", 1),
     ("tests/docker.rs", 1),
     ("tests/docker/losses.rs", 1),
@@ -92,6 +92,7 @@ const SLEEPS: [(&str, usize); 12] = [
     ("tests/lab/space.rs", 1),
     ("tests/lab/supervised.rs", 1),
     ("tests/lab/wait.rs", 2),
+    ("tests/outside/daemon.rs", 3),
 ];
 
 /// A file with Rust in it.

@@ -53,6 +53,8 @@ pub enum Fault {
     Body(String),
     /// Sends this, whatever it is, and breaks off.
     Raw(String),
+    /// Sends the first, and then the second again and again for as long as anybody reads.
+    Endless(String, String),
 }
 
 #[derive(Debug, Clone)]

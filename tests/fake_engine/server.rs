@@ -142,6 +142,13 @@ fn answer(
             let _ = peer.stream.write_all(text.as_bytes());
             return;
         }
+        Some(Fault::Endless(head, piece)) => {
+            let mut sent = peer.stream.write_all(head.as_bytes());
+            while sent.is_ok() && !shared.lock().stopped {
+                sent = peer.stream.write_all(piece.as_bytes());
+            }
+            return;
+        }
         Some(Fault::Body(body)) => return peer.reply(200, &body),
         None => {}
     }

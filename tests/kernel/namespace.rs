@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Set in the process inside: the namespace outside, to be sure that it was left.
@@ -13,7 +14,7 @@ const OUTSIDE: &str = "DOCKER_NAT66_TEST_OUTSIDE";
 /// socket takes no more than about 400 rules at once (`SO_SNDBUFFORCE` is refused), and
 /// `/proc/net/ip6_tables_names` cannot be read: tests that need these say so.
 pub(crate) fn fresh<F: FnOnce()>(body: F) {
-    let network = fs::read_link("/proc/self/ns/net").expect("a network namespace");
+    let network = here();
     if let Some(outside) = env::var_os(OUTSIDE) {
         assert_ne!(network.as_os_str(), outside, "the namespace was not left");
         body();
@@ -42,4 +43,9 @@ pub(crate) fn fresh<F: FnOnce()>(body: F) {
         output.status
     );
     eprint!("{stderr}");
+}
+
+/// The calling thread's network namespace.
+pub(crate) fn here() -> PathBuf {
+    fs::read_link("/proc/thread-self/ns/net").expect("a network namespace")
 }

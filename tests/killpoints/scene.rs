@@ -165,7 +165,7 @@ impl Scene {
 
 fn tools(is: impl Fn(&Path) -> bool) -> Vec<String> {
     let link = |path: &Path| fs::read_link(path).unwrap_or_default();
-    let network = link(Path::new("/proc/self/ns/net"));
+    let network = link(Path::new("/proc/thread-self/ns/net"));
     let processes = fs::read_dir("/proc").expect("mounted").flatten();
     let here = processes.filter(|p| link(&p.path().join("ns/net")) == network);
     let exes = here.map(|p| (p.path(), link(&p.path().join("exe")).display().to_string()));
