@@ -1,9 +1,14 @@
 //! The Engine is down, goes away, and comes back with other addresses.
 
+use std::time::Instant;
+
+use rustix::process::Signal;
+
 use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::lab::{CLIENT, HOST, Lab};
-use crate::rules;
+use crate::rules::{self, Published};
+use crate::score::Score;
 use crate::talk::Proto::Tcp;
 use crate::wait::{SOON, eventually, same};
 
@@ -85,6 +90,62 @@ fn forwards_stay_while_a_killed_engine_is_away_and_are_compared_when_it_returns(
     eventually(SOON, "the rule to go", || {
         same(rules::published(lab.host()).len(), 1)
     });
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_killed_engine_that_gives_its_addresses_to_others_is_followed() {
+    let lab = Lab::up("away_reassigned");
+    let mut engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("once", &["-p", "8081:80"], &["tcp:80"]);
+    let always = ["-p", "8082:80", "--restart=always"];
+    engine.run("always", &always, &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    lab.answers(Tcp, &format!("[{HOST}]:8081"), "once", CLIENT);
+    let mut score = Score::new("Engine killed and restarted, addresses given to others");
+    let address = engine.address("once");
+    engine.kill();
+    assert_eq!(rules::published(lab.host()).len(), 2);
+    // It ends the containers, and starts again those that it should.
+    engine.start();
+    let back = Instant::now();
+    eventually(SOON, "the address to belong to the other one", || {
+        same(engine.address("always"), address)
+    });
+    let expected = Published::new("eth0 tcp * 8082", format!("[{address}]:80"));
+    eventually(SOON, "exactly the running container", || {
+        same(rules::published(lab.host()), vec![expected.clone()])
+    });
+    score.recovered(back.elapsed());
+    lab.answers(Tcp, &format!("[{HOST}]:8082"), "always", CLIENT);
+    lab.is_closed(Tcp, &format!("[{HOST}]:8081"));
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_stopped_engine_is_noticed_and_its_forwards_stay() {
+    let lab = Lab::up("away_stopped");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    engine.run("gone", &["-p", "8081:80"], &["tcp:80"]);
+    let gone = engine.docker(&["inspect", "-f", "{{.State.Pid}}", "gone"]);
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    let mut score = Score::new("Engine stopped by SIGSTOP");
+    engine.signal(Signal::STOP);
+    lab.host().sh(&format!("kill -9 {gone}"));
+    daemon.says("no answer to /_ping");
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
+    assert_eq!(rules::published(lab.host()).len(), 2);
+    engine.signal(Signal::CONT);
+    let back = Instant::now();
+    eventually(SOON, "the one that runs", || {
+        same(rules::published(lab.host()).len(), 1)
+    });
+    score.recovered(back.elapsed());
+    lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
     daemon.leaves();
 }
 

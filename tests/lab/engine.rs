@@ -110,6 +110,11 @@ impl<'l> Engine<'l> {
         self.child = None;
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, what: Signal) {
+        signal(self.child.as_ref().expect("it runs"), what);
+    }
+
     /// Kills it with its containerd, and clears the files that would block the next start.
     /// The containers go on.
     pub(crate) fn kill(&mut self) {
