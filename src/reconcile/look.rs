@@ -173,14 +173,21 @@ impl<J: Journal> Reconciler<J> {
         let here = self.backend.kind();
         let mut waiting: VecDeque<_> = std::mem::take(&mut self.others).into();
         while let Some(mut other) = waiting.pop_front() {
-            match empty(other.as_mut()) {
+            let kind = other.kind();
+            let ours = self
+                .records
+                .values()
+                .filter(|r| kind != here && r.owned.rule.backend == kind);
+            let held_some = ours
+                .into_iter()
+                .any(|record| !self.is_of_earlier_boot(record));
+            match empty(other.as_mut(), held_some) {
                 Ok(removed) => {
                     if removed > 0 {
                         info!(self.log, "removed rules of ours that another tool had inserted";
                             "count" => removed, "backend" => %other.kind());
                         report.removed += removed;
                     }
-                    let kind = other.kind();
                     let mut left = waiting.iter().chain(&self.others);
                     // Its records may be those of rules in its other variant.
                     if kind != here && left.all(|more| more.kind() != kind) {
@@ -290,13 +297,14 @@ impl<J: Journal> Reconciler<J> {
     }
 }
 
-/// Removes every rule of ours from a backend; returns how many there were.
-fn empty(backend: &mut dyn Backend) -> Result<usize, BackendError> {
+/// Removes every rule of ours from a backend; returns how many there were. `held_some`: it is known
+/// to have held rules of ours since the last boot.
+fn empty(backend: &mut dyn Backend, held_some: bool) -> Result<usize, BackendError> {
     let mut tries = 0;
     loop {
         let remove = match backend.list() {
-            // What the kernel cannot hold is not there.
-            Err(error) if error.kind == ErrorKind::Unsupported => return Ok(0),
+            // What the kernel cannot hold is not there; but what it has held it can hold.
+            Err(error) if error.kind == ErrorKind::Unsupported && !held_some => return Ok(0),
             listed => listed?,
         };
         let count = remove.len();

@@ -109,16 +109,19 @@ pub(crate) struct Daemon<'s> {
 }
 
 impl<'s> Daemon<'s> {
-    /// Starts it, with these arguments besides.
+    /// Starts it, with these arguments besides; the backend is the scene's unless they name one.
     pub(crate) fn start(scene: &'s Scene, socket: &Path, args: &[&str]) -> Self {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(scene.log_path());
         let log = log.expect("a log");
+        let backend = ["--backend", scene.backend().name()];
+        let named = args.contains(&"--backend");
         let child = Command::new(env!("CARGO_BIN_EXE_docker-nat66"))
             .args(["run", "--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"])
-            .args(["--backend", scene.backend().name(), "--hairpin", "off"])
+            .args(["--hairpin", "off"])
+            .args(backend.iter().filter(|_| !named))
             .arg("--state-dir")
             .arg(scene.state_dir())
             .arg("--control")

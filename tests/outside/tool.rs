@@ -210,12 +210,39 @@ fn hanging(behaviour: &'static str) -> impl FnOnce() {
     }
 }
 
+/// Of a tool that fails nothing can be concluded, whichever code it has: rules of an earlier run may
+/// stand where only it can remove them.
+fn failing_elsewhere() {
+    let toolbox = Toolbox::new("nft");
+    let scene = Scene::new(Backend::Nftables);
+    let mut score = Score::new("ip6tables fails while another backend takes over");
+    let expected = reference(&scene, AFTER);
+    for code in 1..=4 {
+        let before = engine(BEFORE);
+        Daemon::ready(&scene, &before, &["--backend", "ip6tables"]).is_killed();
+        toolbox.behave(&format!("[ $what = restore ] || exit {code}"));
+        let after = engine(AFTER);
+        let mut daemon = Daemon::start(&scene, after.socket(), &ARGS);
+        daemon.complains("may be left in the other ip6tables");
+        toolbox.behave("");
+        let healed = Instant::now();
+        daemon.serves(AFTER);
+        settles(&scene, &expected);
+        score.recovered(healed.elapsed());
+        let pid = daemon.pid();
+        holds(&scene, &mut score, "healed", &expected, &[pid]);
+        daemon.leaves();
+        holds(&scene, &mut score, "after it has left", &[], &[]);
+    }
+}
+
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn tools_that_fail_or_babble_are_waited_for() {
     let cases = vec![
         case("missing", missing),
         case("failing", failing),
+        case("failing elsewhere", failing_elsewhere),
         case("crashing", crashing),
         case("babbling", babbling),
         case("flooding", flooding),
