@@ -38,7 +38,7 @@ use crate::journal::recover::Opened;
 use crate::killpoint;
 use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
-use crate::panics::exit_now;
+use crate::panics::end;
 use crate::reconcile::{Reconciler, Report};
 use crate::signals::{Signals, Wish};
 use crate::supervisor::Supervisor;
@@ -150,11 +150,8 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         records,
         quarantined,
     } = parts.journal;
-    let journal = start_once(JournalActor::new(
-        store,
-        board.clone(),
-        log.new(o!("actor" => "journal")),
-    ));
+    let journal = JournalActor::new(store, board.clone(), log.new(o!("actor" => "journal")));
+    let journal = start_once("the journal is gone", journal, log);
     let vigil = Vigil {
         interval: parts.verify_interval,
         own_ports: parts.backend.own_ports(),
@@ -171,16 +168,16 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         let started = parts.started;
         reconciler = reconciler.standing_by(Box::new(move || started.elapsed()));
     }
-    let writer = start_once(FirewallWriter::new(
-        reconciler,
-        board.clone(),
-        log.new(o!("actor" => "writer")),
-        host::now,
-    ));
+    let log_of_writer = log.new(o!("actor" => "writer"));
+    let writer = FirewallWriter::new(reconciler, board.clone(), log_of_writer, host::now);
+    let writer = start_once("the firewall writer is gone", writer, log);
     let control = {
         let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
         let answer = async move |request| answer(request, &journal, &board).await;
-        actix_rt::spawn(server.serve(answer, log))
+        actix_rt::spawn(async move {
+            server.serve(answer, log.clone()).await;
+            die(&log, "the control socket is served no more")
+        })
     };
     let recover = Recover {
         records,
@@ -335,22 +332,28 @@ async fn follow<V: Future<Output = ()> + 'static>(
 
 /// Told to leave while leaving.
 fn leave_at_once(log: &Logger) -> ! {
-    warn!(
-        log,
-        "told twice to leave: leaving at once, rules stay as they are"
-    );
-    exit_now(EXIT_IMPATIENT)
+    end(EXIT_IMPATIENT, || {
+        warn!(
+            log,
+            "told twice to leave: leaving at once, rules stay as they are"
+        );
+    })
 }
 
-/// Starts a blocking actor in a thread of its own.
-fn start_once<A: Actor<Context = SyncContext<A>> + Send>(actor: A) -> Addr<A> {
+/// Starts a blocking actor in a thread of its own; `what` it is called where it should be and
+/// is not.
+fn start_once<A>(what: &'static str, actor: A, log: &Logger) -> Addr<A>
+where
+    A: Actor<Context = SyncContext<A>> + Send,
+{
     let actor = Mutex::new(Some(actor));
+    let log = log.clone();
     SyncArbiter::start(1, move || {
         let taken = actor.lock().unwrap_or_else(PoisonError::into_inner).take();
         match taken {
             Some(actor) => actor,
-            // Its predecessor panicked, and the panic hook is ending the process.
-            None => exit_now(crate::panics::EXIT_BUG),
+            // Whoever stops is started again, but nothing is left of this one.
+            None => die(&log, what),
         }
     })
 }

@@ -19,9 +19,6 @@ const IF_INET6: &str = "/proc/self/net/if_inet6";
 /// Every IPv6 route of this network namespace.
 const IPV6_ROUTE: &str = "/proc/self/net/ipv6_route";
 
-/// Capability to administer a network (`linux/capability.h`).
-const CAP_NET_ADMIN: u32 = 12;
-
 /// The id of this boot.
 ///
 /// # Errors
@@ -147,21 +144,6 @@ pub fn has_device(device: &Device) -> bool {
 pub fn netns_inode() -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     Ok(std::fs::metadata(Path::new("/proc/self/ns/net"))?.ino())
-}
-
-/// Whether this process may change the firewall: CAP_NET_ADMIN among its effective
-/// capabilities (`CapEff` in proc_pid_status(5)).
-///
-/// # Errors
-/// `/proc` is not mounted, or not as expected.
-pub fn may_administer_network() -> io::Result<bool> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .ok_or_else(|| io::Error::other("no CapEff in /proc/self/status"))?;
-    Ok(effective & (1 << CAP_NET_ADMIN) != 0)
 }
 
 /// Seconds since the epoch.

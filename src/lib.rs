@@ -56,6 +56,7 @@ pub mod model;
 pub mod netlink;
 pub mod panic_guard;
 pub mod panics;
+pub mod privilege;
 pub mod reconcile;
 pub mod signals;
 pub mod supervisor;

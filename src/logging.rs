@@ -66,7 +66,7 @@ fn term<W: Write + Send + 'static>(
         .use_custom_timestamp(timestamp)
         .use_original_order()
         .build();
-    Mutex::new(drain).ignore_res()
+    drain.ignore_res()
 }
 
 /// `2016/10/06 14:23:42`, as the documentation shows it.

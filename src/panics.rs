@@ -1,11 +1,18 @@
 //! A panic anywhere ends the process at once: a daemon with a dead part must not look alive.
 
+use std::thread;
+use std::time::Duration;
+
 use slog::{Logger, crit};
 
 use crate::panic_guard::{is_guarded, message};
 
 /// Exit code of a bug (`EX_SOFTWARE` of sysexits(3)).
 pub const EXIT_BUG: i32 = 70;
+
+/// How long the reason may take to be written: whoever restarts the daemon should not wait for
+/// it. A line takes microseconds.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// Installs the hook that logs a panic and ends the process, whichever thread or task it is
 /// in. Panics inside [`crate::panic_guard::guarded`] are the guard's to handle.
@@ -18,9 +25,24 @@ pub fn install_hook(log: Logger) {
             .location()
             .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let what = message(info.payload());
-        crit!(log, "bug: panic in {place}: {what}"; "thread" => std::thread::current().name().unwrap_or("unnamed").to_owned());
-        exit_now(EXIT_BUG);
+        let thread = thread::current().name().unwrap_or("unnamed").to_owned();
+        end(EXIT_BUG, || {
+            crit!(log, "bug: panic in {place}: {what}"; "thread" => thread);
+        });
     }));
+}
+
+/// Ends the process once `say` has told the log why, and soon in any case: the log may be stuck,
+/// because nobody reads it, or because the panic came while a line was being made.
+pub fn end(code: i32, say: impl FnOnce()) -> ! {
+    let late = move || {
+        thread::sleep(LAST_WORDS);
+        exit_now(code)
+    };
+    // Without this thread the words are waited for, which is the best that is left.
+    let _ = thread::Builder::new().name("end".into()).spawn(late);
+    say();
+    exit_now(code)
 }
 
 /// Ends the process without running anything else: no destructor may wait for a dead thread.

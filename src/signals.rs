@@ -2,6 +2,8 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::killpoint;
+
 /// What a signal asks for.
 pub enum Wish {
     /// A full comparison (SIGHUP).
@@ -32,10 +34,12 @@ impl Signals {
 
     /// Waits for the next one.
     pub async fn next(&mut self) -> Wish {
-        tokio::select! {
+        let wish = tokio::select! {
             _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
             _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
             _ = self.hangup.recv() => Wish::Resync,
-        }
+        };
+        killpoint::pass("a signal is heeded");
+        wish
     }
 }

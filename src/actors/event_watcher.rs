@@ -4,7 +4,7 @@
 //! updates and hands snapshots to the port mapper, waiting until each is taken. If either ends
 //! the process ends. Nothing is kept that a crash could lose.
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, WrapFuture};
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::status::{Board, Docker, Reporter};
 use crate::docker::stream::{self, Command, Settings, Update};
+use crate::killpoint;
 
 /// Updates that may wait. The follower publishes the latest state, so waiting ones are merely
 /// late; more than a few would only be memory.
@@ -80,6 +81,7 @@ async fn pass_on(
     log: Logger,
 ) {
     while let Some(update) = updates.recv().await {
+        killpoint::pass("an update is passed on");
         match update {
             Update::Connected {
                 api_version,
@@ -116,6 +118,7 @@ impl Handler<Resync> for EventWatcher {
     type Result = ();
 
     fn handle(&mut self, _: Resync, _: &mut Context<Self>) {
+        killpoint::pass("the watcher is told to resync");
         if let Some(commands) = &self.commands {
             // A full queue holds a resync already.
             let _ = commands.try_send(Command::Resync);
@@ -134,5 +137,9 @@ impl Handler<Stop> for EventWatcher {
 impl Handler<Ping> for EventWatcher {
     type Result = ();
 
-    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+    fn handle(&mut self, _: Ping, ctx: &mut Context<Self>) {
+        if killpoint::ends("event watcher") {
+            ctx.stop();
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, Handler, MailboxError, Message, SyncContext};
+use actix::{Actor, ActorContext, Addr, Handler, MailboxError, Message, SyncContext};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use slog::{Logger, debug};
@@ -18,6 +18,7 @@ use crate::backend::BackendError;
 use crate::control::status::{Board, Native, Reporter};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
+use crate::killpoint;
 use crate::model::rule::{RuleId, RuleSpec};
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
@@ -88,6 +89,7 @@ impl Handler<Recover> for FirewallWriter {
     type Result = actix::MessageResult<Recover>;
 
     fn handle(&mut self, message: Recover, _: &mut SyncContext<Self>) -> Self::Result {
+        killpoint::pass("recovery begins");
         let began = Instant::now();
         let Recover { records, salvaged } = message;
         let report = self.reconciler.recover(records, salvaged, (self.clock)());
@@ -100,6 +102,7 @@ impl Handler<Converge> for FirewallWriter {
     type Result = actix::MessageResult<Converge>;
 
     fn handle(&mut self, message: Converge, _: &mut SyncContext<Self>) -> Self::Result {
+        killpoint::pass("a round begins");
         let began = Instant::now();
         if message.verify {
             self.reconciler.doubt();
@@ -113,7 +116,11 @@ impl Handler<Converge> for FirewallWriter {
 impl Handler<Ping> for FirewallWriter {
     type Result = ();
 
-    fn handle(&mut self, _: Ping, _: &mut SyncContext<Self>) {}
+    fn handle(&mut self, _: Ping, ctx: &mut SyncContext<Self>) {
+        if killpoint::ends("firewall writer") {
+            ctx.stop();
+        }
+    }
 }
 
 impl Handler<Leave> for FirewallWriter {

@@ -3,7 +3,7 @@
 //! It runs in a thread of its own, for the disk may block. A crash at any point leaves what
 //! [`crate::journal::store`] promises.
 
-use actix::{Actor, Handler, SyncContext};
+use actix::{Actor, ActorContext, Handler, SyncContext};
 use slog::{Logger, debug};
 
 use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, Removing};
@@ -11,6 +11,7 @@ use crate::control::status::Board;
 use crate::journal::record::Record;
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError};
+use crate::killpoint;
 
 /// The actor. See the module's documentation.
 pub struct JournalActor {
@@ -36,6 +37,7 @@ impl JournalActor {
         what: &str,
         f: impl FnOnce(&mut Store) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
+        killpoint::pass("the journal is asked");
         let Some(store) = &mut self.store else {
             return Err(JournalError {
                 operation: what.to_owned(),
@@ -114,5 +116,9 @@ impl Handler<Close> for JournalActor {
 impl Handler<Ping> for JournalActor {
     type Result = ();
 
-    fn handle(&mut self, _: Ping, _: &mut SyncContext<Self>) {}
+    fn handle(&mut self, _: Ping, ctx: &mut SyncContext<Self>) {
+        if killpoint::ends("journal") {
+            ctx.stop();
+        }
+    }
 }

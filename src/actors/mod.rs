@@ -18,6 +18,7 @@ pub mod watchdog;
 
 /// Ends the process at once: a dead actor is a dead daemon, and recovery is the normal start.
 pub fn die(log: &slog::Logger, what: &str) -> ! {
-    slog::crit!(log, "stopping at once: {what}");
-    crate::panics::exit_now(crate::panics::EXIT_BUG)
+    crate::panics::end(crate::panics::EXIT_BUG, || {
+        slog::crit!(log, "stopping at once: {what}");
+    })
 }

@@ -18,7 +18,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle,
+    WrapFuture,
+};
 use slog::{Logger, info, warn};
 
 use super::die;
@@ -27,6 +30,7 @@ use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
 use crate::host;
+use crate::killpoint;
 use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
@@ -138,6 +142,7 @@ impl PortMapper {
         if !self.wanted || self.in_flight || self.stopping {
             return;
         }
+        killpoint::pass("a desired state is made");
         if let Some(retry) = self.retry.take() {
             ctx.cancel_future(retry);
         }
@@ -224,16 +229,16 @@ impl PortMapper {
     fn watch(&self, what: Watched, ctx: &mut Context<Self>) {
         let address = ctx.address();
         let log = self.log.clone();
-        // The next resync still sees them.
-        let deaf = move |error| {
-            warn!(log, "changes made by others are not noticed"; "of" => ?what,
-                "reason" => chain(&error));
+        let ended = move |error| {
+            let why = chain(&error);
+            die(&log, &format!("{what:?} are watched no more: {why}"))
         };
-        let ended = deaf.clone();
         // One message in the mailbox is as good as several.
         let changed = move || drop(address.try_send(HostChanged(what)));
         if let Err(error) = watch(what, self.vigil.own_ports.clone(), changed, ended) {
-            deaf(error);
+            // Not every kernel announces them; the next resync still sees them.
+            warn!(self.log, "changes made by others are not noticed"; "of" => ?what,
+                "reason" => chain(&error));
         }
     }
 }
@@ -268,6 +273,7 @@ impl Actor for PortMapper {
             self.watch(Watched::Routes, ctx);
         }
         ctx.run_interval(self.vigil.interval, |this, ctx| {
+            killpoint::pass("it is time to verify");
             this.verify = true;
             this.want(ctx);
         });
@@ -333,7 +339,11 @@ impl Handler<Stop> for PortMapper {
 impl Handler<Ping> for PortMapper {
     type Result = ();
 
-    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+    fn handle(&mut self, _: Ping, ctx: &mut Context<Self>) {
+        if killpoint::ends("port mapper") {
+            ctx.stop();
+        }
+    }
 }
 
 #[cfg(test)]

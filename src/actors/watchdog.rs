@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 
 use super::messages::Ping;
 use crate::control::status::{Board, Reporter, State};
+use crate::killpoint;
 use crate::model::text::escape;
 use crate::supervisor::Supervisor;
 
@@ -73,6 +74,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
     let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
     let mut said = String::new();
     loop {
+        killpoint::pass("the watchdog looks");
         for party in &mut parties {
             party.silence(Instant::now());
         }

@@ -19,7 +19,8 @@ use crate::logging::{self, Format};
 use crate::mapper::plan::{Choice, HairpinMode, Plan};
 use crate::mapper::rules::Unpublished;
 use crate::model::device::Device;
-use crate::{host, panics};
+use crate::text::chain;
+use crate::{host, panics, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
@@ -47,6 +48,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;
     locks.wait_for_tools(&args.state.state_dir);
     let Chosen { backend, others } = backends::choose(args.backend, &locks, &log)?;
+    // The tools and the kernel's modules have been found by now.
+    if let Err(e) = privilege::give_up_all_else() {
+        warn!(log, "capabilities that are not needed could not be given up"; "reason" => chain(&e));
+    }
     let journal = match cleanup::open_journal(&args.state.state_dir, &locks) {
         Ok(journal) => journal,
         // Nobody will keep the rules of an earlier run in step.
@@ -163,7 +168,7 @@ fn warn_of_missing(devices: &[Device], log: &Logger) {
 
 /// Changing the firewall takes CAP_NET_ADMIN.
 pub(super) fn require_privilege() -> Result<(), Failure> {
-    match host::may_administer_network() {
+    match privilege::may_administer_network() {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::because(
             Exit::Missing,

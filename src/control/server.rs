@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::protocol::{Answer, MAX_REQUEST, Request};
+use crate::killpoint;
 
 /// Connections served at once; a person asks one question at a time.
 const MAX_CONNECTIONS: usize = 8;
@@ -155,6 +156,7 @@ async fn exchange<F>(mut stream: UnixStream, own_uid: u32, answer: &F) -> io::Re
 where
     F: AsyncFn(Request) -> Answer,
 {
+    killpoint::pass("a connection is served");
     let peer = stream.peer_cred()?.uid();
     let reply = if peer == 0 || peer == own_uid {
         let (reading, _) = stream.split();

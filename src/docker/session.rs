@@ -20,6 +20,7 @@ use super::convert::{Inspected, List};
 use super::network::Networks;
 use super::stream::{Command, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
+use crate::killpoint;
 
 /// How far back in the Engine's own memory of events a subscription reaches. It covers the
 /// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
@@ -151,6 +152,7 @@ impl Session<'_> {
     ) -> Result<Never, EngineError> {
         let mut commands_open = true;
         loop {
+            killpoint::pass("a session goes on");
             let now = Instant::now();
             self.start_what_is_due(now);
             if self.view.has_news() {

@@ -15,6 +15,7 @@ use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
 use super::message::{Attrs, Message, Messages, NFGENMSG_IPV6};
+use crate::killpoint;
 
 /// Bytes read at once. The kernel announces a change in datagrams of 32 KiB at the most; of one
 /// that is cut, the rest counts as news.
@@ -138,7 +139,12 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
             true => RecvFlags::DONTWAIT,
             false => RecvFlags::empty(),
         };
-        match recv(socket, &mut chunk[..], flags) {
+        let received = recv(socket, &mut chunk[..], flags);
+        killpoint::pass("news are read");
+        if killpoint::ends(what.name()) {
+            return io::Error::other("a test wants it to end");
+        }
+        match received {
             Ok((length, _)) => news |= what.is_news(&chunk[..length], own),
             // Where more came than the socket holds, there is all the more reason to look.
             Err(Errno::NOBUFS) => news = true,

@@ -9,6 +9,7 @@ use slog::{debug, error, info, warn};
 use super::{JUST_AFTER, PortMapper, QUARREL};
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
+use crate::killpoint;
 use crate::mapper::skipped::Skipped;
 use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
@@ -22,6 +23,7 @@ impl PortMapper {
         verified: bool,
         ctx: &mut Context<Self>,
     ) {
+        killpoint::pass("a report is read");
         let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
         let failed = !complaints.is_empty();
         if verified {

@@ -1,0 +1,210 @@
+//! Whatever panics or ends in the daemon, on whatever thread: the process ends at once with exit
+//! code 70, says why in its last line, and the next one finds its way.
+
+use std::env;
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use docker_nat66::killpoint;
+use docker_nat66::logging::{self, Format};
+use docker_nat66::panics;
+use rustix::process::Signal;
+use slog::{Level, info};
+
+use crate::daemon::{self, Daemon, PATIENCE};
+use crate::fake_engine::{FakeContainer, FakeEngine};
+use crate::namespace;
+use crate::scene::{Backend, Scene, sh};
+use crate::score::Score;
+
+/// What 100 ms of an idle machine may become on a busy one. The measured time is in the table.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// What makes the daemon come to a place.
+#[derive(Clone, Copy)]
+enum By {
+    /// It comes there by itself.
+    Starting,
+    /// Somebody connects to its socket.
+    Connecting,
+    /// Somebody changes a rule.
+    News,
+    /// It is told so.
+    Signal(Signal),
+}
+
+use By::{Connecting, News, Starting};
+
+const HUP: By = By::Signal(Signal::HUP);
+const TERM: By = By::Signal(Signal::TERM);
+
+/// Places, and parts that end. The first words of the reason follow from which it is.
+const PANICS: [(&str, By); 20] = [
+    ("before a lock is taken", Starting),
+    ("before the control socket is bound", Starting),
+    ("before a directory is synced", Starting),
+    ("recovery begins", Starting),
+    ("the journal is asked", Starting),
+    ("a round begins", Starting),
+    ("before netlink is told", Starting),
+    ("a desired state is made", Starting),
+    ("a report is read", Starting),
+    ("a session goes on", Starting),
+    ("an update is passed on", Starting),
+    ("the watchdog looks", Starting),
+    ("it is time to verify", Starting),
+    ("a connection is served", Connecting),
+    ("news are read", News),
+    ("a signal is heeded", HUP),
+    ("the watcher is told to resync", HUP),
+    ("before leaving", TERM),
+    ("before the journal is closed", TERM),
+    ("after the journal was closed", TERM),
+];
+
+const ENDS: [(&str, By); 5] = [
+    ("event watcher", Starting),
+    ("port mapper", Starting),
+    ("firewall writer", Starting),
+    ("journal", Starting),
+    ("rules", News),
+];
+
+fn engine() -> FakeEngine {
+    let engine = FakeEngine::start();
+    engine.put(FakeContainer::new(2, "web").publish(8080, 80));
+    engine
+}
+
+/// What a daemon that lives has in the kernel; it leaves with all of it.
+fn sound(scene: &Scene) -> Vec<String> {
+    let engine = engine();
+    let command = daemon::command(scene, &engine, &[], &[]);
+    let mut daemon = Daemon::start(scene, command);
+    daemon.says("ready");
+    let ours = scene.ours();
+    daemon.leaves();
+    assert_eq!(scene.ours(), Vec::<String>::new());
+    ours
+}
+
+/// Starts a daemon that fails there; how long after its last line it ended.
+fn fails(scene: &Scene, place: &str, by: By, reason: &str) -> Duration {
+    let engine = engine();
+    let args = ["--log-format", "json", "--verify-interval", "1s"];
+    let mut command = daemon::command(scene, &engine, &[], &args);
+    command.env(killpoint::FAIL_AT, place);
+    let mut daemon = Daemon::start(scene, command);
+    if !matches!(by, Starting) {
+        daemon.says("\"ready\"");
+    }
+    match by {
+        Starting => {}
+        Connecting => drop(UnixStream::connect(scene.control()).expect("it listens")),
+        News => drop(sh("nft add table ip6 news; nft delete table ip6 news")),
+        By::Signal(signal) => daemon.signal(signal),
+    }
+    let status = daemon.ends_within(PATIENCE);
+    let ended = SystemTime::now();
+    let log = scene.log();
+    let context = || format!("{place}: {status:?}: {log}");
+    assert_eq!(status.and_then(|s| s.code()), Some(70), "{}", context());
+    let last = log.lines().last().unwrap_or_default();
+    let line: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
+    assert_eq!(line["level"], "CRIT", "{}", context());
+    let said = line["msg"].as_str().unwrap_or_default();
+    assert!(said.contains(reason), "{reason:?}: {}", context());
+    let written = line["ts"].as_str().unwrap_or_default();
+    let written = chrono::DateTime::parse_from_rfc3339(written).expect("a time");
+    ended.duration_since(written.into()).unwrap_or_default()
+}
+
+fn every_failure_ends_the_process(backend: Backend, places: &[(&str, By)], parts: &[(&str, By)]) {
+    let scene = Scene::new(backend);
+    let expected = sound(&scene);
+    let fault = format!("a part panicked or ended: time to exit, {backend:?}");
+    let mut score = Score::new(&fault);
+    let places = places.iter().map(|(place, by)| (*place, *by, *place));
+    let parts = parts
+        .iter()
+        .map(|(part, by)| (*part, *by, "stopping at once"));
+    for (place, by, reason) in places.chain(parts) {
+        let took = fails(&scene, place, by, reason);
+        eprintln!("{place}: {} ms", took.as_millis());
+        score.recovered(took);
+        assert!(took < AT_ONCE, "{place}: {took:?}");
+        let found = sound(&scene);
+        assert!(score.compare(&expected, &found), "{place}: {found:?}");
+        let foreign = scene.foreign();
+        assert!(
+            score.foreign(&scene.foreign_before(), &foreign),
+            "{place}: {foreign}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_panic_or_an_end_anywhere_ends_the_daemon_with_its_reason() {
+    namespace::fresh(|| every_failure_ends_the_process(Backend::Nftables, &PANICS, &ENDS));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_panic_around_a_tool_ends_the_daemon_and_the_tool() {
+    namespace::fresh(|| {
+        let places = [
+            ("before a tool is started", Starting),
+            ("while a tool runs", Starting),
+            ("after a tool has ended", Starting),
+        ];
+        every_failure_ends_the_process(Backend::Ip6tables, &places, &[]);
+    });
+}
+
+/// A value that cannot be shown.
+struct Bomb;
+
+impl fmt::Display for Bomb {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("it cannot be shown")
+    }
+}
+
+/// Set in the process that is to end: the format of its log.
+const FORMAT: &str = "DOCKER_NAT66_TEST_FORMAT";
+
+#[test]
+fn a_panic_while_a_line_is_logged_ends_the_process_too() {
+    if let Some(format) = env::var_os(FORMAT) {
+        let format = if format == "json" {
+            Format::Json
+        } else {
+            Format::Term
+        };
+        let log = logging::to_stderr(format, Level::Info);
+        panics::install_hook(log.clone());
+        info!(log, "shown"; "value" => %Bomb);
+        unreachable!("it went on");
+    }
+    for format in ["term", "json"] {
+        let output = Command::new(env::current_exe().expect("this test"))
+            .args([
+                "panics::a_panic_while_a_line_is_logged_ends_the_process_too",
+                "--exact",
+            ])
+            .arg("--nocapture")
+            .env(FORMAT, format)
+            .output()
+            .expect("this test again");
+        assert_eq!(output.status.code(), Some(70), "{format}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Half a line of JSON is being written, and a second one cannot be begun.
+        assert!(
+            format == "json" || said.contains("it cannot be shown"),
+            "{said}"
+        );
+    }
+}
