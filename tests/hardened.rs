@@ -8,9 +8,10 @@
 mod control;
 #[path = "hardened/daemon.rs"]
 mod daemon;
-#[allow(dead_code, unreachable_pub)]
 #[path = "fake_engine/mod.rs"]
 mod fake_engine;
+#[path = "lot/mod.rs"]
+mod lot;
 #[path = "hardened/names.rs"]
 mod names;
 #[path = "kernel/namespace.rs"]

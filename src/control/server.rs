@@ -11,12 +11,23 @@ use slog::{Logger, debug, warn};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::protocol::{Answer, MAX_REQUEST, Request};
 use crate::killpoint;
 
-/// Connections served at once; a person asks one question at a time.
-const MAX_CONNECTIONS: usize = 8;
+/// Connections at once, of which each takes a descriptor and some 10 KiB. A person asks one
+/// question at a time; but those who ask nothing must not keep others waiting for long.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Dumps answered at once: one may take some megabytes, and whoever asks may not read.
+const MAX_DUMPS: usize = 4;
+
+/// How long a dump waits for its turn. One that is read takes milliseconds.
+const DUMP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a request may take to come. A client sends it as soon as it is connected.
+const REQUEST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long one exchange may take, from the accepted connection to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -117,8 +128,11 @@ impl Server {
         F: AsyncFn(Request) -> Answer + 'static,
     {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let answer = Rc::new(answer);
-        let own_uid = rustix::process::geteuid().as_raw();
+        let shared = Rc::new(Shared {
+            answer,
+            dumps: Semaphore::new(MAX_DUMPS),
+            own_uid: rustix::process::geteuid().as_raw(),
+        });
         loop {
             let Ok(slot) = slots.clone().acquire_owned().await else {
                 return;
@@ -131,10 +145,10 @@ impl Server {
                     continue;
                 }
             };
-            let (answer, log) = (answer.clone(), log.clone());
+            let (shared, log) = (shared.clone(), log.clone());
             tokio::task::spawn_local(async move {
                 let _slot = slot;
-                let served = tokio::time::timeout(TIMEOUT, exchange(stream, own_uid, &*answer));
+                let served = timeout(TIMEOUT, exchange(stream, &*shared));
                 match served.await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => debug!(log, "request failed"; "reason" => %error),
@@ -152,19 +166,36 @@ impl Drop for Server {
     }
 }
 
-async fn exchange<F>(mut stream: UnixStream, own_uid: u32, answer: &F) -> io::Result<()>
+/// What the connections have in common.
+struct Shared<F> {
+    answer: F,
+    dumps: Semaphore,
+    own_uid: u32,
+}
+
+async fn exchange<F>(mut stream: UnixStream, shared: &Shared<F>) -> io::Result<()>
 where
     F: AsyncFn(Request) -> Answer,
 {
     killpoint::pass("a connection is served");
     let peer = stream.peer_cred()?.uid();
-    let reply = if peer == 0 || peer == own_uid {
+    // Held until the answer is written.
+    let mut _turn = None;
+    let reply = if peer == 0 || peer == shared.own_uid {
         let (reading, _) = stream.split();
         let mut line = Vec::new();
         let mut reading = BufReader::new(reading.take(MAX_REQUEST));
-        reading.read_until(b'\n', &mut line).await?;
+        let request = reading.read_until(b'\n', &mut line);
+        timeout(REQUEST_PATIENCE, request).await??;
         match serde_json::from_slice(&line) {
-            Ok(request) => answer(request).await,
+            Ok(Request::Dump) => {
+                _turn = timeout(DUMP_PATIENCE, shared.dumps.acquire()).await.ok();
+                match _turn {
+                    Some(_) => (shared.answer)(Request::Dump).await,
+                    None => Answer::Error("busy with other dumps".into()),
+                }
+            }
+            Ok(request) => (shared.answer)(request).await,
             Err(_) => Answer::Error(
                 "expected one line: {\"ask\":\"dump\"} or {\"ask\":\"status\"}".into(),
             ),

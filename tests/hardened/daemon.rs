@@ -25,6 +25,14 @@ pub(crate) struct Daemon<'s> {
     child: Child,
 }
 
+/// What the daemon says of itself.
+pub(crate) fn status(scene: &Scene) -> Option<Status> {
+    match client::ask(&scene.control(), Request::Status) {
+        Ok(Answer::Status(status)) => Some(*status),
+        _ => None,
+    }
+}
+
 /// The daemon's command line, behind `wrapper`, with nothing in its environment.
 pub(crate) fn command(
     scene: &Scene,
@@ -99,11 +107,12 @@ impl<'s> Daemon<'s> {
         self.child.try_wait().expect("wait")
     }
 
-    pub(crate) fn status(&self) -> Option<Status> {
-        match client::ask(&self.scene.control(), Request::Status) {
-            Ok(Answer::Status(status)) => Some(*status),
-            _ => None,
-        }
+    /// Waits until it has as many descriptors again.
+    #[track_caller]
+    pub(crate) fn rests_at(&mut self, descriptors: usize) {
+        let open = format!("/proc/{}/fd", self.id());
+        let count = || std::fs::read_dir(&open).map_or(0, Iterator::count);
+        self.waits("the descriptors to be closed", |_| count() == descriptors);
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -30,6 +30,8 @@ mod lab;
 mod labels;
 mod limits;
 mod lives;
+#[path = "../lot/mod.rs"]
+mod lot;
 mod matrix;
 mod native;
 mod networks;
@@ -41,6 +43,7 @@ mod rules;
 #[path = "../score/mod.rs"]
 mod score;
 mod sctp;
+mod soak;
 mod space;
 mod steady;
 mod storm;

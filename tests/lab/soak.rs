@@ -1,0 +1,282 @@
+//! Churn on a real Engine for as long as is wanted: containers come and go by lot, the Engine is
+//! restarted and killed, the daemon's rules are flushed, it is told to resync, and in the first
+//! quarter it is killed, too. At the end it is no larger than after a while of warming up, and
+//! what is in the kernel is what a fresh daemon builds.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::backend::in_use;
+use crate::daemon::{Daemon, STATE_DIR};
+use crate::engine::Engine;
+use crate::journal;
+use crate::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::lot::Lot;
+use crate::rules::{self, Foreign, Published};
+use crate::score::Score;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
+
+/// For how long, in seconds; without it a sample that CI can bear.
+const SECONDS: &str = "DOCKER_NAT66_TORTURE_SOAK";
+const SAMPLE: u64 = 60;
+
+/// Containers at once, each with its port or without.
+const CROWD: usize = 6;
+
+/// What memory may differ by between two moments of rest, in KiB. The allocator keeps what it had
+/// at the busiest moment; a leak of 100 bytes per event would be seen within an hour.
+const MEMORY: u64 = 8 * 1024;
+
+/// What the journal's directory may differ by, in KiB: sled writes to the end of its log, and
+/// gives back segments of 512 KiB at a time.
+const JOURNAL: u64 = 4 * 1024;
+
+/// Takes away all of ours that can be taken away: an owned table is not to be had, and a daemon
+/// may put right meanwhile what is to be deleted.
+const FLUSH: &str = r#"
+{ echo '*nat'
+  ip6tables-save -t nat | sed -n '/docker-nat66:[0-9a-f]\{16\}"/s/^-A/-D/p'
+  echo COMMIT
+} | ip6tables-restore --noflush 2>/dev/null || :
+nft delete table ip6 docker_nat66 2>/dev/null || :"#;
+
+/// What must stay flat.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    rss_kib: u64,
+    descriptors: usize,
+    threads: usize,
+    state_kib: u64,
+}
+
+impl Size {
+    fn of(lab: &Lab, daemon: &Daemon<'_>) -> Self {
+        let proc = Path::new("/proc").join(daemon.id().to_string());
+        let count = |what| fs::read_dir(proc.join(what)).map_or(0, Iterator::count);
+        let status = fs::read_to_string(proc.join("status")).expect("it runs");
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let rss = rss.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+        let used = lab.host().run(&["du", "-sk", STATE_DIR]);
+        let used = used.split_whitespace().next().and_then(|n| n.parse().ok());
+        Self {
+            rss_kib: rss.expect("a size"),
+            descriptors: count("fd"),
+            threads: count("task"),
+            state_kib: used.expect("a size"),
+        }
+    }
+
+    fn is_no_larger_than(&self, before: &Self) -> bool {
+        self.rss_kib <= before.rss_kib + MEMORY
+            && self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.state_kib <= before.state_kib + JOURNAL
+    }
+}
+
+/// What has been done, and to what.
+struct Churn<'l> {
+    lab: &'l Lab,
+    engine: Engine<'l>,
+    daemon: Option<Daemon<'l>>,
+    lot: Lot,
+    /// Running containers by number, and the host port of each that has one.
+    running: BTreeMap<usize, Option<u16>>,
+    done: BTreeMap<&'static str, u64>,
+}
+
+impl<'l> Churn<'l> {
+    fn name(number: usize) -> String {
+        format!("c{number}")
+    }
+
+    fn daemon(&self) -> &Daemon<'l> {
+        self.daemon.as_ref().expect("it runs")
+    }
+
+    /// Does one thing, drawn by lot; `kills`: the daemon may be killed.
+    fn step(&mut self, kills: bool) {
+        let what = match self.lot.below(100) {
+            0..70 => self.one_container(),
+            70..80 => {
+                self.lab.host().sh(FLUSH);
+                "flush of the rules"
+            }
+            80..88 => {
+                self.daemon().signal(Signal::HUP);
+                "resync"
+            }
+            88..90 => self.restart_of_the_engine(),
+            90..92 => self.kill_of_the_engine(),
+            92..100 if kills => {
+                self.daemon.take().expect("it runs").sigkill();
+                if self.lot.below(3) == 0 {
+                    self.lab.host().sh(FLUSH);
+                }
+                self.daemon = Some(Daemon::start(self.lab, &ARGS));
+                "kill of the daemon"
+            }
+            _ => self.one_container(),
+        };
+        *self.done.entry(what).or_default() += 1;
+    }
+
+    fn one_container(&mut self) -> &'static str {
+        let number = self.lot.below(CROWD);
+        let name = Self::name(number);
+        if !self.running.contains_key(&number) {
+            let port = u16::try_from(8000 + self.lot.below(CROWD * 2)).expect("a port");
+            let is_free = !self.running.values().any(|p| *p == Some(port));
+            let port = Some(port).filter(|_| is_free);
+            let publish = port.map(|port| ["-p".to_owned(), format!("{port}:80")]);
+            let publish: Vec<&str> = publish.iter().flatten().map(String::as_str).collect();
+            self.engine.run(&name, &publish, &["tcp:80"]);
+            self.running.insert(number, port);
+            return "start of a container";
+        }
+        if self.lot.below(3) == 0 {
+            self.engine.docker(&["restart", "-t", "0", &name]);
+            return "restart of a container";
+        }
+        self.engine.remove(&name);
+        self.running.remove(&number);
+        "end of a container"
+    }
+
+    /// The containers live on if it ran with `--live-restore`.
+    fn restart_of_the_engine(&mut self) -> &'static str {
+        let all = ["--userland-proxy=false", "--live-restore"];
+        self.engine.restart_with(&all[..1 + self.lot.below(2)]);
+        self.count_the_living();
+        "restart of the Engine"
+    }
+
+    fn kill_of_the_engine(&mut self) -> &'static str {
+        self.engine.kill();
+        self.engine.start();
+        self.count_the_living();
+        "kill of the Engine"
+    }
+
+    /// Removes what did not outlive the Engine.
+    fn count_the_living(&mut self) {
+        let names = self.engine.docker(&["ps", "--format", "{{.Names}}"]);
+        let lives = |number: usize| names.lines().any(|name| name == Self::name(number));
+        let (living, dead): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(|(number, _)| lives(*number));
+        self.running = living;
+        for number in dead.into_keys() {
+            self.engine.remove(&Self::name(number));
+        }
+    }
+
+    /// Waits until exactly what runs is published.
+    #[track_caller]
+    fn settles(&self, what: &str) {
+        let published = self.running.iter().filter_map(|(number, port)| {
+            let addr = self.engine.address(&Self::name(*number));
+            Some(Published::new(
+                format!("eth0 tcp * {}", (*port)?),
+                format!("[{addr}]:80"),
+            ))
+        });
+        let mut published: Vec<Published> = published.collect();
+        published.sort();
+        self.engine.settles(what, &published);
+    }
+
+    /// Everything that runs is stopped, and all is quiet; how large the daemon is then.
+    #[track_caller]
+    fn rests(&mut self, what: &str, before: Option<&Size>) -> Size {
+        for number in std::mem::take(&mut self.running).into_keys() {
+            self.engine.remove(&Self::name(number));
+        }
+        self.settles(what);
+        let Some(before) = before else {
+            return Size::of(self.lab, self.daemon());
+        };
+        // A thread that had work ends when it has had none for a while.
+        eventually(SOON, what, || {
+            let size = Size::of(self.lab, self.daemon());
+            let is = size.is_no_larger_than(before);
+            is.then_some(size).ok_or((size, *before))
+        })
+    }
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn after_long_churn_the_daemon_is_no_larger_and_right() {
+    let seconds = env::var(SECONDS).map_or(SAMPLE, |text| text.parse().expect("a number"));
+    let time = Duration::from_secs(seconds);
+    let lab = Lab::up("soak");
+    let foreign = Foreign::plant(lab.host());
+    let mut score = Score::new(&format!("churn for {seconds} s, {}", in_use().name()));
+    let engine = Engine::up(&lab, &["--userland-proxy=false", "--live-restore"]);
+    let daemon = Some(Daemon::ready(&lab, &ARGS));
+    let (lot, running, done) = (Lot::new(), BTreeMap::new(), BTreeMap::new());
+    let mut churn = Churn {
+        lab: &lab,
+        engine,
+        daemon,
+        lot,
+        running,
+        done,
+    };
+
+    let begun = Instant::now();
+    while begun.elapsed() < time / 4 {
+        churn.step(true);
+    }
+    churn.settles("what runs after the kills");
+    // From here on it is the same process: half as long as before, to warm up.
+    while begun.elapsed() < time * 3 / 8 {
+        churn.step(false);
+    }
+    let warm = churn.rests("rest after warming up", None);
+    while begun.elapsed() < time {
+        churn.step(false);
+        score.tried();
+    }
+    let settling = Instant::now();
+    churn.settles("what runs in the end");
+    score.recovered(settling.elapsed());
+    let cold = churn.rests("rest as small as before", Some(&warm));
+    eprintln!("{:?}\nwarm {warm:?}\nend  {cold:?}", churn.done);
+
+    while churn.running.len() < CROWD / 2 {
+        churn.one_container();
+    }
+    churn.settles("what was started last");
+    for (number, port) in &churn.running {
+        if let Some(port) = port {
+            let to = format!("[{HOST}]:{port}");
+            lab.answers(Tcp, &to, &Churn::name(*number), CLIENT);
+        }
+    }
+    journal::agrees(&lab);
+    let sorted = || {
+        let mut ours = rules::ours(lab.host());
+        ours.sort();
+        ours
+    };
+    let ours = sorted();
+    churn.daemon.take().expect("it runs").leaves();
+    lab.host().sh(&format!("rm -r {STATE_DIR}"));
+    let fresh = Daemon::ready(&lab, &ARGS);
+    let expected = sorted();
+    assert!(score.compare(&expected, &ours), "{ours:#?} {expected:#?}");
+    fresh.leaves();
+    let text = |foreign: &Foreign| format!("{foreign:#?}");
+    let after = Foreign::seen(lab.host());
+    assert!(score.foreign(&text(&foreign), &text(&after)), "{after:#?}");
+}
