@@ -6,6 +6,7 @@
 
 use std::io;
 
+use rustix::fs::Mode;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, no_new_privs,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -26,6 +27,12 @@ pub fn may_administer_network() -> io::Result<bool> {
     Ok(capabilities(None)?
         .effective
         .contains(CapabilitySet::NET_ADMIN))
+}
+
+/// From now on no file that this process makes is for others, whatever umask it was started with:
+/// sled makes its own as the umask allows.
+pub fn keep_files_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// Gives up every capability that is not needed, and the hope of getting new ones by executing a

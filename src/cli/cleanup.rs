@@ -19,12 +19,13 @@ use crate::journal::recover::{self, Opened};
 use crate::model::change::Desired;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
-use crate::{host, panics};
+use crate::{host, panics, privilege};
 
 pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let log = logger(&args.log);
     panics::install_hook(log.clone());
     require_privilege()?;
+    privilege::keep_files_private();
     let state_dir = &args.state.state_dir;
     let mut locks = places::lock(state_dir, None)?;
     locks.wait_for_tools(state_dir);

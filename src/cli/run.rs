@@ -43,6 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         warn_of_missing(devices, &log);
     }
     require_privilege()?;
+    privilege::keep_files_private();
 
     let mut locks = places::lock(&args.state.state_dir, Some(&control))?;
     let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;

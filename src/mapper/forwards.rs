@@ -192,7 +192,7 @@ fn choose(
 #[cfg(test)]
 pub(crate) mod samples {
     use super::*;
-    use crate::model::container::{Bindings, HostIp};
+    use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
 
     /// A tcp row of container port `inside`.
     pub(crate) fn row(ip: &str, host_port: Option<u16>, inside: u16) -> PortRow {
@@ -230,6 +230,26 @@ pub(crate) mod samples {
             bindings: Bindings::Unknown,
             labels: BTreeMap::new(),
             unreadable: Vec::new(),
+        }
+    }
+
+    /// That container and its network.
+    pub(crate) fn snapshot() -> Snapshot {
+        let mut c = container("c1");
+        c.endpoints[0].network_id = "n".into();
+        let network = Network {
+            id: "n".into(),
+            name: "bridge".into(),
+            driver: "bridge".into(),
+            internal: false,
+            subnets: vec!["fd00::/64".parse().unwrap()],
+            gateway_mode: GatewayMode::Nat,
+            masquerade: true,
+            host_ipv6: None,
+        };
+        Snapshot {
+            containers: [(c.id.clone(), c)].into(),
+            networks: [(network.id.clone(), network)].into(),
         }
     }
 }

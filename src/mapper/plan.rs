@@ -141,8 +141,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapper::forwards::samples::container;
-    use crate::model::container::{GatewayMode, Network};
+    use crate::mapper::forwards::samples::snapshot;
 
     fn automatic() -> Plan {
         Plan {
@@ -158,25 +157,6 @@ mod tests {
         Surroundings {
             default_devices: vec!["eth0".parse().unwrap()],
             ..Surroundings::default()
-        }
-    }
-
-    fn snapshot() -> Snapshot {
-        let mut c = container("c1");
-        c.endpoints[0].network_id = "n".into();
-        let network = Network {
-            id: "n".into(),
-            name: "bridge".into(),
-            driver: "bridge".into(),
-            internal: false,
-            subnets: vec!["fd00::/64".parse().unwrap()],
-            gateway_mode: GatewayMode::Nat,
-            masquerade: true,
-            host_ipv6: None,
-        };
-        Snapshot {
-            containers: [(c.id.clone(), c)].into(),
-            networks: [(network.id.clone(), network)].into(),
         }
     }
 

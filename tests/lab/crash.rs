@@ -9,7 +9,8 @@ use crate::engine::Engine;
 use crate::journal;
 use crate::lab::{CLIENT, HOST, Lab, kill};
 use crate::rules::{self, Foreign, Published};
-use crate::talk::Proto::Tcp;
+use crate::talk::Flow;
+use crate::talk::Proto::{Tcp, Udp};
 use crate::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
@@ -108,4 +109,56 @@ fn cleanup_removes_what_a_killed_daemon_left_and_nothing_else() {
     assert_eq!(Foreign::seen(lab.host()), foreign);
     let again = daemon::command(&lab, &["cleanup"]);
     assert!(again.status.success(), "{again:?}");
+}
+
+/// The port that led to the dead one must never lead to its heir: from the moment on at which the
+/// daemon is ready or, where Docker says nothing, at which the grace is over.
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn who_takes_an_address_while_the_daemon_is_dead_is_not_reached_through_the_dead_one_s_port() {
+    for (name, engine_is_frozen) in [("crash_heir", false), ("crash_heir_silent", true)] {
+        println!("{name}");
+        let lab = Lab::up(name);
+        let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+        let before = rules::as_before(lab.host());
+        let serve = ["tcp:80", "udp:53"];
+        engine.run("old", &["-p", "8080:80", "-p", "8053:53/udp"], &serve);
+        let (tcp, udp) = (format!("[{HOST}]:8080"), format!("[{HOST}]:8053"));
+        let daemon = Daemon::ready(&lab, &ARGS);
+        lab.answers(Tcp, &tcp, "old", CLIENT);
+        lab.answers(Udp, &udp, "old", CLIENT);
+        let flow = Flow::open(lab.client(), &udp);
+        assert_eq!(flow.ask().map(|a| a.name).as_deref(), Ok("old"));
+        daemon.sigkill();
+        let addr = engine.address("old");
+        engine.remove("old");
+        engine.run("heir", &["-p", "8081:80"], &serve);
+        assert_eq!(engine.address("heir"), addr, "the address was reused");
+        // Nobody is there to prevent it.
+        lab.answers(Tcp, &tcp, "heir", CLIENT);
+
+        let args = [&ARGS[..], &["--stale-grace", "2s"]].concat();
+        let daemon = if engine_is_frozen {
+            engine.freeze();
+            let mut daemon = Daemon::start(&lab, &args);
+            daemon.says("Docker has not confirmed the forwards of the earlier run");
+            eventually(SOON, "the forwards to go", || {
+                same(rules::published(lab.host()), Vec::new())
+            });
+            daemon
+        } else {
+            Daemon::ready(&lab, &args)
+        };
+        for _ in 0..5 {
+            let answers = (lab.ask(Tcp, &tcp), lab.ask(Udp, &udp), flow.ask());
+            assert!(matches!(answers, (Err(_), Err(_), Err(_))), "{answers:?}");
+        }
+        if engine_is_frozen {
+            engine.thaw();
+        }
+        lab.answers(Tcp, &format!("[{HOST}]:8081"), "heir", CLIENT);
+        assert!(lab.ask(Tcp, &tcp).is_err() && flow.ask().is_err());
+        daemon.leaves();
+        assert_eq!(rules::as_before(lab.host()), before);
+    }
 }

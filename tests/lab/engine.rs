@@ -128,6 +128,16 @@ impl<'l> Engine<'l> {
              rm -f /run/docker.pid /run/docker/containerd/containerd.pid");
     }
 
+    /// Stops it in its tracks (SIGSTOP): it accepts connections and says nothing.
+    pub(crate) fn freeze(&self) {
+        signal(self.child.as_ref().expect("it runs"), Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        signal(self.child.as_ref().expect("it runs"), Signal::CONT);
+    }
+
     /// Runs `docker` with these arguments, which must succeed; its output, trimmed.
     #[track_caller]
     pub(crate) fn docker(&self, args: &[&str]) -> String {

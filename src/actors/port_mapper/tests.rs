@@ -9,11 +9,13 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::actors::firewall_writer::JournalClient;
 use crate::actors::journal::JournalActor;
+use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
 use crate::backend::fake::{Call, FakeKernel};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::record::BootId;
 use crate::journal::recover;
+use crate::mapper::forwards::samples;
 use crate::mapper::rules::Unpublished;
 use crate::model::rule::BackendKind;
 use crate::reconcile::Reconciler;
@@ -26,7 +28,20 @@ fn listings(kernel: &FakeKernel) -> usize {
     calls.iter().filter(|c| matches!(c, Call::List)).count()
 }
 
+/// How long a test may take: what is due then does not come.
+const LATER: Duration = Duration::from_secs(3600);
+
 fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> {
+    after_recovery(kernel, state_dir, None)
+}
+
+/// One whose grace ends that much later, if it has one: then what an earlier run left in the
+/// kernel has been recovered.
+fn after_recovery(
+    kernel: &FakeKernel,
+    state_dir: &std::path::Path,
+    grace: Option<Duration>,
+) -> Addr<PortMapper> {
     let log = Logger::root(Discard, o!());
     let now = Instant::now();
     let board = Board::new(now, "fake".to_owned());
@@ -49,6 +64,12 @@ fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> 
     let writer = SyncArbiter::start(1, move || {
         writer.lock().expect("lock").take().expect("one thread")
     });
+    if grace.is_some() {
+        writer.do_send(Recover {
+            records: opened.records,
+            salvaged: Vec::new(),
+        });
+    }
     let plan = Plan {
         backend: BackendKind::Ip6tables,
         devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
@@ -56,9 +77,9 @@ fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> 
         unpublished: Unpublished::Drop,
         hairpin: HairpinMode::Off,
     };
-    let grace_ends = now + Duration::from_secs(3600);
+    let grace_ends = now + grace.unwrap_or(LATER);
     let vigil = Vigil {
-        interval: Duration::from_secs(3600),
+        interval: LATER,
         own_ports: OwnPorts::default(),
     };
     let on_ready = Box::new(|| {});
@@ -76,6 +97,67 @@ async fn eventually(mut holds: impl FnMut() -> bool) -> bool {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     true
+}
+
+/// Rules that lead from a published port to a container.
+fn forwards(kernel: &FakeKernel) -> usize {
+    let lines = kernel.lines();
+    lines.iter().filter(|l| l.contains("-j DNAT")).count()
+}
+
+fn one_container() -> SnapshotTaken {
+    let mut snapshot = samples::snapshot();
+    for container in snapshot.containers.values_mut() {
+        // The samples' own may be one of this machine's.
+        container.endpoints[0].address = Some("fdfd::2".parse().expect("an address"));
+    }
+    SnapshotTaken(Arc::new(snapshot))
+}
+
+/// An earlier run leaves a forward; then one with this grace hears `word` of Docker. Whether the
+/// forwards in the kernel come to be that many.
+fn after_an_earlier_run(grace: Duration, word: Option<SnapshotTaken>, expected: usize) -> bool {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (kernel, next) = (FakeKernel::new(), tempfile::tempdir().expect("another"));
+    System::new().block_on(async {
+        let earlier = mapper(&kernel, dir.path());
+        earlier.send(one_container()).await.expect("it lives");
+        let left = eventually(|| forwards(&kernel) > 0).await;
+        earlier.send(Stop).await.expect("it lives");
+        // The earlier database is still open; what is in the kernel is found by its comments.
+        let later = after_recovery(&kernel, next.path(), Some(grace));
+        if let Some(word) = word {
+            later.send(word).await.expect("it lives");
+        }
+        // Three full rounds: time enough to do what must not be done.
+        for _ in 0..3 {
+            let before = listings(&kernel);
+            later.send(Resync).await.expect("it lives");
+            eventually(|| listings(&kernel) > before).await;
+        }
+        let came = eventually(|| (forwards(&kernel) > 0) == (expected > 0)).await;
+        let statics = kernel.ours().len() - forwards(&kernel);
+        later.send(Stop).await.expect("it lives");
+        left && came && statics == STATICS
+    })
+}
+
+#[test]
+fn what_docker_has_not_confirmed_stays_for_its_grace_and_not_longer() {
+    assert!(after_an_earlier_run(LATER, None, 1));
+    assert!(after_an_earlier_run(Duration::ZERO, None, 0));
+}
+
+#[test]
+fn what_docker_denies_goes_before_its_grace_is_over() {
+    let nothing = SnapshotTaken(Arc::default());
+    assert!(after_an_earlier_run(LATER, Some(nothing), 0));
+}
+
+#[test]
+fn what_docker_confirms_outlasts_its_grace() {
+    let confirmed = Some(one_container());
+    assert!(after_an_earlier_run(Duration::ZERO, confirmed, 1));
 }
 
 #[test]
@@ -133,6 +215,8 @@ fn who_changes_rules_of_his_own_without_end_is_not_watched_at_every_step() {
         }
         let looks = listings(&kernel) - before;
         // The last change is looked at all the same.
+        let changed = HostChanged(Watched::Rules);
+        mapper.send(changed).await.expect("it lives");
         let noticed = eventually(|| listings(&kernel) > before + looks).await;
         mapper.send(Stop).await.expect("it lives");
         (settled && noticed, looks)

@@ -90,12 +90,21 @@ impl Ip6tables {
     /// uncertain or busy listing is no obstacle here: it may pass, and the caller lists again.
     pub fn detect(settings: Settings) -> Result<Self, BackendError> {
         let mut found = Self::new(Tools::find(&settings)?, settings, Presence::Wanted);
-        match found.list() {
+        let variant = found.variant();
+        let listed = match variant {
+            Variant::Nft => found.list(),
+            // Only root may read which tables there are, without which no round is possible.
+            Variant::Legacy => found.legacy_tables().and_then(|_| found.list()),
+        };
+        match listed {
             Ok(_) => {}
             Err(e) if matches!(e.kind, ErrorKind::Uncertain | ErrorKind::Busy) => {}
             Err(mut e) => {
                 match e.kind {
-                    ErrorKind::Denied => e.detail.push_str("; run as root or with CAP_NET_ADMIN"),
+                    ErrorKind::Denied => e.detail.push_str(match variant {
+                        Variant::Nft => "; run as root or with CAP_NET_ADMIN",
+                        Variant::Legacy => "; the legacy variant of ip6tables needs root",
+                    }),
                     ErrorKind::Unsupported => e.detail.push_str(&found.what_is_needed()),
                     _ => {}
                 }
