@@ -8,10 +8,10 @@
 mod control;
 #[path = "hardened/daemon.rs"]
 mod daemon;
+#[path = "draw/mod.rs"]
+mod draw;
 #[path = "fake_engine/mod.rs"]
 mod fake_engine;
-#[path = "lot/mod.rs"]
-mod lot;
 #[path = "hardened/names.rs"]
 mod names;
 #[path = "kernel/namespace.rs"]

@@ -26,3 +26,6 @@ mod session;
 pub mod stream;
 mod transport;
 pub mod view;
+
+#[cfg(test)]
+mod fuzz_tests;

@@ -14,10 +14,13 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 
 use crate::daemon::{self, Daemon};
+use crate::draw::Draw;
 use crate::fake_engine::{FakeContainer, FakeEngine};
-use crate::lot::Lot;
 use crate::namespace;
 use crate::scene::{Backend, Scene};
+
+/// Of what is drawn by lot.
+const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
 
 /// Fuzzed requests, and clients in a crowd.
 const MANY: usize = 1000;
@@ -83,19 +86,20 @@ fn answer(stream: &mut UnixStream) -> Vec<u8> {
     bytes
 }
 
-fn request(lot: &mut Lot) -> Vec<u8> {
+fn request(draw: &mut Draw) -> Vec<u8> {
     let good: &[u8] = b"{\"ask\":\"status\"}\n";
-    let mut bytes = match lot.below(6) {
-        0 => (0..lot.below(100)).map(|_| lot.below(256) as u8).collect(),
-        1 => good[..lot.below(good.len())].to_vec(),
-        2 => vec![b'['; lot.below(3000)],
-        3 => [&b"{\"ask\":\""[..], &vec![b'x'; lot.below(3000)], b"\"}\n"].concat(),
-        4 => vec![lot.below(256) as u8; 1024 * 1024],
+    let mut below = |bound: usize| draw.below(bound as u64) as usize;
+    let mut bytes = match below(6) {
+        0 => (0..below(100)).map(|_| below(256) as u8).collect(),
+        1 => good[..below(good.len())].to_vec(),
+        2 => vec![b'['; below(3000)],
+        3 => [&b"{\"ask\":\""[..], &vec![b'x'; below(3000)], b"\"}\n"].concat(),
+        4 => vec![below(256) as u8; 1024 * 1024],
         _ => good.to_vec(),
     };
-    for _ in 0..lot.below(3) {
-        let place = lot.below(bytes.len() + 1);
-        bytes.insert(place, lot.below(256) as u8);
+    for _ in 0..below(3) {
+        let place = below(bytes.len() + 1);
+        bytes.insert(place, below(256) as u8);
     }
     bytes
 }
@@ -105,14 +109,16 @@ fn request(lot: &mut Lot) -> Vec<u8> {
 fn no_request_whatever_its_bytes_gets_more_than_one_proper_answer() {
     namespace::fresh(|| {
         with_daemon(|scene, daemon| {
-            let mut lot = Lot::new();
+            let seed = std::env::var(SEED).map_or(1, |text| text.parse().expect("a number"));
+            eprintln!("seed {seed}");
+            let mut draw = Draw(seed);
             let (before, _) = size(daemon);
             for _ in 0..MANY {
-                let bytes = request(&mut lot);
+                let bytes = request(&mut draw);
                 let mut stream = UnixStream::connect(scene.control()).expect("it listens");
                 // It closes when it has read enough.
                 let _ = stream.write_all(&bytes);
-                if lot.below(4) == 0 {
+                if draw.below(4) == 0 {
                     continue;
                 }
                 let _ = stream.shutdown(Shutdown::Write);

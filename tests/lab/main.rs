@@ -16,6 +16,8 @@ mod crash;
 mod daemon;
 mod degraded;
 mod demo;
+#[path = "../draw/mod.rs"]
+mod draw;
 mod drift;
 mod dump;
 mod elements;
@@ -30,8 +32,6 @@ mod lab;
 mod labels;
 mod limits;
 mod lives;
-#[path = "../lot/mod.rs"]
-mod lot;
 mod matrix;
 mod native;
 mod networks;

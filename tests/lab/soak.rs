@@ -13,10 +13,10 @@ use rustix::process::Signal;
 
 use crate::backend::in_use;
 use crate::daemon::{Daemon, STATE_DIR};
+use crate::draw::Draw;
 use crate::engine::Engine;
 use crate::journal;
 use crate::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::lot::Lot;
 use crate::rules::{self, Foreign, Published};
 use crate::score::Score;
 use crate::talk::Proto::Tcp;
@@ -28,8 +28,11 @@ const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const SECONDS: &str = "DOCKER_NAT66_TORTURE_SOAK";
 const SAMPLE: u64 = 60;
 
+/// Of what is drawn by lot.
+const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
+
 /// Containers at once, each with its port or without.
-const CROWD: usize = 6;
+const CROWD: u64 = 6;
 
 /// What memory may differ by between two moments of rest, in KiB. The allocator keeps what it had
 /// at the busiest moment; a leak of 100 bytes per event would be seen within an hour.
@@ -87,14 +90,14 @@ struct Churn<'l> {
     lab: &'l Lab,
     engine: Engine<'l>,
     daemon: Option<Daemon<'l>>,
-    lot: Lot,
+    draw: Draw,
     /// Running containers by number, and the host port of each that has one.
-    running: BTreeMap<usize, Option<u16>>,
+    running: BTreeMap<u64, Option<u16>>,
     done: BTreeMap<&'static str, u64>,
 }
 
 impl<'l> Churn<'l> {
-    fn name(number: usize) -> String {
+    fn name(number: u64) -> String {
         format!("c{number}")
     }
 
@@ -104,7 +107,7 @@ impl<'l> Churn<'l> {
 
     /// Does one thing, drawn by lot; `kills`: the daemon may be killed.
     fn step(&mut self, kills: bool) {
-        let what = match self.lot.below(100) {
+        let what = match self.draw.below(100) {
             0..70 => self.one_container(),
             70..80 => {
                 self.lab.host().sh(FLUSH);
@@ -118,7 +121,7 @@ impl<'l> Churn<'l> {
             90..92 => self.kill_of_the_engine(),
             92..100 if kills => {
                 self.daemon.take().expect("it runs").sigkill();
-                if self.lot.below(3) == 0 {
+                if self.draw.below(3) == 0 {
                     self.lab.host().sh(FLUSH);
                 }
                 self.daemon = Some(Daemon::start(self.lab, &ARGS));
@@ -130,10 +133,10 @@ impl<'l> Churn<'l> {
     }
 
     fn one_container(&mut self) -> &'static str {
-        let number = self.lot.below(CROWD);
+        let number = self.draw.below(CROWD);
         let name = Self::name(number);
         if !self.running.contains_key(&number) {
-            let port = u16::try_from(8000 + self.lot.below(CROWD * 2)).expect("a port");
+            let port = u16::try_from(8000 + self.draw.below(CROWD * 2)).expect("a port");
             let is_free = !self.running.values().any(|p| *p == Some(port));
             let port = Some(port).filter(|_| is_free);
             let publish = port.map(|port| ["-p".to_owned(), format!("{port}:80")]);
@@ -142,7 +145,7 @@ impl<'l> Churn<'l> {
             self.running.insert(number, port);
             return "start of a container";
         }
-        if self.lot.below(3) == 0 {
+        if self.draw.below(3) == 0 {
             self.engine.docker(&["restart", "-t", "0", &name]);
             return "restart of a container";
         }
@@ -154,7 +157,8 @@ impl<'l> Churn<'l> {
     /// The containers live on if it ran with `--live-restore`.
     fn restart_of_the_engine(&mut self) -> &'static str {
         let all = ["--userland-proxy=false", "--live-restore"];
-        self.engine.restart_with(&all[..1 + self.lot.below(2)]);
+        self.engine
+            .restart_with(&all[..1 + self.draw.below(2) as usize]);
         self.count_the_living();
         "restart of the Engine"
     }
@@ -169,7 +173,7 @@ impl<'l> Churn<'l> {
     /// Removes what did not outlive the Engine.
     fn count_the_living(&mut self) {
         let names = self.engine.docker(&["ps", "--format", "{{.Names}}"]);
-        let lives = |number: usize| names.lines().any(|name| name == Self::name(number));
+        let lives = |number: u64| names.lines().any(|name| name == Self::name(number));
         let (living, dead): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.running)
             .into_iter()
             .partition(|(number, _)| lives(*number));
@@ -218,17 +222,19 @@ impl<'l> Churn<'l> {
 fn after_long_churn_the_daemon_is_no_larger_and_right() {
     let seconds = env::var(SECONDS).map_or(SAMPLE, |text| text.parse().expect("a number"));
     let time = Duration::from_secs(seconds);
+    let seed = env::var(SEED).map_or(1, |text| text.parse().expect("a number"));
+    eprintln!("seed {seed}");
     let lab = Lab::up("soak");
     let foreign = Foreign::plant(lab.host());
     let mut score = Score::new(&format!("churn for {seconds} s, {}", in_use().name()));
     let engine = Engine::up(&lab, &["--userland-proxy=false", "--live-restore"]);
     let daemon = Some(Daemon::ready(&lab, &ARGS));
-    let (lot, running, done) = (Lot::new(), BTreeMap::new(), BTreeMap::new());
+    let (draw, running, done) = (Draw(seed), BTreeMap::new(), BTreeMap::new());
     let mut churn = Churn {
         lab: &lab,
         engine,
         daemon,
-        lot,
+        draw,
         running,
         done,
     };
@@ -253,7 +259,7 @@ fn after_long_churn_the_daemon_is_no_larger_and_right() {
     let cold = churn.rests("rest as small as before", Some(&warm));
     eprintln!("{:?}\nwarm {warm:?}\nend  {cold:?}", churn.done);
 
-    while churn.running.len() < CROWD / 2 {
+    while churn.running.len() < 3 {
         churn.one_container();
     }
     churn.settles("what was started last");
