@@ -83,7 +83,7 @@ fn recovers(
     let as_it_should_be = [
         ("kernel", &found.ours, &reference[&stage]),
         ("journal", &found.journal, &found.ids),
-        ("left behind", &scene.ours(), &Vec::new()),
+        ("left behind", &scene.traces(), &Vec::new()),
         ("tools", &scene.tools(), &Vec::new()),
     ];
     for (which, is, should) in as_it_should_be {

@@ -1,6 +1,6 @@
 //! Daemons killed at moments drawn by lot, each the successor of the one killed before: while
 //! starting, recovering, working and leaving, with and without handing over, while containers
-//! come and go and others rewrite the tables. Each that lives to be ready is compared with what a
+//! come and go and others put old tables back. Each that lives to be ready is compared with what a
 //! daemon that was never killed has for the same containers.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,10 +40,12 @@ const WORK: u64 = 40_000;
 /// Within this, in microseconds, a daemon has left.
 const LEAVE: u64 = 80_000;
 
-/// What others do to the tables: they put back all that they have read a moment before, ours
-/// too, and remove the table of the other backend, which its owner's death leaves unguarded.
-const REWRITE: &str = "ip6tables-save >$0; ip6tables-restore <$0; nft delete table ip6 \
-    docker_nat66; ip6tables-save >$0; ip6tables-restore <$0; :";
+/// What others do to the tables: they put back what they read some time ago, ours too. Our own
+/// table they can only replace when its owner is dead; nft does not load the flags that it lists.
+const REWRITE: &str = "ip6tables-save >$0.now; \
+    nft list table ip6 docker_nat66 | sed '2{/flags/d;}' >$0.table.now; \
+    ip6tables-restore <$0; nft delete table ip6 docker_nat66 && nft -f $0.table; \
+    mv $0.now $0; mv $0.table.now $0.table";
 
 /// Where in its life a daemon is killed.
 #[derive(Debug, Clone, Copy)]
@@ -253,7 +255,7 @@ pub(crate) fn live_and_die(scene: &Scene, seed: u64, kills: u64, score: &mut Sco
     lives.is_as_it_should_be(&mut daemon, killed);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), End::Left);
-    lives.same("left behind", &[], &scene.ours());
+    lives.same("left behind", &[], &scene.traces());
     lives.same("tools", &[], &scene.tools());
 }
 
@@ -314,11 +316,12 @@ impl<'t> Lives<'t> {
             self.scene.log()
         );
         if end == End::Left && calm {
-            let stays = match keep {
-                true => self.reference.of(&self.world.open()),
-                false => Vec::new(),
-            };
-            self.same("left behind", &stays, &self.scene.ours());
+            if keep {
+                let stays = self.reference.of(&self.world.open());
+                self.same("handed over", &stays, &self.scene.ours());
+            } else {
+                self.same("left behind", &[], &self.scene.traces());
+            }
         }
         end == End::Killed
     }

@@ -132,16 +132,16 @@ impl Scene {
 
     /// Everybody else's rules, without counters.
     pub(crate) fn foreign(&self) -> String {
-        let all = sh("ip6tables-save; nft list tables ip6; nft list table ip6 theirs");
-        let theirs = |line: &&str| {
-            let line = line.to_lowercase();
-            !line.starts_with('#')
-                && !line.contains("docker-nat66")
-                && !line.contains("docker_nat66")
-        };
-        let lines = all.lines().filter(theirs);
-        let bare = lines.map(|line| line.split(" [").next().unwrap_or(line));
-        bare.collect::<Vec<_>>().join("\n")
+        let all = all_rules();
+        let theirs = all.lines().filter(|line| !names_us(line));
+        theirs.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whatever bears our name, chains and tables too: nothing once the last daemon has left.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        let all = all_rules();
+        let ours = all.lines().filter(|line| names_us(line));
+        ours.map(str::to_owned).collect()
     }
 
     pub(crate) fn foreign_before(&self) -> String {
@@ -161,6 +161,18 @@ impl Scene {
             !status.lines().any(|line| line == of_daemon)
         })
     }
+}
+
+fn all_rules() -> String {
+    let all = sh("ip6tables-save; nft list tables ip6; nft list table ip6 theirs");
+    let lines = all.lines().filter(|line| !line.starts_with('#'));
+    let bare = lines.map(|line| line.split(" [").next().unwrap_or(line));
+    bare.collect::<Vec<_>>().join("\n")
+}
+
+fn names_us(line: &str) -> bool {
+    let line = line.to_lowercase();
+    line.contains("docker-nat66") || line.contains("docker_nat66")
 }
 
 fn tools(is: impl Fn(&Path) -> bool) -> Vec<String> {
