@@ -222,7 +222,7 @@ impl StateDir {
             .append(true)
             .create(true)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(self.opening());
         let Ok(mut file) = file else { return 0 };
         let before = file.metadata().map_or(0, |found| found.len());

@@ -244,23 +244,24 @@ fn is_lock_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Other && error.to_string().starts_with("could not acquire lock")
 }
 
-/// Refuses what sled would follow or trip over: it creates the three by name, and nothing else
-/// may stand there.
+/// Refuses what sled would follow, trip over or wait for: beside files there is one directory.
 fn check_shapes(dir: &Path) -> Result<(), DatabaseError> {
-    for (name, is_dir) in [("db", false), ("conf", false), ("blobs", true)] {
-        match fs::symlink_metadata(dir.join(name)) {
-            Ok(found) if is_dir && found.is_dir() => {}
-            Ok(found) if !is_dir && found.is_file() => {}
-            Ok(_) => {
-                return Err(DatabaseError::Damaged(format!(
-                    "{name} is not the kind of file that belongs there"
-                )));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if speaks_of_damage(&error) => {
-                return Err(DatabaseError::Damaged(format!("{name}: {error}")));
-            }
-            Err(error) => return Err(DatabaseError::Io(error)),
+    let refused = |error: io::Error| match speaks_of_damage(&error) {
+        true => DatabaseError::Damaged(error.to_string()),
+        false => DatabaseError::Io(error),
+    };
+    for entry in fs::read_dir(dir).map_err(refused)? {
+        let entry = entry.map_err(refused)?;
+        let (name, kind) = (entry.file_name(), entry.file_type().map_err(refused)?);
+        let fits = match name.as_encoded_bytes() {
+            b"blobs" => kind.is_dir(),
+            _ => kind.is_file(),
+        };
+        if !fits {
+            return Err(DatabaseError::Damaged(format!(
+                "{} is not the kind of file that belongs there",
+                name.display()
+            )));
         }
     }
     Ok(())
