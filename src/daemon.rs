@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use crate::actors::die;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
-use crate::actors::journal::JournalActor;
+use crate::actors::journal::{JournalActor, Tenure};
 use crate::actors::messages::{Close, Converge, Dump, Leave, Recover, Resync, Stop};
 use crate::actors::port_mapper::{PortMapper, Vigil};
 use crate::actors::watchdog::{self, Party};
@@ -62,6 +62,8 @@ pub struct Parts {
     pub others: Vec<Box<dyn Backend>>,
     /// The open journal.
     pub journal: Opened,
+    /// The directory that it is in.
+    pub tenure: Tenure,
     /// The id of this boot.
     pub boot_id: BootId,
     /// Settings that bear on the rules.
@@ -150,7 +152,8 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         records,
         quarantined,
     } = parts.journal;
-    let journal = JournalActor::new(store, board.clone(), log.new(o!("actor" => "journal")));
+    let log_of_journal = log.new(o!("actor" => "journal"));
+    let journal = JournalActor::new(store, parts.tenure, board.clone(), log_of_journal);
     let journal = start_once("the journal is gone", journal, log);
     let vigil = Vigil {
         interval: parts.verify_interval,

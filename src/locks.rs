@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,10 @@ pub struct Holder {
 /// A lock that this process holds.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    path: PathBuf,
+    holder: Holder,
+    /// Another one after [`Lock::renew`].
+    file: Mutex<File>,
 }
 
 /// Why a lock was not taken.
@@ -71,13 +75,16 @@ impl Lock {
             source,
         };
         loop {
-            let file = open(path, true).map_err(io_error)?;
+            let mut file = open(path, true).map_err(io_error)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // The file may have been replaced between open and lock.
                 Ok(()) if is_at(&file, path) => {
-                    let mut lock = Self { file };
-                    lock.write(holder).map_err(io_error)?;
-                    return Ok(lock);
+                    write(&mut file, holder).map_err(io_error)?;
+                    return Ok(Self {
+                        path: path.to_owned(),
+                        holder: holder.clone(),
+                        file: Mutex::new(file),
+                    });
                 }
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= deadline => {
@@ -122,20 +129,36 @@ impl Lock {
     /// # Errors
     /// The process has no descriptor left.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.file.try_clone().map(OwnedFd::from)
+        self.file().try_clone().map(OwnedFd::from)
     }
 
-    fn write(&mut self, holder: &Holder) -> io::Result<()> {
-        self.file.set_len(0)?;
-        let text = serde_json::to_string(holder)?;
-        self.file.write_all(text.as_bytes())
+    /// Whether it still stands under its name, where others look for it.
+    pub fn is_in_place(&self) -> bool {
+        is_at(&self.file(), &self.path)
+    }
+
+    /// Takes it again where its file was removed or replaced.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`], at once: whoever came in between may hold it.
+    pub fn renew(&self) -> Result<(), LockError> {
+        if !self.is_in_place() {
+            let renewed = Self::acquire(&self.path, &self.holder, Instant::now())?;
+            std::mem::swap(&mut *self.file(), &mut *renewed.file());
+        }
+        Ok(())
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        // Whatever panicked, the descriptor is whole.
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // An empty file names nobody; a failure only leaves an old name in a lock nobody holds.
-        let _ = self.file.set_len(0);
+        let _ = self.file().set_len(0);
     }
 }
 
@@ -212,6 +235,12 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
+fn write(file: &mut File, holder: &Holder) -> io::Result<()> {
+    file.set_len(0)?;
+    let text = serde_json::to_string(holder)?;
+    file.write_all(text.as_bytes())
+}
+
 fn read(file: &File) -> Option<Holder> {
     let mut text = String::new();
     file.take(MAX_CONTENT).read_to_string(&mut text).ok()?;
@@ -244,6 +273,26 @@ mod tests {
         drop(lock);
         assert_eq!(inspect(&path).unwrap(), None);
         Lock::acquire(&path, &holder(), Instant::now()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_taken_again_unless_somebody_else_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::acquire(&path, &holder(), Instant::now()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(inspect(&path).unwrap(), None);
+        lock.renew().unwrap();
+        assert_eq!(inspect(&path).unwrap(), Some(Some(holder())));
+        std::fs::remove_file(&path).unwrap();
+        let other = Lock::acquire(&path, &holder(), Instant::now()).unwrap();
+        let error = lock.renew().unwrap_err();
+        assert!(matches!(error, LockError::Held { .. }), "{error}");
+        drop(other);
+        lock.renew().unwrap();
+        assert_eq!(inspect(&path).unwrap(), Some(Some(holder())));
+        drop(lock);
+        assert_eq!(inspect(&path).unwrap(), None);
     }
 
     #[test]

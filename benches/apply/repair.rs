@@ -5,9 +5,11 @@
 
 use std::io;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use docker_nat66::actors::journal::Tenure;
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::Ip6tables;
 use docker_nat66::backend::nftables::{Nftables, Settings, TABLE};
@@ -16,6 +18,7 @@ use docker_nat66::docker::host::DockerHost;
 use docker_nat66::docker::stream;
 use docker_nat66::host;
 use docker_nat66::journal::recover;
+use docker_nat66::locks::{self, Holder, Lock};
 use docker_nat66::logging::{Format, to_writer};
 use docker_nat66::mapper::plan::{Choice, HairpinMode, Plan};
 use docker_nat66::mapper::rules::Unpublished;
@@ -116,7 +119,13 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
     }
     let dir = tempfile::tempdir().expect("a directory");
     let url = format!("unix://{}", engine.socket().display());
-    let opened = recover::open(&dir.path().join("state"), SystemTime::now()).expect("opens");
+    let state = dir.path().join("state");
+    let opened = recover::open(&state, SystemTime::now()).expect("opens");
+    let holder = Holder {
+        pid: std::process::id(),
+        control: None,
+    };
+    let lock = Lock::acquire(&locks::state_path(&state), &holder, Instant::now());
     let parts = Parts {
         plan: Plan {
             backend: backend.kind(),
@@ -128,6 +137,10 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         backend,
         others: Vec::new(),
         journal: opened,
+        tenure: Tenure {
+            dir: state,
+            lock: Arc::new(lock.expect("free")),
+        },
         boot_id: host::boot_id().expect("a boot id"),
         docker: stream::Settings::new(DockerHost::parse(&url, false).expect("a URL")),
         started: Instant::now(),

@@ -2,33 +2,85 @@
 //!
 //! It runs in a thread of its own, for the disk may block. A crash at any point leaves what
 //! [`crate::journal::store`] promises.
+//!
+//! The state directory may be removed under it, or another disk mounted there. Before each
+//! change, and whenever the watchdog asks, it takes the directory's lock again where that is
+//! gone, and only then has the journal written anew: whoever holds the lock by now owns what
+//! stands there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Handler, SyncContext};
-use slog::{Logger, debug};
+use slog::{Logger, debug, warn};
 
 use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, Removing};
-use crate::control::status::Board;
+use crate::control::status::{Board, Reporter};
 use crate::journal::record::Record;
+use crate::journal::recover;
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError};
 use crate::killpoint;
+use crate::locks::Lock;
+use crate::text::chain;
+
+/// The state directory, as its owner.
+pub struct Tenure {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Its lock.
+    pub lock: Arc<Lock>,
+}
+
+impl Tenure {
+    /// Makes sure that the directory is there and ours; whether it had ceased to be.
+    fn renew(&self) -> Result<bool, JournalError> {
+        if self.lock.is_in_place() {
+            return Ok(false);
+        }
+        let failed = |detail| JournalError {
+            operation: "taking the state directory again".to_owned(),
+            detail,
+        };
+        recover::prepare_dir(&self.dir).map_err(|e| failed(chain(&e)))?;
+        self.lock.renew().map_err(|e| failed(chain(&e)))?;
+        Ok(true)
+    }
+}
 
 /// The actor. See the module's documentation.
 pub struct JournalActor {
     /// `None` once closed.
     store: Option<Store>,
+    tenure: Tenure,
     board: Board,
     log: Logger,
 }
 
 impl JournalActor {
-    /// A journal around an open store.
-    pub fn new(store: Store, board: Board, log: Logger) -> Self {
+    /// A journal around an open store in a directory that is ours.
+    pub fn new(store: Store, tenure: Tenure, board: Board, log: Logger) -> Self {
         Self {
             store: Some(store),
+            tenure,
             board,
             log,
         }
+    }
+
+    /// Changes the store, in a directory that is ours.
+    fn change(
+        &mut self,
+        what: &str,
+        f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let renewed = self.tenure.renew()?;
+        if renewed {
+            let dir = self.tenure.dir.display().to_string();
+            warn!(self.log, "the state directory was removed or replaced, it is taken again";
+                "dir" => dir);
+        }
+        self.with(what, f)
     }
 
     /// Does something with the store, and publishes how it stands afterwards.
@@ -69,7 +121,7 @@ impl Handler<Intend> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Intend(records): Intend, _: &mut SyncContext<Self>) -> Self::Result {
-        self.with("intent", |store| store.intend(&records))
+        self.change("intent", |store| store.intend(&records))
     }
 }
 
@@ -77,7 +129,7 @@ impl Handler<Commit> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Commit(ids): Commit, _: &mut SyncContext<Self>) -> Self::Result {
-        self.with("commit", |store| store.commit(&ids))
+        self.change("commit", |store| store.commit(&ids))
     }
 }
 
@@ -85,7 +137,7 @@ impl Handler<Removing> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Removing(ids): Removing, _: &mut SyncContext<Self>) -> Self::Result {
-        self.with("marking", |store| store.removing(&ids))
+        self.change("marking", |store| store.removing(&ids))
     }
 }
 
@@ -93,7 +145,7 @@ impl Handler<Forget> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Forget(ids): Forget, _: &mut SyncContext<Self>) -> Self::Result {
-        self.with("forgetting", |store| store.forget(&ids))
+        self.change("forgetting", |store| store.forget(&ids))
     }
 }
 
@@ -120,5 +172,11 @@ impl Handler<Ping> for JournalActor {
         if killpoint::ends("journal") {
             ctx.stop();
         }
+        if self.store.is_none() {
+            return;
+        }
+        let kept = self.change("keeping the journal in its place", Store::keep_in_place);
+        let troubles = kept.err().as_ref().map(chain).into_iter().collect();
+        self.board.lock().set_troubles(Reporter::Place, troubles);
     }
 }

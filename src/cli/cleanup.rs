@@ -53,9 +53,7 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
 
 /// Opens the journal in a state directory that is locked.
 pub(super) fn open_journal(state_dir: &Path, locks: &Locks) -> Result<Opened, Failure> {
-    if let Err(failure) = &locks.state {
-        return Err(Failure::because(failure.exit, failure.message.as_str()));
-    }
+    locks.in_state_dir()?;
     recover::open(state_dir, SystemTime::now()).map_err(|e| state_failure(&e))
 }
 

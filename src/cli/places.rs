@@ -79,7 +79,8 @@ pub(super) struct Locks {
 
 /// The locks inside a state directory.
 pub(super) struct StateLocks {
-    _daemon: Lock,
+    /// The daemon's own, which keeps it in its place.
+    pub(super) daemon: Arc<Lock>,
     tools: Option<ToolLock>,
 }
 
@@ -96,6 +97,12 @@ impl Locks {
 }
 
 impl Locks {
+    /// The locks inside the state directory.
+    pub(super) fn in_state_dir(&self) -> Result<&StateLocks, Failure> {
+        let failed = |failure: &Failure| Failure::because(failure.exit, failure.message.as_str());
+        self.state.as_ref().map_err(failed)
+    }
+
     /// Waits for the tools of a dead daemon, and holds their lock from then on.
     pub(super) fn wait_for_tools(&mut self, state_dir: &Path) {
         let Ok(state) = &mut self.state else { return };
@@ -138,7 +145,7 @@ pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Fa
         let daemon = Lock::acquire(&locks::state_path(state_dir), &holder, deadline)
             .map_err(|e| fail(e, "uses this state directory"))?;
         Ok::<_, Failure>(StateLocks {
-            _daemon: daemon,
+            daemon: Arc::new(daemon),
             tools: None,
         })
     };

@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
 use std::env::VarError;
+use std::sync::Arc;
 use std::time::Instant;
 
 use slog::{Level, Logger, crit, info, warn};
@@ -9,6 +10,7 @@ use super::args::{self, LogArgs, LogFormat, LogLevel, OnExit, RunArgs};
 use super::backends::{self, Chosen};
 use super::places;
 use super::{Exit, Failure, cleanup};
+use crate::actors::journal::Tenure;
 use crate::config::{self, Warning};
 use crate::control::server::ServerError;
 use crate::daemon::{self, Left, Parts, StartError};
@@ -81,6 +83,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         backend,
         others,
         journal,
+        tenure: Tenure {
+            dir: args.state.state_dir.clone(),
+            lock: Arc::clone(&locks.in_state_dir()?.daemon),
+        },
         boot_id: host::boot_id().map_err(|e| Failure::new(Exit::Failed, &e))?,
         docker: stream::Settings::new(docker_host),
         started,

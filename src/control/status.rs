@@ -125,6 +125,8 @@ pub enum Reporter {
     Firewall,
     /// The journal.
     Journal,
+    /// Whoever looks whether the journal is still where it belongs.
+    Place,
     /// Whoever asks the actors whether they are alive.
     Watchdog,
 }

@@ -94,6 +94,20 @@ impl Store {
         self.database.is_some()
     }
 
+    /// Writes the journal anew where it was removed or replaced, or has failed.
+    ///
+    /// # Errors
+    /// It is not there. Nothing was retried.
+    pub fn keep_in_place(&mut self) -> Result<(), JournalError> {
+        if self.database.as_ref().is_some_and(Database::is_in_place) {
+            return Ok(());
+        }
+        self.rebuild().map_err(|e| JournalError {
+            operation: "writing the journal anew".to_owned(),
+            detail: with_sources(&e),
+        })
+    }
+
     /// Makes everything durable and closes the database.
     ///
     /// # Errors
@@ -177,7 +191,10 @@ impl Store {
 
     /// Puts a new database, made of the acknowledged records, into the place of the old one.
     fn rebuild(&mut self) -> Result<(), OpenError> {
-        self.database = None;
+        if let Some(moved) = self.database.take() {
+            // what stands in its place is somebody's
+            self.damaged |= !moved.is_in_place();
+        }
         self.dir = StateDir::prepare(self.dir.path())?;
         let generation = self.generation + 1;
         let replaced = build(&self.dir, &self.records, generation)?;

@@ -8,13 +8,14 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::actors::firewall_writer::JournalClient;
-use crate::actors::journal::JournalActor;
+use crate::actors::journal::{JournalActor, Tenure};
 use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
 use crate::backend::fake::{Call, FakeKernel};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::record::BootId;
 use crate::journal::recover;
+use crate::locks::{Holder, Lock};
 use crate::mapper::forwards::samples;
 use crate::mapper::rules::Unpublished;
 use crate::model::rule::BackendKind;
@@ -46,7 +47,16 @@ fn after_recovery(
     let now = Instant::now();
     let board = Board::new(now, "fake".to_owned());
     let opened = recover::open(state_dir, std::time::SystemTime::now()).expect("a journal");
-    let journal = JournalActor::new(opened.store, board.clone(), log.clone());
+    let holder = Holder {
+        pid: std::process::id(),
+        control: None,
+    };
+    let lock = Lock::acquire(&state_dir.join("lock"), &holder, now).expect("a lock");
+    let tenure = Tenure {
+        dir: state_dir.to_owned(),
+        lock: Arc::new(lock),
+    };
+    let journal = JournalActor::new(opened.store, tenure, board.clone(), log.clone());
     let journal = Mutex::new(Some(journal));
     let journal = SyncArbiter::start(1, move || {
         journal.lock().expect("lock").take().expect("one thread")

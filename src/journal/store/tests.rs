@@ -148,6 +148,25 @@ fn a_journal_removed_while_open_is_rebuilt_with_all_its_records() {
 }
 
 #[test]
+fn a_journal_removed_while_open_is_written_anew_without_a_change() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut store = open(dir.path()).store;
+    store.intend(&records(1..=20)).expect("intends");
+    store.keep_in_place().expect("is there");
+    let journal = dir.path().join("journal");
+    let other = dir.path().join("other");
+    fs::rename(&journal, &other).expect("renames");
+    store.keep_in_place().expect("writes");
+    assert!(store.dir.quarantines().expect("lists").is_empty());
+    // what somebody else puts there is kept
+    layout::remove(&journal).expect("removes");
+    fs::rename(&other, &journal).expect("renames");
+    store.keep_in_place().expect("writes");
+    assert_eq!(store.dir.quarantines().expect("lists").len(), 1);
+    assert_eq!(after_death(store, dir.path()), sorted(records(1..=20)));
+}
+
+#[test]
 fn after_a_failure_the_next_change_repairs_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("tempdir");
     let mut store = open(dir.path()).store;
