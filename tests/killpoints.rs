@@ -8,6 +8,7 @@
 
 #[path = "killpoints/by_lot.rs"]
 mod by_lot;
+#[allow(dead_code, reason = "shared: not all of it is used here")]
 #[path = "killpoints/daemon.rs"]
 mod daemon;
 #[path = "draw/mod.rs"]
@@ -18,6 +19,7 @@ mod fake_engine;
 mod life;
 #[path = "kernel/namespace.rs"]
 mod namespace;
+#[allow(dead_code, reason = "shared: not all of it is used here")]
 #[path = "killpoints/scene.rs"]
 mod scene;
 #[path = "score/mod.rs"]

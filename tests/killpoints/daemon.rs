@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use docker_nat66::control::client;
@@ -51,7 +51,7 @@ impl<'s> Daemon<'s> {
             .append(true)
             .open(scene.log_path());
         let log = log.expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-nat66"));
+        let mut command = scene.command();
         command
             .args(["run", "--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"])
             .args(["--backend", scene.backend().name(), "--hairpin", "off"])
@@ -143,6 +143,18 @@ impl<'s> Daemon<'s> {
     pub(crate) fn kill(&mut self) -> End {
         self.signal(Signal::KILL);
         self.end()
+    }
+
+    /// Asks it to leave, and waits until it has.
+    #[track_caller]
+    pub(crate) fn leaves(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.end(), End::Left, "{}", self.scene.log());
+    }
+
+    /// Waits for the end of one that does not start; its exit code.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.child.wait().expect("wait").code()
     }
 
     /// Waits for its end.

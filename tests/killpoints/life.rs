@@ -62,7 +62,7 @@ pub(crate) struct Found {
 }
 
 /// The Engine as it is after a stage.
-fn engine_after(stage: usize) -> FakeEngine {
+pub(crate) fn engine_after(stage: usize) -> FakeEngine {
     let engine = FakeEngine::start();
     for &(number, port) in containers_after(stage) {
         engine.put(container(number, port));
@@ -70,7 +70,7 @@ fn engine_after(stage: usize) -> FakeEngine {
     engine
 }
 
-fn container(number: u16, port: u16) -> FakeContainer {
+pub(crate) fn container(number: u16, port: u16) -> FakeContainer {
     FakeContainer::new(number, &format!("c{number}")).publish(port, 80)
 }
 

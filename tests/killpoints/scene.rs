@@ -40,6 +40,7 @@ nft add table ip6 theirs";
 
 pub(crate) struct Scene {
     backend: Backend,
+    confined: bool,
     dir: tempfile::TempDir,
     foreign: String,
 }
@@ -52,6 +53,7 @@ impl Scene {
         sh(FOREIGN);
         let mut scene = Self {
             backend,
+            confined: false,
             dir: tempfile::tempdir().expect("a directory"),
             foreign: String::new(),
         };
@@ -61,6 +63,25 @@ impl Scene {
 
     pub(crate) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// From now on daemons run with the capabilities that the unit leaves them, so that the
+    /// permissions of files hold for them.
+    pub(crate) fn confine(mut self) -> Self {
+        self.confined = true;
+        self
+    }
+
+    /// What starts a daemon here.
+    pub(crate) fn command(&self) -> Command {
+        let daemon = env!("CARGO_BIN_EXE_docker-nat66");
+        if !self.confined {
+            return Command::new(daemon);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"]);
+        command.arg(daemon);
+        command
     }
 
     /// Writes rubbish over the journal's database.

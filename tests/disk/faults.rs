@@ -1,0 +1,265 @@
+//! Disks that refuse for a while: removals go on, nothing is inserted, the daemon says so, and
+//! when the disk is well again all is made up for by itself.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use docker_nat66::control::status::{State, Status};
+
+use crate::daemon::{Daemon, Orders};
+use crate::fake_engine::{FakeContainer, FakeEngine};
+use crate::life::container;
+use crate::namespace;
+use crate::scene::{self, Backend, Scene, sh};
+use crate::score::Score;
+use crate::strace::Injected;
+
+/// Ports of a container whose every change of name fills the disk a little more.
+const MANY: u16 = 60;
+
+/// Makes the disk fail; what it returns makes it good.
+type Breaks<'b> = &'b dyn Fn(&Scene, &Daemon) -> Box<dyn FnOnce()>;
+
+/// What comes of one kind of fault that takes hold of a running daemon.
+fn refuses_and_heals(fault: &str, scene: &Scene, breaks: Breaks) {
+    let mut score = Score::new(&format!("{fault}, {:?}", scene.backend()));
+    let stages = [
+        &[(3, 8081), (8, 8088)][..],
+        &[(3, 8081)],
+        &[(3, 8081), (4, 8082)],
+    ];
+    let [broken, later, healed] = stages.map(|open| kernel_with(scene, open));
+    for is_killed in [false, true] {
+        let engine = engine_with(&[(2, 8080), (3, 8081), (8, 8088)]);
+        let mut daemon = Daemon::start(scene, &engine, Orders::default());
+        assert!(daemon.is_ready(), "{}", scene.log());
+        let heal = breaks(scene, &daemon);
+        until_refused(scene, &engine, &mut daemon);
+        engine.run(container(4, 8082));
+        engine.die(&container(2, 8080).id);
+        daemon.shows("without the rule of who is gone", |_, _| {
+            scene.ours() == broken
+        });
+        // However often it tries, it inserts nothing.
+        engine.die(&container(8, 8088).id);
+        daemon.shows("without the next one's", |_, _| scene.ours() == later);
+        let status = daemon.status().expect("answers");
+        assert_eq!(status.state, State::Degraded, "{status:?}");
+
+        let begun = Instant::now();
+        if is_killed {
+            daemon.kill();
+            heal();
+            daemon = Daemon::start(scene, &engine, Orders::default());
+        } else {
+            heal();
+        }
+        daemon.shows("well again", |status, _| status.state == State::Running);
+        score.recovered(begun.elapsed());
+        agrees(scene, &daemon, &healed, &mut score);
+
+        // What it has written since then is whole.
+        fs::remove_file(scene.log_path()).expect("removes");
+        daemon.kill();
+        daemon = Daemon::start(scene, &engine, Orders::default());
+        assert!(daemon.is_ready(), "{}", scene.log());
+        agrees(scene, &daemon, &healed, &mut score);
+        let log = scene.log();
+        assert!(!log.contains("could not be used"), "{log}");
+        daemon.leaves();
+        assert!(score.compare(&[], &scene.ours()), "{}", scene.log());
+        let foreign = scene.foreign();
+        let same = score.foreign(&scene.foreign_before(), &foreign);
+        assert!(same, "{foreign}: {}", scene.log());
+    }
+}
+
+/// The kernel has what it should, and the journal the same.
+#[track_caller]
+fn agrees(scene: &Scene, daemon: &Daemon, expected: &[String], score: &mut Score) {
+    let ours = scene.ours();
+    let same = score.compare(expected, &ours);
+    assert!(same, "{ours:?} should be {expected:?}: {}", scene.log());
+    let journal = daemon.journal();
+    let same = score.compare(&scene::ids(&ours), &journal);
+    assert!(same, "{journal:?}: {}", scene.log());
+}
+
+/// Has the daemon write until the disk refuses: where it is full, there may be room left in what
+/// the journal has already.
+fn until_refused(scene: &Scene, engine: &FakeEngine, daemon: &mut Daemon) {
+    for round in 0.. {
+        assert!(round < 200, "never refused: {}", scene.log());
+        let written = daemon.status().map(|status| status.journal.generation);
+        let many = many(&format!("many{round}"));
+        let id = many.id.clone();
+        engine.put(many);
+        engine.emit("rename", &id);
+        let refused = |status: &Status| status.state == State::Degraded;
+        daemon.shows("written or refused", |status, _| {
+            refused(status) || Some(status.journal.generation) != written
+        });
+        if daemon.status().is_some_and(|status| refused(&status)) {
+            break;
+        }
+    }
+    let says = |text: &String| text.contains("the journal cannot be written, so nothing is");
+    daemon.shows("saying why", |status, _| status.troubles.iter().any(says));
+}
+
+fn many(name: &str) -> FakeContainer {
+    (0..MANY).fold(FakeContainer::new(9, name), |it, n| {
+        it.publish(9000 + n, 80 + n)
+    })
+}
+
+fn engine_with(open: &[(u16, u16)]) -> FakeEngine {
+    let engine = FakeEngine::start();
+    engine.put(many("many"));
+    for &(number, port) in open {
+        engine.put(container(number, port));
+    }
+    engine
+}
+
+/// What a daemon that nothing happens to has in the kernel.
+fn kernel_with(scene: &Scene, open: &[(u16, u16)]) -> Vec<String> {
+    let engine = engine_with(open);
+    let mut daemon = Daemon::start(scene, &engine, Orders::default());
+    assert!(daemon.is_ready(), "{}", scene.log());
+    let ours = scene.ours();
+    daemon.leaves();
+    fs::remove_file(scene.log_path()).expect("removes");
+    ours
+}
+
+/// A small tmpfs in the place of the state directory, as long as this value lives.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn new(scene: &Scene) -> Self {
+        let dir = scene.state_dir();
+        fs::create_dir(&dir).expect("makes");
+        let dir_shown = dir.display();
+        sh(&format!(
+            "mount -t tmpfs -o size=4m,mode=700 none {dir_shown}"
+        ));
+        Self(dir)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Leaves no byte free.
+fn fill(disk: &Path) -> PathBuf {
+    let ballast = disk.join("ballast");
+    let mut file = fs::File::create(&ballast).expect("creates");
+    while file.write_all(&[0; 4096]).is_ok() {}
+    ballast
+}
+
+/// Has the system answer `what` to a daemon of either backend.
+fn with_injected(fault: &str, what: &str) {
+    with_either(fault, |scene| scene, &|_, daemon| {
+        let injected = Injected::into(daemon.id(), what);
+        Box::new(move || drop(injected))
+    });
+}
+
+/// Does it with either backend.
+fn with_either(fault: &str, arrange: fn(Scene) -> Scene, breaks: Breaks) {
+    for backend in [Backend::Ip6tables, Backend::Nftables] {
+        refuses_and_heals(fault, &arrange(Scene::new(backend)), breaks);
+    }
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_full_disk_is_waited_out() {
+    namespace::fresh(|| {
+        for backend in [Backend::Ip6tables, Backend::Nftables] {
+            let scene = Scene::new(backend);
+            let _disk = Tmpfs::new(&scene);
+            refuses_and_heals("disk full", &scene, &|scene, _| {
+                let ballast = fill(&scene.state_dir());
+                Box::new(move || fs::remove_file(ballast).expect("removes"))
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_read_only_disk_is_waited_out() {
+    namespace::fresh(|| {
+        let writes = "pwrite64,mkdir,mkdirat,rename,unlink,unlinkat,ftruncate";
+        with_injected("disk read-only", &format!("{writes}:error=EROFS"));
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_disk_that_fails_to_write_is_waited_out() {
+    namespace::fresh(|| with_injected("EIO on write", "pwrite64:error=EIO"));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_disk_that_fails_to_sync_is_waited_out() {
+    namespace::fresh(|| with_injected("EIO on fsync", "fsync,fdatasync:error=EIO"));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_disk_that_fails_to_write_back_is_waited_out() {
+    namespace::fresh(|| with_injected("EIO on sync_file_range", "sync_file_range:error=EIO"));
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn permissions_that_were_taken_away_are_waited_for() {
+    namespace::fresh(|| {
+        with_either("permission lost", Scene::confine, &|scene, _| {
+            let dir = scene.state_dir();
+            let set = |dir: &Path, mode| fs::set_permissions(dir, Permissions::from_mode(mode));
+            set(&dir, 0).expect("sets");
+            Box::new(move || set(&dir, 0o700).expect("sets"))
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_file_in_the_place_of_the_state_directory_is_waited_out() {
+    namespace::fresh(|| {
+        let fault = "state directory replaced by a file";
+        with_either(fault, |scene| scene, &|scene, _| {
+            let dir = scene.state_dir();
+            fs::remove_dir_all(&dir).expect("removes");
+            fs::write(&dir, "").expect("writes");
+            Box::new(move || fs::remove_file(dir).expect("removes"))
+        });
+    });
+}
+
+/// Longer than the writer waits for the journal.
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_disk_that_does_not_answer_is_waited_out() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let slow = "fsync,fdatasync:delay_enter=8000000";
+        refuses_and_heals("fsync takes 8 s", &scene, &|_, daemon| {
+            let injected = Injected::into(daemon.id(), slow);
+            Box::new(move || drop(injected))
+        });
+    });
+}
