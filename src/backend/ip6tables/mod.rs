@@ -103,7 +103,10 @@ impl Ip6tables {
                 match e.kind {
                     ErrorKind::Denied => e.detail.push_str(match variant {
                         Variant::Nft => "; run as root or with CAP_NET_ADMIN",
-                        Variant::Legacy => "; the legacy variant of ip6tables needs root",
+                        Variant::Legacy => {
+                            "; the legacy variant of ip6tables needs root with CAP_NET_ADMIN and \
+                             CAP_NET_RAW"
+                        }
                     }),
                     ErrorKind::Unsupported => e.detail.push_str(&found.what_is_needed()),
                     _ => {}
