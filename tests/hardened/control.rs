@@ -13,7 +13,7 @@ use docker_nat66::control::protocol::Answer;
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 
-use crate::daemon::{self, Daemon};
+use crate::daemon::Daemon;
 use crate::draw::Draw;
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
@@ -42,7 +42,7 @@ fn with_daemon(test: impl FnOnce(&Scene, &mut Daemon<'_>)) {
         container = container.publish(10_000 + port, port);
     }
     engine.put(container);
-    let command = daemon::command(&scene, &engine, &[], &[]);
+    let command = scene.daemon(engine.socket());
     let mut daemon = Daemon::start(&scene, command);
     daemon.says("ready");
     test(&scene, &mut daemon);
@@ -65,7 +65,7 @@ fn answers(daemon: &mut Daemon<'_>, what: &str) {
     let asked = Instant::now();
     let mut status = None;
     daemon.waits("an answer", |scene| {
-        status = daemon::status(scene);
+        status = scene.status();
         status.is_some()
     });
     let took = asked.elapsed();

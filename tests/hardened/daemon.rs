@@ -1,20 +1,12 @@
-//! The daemon as a process: how it is started, asked, and waited for.
+//! The daemon as a process: how it is started, and waited for.
 
-use std::fs::OpenOptions;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use docker_nat66::control::client;
-use docker_nat66::control::protocol::{Answer, Request};
-use docker_nat66::control::status::Status;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::fake_engine::FakeEngine;
 use crate::scene::Scene;
-
-/// The program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-nat66");
 
 /// How long anything may take that takes milliseconds on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,51 +17,10 @@ pub(crate) struct Daemon<'s> {
     child: Child,
 }
 
-/// What the daemon says of itself.
-pub(crate) fn status(scene: &Scene) -> Option<Status> {
-    match client::ask(&scene.control(), Request::Status) {
-        Ok(Answer::Status(status)) => Some(*status),
-        _ => None,
-    }
-}
-
-/// The daemon's command line, behind `wrapper`, with nothing in its environment.
-pub(crate) fn command(
-    scene: &Scene,
-    engine: &FakeEngine,
-    wrapper: &[&str],
-    args: &[&str],
-) -> Command {
-    let mut words = wrapper.iter().chain(&[PROGRAM]);
-    let mut command = Command::new(words.next().expect("a program"));
-    command
-        .args(words)
-        .args(["run", "--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"])
-        .args(["--backend", scene.backend().name(), "--hairpin", "off"])
-        .arg("--state-dir")
-        .arg(scene.state_dir())
-        .arg("--control")
-        .arg(scene.control())
-        .arg("--docker-host")
-        .arg(format!("unix://{}", engine.socket().display()))
-        .args(args)
-        .env_clear();
-    command
-}
-
 impl<'s> Daemon<'s> {
-    /// Starts it; what it says goes to the scene's log, which begins anew.
+    /// Starts it by the scene's command; the log begins anew.
     pub(crate) fn start(scene: &'s Scene, mut command: Command) -> Self {
-        let _ = std::fs::remove_file(scene.log_path());
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(scene.log_path());
-        let log = log.expect("a log");
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("another descriptor"))
-            .stderr(log);
+        scene.forget_log();
         let child = command.spawn().expect("the daemon");
         Self { scene, child }
     }

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::daemon::{self, Daemon, PROGRAM};
+use crate::daemon::Daemon;
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
-use crate::scene::{Backend, Scene};
+use crate::scene::{Backend, PROGRAM, Scene};
 
 /// Longer than any text of Docker's that is shown may become: a line of the log has several.
 const LINE: usize = 4096;
@@ -87,9 +87,11 @@ fn hostile_names_and_labels_are_inert_in_log_dump_and_status() {
             }
             // An Engine that calls itself something, and an event that cannot be read.
             let args = ["--log-format", format, "--log-level", "trace"];
-            let mut daemon = Daemon::start(&scene, daemon::command(&scene, &engine, &[], &args));
+            let mut command = scene.daemon(engine.socket());
+            command.args(args);
+            let mut daemon = Daemon::start(&scene, command);
             daemon.says("ready");
-            let status = daemon::status(&scene).expect("it answers");
+            let status = scene.status().expect("it answers");
             assert_eq!(status.forwards, texts.len(), "{status:?}");
             engine.emit_raw(&format!("{{\"Type\":{}}}", json!(texts[1])));
             daemon.says("again");

@@ -13,7 +13,7 @@ use docker_nat66::panics;
 use rustix::process::Signal;
 use slog::{Level, info};
 
-use crate::daemon::{self, Daemon, PATIENCE};
+use crate::daemon::{Daemon, PATIENCE};
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
 use crate::scene::{Backend, Scene, sh};
@@ -81,7 +81,7 @@ fn engine() -> FakeEngine {
 /// What a daemon that lives has in the kernel; it leaves with all of it.
 fn sound(scene: &Scene) -> Vec<String> {
     let engine = engine();
-    let command = daemon::command(scene, &engine, &[], &[]);
+    let command = scene.daemon(engine.socket());
     let mut daemon = Daemon::start(scene, command);
     daemon.says("ready");
     let ours = scene.ours();
@@ -94,8 +94,8 @@ fn sound(scene: &Scene) -> Vec<String> {
 fn fails(scene: &Scene, place: &str, by: By, reason: &str) -> Duration {
     let engine = engine();
     let args = ["--log-format", "json", "--verify-interval", "1s"];
-    let mut command = daemon::command(scene, &engine, &[], &args);
-    command.env(killpoint::FAIL_AT, place);
+    let mut command = scene.daemon(engine.socket());
+    command.args(args).env(killpoint::FAIL_AT, place);
     let mut daemon = Daemon::start(scene, command);
     if !matches!(by, Starting) {
         daemon.says("\"ready\"");

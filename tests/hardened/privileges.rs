@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::{self, Daemon, PROGRAM};
+use crate::daemon::Daemon;
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
-use crate::scene::{Backend, Scene, sh};
+use crate::scene::{Backend, PROGRAM, Scene, sh};
 
 /// CAP_NET_ADMIN and CAP_NET_RAW, 12 and 13.
 const NEEDED: &str = "0000000000003000";
@@ -37,7 +37,7 @@ fn every_thread_and_tool_of_root_s_daemon_has_two_capabilities_and_gets_no_more(
              exec -a \"$0\" /run/real \"$@\"\n",
         );
         let (scene, engine) = (Scene::new(Backend::Ip6tables), engine());
-        let command = daemon::command(&scene, &engine, &[], &[]);
+        let command = scene.daemon(engine.socket());
         let mut daemon = Daemon::start(&scene, command);
         daemon.says("ready");
         let tasks = format!("/proc/{}/task", daemon.id());
@@ -91,7 +91,7 @@ fn tools_are_not_looked_for_in_path_and_inherit_nothing_of_the_environment() {
             chmod 755 /run/evil/$tool; done",
         );
         let (scene, engine) = (Scene::new(Backend::Ip6tables), engine());
-        let mut command = daemon::command(&scene, &engine, &[], &[]);
+        let mut command = scene.daemon(engine.socket());
         command
             .env("PATH", "/run/evil")
             .env("SHELL", "/run/evil/sh")
@@ -131,7 +131,7 @@ fn whatever_the_umask_nothing_in_the_state_directory_is_for_others() {
             }
             let engine = engine();
             let wrapper = ["sh", "-c", "umask 0; exec \"$@\"", "sh"];
-            let command = daemon::command(&scene, &engine, &wrapper, &[]);
+            let command = scene.daemon_behind(&wrapper, engine.socket());
             let mut daemon = Daemon::start(&scene, command);
             daemon.says("ready");
             let state = scene.state_dir();

@@ -1,8 +1,7 @@
 //! One run of the daemon, and what it says of itself.
 
-use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use docker_nat66::control::client;
@@ -46,25 +45,7 @@ pub(crate) struct Daemon<'s> {
 
 impl<'s> Daemon<'s> {
     pub(crate) fn start(scene: &'s Scene, engine: &FakeEngine, orders: Orders) -> Self {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(scene.log_path());
-        let log = log.expect("a log");
-        let mut command = scene.command();
-        command
-            .args(["run", "--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"])
-            .args(["--backend", scene.backend().name(), "--hairpin", "off"])
-            .arg("--state-dir")
-            .arg(scene.state_dir())
-            .arg("--control")
-            .arg(scene.control())
-            .arg("--docker-host")
-            .arg(format!("unix://{}", engine.socket().display()))
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("another descriptor"))
-            .stderr(log);
+        let mut command = scene.daemon(engine.socket());
         if let Some(at) = orders.kill_at {
             command.env(killpoint::AT, at.to_string());
         }
@@ -109,10 +90,7 @@ impl<'s> Daemon<'s> {
     }
 
     pub(crate) fn status(&self) -> Option<Status> {
-        match client::ask(&self.scene.control(), Request::Status) {
-            Ok(Answer::Status(status)) => Some(*status),
-            _ => None,
-        }
+        self.scene.status()
     }
 
     fn rows(&self) -> Option<Vec<Row>> {

@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use docker_nat66::backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, Settings};
 use docker_nat66::backend::nftables::{self, Nftables};
+use docker_nat66::control::client;
+use docker_nat66::control::protocol::{Answer, Request};
+use docker_nat66::control::status::Status;
 
 /// Which backend the daemon uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,16 @@ impl Backend {
         }
     }
 }
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_docker-nat66");
+
+/// Executes a program with the capabilities that the unit leaves it.
+const CONFINED: [&str; 3] = [
+    "setpriv",
+    "--bounding-set=-all,+net_admin,+net_raw",
+    "--inh-caps=-all",
+];
 
 /// Rules of somebody else, like ours and unlike them.
 const FOREIGN: &str = "ip6tables-restore <<'RULES'
@@ -72,16 +85,45 @@ impl Scene {
         self
     }
 
-    /// What starts a daemon here.
-    pub(crate) fn command(&self) -> Command {
-        let daemon = env!("CARGO_BIN_EXE_docker-nat66");
-        if !self.confined {
-            return Command::new(daemon);
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"]);
-        command.arg(daemon);
+    /// What starts a daemon here that follows the Engine at `socket`.
+    pub(crate) fn daemon(&self, socket: &Path) -> Command {
+        self.daemon_behind(if self.confined { &CONFINED } else { &[] }, socket)
+    }
+
+    /// The same, executed by `wrapper`. Its environment names the backend and nothing else, so that
+    /// an argument may name another; what it says goes to the end of the log.
+    pub(crate) fn daemon_behind(&self, wrapper: &[&str], socket: &Path) -> Command {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
+        let log = log.expect("a log");
+        let mut words = wrapper.iter().chain(&[PROGRAM]);
+        let mut command = Command::new(words.next().expect("a program"));
         command
+            .args(words)
+            .args(["run", "--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"])
+            .args(["--hairpin", "off"])
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .arg("--control")
+            .arg(self.control())
+            .arg("--docker-host")
+            .arg(format!("unix://{}", socket.display()))
+            .env_clear()
+            .env("DOCKER_NAT66_BACKEND", self.backend.name())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("another descriptor"))
+            .stderr(log);
+        command
+    }
+
+    /// What a daemon here says of itself.
+    pub(crate) fn status(&self) -> Option<Status> {
+        match client::ask(&self.control(), Request::Status) {
+            Ok(Answer::Status(status)) => Some(*status),
+            _ => None,
+        }
     }
 
     /// Writes rubbish over the journal's database.

@@ -1,8 +1,8 @@
 //! The daemon under test, what it is asked, and what should be in the kernel then.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use docker_nat66::control::client;
@@ -111,29 +111,8 @@ pub(crate) struct Daemon<'s> {
 impl<'s> Daemon<'s> {
     /// Starts it, with these arguments besides; the backend is the scene's unless they name one.
     pub(crate) fn start(scene: &'s Scene, socket: &Path, args: &[&str]) -> Self {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(scene.log_path());
-        let log = log.expect("a log");
-        let backend = ["--backend", scene.backend().name()];
-        let named = args.contains(&"--backend");
-        let child = Command::new(env!("CARGO_BIN_EXE_docker-nat66"))
-            .args(["run", "--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"])
-            .args(["--hairpin", "off"])
-            .args(backend.iter().filter(|_| !named))
-            .arg("--state-dir")
-            .arg(scene.state_dir())
-            .arg("--control")
-            .arg(scene.control())
-            .arg("--docker-host")
-            .arg(format!("unix://{}", socket.display()))
-            .args(args)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("another descriptor"))
-            .stderr(log)
-            .spawn();
+        let mut command = scene.daemon(socket);
+        let child = command.args(args).spawn();
         Self {
             scene,
             child: child.expect("the daemon"),
@@ -153,10 +132,7 @@ impl<'s> Daemon<'s> {
     }
 
     pub(crate) fn status(&self) -> Option<Status> {
-        match client::ask(&self.scene.control(), Request::Status) {
-            Ok(Answer::Status(status)) => Some(*status),
-            _ => None,
-        }
+        self.scene.status()
     }
 
     /// Waits until the status is such; how long that took.
