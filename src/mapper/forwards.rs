@@ -233,11 +233,9 @@ pub(crate) mod samples {
         }
     }
 
-    /// That container and its network.
-    pub(crate) fn snapshot() -> Snapshot {
-        let mut c = container("c1");
-        c.endpoints[0].network_id = "n".into();
-        let network = Network {
+    /// The network `n`, as Docker makes one.
+    pub(crate) fn network() -> Network {
+        Network {
             id: "n".into(),
             name: "bridge".into(),
             driver: "bridge".into(),
@@ -246,7 +244,14 @@ pub(crate) mod samples {
             gateway_mode: GatewayMode::Nat,
             masquerade: true,
             host_ipv6: None,
-        };
+        }
+    }
+
+    /// That container and its network.
+    pub(crate) fn snapshot() -> Snapshot {
+        let mut c = container("c1");
+        c.endpoints[0].network_id = "n".into();
+        let network = network();
         Snapshot {
             containers: [(c.id.clone(), c)].into(),
             networks: [(network.id.clone(), network)].into(),

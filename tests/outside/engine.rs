@@ -174,12 +174,7 @@ fn goes_wrong(name: &str, what: &Harm) {
         "{status:?}"
     );
     heal(&engine, what, harmed);
-    let healed = Instant::now();
-    daemon.serves(AFTER);
-    settles(&scene, &after);
-    score.recovered(healed.elapsed());
-    holds(&scene, &mut score, "healed", &after, &known);
-    ends(&scene, daemon, &mut score, name);
+    recovers(&scene, daemon, &mut score, name, &after);
 }
 
 /// A daemon that starts when its Engine is wrong: what an earlier run has left stays for the
@@ -211,15 +206,22 @@ fn is_wrong(name: &str, what: &Harm) {
         .count();
     assert_eq!(open, 0, "{:#?}", scene.ours());
     heal(&engine, what, harmed);
-    let healed = Instant::now();
-    daemon.serves(AFTER);
-    settles(&scene, &after);
-    score.recovered(healed.elapsed());
-    holds(&scene, &mut score, "healed", &after, &known);
-    ends(&scene, daemon, &mut score, name);
+    recovers(&scene, daemon, &mut score, name, &after);
 }
 
-fn ends(scene: &Scene, daemon: Daemon<'_>, score: &mut Score, name: &str) {
+/// All comes right by itself now that the Engine is well, and goes when the daemon leaves.
+fn recovers(
+    scene: &Scene,
+    mut daemon: Daemon<'_>,
+    score: &mut Score,
+    name: &str,
+    after: &[String],
+) {
+    let healed = Instant::now();
+    daemon.serves(AFTER);
+    settles(scene, after);
+    score.recovered(healed.elapsed());
+    holds(scene, score, "healed", after, &[daemon.pid()]);
     let memory = daemon.most_memory();
     eprintln!("{name}: at most {memory} MiB");
     assert!(memory < MOST_MEMORY, "{name}: {memory} MiB");

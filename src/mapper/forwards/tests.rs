@@ -121,14 +121,8 @@ fn the_address_of_the_gateway_network_is_chosen() {
 fn networks_that_forward_nothing_open_nothing() {
     let network = |change: fn(&mut Network)| {
         let mut network = Network {
-            id: "n".into(),
             name: "n".into(),
-            driver: "bridge".into(),
-            internal: false,
-            subnets: vec!["fd00::/64".parse().unwrap()],
-            gateway_mode: GatewayMode::Nat,
-            masquerade: true,
-            host_ipv6: None,
+            ..samples::network()
         };
         change(&mut network);
         network
