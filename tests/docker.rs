@@ -75,10 +75,14 @@ impl Follower {
         }
     }
 
+    /// Attempts before may have failed, for one reason or another.
     async fn connected(&mut self) {
-        match self.update().await {
-            Update::Connected { .. } => {}
-            other => panic!("a connection, not {other:?}"),
+        loop {
+            match self.update().await {
+                Update::Connected { .. } => return,
+                Update::Lost { .. } => {}
+                other => panic!("a connection, not {other:?}"),
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌──────────── wait, 100 ms doubling to 10 s ◀───────────┐
-//!            ▼                                                       │ any failure: Lost, once
+//!            ▼                                                       │ any failure: Lost
 //!   negotiate version ──▶ subscribe to events ──▶ lists ──▶ inspect doubtful rows ──▶ follow
 //!                                                   │                   │               │
 //!                                                   ▼                   ▼               ▼
@@ -81,8 +81,8 @@ pub enum Command {
     Resync,
 }
 
-/// What the follower says. `Connected` and `Lost` alternate; snapshots come only in between,
-/// the first one when the first list is complete.
+/// What the follower says. Snapshots come only between `Connected` and the next `Lost`, the first
+/// one when the first list is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
     /// The Engine answers, and its list has arrived.
@@ -93,7 +93,7 @@ pub enum Update {
         engine_version: Untrusted,
     },
     /// The Engine is lost, or could not be reached to begin with. Said once, however many
-    /// attempts follow.
+    /// attempts follow, and again when one fails for another reason.
     Lost {
         /// Why, fit for a log line.
         reason: String,
@@ -112,7 +112,8 @@ pub async fn follow(
 ) {
     let mut view = View::new();
     let mut backoff = Backoff::new(settings.shortest_backoff, settings.longest_backoff);
-    let mut told_lost = false;
+    // The reason that was told last, since the last connection.
+    let mut told = None;
     let mut look_back = true;
     loop {
         let begun = Instant::now();
@@ -133,12 +134,12 @@ pub async fn follow(
         view.lost();
         // An event that cannot be read ends the stream, and would end it again if replayed.
         look_back = !matches!(error, EngineError::Unreadable { .. });
-        if told_connected || !told_lost {
-            let reason = error.to_string();
+        let reason = error.to_string();
+        if told_connected || told.as_ref() != Some(&reason) {
+            told = Some(reason.clone());
             if updates.send(Update::Lost { reason }).await.is_err() {
                 return;
             }
-            told_lost = true;
         }
         if begun.elapsed() >= STABLE_AFTER {
             backoff.reset();
