@@ -40,7 +40,7 @@ use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
 use crate::panics::end;
 use crate::reconcile::{Reconciler, Report};
-use crate::signals::{Signals, Wish};
+use crate::signals::{self, Signals, Wish};
 use crate::supervisor::Supervisor;
 use crate::text::chain;
 
@@ -104,24 +104,29 @@ pub enum StartError {
     Signals(#[source] std::io::Error),
 }
 
-/// The runtime, and the signals that have been heeded since it was made.
-pub struct Runtime {
-    system: actix::SystemRunner,
-    signals: Signals,
-}
+/// What actors run on.
+pub struct Runtime(actix::SystemRunner);
 
 impl Runtime {
-    /// From here on SIGTERM and SIGINT do not end the process, but wait for [`run`]. To be made
-    /// as soon as the locks are held: an earlier run may have left rules, and who is asked to
-    /// leave takes them out.
+    /// From here on SIGHUP does not end the process.
     ///
     /// # Errors
     /// [`StartError::Signals`].
     pub fn new() -> Result<Self, StartError> {
         let system = actix::System::new();
-        let signals = system.block_on(async { Signals::new() });
-        let signals = signals.map_err(StartError::Signals)?;
-        Ok(Self { system, signals })
+        let outlived = system.block_on(async { signals::outlive_hangup() });
+        outlived.map_err(StartError::Signals)?;
+        Ok(Self(system))
+    }
+
+    /// From here on SIGTERM and SIGINT do not either, but wait for [`run`]. For when the locks are
+    /// held: an earlier run may have left rules, and who is asked to leave takes them out.
+    ///
+    /// # Errors
+    /// [`StartError::Signals`].
+    pub fn signals(&self) -> Result<Signals, StartError> {
+        let signals = self.0.block_on(async { Signals::new() });
+        signals.map_err(StartError::Signals)
     }
 }
 
@@ -130,13 +135,13 @@ impl Runtime {
 /// # Errors
 /// See [`StartError`]; nothing was changed in the kernel then.
 pub fn run(
-    runtime: Runtime,
+    runtime: &Runtime,
+    signals: Signals,
     parts: Parts,
     control: &Path,
     log: &Logger,
 ) -> Result<Left, StartError> {
-    let Runtime { system, signals } = runtime;
-    system.block_on(async {
+    runtime.0.block_on(async {
         killpoint::reach("before the control socket is bound");
         let server = Server::bind(control)?;
         killpoint::reach("after the control socket was bound");

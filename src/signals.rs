@@ -19,6 +19,15 @@ pub struct Signals {
     hangup: Signal,
 }
 
+/// From now on SIGHUP does not end the process, for tokio never puts back what a signal did
+/// before. Until there are [`Signals`] nothing comes of it: a start does all that it asks for.
+///
+/// # Errors
+/// The runtime cannot receive it.
+pub fn outlive_hangup() -> std::io::Result<()> {
+    signal(SignalKind::hangup()).map(drop)
+}
+
 impl Signals {
     /// From now on these signals do not end the process.
     ///

@@ -154,7 +154,8 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
     thread::scope(|scope| {
         let daemon = scope.spawn(move || {
             let runtime = Runtime::new().expect("a runtime");
-            daemon::run(runtime, parts, &control, &log)
+            let signals = runtime.signals().expect("signals");
+            daemon::run(&runtime, signals, parts, &control, &log)
         });
         let done = work();
         kill_process(getpid(), Signal::TERM).expect("a signal");

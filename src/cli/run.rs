@@ -26,6 +26,8 @@ use crate::{host, panics, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
+    let not_started = |e: StartError| Failure::new(Exit::Failed, &e);
+    let runtime = daemon::Runtime::new().map_err(not_started)?;
     let usage = |e: config::ConfigError| Failure::new(Exit::Usage, &e);
     config::require_both(&args.dev, &args.prefix).map_err(usage)?;
     let devices = config::devices(&args.dev).map_err(usage)?;
@@ -48,7 +50,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     privilege::keep_files_private();
 
     let mut locks = places::lock(&args.state.state_dir, Some(&control))?;
-    let runtime = daemon::Runtime::new().map_err(|e| Failure::new(Exit::Failed, &e))?;
+    let signals = runtime.signals().map_err(not_started)?;
     locks.wait_for_tools(&args.state.state_dir);
     let Chosen { backend, others } = backends::choose(args.backend, &locks, &log)?;
     // The tools and the kernel's modules have been found by now.
@@ -95,7 +97,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         keep_rules: args.on_exit == OnExit::Keep,
         stands_by: args.native == args::Native::Standby,
     };
-    match daemon::run(runtime, parts, &control, &log) {
+    match daemon::run(&runtime, signals, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),
         Ok(Left::JournalBehind) => Err(Failure::because(
             Exit::Failed,

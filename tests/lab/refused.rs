@@ -36,6 +36,18 @@ fn run(place: Place<'_>, words: &[&str]) -> Ended {
     }
 }
 
+/// Runs it to its end, with a SIGHUP as soon as that is heeded (proc_pid_status(5)).
+fn run_and_hang_up(place: Place<'_>, words: &[&str]) -> Ended {
+    let script = r#"
+"$@" & pid=$!
+for try in $(seq 2000); do
+    grep -q '^SigCgt:.*[13579bdf]$' /proc/$pid/status && break
+done
+kill -HUP $pid
+wait $pid"#;
+    run(place, &[&["sh", "-c", script, "sh"], words].concat())
+}
+
 #[track_caller]
 fn ends(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
@@ -321,7 +333,11 @@ fn a_second_daemon_waits_ten_seconds_and_names_the_first() {
                 let begin = std::time::Instant::now();
                 // A path of its own: the first one's socket is not what stops it.
                 let own = ["env", "DOCKER_NAT66_CONTROL=/run/lab/second.sock", PROGRAM];
-                let ended = run(place, &[&own, args, &["--state-dir", dir]].concat());
+                let words = [&own, args, &["--state-dir", dir]].concat();
+                let ended = match name {
+                    "the same" => run_and_hang_up(place, &words),
+                    _ => run(place, &words),
+                };
                 println!("{name}: {ended:?} after {:?}", begin.elapsed());
                 ends(&ended, 3, &[whose, holder, "stop it first"]);
                 let waited = begin.elapsed().as_secs();
