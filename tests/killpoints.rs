@@ -122,22 +122,33 @@ fn killed_at_each_step(backend: Backend, stride: usize) {
     }
 }
 
-/// Kills in each part of a life, and then at every `stride`-th step of the recovery.
-fn killed_again_while_recovering(backend: Backend, stride: usize) {
+/// In full, after a kill at one step, the recovery is killed at one in so many of its own; after a
+/// kill at the next step, at others.
+const SECOND_STRIDE: usize = 24;
+
+/// Kills in each part of a life, and then while recovering from that. Without [`STRIDE`] in the
+/// middle of the part only, and then at every `sample`-th step of the recovery.
+fn killed_again_while_recovering(backend: Backend, sample: usize) {
+    let first_stride = std::env::var_os(STRIDE).map(|_| number(STRIDE, 1));
+    let stride = first_stride.map_or(sample, |_| SECOND_STRIDE);
     let scene = Scene::new(backend);
     let reference = reference(&scene);
     let fault = format!("killed, and killed again while recovering, {backend:?}");
     let mut score = Score::new(&fault);
-    // First kills in each part: what the recovery finds depends on how far it had come.
-    let firsts = if stride == 1 { 2 } else { 1 };
     for part in Part::all() {
         let (end, steps) = life::live_through(&scene, part, 0);
         assert_eq!(end, End::Left, "{part:?}: {}", scene.log());
         // What was handed over goes with this one.
         life::restart(&scene, part.stage());
-        for first in 1..=firsts {
-            let first = steps.start + (steps.end - steps.start) * first / (firsts + 1) + 1;
-            for second in (1 + number(SEED, 0) % stride..).step_by(stride) {
+        // What the recovery finds depends on how far the part had come.
+        let firsts: Vec<usize> = match first_stride {
+            Some(first_stride) => (steps.start + 1..=steps.end)
+                .step_by(first_stride)
+                .collect(),
+            None => vec![steps.start + steps.len() / 2 + 1],
+        };
+        for (nth, first) in firsts.into_iter().enumerate() {
+            for second in (1 + (number(SEED, 0) + nth) % stride..).step_by(stride) {
                 // Where it shows late that the part is over, the kill comes while it leaves.
                 life::live_through(&scene, part, first);
                 let again = life::recover(&scene, part.stage(), second);
