@@ -1,14 +1,20 @@
 //! The log: standard error, one line per fact, written before the call returns.
 //!
 //! A line is never lost at exit (no asynchronous drain) and never split: whatever text a value
-//! carries, control characters in it are escaped before the line is written.
+//! carries, control characters in it are escaped before the line is written. Where nobody reads it,
+//! the daemon goes on, and says later how many lines are lost.
+
+mod output;
 
 use std::io::{self, LineWriter, Write};
+use std::os::fd::AsFd;
 use std::panic::UnwindSafe;
 use std::sync::Mutex;
 
-use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, o};
+use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, o, warn};
 use slog_term::{Decorator, FullFormat, RecordDecorator};
+
+use output::{Lost, Output};
 
 /// Bytes of a line that are written at once; a longer one takes several calls.
 const LINE: usize = 16 * 1024;
@@ -25,9 +31,50 @@ pub enum Format {
     Journald,
 }
 
-/// A logger that writes to standard error.
+/// Of the log on standard error.
+static LOST: Lost = Lost::none();
+
+/// How many lines could not be written to standard error since the last one that was.
+pub fn lost() -> u64 {
+    LOST.count()
+}
+
+/// A logger that writes to standard error, and does not wait there for a reader who hangs.
 pub fn to_stderr(format: Format, level: Level) -> Logger {
-    to_writer(io::stderr(), format, level)
+    unblocked(io::stderr(), &LOST, format, level)
+}
+
+fn unblocked<W>(out: W, lost: &'static Lost, format: Format, level: Level) -> Logger
+where
+    W: Write + AsFd + Send + 'static,
+{
+    let drain = Telling {
+        drain: to_writer(Output::new(out, lost), format, level),
+        lost,
+    };
+    Logger::root(drain, o!())
+}
+
+/// Says how many lines are lost, when one is not.
+struct Telling {
+    drain: Logger,
+    lost: &'static Lost,
+}
+
+impl Drain for Telling {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
+        self.lost.told_after(
+            || Drain::log(&self.drain, record, values),
+            |count| warn!(self.drain, "the log was not read: lines before this one are lost"; "lines" => count),
+        )
+    }
+
+    fn is_enabled(&self, level: Level) -> bool {
+        Drain::is_enabled(&self.drain, level)
+    }
 }
 
 /// A logger that writes to `out`, one `write_all` call per line.
@@ -141,7 +188,7 @@ fn priority(level: Level) -> u8 {
 mod tests {
     use std::sync::Arc;
 
-    use slog::{info, warn};
+    use slog::info;
 
     use super::*;
 

@@ -12,6 +12,8 @@ mod daemon;
 mod draw;
 #[path = "fake_engine/mod.rs"]
 mod fake_engine;
+#[path = "hardened/log.rs"]
+mod log;
 #[path = "hardened/names.rs"]
 mod names;
 #[path = "kernel/namespace.rs"]

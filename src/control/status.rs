@@ -10,6 +10,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Row, VERSION};
+use crate::logging;
 use crate::mapper::standby::Stand;
 use crate::model::native::Target;
 use crate::reconcile::standby::{Sighting, text};
@@ -202,7 +203,10 @@ impl Board {
     /// The facts as a whole.
     pub fn status(&self, now: Instant) -> Status {
         let facts = self.lock();
-        let troubles: Vec<String> = facts.troubles.values().flatten().cloned().collect();
+        let mut troubles: Vec<String> = facts.troubles.values().flatten().cloned().collect();
+        if let lines @ 1.. = logging::lost() {
+            troubles.push(format!("the log is not read: {lines} lines of it are lost"));
+        }
         let state = match (facts.stopping, facts.ready, troubles.is_empty()) {
             (true, _, _) => State::Stopping,
             (false, _, false) => State::Degraded,
