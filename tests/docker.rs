@@ -26,7 +26,7 @@ use fake_engine::{FakeContainer, FakeEngine, Fault, Route};
 use tokio::sync::mpsc;
 
 /// Long enough for a loaded machine; nothing waits for it when all is well.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn host(engine: &FakeEngine) -> DockerHost {
     DockerHost::Unix(engine.socket().to_owned())
