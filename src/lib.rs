@@ -46,6 +46,8 @@ pub mod conntrack;
 pub mod control;
 pub mod daemon;
 pub mod docker;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod host;
 pub mod journal;
 pub mod killpoint;

@@ -198,6 +198,11 @@ pub(super) fn delete(writer: &mut Writer, seq: u32, locator: &Locator) {
     });
 }
 
+#[cfg(any(test, fuzzing))]
+mod judge;
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::judge;
+
 #[cfg(test)]
 mod tests;
 

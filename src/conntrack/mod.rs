@@ -30,6 +30,9 @@ mod exchange;
 pub mod fake;
 mod selection;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use entry::judge;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv6Addr;

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::status::Status;
 use crate::journal::record::Record;
@@ -19,14 +20,24 @@ pub const MAX_REQUEST: u64 = 1024;
 /// Longest answer that a client reads, in bytes: some 65,000 rules at 1 KiB each.
 pub const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
-/// What a client asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "lowercase", deny_unknown_fields)]
+/// What a client asks: `{"ask":"dump"}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "ask", rename_all = "lowercase")]
 pub enum Request {
     /// The journal's records.
     Dump,
     /// What the daemon is doing.
     Status,
+}
+
+impl Request {
+    /// Reads a line; `None` where it says anything less, or more, or something else. (What serde
+    /// derives for such an enum takes lists, and fields that it does not know.)
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        let line: Value = serde_json::from_slice(line).ok()?;
+        let mut known = [Self::Dump, Self::Status].into_iter();
+        known.find(|request| json!(request) == line)
+    }
 }
 
 /// What the daemon answers.

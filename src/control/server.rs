@@ -187,16 +187,16 @@ where
         let mut reading = BufReader::new(reading.take(MAX_REQUEST));
         let request = reading.read_until(b'\n', &mut line);
         timeout(REQUEST_PATIENCE, request).await??;
-        match serde_json::from_slice(&line) {
-            Ok(Request::Dump) => {
+        match Request::read(&line) {
+            Some(Request::Dump) => {
                 _turn = timeout(DUMP_PATIENCE, shared.dumps.acquire()).await.ok();
                 match _turn {
                     Some(_) => (shared.answer)(Request::Dump).await,
                     None => Answer::Error("busy with other dumps".into()),
                 }
             }
-            Ok(request) => (shared.answer)(request).await,
-            Err(_) => Answer::Error(
+            Some(request) => (shared.answer)(request).await,
+            None => Answer::Error(
                 "expected one line: {\"ask\":\"dump\"} or {\"ask\":\"status\"}".into(),
             ),
         }
@@ -208,3 +208,8 @@ where
     stream.write_all(&line).await?;
     stream.shutdown().await
 }
+
+#[cfg(any(test, fuzzing))]
+mod judge;
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::judge;

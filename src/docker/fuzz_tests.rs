@@ -2,9 +2,7 @@
 //! replaced, and whose text is cut and garbled. Nothing panics, and whatever is read from it leads
 //! no port to an address that is no container's.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -12,32 +10,31 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use super::convert::{self, Inspected};
-use super::{event, network};
-use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Surroundings};
-use crate::mapper::rules::Unpublished;
-use crate::model::container::Snapshot;
-use crate::model::rule::{BackendKind, RuleSpec};
+use super::judge::{Answers, judge, snapshot};
 
-/// The recorded answers of one version of the API, by file.
-type Answers = BTreeMap<String, String>;
-
+/// The recorded answers, by version of the API.
 fn recorded() -> &'static [Answers] {
     static RECORDED: OnceLock<Vec<Answers>> = OnceLock::new();
     RECORDED.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_engine/recorded");
         let dirs = fs::read_dir(root).expect("recorded answers").flatten();
         let dirs = dirs.map(|dir| dir.path()).filter(|dir| dir.is_dir());
-        let answers = dirs.map(|dir| {
-            let files = fs::read_dir(dir).expect("a directory").flatten();
-            let read = |file: fs::DirEntry| {
-                let name = file.file_name().into_string().expect("a plain name");
-                (name, fs::read_to_string(file.path()).expect("text"))
-            };
-            files.map(read).collect()
-        });
-        answers.collect()
+        dirs.map(|dir| version(&dir)).collect()
     })
+}
+
+fn version(dir: &Path) -> Answers {
+    let read = |name: &str| fs::read_to_string(dir.join(name)).expect("text");
+    let files = fs::read_dir(dir).expect("a directory").flatten();
+    let names = files.map(|file| file.file_name().into_string().expect("a plain name"));
+    let mut inspects: Vec<String> = names.filter(|name| name.starts_with("inspect-")).collect();
+    inspects.sort();
+    Answers {
+        list: read("list.json"),
+        networks: read("networks.json"),
+        events: read("events.ndjson"),
+        inspects: inspects.iter().map(|name| read(name)).collect(),
+    }
 }
 
 /// What a value may become.
@@ -124,69 +121,6 @@ fn garbled(text: String, damage: &[(Index, u8)], cut: Option<Index>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What the daemon believes after these answers.
-fn snapshot(answers: &Answers) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    let text = |name: &str| answers.get(name).map_or("", String::as_str);
-    let networks = network::list(text("networks.json")).unwrap_or_default();
-    let rows = networks.rows.into_iter().map(|row| (row.id.clone(), row));
-    snapshot.networks = rows.collect();
-    let list = convert::list(text("list.json")).unwrap_or_default();
-    for row in list.rows {
-        if let Some(container) = row.container {
-            snapshot.containers.insert(row.id, container);
-        }
-    }
-    for (name, text) in answers {
-        if name.starts_with("inspect-") {
-            let id = serde_json::from_str::<Value>(text).unwrap_or_default();
-            let id = id["Id"].as_str().unwrap_or("ab").to_owned();
-            if let Ok(Inspected::Running(container)) = convert::inspect(&id, text) {
-                snapshot.containers.insert(id, *container);
-            }
-        }
-    }
-    snapshot
-}
-
-/// Every target of a published port lies where a container has its end.
-fn opens_only_containers(snapshot: &Snapshot) -> Result<(), TestCaseError> {
-    let host: BTreeSet<Ipv6Addr> = ["fdfd:5898:4917:1::1", "2001:db8::1", "::1"]
-        .map(|addr| addr.parse().expect("an address"))
-        .into();
-    let around = Surroundings {
-        host_addrs: host.clone(),
-        default_devices: vec!["eth0".parse().expect("a name")],
-        ..Surroundings::default()
-    };
-    let ends = snapshot.containers.values().flat_map(|c| &c.endpoints);
-    let ends: Vec<_> = ends.collect();
-    for backend in [BackendKind::Ip6tables, BackendKind::Nftables] {
-        let plan = Plan {
-            backend,
-            devices: Choice::Auto,
-            prefixes: Choice::Auto,
-            unpublished: Unpublished::Drop,
-            hairpin: HairpinMode::On,
-        };
-        let planned = plan.make(Heard::Snapshot(snapshot), &around);
-        for wanted in planned.desired.rules.values() {
-            let RuleSpec::Dnat(dnat) = &wanted.rule.spec else {
-                continue;
-            };
-            let is_end = ends.iter().any(|e| e.address == Some(dnat.target));
-            let is_refused = dnat.target.is_unspecified() || host.contains(&dnat.target);
-            prop_assert!(is_end && !is_refused, "{:?}", dnat);
-            prop_assert!(
-                dnat.target_port != 0 && dnat.key.host_port != 0,
-                "{:?}",
-                dnat
-            );
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn the_answers_as_they_were_recorded_open_something() {
     for answers in recorded() {
@@ -208,19 +142,19 @@ proptest! {
         cut in prop::option::weighted(0.1, any::<Index>()),
     ) {
         let mut answers = recorded()[version.index(recorded().len())].clone();
-        let file = file.index(answers.len());
-        let (name, text) = answers.iter_mut().nth(file).expect("a file");
-        *text = match name.ends_with(".ndjson") {
+        let file = file.index(3 + answers.inspects.len());
+        let text = match file {
+            0 => &mut answers.list,
+            1 => &mut answers.networks,
+            2 => &mut answers.events,
+            _ => &mut answers.inspects[file - 3],
+        };
+        *text = match file {
             // Of a stream, line by line.
-            true => text.lines().map(|line| changed(line, &changes) + "\n").collect(),
-            false => changed(text, &changes),
+            2 => text.lines().map(|line| changed(line, &changes) + "\n").collect(),
+            _ => changed(text, &changes),
         };
         *text = garbled(std::mem::take(text), &damage, cut);
-        for line in text.lines() {
-            if let Ok(message) = serde_json::from_str(line) {
-                let _ = event::read(message, 0);
-            }
-        }
-        opens_only_containers(&snapshot(&answers))?;
+        judge(&answers);
     }
 }

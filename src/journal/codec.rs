@@ -234,5 +234,10 @@ pub(super) fn resealed_as(version: u16, key: &[u8], value: &[u8]) -> Vec<u8> {
     envelope(key, version, &value[HEADER_BYTES..])
 }
 
+#[cfg(any(test, fuzzing))]
+mod judge;
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::judge;
+
 #[cfg(test)]
 mod tests;

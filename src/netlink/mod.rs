@@ -4,9 +4,13 @@
 //! Used by [`crate::conntrack`] and by the nftables backend. Only a watch has a thread, and nothing is
 //! remembered; what a message means is its subsystem's affair.
 
+#[cfg(any(test, fuzzing))]
+mod judge;
 pub(crate) mod message;
 pub(crate) mod socket;
 pub mod watch;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::judge::judge;
 pub use self::message::Malformed;
 pub use self::socket::SocketError;

@@ -30,7 +30,7 @@ const TABLES: [&[u8]; 4] = [
 ];
 
 /// `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nfnetlink.h), the upper byte of a message's type.
-const NFTABLES: u16 = 10;
+pub(super) const NFTABLES: u16 = 10;
 
 /// The attribute that names the table, in every message of nf_tables that has one
 /// (`NFTA_TABLE_NAME`, `NFTA_RULE_TABLE` and so on, linux/netfilter/nf_tables.h).
@@ -38,7 +38,7 @@ const TABLE: u16 = 1;
 
 /// How many ports of our own are remembered. A tool's is used for some milliseconds, and a change
 /// is announced within microseconds.
-const PORTS: usize = 64;
+pub(super) const PORTS: usize = 64;
 
 /// The netlink ports from which our own changes come: that of a socket of ours, or that of a tool
 /// that we have started, which is its process id (`netlink_autobind`, net/netlink/af_netlink.c).
@@ -82,7 +82,7 @@ impl Watched {
     }
 
     /// Whether a datagram tells of a change that somebody else has made to what concerns us.
-    fn is_news(self, datagram: &[u8], own: &OwnPorts) -> bool {
+    pub(super) fn is_news(self, datagram: &[u8], own: &OwnPorts) -> bool {
         match self {
             Self::Routes => true,
             Self::Rules => Messages::new(datagram).any(|message| {

@@ -20,6 +20,9 @@ mod tool;
 mod verdict;
 mod words;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use parse::judge;
+
 pub use lock::ToolLock;
 pub use tool::{Settings, Variant};
 

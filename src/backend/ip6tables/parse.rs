@@ -157,7 +157,8 @@ fn shorten(line: &str) -> &str {
 fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
     // Ours are short, and a rule that cannot be said to ip6tables-restore in one line could
     // never be removed: somebody else's in any case.
-    if text.len() > MAX_RULE_BYTES || text.contains(['\n', '\r', char::REPLACEMENT_CHARACTER]) {
+    if text.len() > MAX_RULE_BYTES || text.contains(['\n', '\r', '\0', char::REPLACEMENT_CHARACTER])
+    {
         return None;
     }
     let mut comments = words
@@ -175,6 +176,13 @@ fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
         locator: render::rule_locator(table, text),
     })
 }
+
+#[cfg(any(test, fuzzing))]
+mod judge;
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::judge;
+#[cfg(test)]
+pub(in crate::backend) use judge::saved;
 
 #[cfg(test)]
 mod tests;

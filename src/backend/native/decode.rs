@@ -112,21 +112,8 @@ fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::netlink::message::Writer;
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_without_a_panic(
-            bytes in prop::collection::vec(any::<u8>(), 0..400),
-        ) {
-            for rule in [Rule::read(&bytes), Rule(&bytes)] {
-                let _ = (rule.target(), rule.jumps_to("DOCKER"));
-            }
-        }
-    }
 
     fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut writer = Writer::default();

@@ -6,6 +6,8 @@
 //! tool. Nothing else in those tables is looked at, and nothing is remembered but the socket.
 
 mod decode;
+#[cfg(any(test, fuzzing))]
+pub(super) mod judge;
 
 use std::time::{Duration, Instant};
 

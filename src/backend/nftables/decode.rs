@@ -249,5 +249,10 @@ fn comment(mut userdata: &[u8]) -> Option<RuleId> {
     None
 }
 
+#[cfg(any(test, fuzzing))]
+mod judge;
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::judge;
+
 #[cfg(test)]
 mod tests;

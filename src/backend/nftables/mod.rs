@@ -40,6 +40,9 @@ mod tests;
 pub(super) mod wire;
 mod words;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use decode::judge;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 

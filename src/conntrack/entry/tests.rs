@@ -169,7 +169,7 @@ mod golden {
 
     proptest! {
         #[test]
-        fn no_damage_to_an_answer_makes_a_deletion_without_its_tuple(
+        fn no_damage_to_an_answer_breaks_what_must_hold(
             which in prop::sample::select(vec![TCP, UDP_ZONE, UDP_ORIG_ZONE, SCTP, ICMP]),
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         ) {
@@ -178,29 +178,7 @@ mod golden {
                 let place = place.index(damaged.len());
                 damaged[place] = value;
             }
-            for message in Messages::new(&damaged).flatten() {
-                let Ok(Some(entry)) = Entry::read(&message) else { continue };
-                let mut writer = Writer::default();
-                delete(&mut writer, 1, &entry.locator());
-                let request = first(writer.bytes());
-                let attrs: Vec<_> = Attrs::new(&request.payload[4..]).flatten().collect();
-                prop_assert!(matches!(attrs.first(), Some((CTA_TUPLE_ORIG, t)) if t.len() >= 0x48));
-                prop_assert!(matches!(attrs.last(), Some((CTA_ID, id)) if id.len() == 4));
-            }
+            judge(&damaged);
         }
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_are_an_entry_or_none_but_never_a_panic(
-        payload in prop::collection::vec(any::<u8>(), 0..200),
-    ) {
-        let mut payload = payload;
-        if let Some(family) = payload.first_mut() {
-            *family = IPV6;
-        }
-        let message = Message { kind: CT_NEW, flags: 0, seq: 0, port: 0, payload: &payload };
-        let _ = Entry::read(&message);
     }
 }

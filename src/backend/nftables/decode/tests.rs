@@ -4,25 +4,8 @@ use proptest::prelude::*;
 
 use super::super::encode::{Step, batch};
 use super::super::testing::{any_rule, prefix, tcp};
-use super::super::wire::message;
+use super::judge::observed;
 use super::*;
-use crate::netlink::message::Messages;
-
-/// What a dump shows of elements that were sent so: the messages are the same.
-fn observed(rules: &[Rule], set: Set) -> Vec<ObservedRule> {
-    let items = rules
-        .iter()
-        .map(|rule| (Item::of(&rule.spec).expect("ours"), rule.id()));
-    let sent = batch(&[Step::Insert(items.collect())], "t", 1);
-    let mut elements = Elements::default();
-    for message in Messages::new(&sent.bytes) {
-        let message = message.expect("well-formed");
-        if message.kind == message::NEW_ELEMENTS {
-            elements.read(message.payload).expect("well-formed");
-        }
-    }
-    elements.observed(set)
-}
 
 proptest! {
     #[test]
@@ -34,49 +17,20 @@ proptest! {
         prop_assert_eq!(seen[0].rule.as_ref(), Some(&rule));
     }
 
-    #[test]
-    fn reading_any_bytes_ends(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = Table::read(&bytes);
-        let _ = own_set(&bytes);
-        for chain in super::super::chains::chains() {
-            let _ = is_chain(&chain, &bytes);
-            for rule in &chain.rules {
-                prop_assert!(!is_as_told(&encode(rule), &bytes));
-            }
-        }
-        let mut rules = Rules::default();
-        let _ = rules.read(&bytes);
-        let _ = comment(&bytes);
-        for set in Set::ALL {
-            let mut elements = Elements::default();
-            let _ = elements.read(&bytes);
-            let _ = elements.observed(set);
-        }
-    }
-
     /// Bytes that look right at first.
     #[test]
-    fn reading_damaged_elements_ends(
+    fn no_damage_to_elements_breaks_what_must_hold(
         rules in prop::collection::vec(any_rule(), 1..4),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         for rule in rules {
             let item = Item::of(&rule.spec).expect("ours");
-            let set = item.set;
             let mut sent = batch(&[Step::Insert(vec![(item, rule.id())])], "t", 1).bytes;
             for (at, byte) in &damage {
                 let at = at.index(sent.len());
                 sent[at] = *byte;
             }
-            for message in Messages::new(&sent).flatten() {
-                let mut elements = Elements::default();
-                let _ = elements.read(message.payload);
-                for seen in elements.observed(set) {
-                    if let Some(rule) = seen.rule {
-                        prop_assert_eq!(rule.id(), seen.id);
-                    }
-                }
-            }
+            judge(&sent);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What a batch's answers may be.
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::backend::ErrorKind;
 use crate::netlink::message::Writer;
@@ -58,12 +56,4 @@ fn any_error_of_the_batch_is_failure_whatever_else_is_acknowledged() {
     assert_eq!(kind(judged(&[(7, ERESTART)]).1), Err(ErrorKind::Busy));
     let full = judged(&[(8, ENFILE)]).1.expect_err("failed");
     assert!(full.detail.contains("full"), "{full:?}");
-}
-
-proptest! {
-    #[test]
-    fn no_answer_is_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let labels = LABELS.map(str::to_owned);
-        let _ = Outcome::new(0, &labels).take(&bytes);
-    }
 }

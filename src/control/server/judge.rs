@@ -1,0 +1,75 @@
+//! What must hold of any bytes that come over the control socket, in either direction.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{MAX_REQUEST, Semaphore, Shared, UnixStream, exchange};
+use crate::control::protocol::{Answer, Request};
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+}
+
+pub(crate) fn judge(bytes: &[u8]) {
+    judge_request(bytes);
+    if let Ok(answer) = serde_json::from_slice::<Answer>(bytes) {
+        let line = serde_json::to_vec(&answer).expect("it was read");
+        assert!(!line.contains(&b'\n'));
+        let again: Answer = serde_json::from_slice(&line).expect("as written");
+        assert_eq!(again, answer);
+    }
+}
+
+/// Whatever is sent is answered by one line, and only a line that asks for something is passed on.
+fn judge_request(bytes: &[u8]) {
+    let (mut near, far) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    far.set_nonblocking(true).expect("a socket");
+    near.write_all(bytes).expect("they fit into a buffer");
+    near.shutdown(Shutdown::Write).expect("a socket");
+    let asked = RefCell::new(Vec::new());
+    let shared = Shared {
+        answer: async |request| {
+            asked.borrow_mut().push(request);
+            Answer::Error(String::new())
+        },
+        dumps: Semaphore::new(1),
+        own_uid: rustix::process::geteuid().as_raw(),
+    };
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let far = UnixStream::from_std(far).expect("a socket");
+            exchange(far, &shared).await.expect("it is answered");
+        });
+    });
+    let mut answer = Vec::new();
+    // Of a request that is too long the rest stays unread, which is told after the answer.
+    let _ = near.read_to_end(&mut answer);
+    let line = answer.strip_suffix(b"\n").expect("a line");
+    assert!(!line.contains(&b'\n'));
+    let answer: Answer = serde_json::from_slice(line).expect("an answer");
+    let Answer::Error(complaint) = answer else {
+        panic!("{answer:?}");
+    };
+    let asked = asked.into_inner();
+    assert_eq!(asked.is_empty(), !complaint.is_empty());
+    if let Some(request) = asked.first() {
+        assert_eq!(asked.len(), 1);
+        let most = bytes
+            .len()
+            .min(usize::try_from(MAX_REQUEST).expect("small"));
+        let line = bytes[..most].split(|b| *b == b'\n').next().expect("a line");
+        let word = match request {
+            Request::Dump => "dump",
+            Request::Status => "status",
+        };
+        let line: Value = serde_json::from_slice(line).expect("it was understood");
+        assert_eq!(line, json!({"ask": word}));
+    }
+}

@@ -1,0 +1,144 @@
+//! What must hold of any answers of the Engine: whatever is read from them leads no port to an
+//! address that is no container's, and none that Docker does not publish.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde_json::Value;
+
+use super::convert::{self, Inspected};
+use super::json::MAX_NOTES;
+use super::{event, network};
+use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Surroundings};
+use crate::mapper::rules::Unpublished;
+use crate::model::container::{Container, HostIp, Snapshot};
+use crate::model::rule::{BackendKind, Dnat, OwnedRule, RuleSpec};
+
+/// What an Engine answers, as text.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers {
+    /// To the list of containers.
+    pub(crate) list: String,
+    /// To the list of networks.
+    pub(crate) networks: String,
+    /// The stream of events, one a line.
+    pub(crate) events: String,
+    /// To an inspect each.
+    pub(crate) inspects: Vec<String>,
+}
+
+/// The input is list, networks, events and any number of inspects, with a NUL between them.
+pub(crate) fn bytes(bytes: &[u8]) {
+    let mut parts = bytes.split(|b| *b == 0);
+    let text = |part| String::from_utf8_lossy(part).into_owned();
+    let mut next = || parts.next().map(text).unwrap_or_default();
+    judge(&Answers {
+        list: next(),
+        networks: next(),
+        events: next(),
+        inspects: parts.map(text).collect(),
+    });
+}
+
+pub(crate) fn judge(answers: &Answers) {
+    for line in answers.events.lines() {
+        if let Ok(message) = serde_json::from_str(line) {
+            judge_event(event::read(message, 0));
+        }
+    }
+    opens_only_containers(&snapshot(answers));
+}
+
+/// An id becomes part of a request's path.
+fn judge_event(event: Option<event::Event>) {
+    use event::Event;
+    let ids = match event {
+        None => return,
+        Some(Event::Container { id, network, .. }) => [Some(id), network],
+        Some(Event::NetworkCreated { id } | Event::NetworkDestroyed { id }) => [Some(id), None],
+    };
+    for id in ids.into_iter().flatten() {
+        assert!(!id.contains(['/', '.', '?', '%', '#']) && !id.is_empty());
+    }
+}
+
+/// What the daemon believes after these answers.
+pub(super) fn snapshot(answers: &Answers) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let networks = network::list(&answers.networks).unwrap_or_default();
+    let rows = networks.rows.into_iter().map(|row| (row.id.clone(), row));
+    snapshot.networks = rows.collect();
+    let list = convert::list(&answers.list).unwrap_or_default();
+    assert!(list.odd.len() <= MAX_NOTES);
+    for row in list.rows {
+        if let Some(container) = row.container {
+            assert_eq!(container.id, row.id);
+            snapshot.containers.insert(row.id, container);
+        }
+    }
+    for text in &answers.inspects {
+        let id = serde_json::from_str::<Value>(text).unwrap_or_default();
+        let id = id["Id"].as_str().unwrap_or("ab").to_owned();
+        if let Ok(Inspected::Running(container)) = convert::inspect(&id, text) {
+            assert_eq!(container.id, id);
+            snapshot.containers.insert(id, *container);
+        }
+    }
+    for container in snapshot.containers.values() {
+        assert!(container.unreadable.len() <= MAX_NOTES);
+    }
+    snapshot
+}
+
+fn opens_only_containers(snapshot: &Snapshot) {
+    let host: BTreeSet<Ipv6Addr> = ["fdfd:5898:4917:1::1", "2001:db8::1", "::1"]
+        .map(|addr| addr.parse().expect("an address"))
+        .into();
+    let around = Surroundings {
+        host_addrs: host.clone(),
+        default_devices: vec!["eth0".parse().expect("a name")],
+        ..Surroundings::default()
+    };
+    for backend in [BackendKind::Ip6tables, BackendKind::Nftables] {
+        let plan = Plan {
+            backend,
+            devices: Choice::Auto,
+            prefixes: Choice::Auto,
+            unpublished: Unpublished::Drop,
+            hairpin: HairpinMode::On,
+        };
+        let planned = plan.make(Heard::Snapshot(snapshot), &around);
+        for wanted in planned.desired.rules.values() {
+            let RuleSpec::Dnat(dnat) = &wanted.rule.spec else {
+                continue;
+            };
+            assert!(!dnat.target.is_unspecified() && !host.contains(&dnat.target));
+            assert!(dnat.target_port != 0 && dnat.key.host_port != 0);
+            judge_target(snapshot, wanted, dnat);
+        }
+    }
+}
+
+/// Every owner has its end at the target, and Docker publishes the port there, no wider.
+fn judge_target(snapshot: &Snapshot, wanted: &OwnedRule, dnat: &Dnat) {
+    assert!(!wanted.owners.is_empty());
+    for owner in &wanted.owners {
+        let container = &snapshot.containers[&owner.container_id];
+        let mut ends = container.endpoints.iter();
+        assert!(ends.any(|end| end.address == Some(dnat.target)), "{dnat:?}");
+        assert!(publishes(container, dnat), "{dnat:?}");
+    }
+}
+
+fn publishes(container: &Container, dnat: &Dnat) -> bool {
+    let key = &dnat.key;
+    let at = (key.proto, dnat.target_port, Some(key.host_port));
+    let rows = container.ports.iter();
+    let mut rows = rows.filter(|row| (row.proto, row.container_port, row.host_port) == at);
+    rows.any(|row| match (&row.host_ip, key.host_addr) {
+        (HostIp::V6(bound), Some(addr)) => *bound == addr,
+        (HostIp::V6(bound), None) => bound.is_unspecified(),
+        (HostIp::Empty | HostIp::V4(Ipv4Addr::UNSPECIFIED), addr) => addr.is_none(),
+        (HostIp::V4(_) | HostIp::Malformed(_), _) => false,
+    })
+}

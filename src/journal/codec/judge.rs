@@ -1,0 +1,65 @@
+//! What must hold of any bytes that stand where a record or the sentinel is looked for.
+
+use super::{
+    DecodeError, HEADER_BYTES, SENTINEL_KEY, VERSION, decode, decode_sentinel, encode,
+    encode_sentinel, envelope, open, v1,
+};
+use crate::journal::record::Record;
+
+/// The length of a record's key, and so of what stands before a value in the input.
+const KEY_BYTES: usize = 8;
+
+/// The input is taken for a record with its key, for the sentinel, and for a body that somebody
+/// has sealed: the checksum is no defence against one who can compute it.
+pub(crate) fn judge(bytes: &[u8]) {
+    let (key, value) = bytes.split_at(bytes.len().min(KEY_BYTES));
+    match decode(key, value) {
+        Ok(record) => same_again(key, &record),
+        Err(DecodeError::NewerVersion(version)) => assert!(version > VERSION),
+        Err(DecodeError::Damaged { .. }) => {}
+    }
+    if let Ok(sentinel) = decode_sentinel(bytes) {
+        assert_eq!(encode_sentinel(sentinel), bytes);
+    }
+    sealed(bytes);
+}
+
+fn sealed(body: &[u8]) {
+    let sentinel = decode_sentinel(&envelope(SENTINEL_KEY, VERSION, body));
+    assert_eq!(sentinel.is_ok(), body.len() == 16);
+    // A record stands under the key that its content has, or is damage.
+    let other = [0; KEY_BYTES];
+    let value = envelope(&other, VERSION, body);
+    let read: Result<v1::RecordBody, _> = open(&other, &value);
+    let Some(record) = read.ok().and_then(|body| Record::try_from(body).ok()) else {
+        assert!(decode(&other, &value).is_err());
+        return;
+    };
+    let key = *record.id().as_bytes();
+    assert_eq!(decode(&other, &value).is_ok(), key == other);
+    let value = envelope(&key, VERSION, body);
+    assert_eq!(decode(&key, &value), Ok(record.clone()));
+    same_again(&key, &record);
+    // Whoever changes one byte of it is found out.
+    let at = HEADER_BYTES + body.len() / 2;
+    let mut changed = value;
+    if let Some(byte) = changed.get_mut(at) {
+        *byte = byte.wrapping_add(1);
+        assert!(decode(&key, &changed).is_err());
+    }
+}
+
+/// What was read is written, read again, and written the same. Only names are cut when written.
+fn same_again(key: &[u8], record: &Record) {
+    assert_eq!(record.id().as_bytes(), key);
+    let value = encode(record).expect("it was as long when it was read");
+    let again = decode(key, &value).expect("as written");
+    let count = |record: &Record| record.owned.owners.len();
+    assert!(count(&again) <= count(record));
+    assert_eq!(again.owned.rule, record.owned.rule);
+    assert_eq!(
+        (again.state, again.inserted_at, &again.boot_id),
+        (record.state, record.inserted_at, &record.boot_id)
+    );
+    assert_eq!(encode(&again), Ok(value));
+}
