@@ -28,6 +28,10 @@ mod faults;
 mod life;
 #[path = "kernel/namespace.rs"]
 mod namespace;
+#[path = "disk/power.rs"]
+mod power;
+#[path = "disk/reboots.rs"]
+mod reboots;
 #[path = "disk/removal.rs"]
 mod removal;
 #[allow(dead_code, reason = "shared: not all of it is used here")]

@@ -25,11 +25,8 @@ mod scene;
 #[path = "score/mod.rs"]
 mod score;
 
-use std::collections::BTreeMap;
-use std::time::Instant;
-
 use daemon::{End, Orders};
-use life::{Part, STAGES};
+use life::{Part, STAGES, recovers, reference};
 use scene::{Backend, Scene};
 use score::Score;
 
@@ -49,58 +46,6 @@ fn kill_at(step: usize) -> Orders {
         kill_at: Some(step),
         keep: false,
     }
-}
-
-/// What a daemon that is never killed has in the kernel after each stage.
-fn reference(scene: &Scene) -> BTreeMap<usize, Vec<String>> {
-    let mut seen = BTreeMap::new();
-    let end = life::live(scene, Orders::default(), |stage| {
-        seen.insert(stage, scene.ours());
-    });
-    assert_eq!(end, End::Left, "{}", scene.log());
-    assert_eq!(seen.len(), STAGES);
-    assert_eq!(scene.ours(), Vec::<String>::new());
-    seen
-}
-
-/// The restart after a kill: everything as it should be, and gone when it leaves.
-#[track_caller]
-fn recovers(
-    scene: &Scene,
-    stage: usize,
-    reference: &BTreeMap<usize, Vec<String>>,
-    score: &mut Score,
-    what: &str,
-) {
-    let started = Instant::now();
-    let found = life::restart(scene, stage);
-    score.recovered(found.ready - started);
-    let context = || {
-        format!(
-            "{what}, {:?}, stage {stage}\n{}",
-            scene.backend(),
-            scene.log()
-        )
-    };
-    let as_it_should_be = [
-        ("kernel", &found.ours, &reference[&stage]),
-        ("journal", &found.journal, &found.ids),
-        ("left behind", &scene.traces(), &Vec::new()),
-        ("tools", &scene.tools(), &Vec::new()),
-    ];
-    for (which, is, should) in as_it_should_be {
-        assert!(
-            score.compare(should, is),
-            "{which}: {is:?} should be {should:?}: {}",
-            context()
-        );
-    }
-    let foreign = scene.foreign();
-    assert!(
-        score.foreign(&scene.foreign_before(), &foreign),
-        "foreign: {foreign}: {}",
-        context()
-    );
 }
 
 /// Kills at every `stride`-th step until one life goes through unharmed.

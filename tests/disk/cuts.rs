@@ -15,16 +15,14 @@ use docker_nat66::journal::recover;
 use docker_nat66::journal::store::Store;
 
 use crate::change::{Change, Expected, port_of};
-use crate::device::{Device, Event, cut};
+use crate::device::{Device, Event};
 use crate::draw::Draw;
 use crate::namespace;
+use crate::power::{CUTS, History, Mounted, SEED, number};
 use crate::scene::sh;
 use crate::score::Score;
 use crate::strace::Injected;
 
-/// How many cuts.
-const CUTS: &str = "DOCKER_NAT66_TORTURE_CUTS";
-const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
 /// Set for the process that writes: the state directory.
 const WRITER: &str = "DOCKER_NAT66_TEST_CUTS_WRITER";
 
@@ -162,35 +160,9 @@ impl Drop for Writer {
     }
 }
 
-/// Something mounted, as long as this value lives.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(image: &Path, dir: &Path) -> Self {
-        fs::create_dir_all(dir).expect("makes");
-        sh(&format!(
-            "mount -o loop {} {}",
-            image.display(),
-            dir.display()
-        ));
-        Self(dir.to_owned())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let umount = |option: &[&str]| Command::new("umount").args(option).arg(&self.0).status();
-        if !umount(&[]).is_ok_and(|status| status.success()) {
-            let _ = umount(&["-l"]);
-        }
-    }
-}
-
 /// What was written, and what should be in the journal after each step.
 struct Written {
-    /// The device before.
-    blank: Vec<u8>,
-    events: Vec<Event>,
+    history: History,
     steps: Vec<Step>,
     /// After so many steps.
     states: Vec<Expected>,
@@ -225,31 +197,25 @@ impl Written {
         drop(writer);
         let events = device.events();
         assert!(events.len() > first);
+        // Right after each acknowledgement.
+        let acknowledged = |event: &Event| matches!(event, Event::Note(note) if note % 2 == 1);
+        let decisive = (1..=events.len()).filter(|after| acknowledged(&events[after - 1]));
+        let decisive = decisive.collect();
         Self {
-            blank,
-            events,
+            history: History {
+                blank,
+                events,
+                decisive,
+            },
             steps,
             states,
-        }
-    }
-
-    /// A moment of power cut: between two events, half of them right after an acknowledgement.
-    fn moment(&self, draw: &mut Draw) -> usize {
-        let at = draw.below(self.events.len() as u64) as usize;
-        let acknowledged = |event: &Event| matches!(event, Event::Note(note) if note % 2 == 1);
-        match draw.below(2) {
-            0 => at,
-            _ => self.events[at..]
-                .iter()
-                .position(acknowledged)
-                .map_or(at, |after| at + after + 1),
         }
     }
 
     /// After which steps the journal may be, at the least and at the most.
     fn allowed(&self, moment: usize) -> (usize, usize) {
         let (mut durable, mut begun) = (0, 0);
-        for event in &self.events[..moment] {
+        for event in &self.history.events[..moment] {
             let Event::Note(note) = event else { continue };
             let number = note / 2;
             if note % 2 == 0 {
@@ -295,10 +261,6 @@ impl Written {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
 /// What cuts have done to the journal, one line for each that lost something.
 fn cuts(
     test: &str,
@@ -310,35 +272,14 @@ fn cuts(
     let dir = tempfile::tempdir_in("/run").expect("tempdir");
     let mut draw = Draw(number(SEED, 66));
     let written = Written::new(test, dir.path(), &mut draw, without_sync);
-    let image = dir.path().join("image");
-    let mut lost = Vec::new();
-    for number in 0..count {
-        let moment = written.moment(&mut draw);
-        // None of what the device was not told to keep, all of it, or any of it.
-        let left = cut(&written.blank, &written.events, moment, || {
-            match number % 3 {
-                0 => false,
-                1 => true,
-                _ => draw.below(2) == 0,
-            }
-        });
-        // Another file each time: nobody can still have the one before in hand.
-        let _ = fs::remove_file(&image);
-        fs::write(&image, left).expect("writes");
+    let after = dir.path().join("after");
+    let places = [dir.path(), after.as_path()];
+    written.history.cuts(count, &mut draw, places, |cut| {
         let begun = Instant::now();
-        let mounted = Mounted::new(&image, &dir.path().join("after"));
-        let verdict = written.judge(moment, &mounted.0.join("state"));
+        let verdict = written.judge(cut.moment, &after.join("state"));
         recovered(begun.elapsed());
-        if let Err(what) = verdict {
-            lost.push(format!("cut {number} at event {moment}: {what}"));
-        }
-    }
-    eprintln!(
-        "{} of {count} cuts among {} events lost nothing",
-        count - lost.len() as u64,
-        written.events.len()
-    );
-    lost
+        verdict
+    })
 }
 
 #[test]

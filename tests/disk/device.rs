@@ -105,13 +105,12 @@ impl Device {
         &self.file
     }
 
-    /// Writes down that something has happened that is known as `what`.
-    pub(crate) fn note(&self, what: usize) {
-        self.disk
-            .lock()
-            .expect("no panic")
-            .events
-            .push(Event::Note(what));
+    /// Writes down that something has happened that is known as `what`; how much has happened
+    /// by then.
+    pub(crate) fn note(&self, what: usize) -> usize {
+        let mut disk = self.disk.lock().expect("no panic");
+        disk.events.push(Event::Note(what));
+        disk.events.len()
     }
 
     /// All that has happened since it was made.

@@ -1,6 +1,6 @@
 //! The life of a daemon, stage by stage, and what its successor finds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, End, Orders};
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::scene::{self, Scene};
+use crate::score::Score;
 
 /// How many stages a life has, leaving not counted.
 pub(crate) const STAGES: usize = 6;
@@ -207,6 +208,58 @@ pub(crate) fn restart(scene: &Scene, stage: usize) -> Found {
         ids,
         journal,
     }
+}
+
+/// What a daemon that is never killed has in the kernel after each stage.
+pub(crate) fn reference(scene: &Scene) -> BTreeMap<usize, Vec<String>> {
+    let mut seen = BTreeMap::new();
+    let end = live(scene, Orders::default(), |stage| {
+        seen.insert(stage, scene.ours());
+    });
+    assert_eq!(end, End::Left, "{}", scene.log());
+    assert_eq!(seen.len(), STAGES);
+    assert_eq!(scene.ours(), Vec::<String>::new());
+    seen
+}
+
+/// The restart after a kill, or a power cut: everything as it should be, and gone when it leaves.
+#[track_caller]
+pub(crate) fn recovers(
+    scene: &Scene,
+    stage: usize,
+    reference: &BTreeMap<usize, Vec<String>>,
+    score: &mut Score,
+    what: &str,
+) {
+    let started = Instant::now();
+    let found = restart(scene, stage);
+    score.recovered(found.ready - started);
+    let context = || {
+        format!(
+            "{what}, {:?}, stage {stage}\n{}",
+            scene.backend(),
+            scene.log()
+        )
+    };
+    let as_it_should_be = [
+        ("kernel", &found.ours, &reference[&stage]),
+        ("journal", &found.journal, &found.ids),
+        ("left behind", &scene.traces(), &Vec::new()),
+        ("tools", &scene.tools(), &Vec::new()),
+    ];
+    for (which, is, should) in as_it_should_be {
+        assert!(
+            score.compare(should, is),
+            "{which}: {is:?} should be {should:?}: {}",
+            context()
+        );
+    }
+    let foreign = scene.foreign();
+    assert!(
+        score.foreign(&scene.foreign_before(), &foreign),
+        "foreign: {foreign}: {}",
+        context()
+    );
 }
 
 /// Waits until the stage's ports are open at its containers, no others are, and, where a resync
