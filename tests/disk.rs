@@ -28,6 +28,8 @@ mod faults;
 mod life;
 #[path = "kernel/namespace.rs"]
 mod namespace;
+#[path = "disk/parents.rs"]
+mod parents;
 #[path = "disk/power.rs"]
 mod power;
 #[path = "disk/reboots.rs"]
@@ -41,5 +43,7 @@ mod scene;
 mod score;
 #[path = "disk/strace.rs"]
 mod strace;
+#[path = "disk/trace.rs"]
+mod trace;
 #[path = "disk/victim.rs"]
 mod victim;

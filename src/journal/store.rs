@@ -201,6 +201,8 @@ impl Store {
         self.generation = generation;
         let journal = self.dir.journal();
         let database = Database::open(&journal).map_err(|e| refusal("opening", &journal, e))?;
+        // opening it has made files
+        layout::sync_dir(&journal)?;
         self.marker = Some(Marker::write(&self.dir, generation)?);
         self.database = Some(database);
         if let Some(replaced) = replaced {

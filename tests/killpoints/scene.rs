@@ -53,7 +53,8 @@ nft add table ip6 theirs";
 
 pub(crate) struct Scene {
     backend: Backend,
-    confined: bool,
+    /// What executes daemons.
+    wrapper: Vec<String>,
     dir: tempfile::TempDir,
     foreign: String,
 }
@@ -66,7 +67,7 @@ impl Scene {
         sh(FOREIGN);
         let mut scene = Self {
             backend,
-            confined: false,
+            wrapper: Vec::new(),
             dir: tempfile::tempdir().expect("a directory"),
             foreign: String::new(),
         };
@@ -80,14 +81,20 @@ impl Scene {
 
     /// From now on daemons run with the capabilities that the unit leaves them, so that the
     /// permissions of files hold for them.
-    pub(crate) fn confine(mut self) -> Self {
-        self.confined = true;
+    pub(crate) fn confine(self) -> Self {
+        self.behind(CONFINED.map(str::to_owned).to_vec())
+    }
+
+    /// From now on daemons are executed by `wrapper`.
+    pub(crate) fn behind(mut self, wrapper: Vec<String>) -> Self {
+        self.wrapper = wrapper;
         self
     }
 
     /// What starts a daemon here that follows the Engine at `socket`.
     pub(crate) fn daemon(&self, socket: &Path) -> Command {
-        self.daemon_behind(if self.confined { &CONFINED } else { &[] }, socket)
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).collect();
+        self.daemon_behind(&words, socket)
     }
 
     /// The same, executed by `wrapper`. Its environment names the backend and nothing else, so that
