@@ -1,6 +1,7 @@
 //! Disks that refuse for a while: removals go on, nothing is inserted, the daemon says so, and
 //! when the disk is well again all is made up for by itself.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -10,16 +11,23 @@ use std::time::Instant;
 
 use docker_nat66::control::status::{State, Status};
 
-use crate::daemon::{Daemon, Orders};
+use crate::daemon::{Daemon, End, Orders};
 use crate::fake_engine::{FakeContainer, FakeEngine};
-use crate::life::container;
+use crate::life::{self, STAGES, container};
 use crate::namespace;
+use crate::power::number;
 use crate::scene::{self, Backend, Scene, sh};
 use crate::score::Score;
 use crate::strace::Injected;
 
 /// Ports of a container whose every change of name fills the disk a little more.
 const MANY: u16 = 60;
+
+/// N for every N-th of the syncs that heal the journal.
+const STRIDE: &str = "DOCKER_NAT66_TORTURE_STRIDE";
+
+/// Not fewer than the syncs by which a journal is built anew.
+const HEALING_SYNCS: u64 = 16;
 
 /// Makes the disk fail; what it returns makes it good.
 type Breaks<'b> = &'b dyn Fn(&Scene, &Daemon) -> Box<dyn FnOnce()>;
@@ -247,6 +255,48 @@ fn a_file_in_the_place_of_the_state_directory_is_waited_out() {
             fs::write(&dir, "").expect("writes");
             Box::new(move || fs::remove_file(dir).expect("removes"))
         });
+    });
+}
+
+/// The first sync fails, and of those by which the journal is then built anew the `nth`.
+fn fails_again_while_it_heals(
+    scene: &Scene,
+    nth: u64,
+    reference: &BTreeMap<usize, Vec<String>>,
+    score: &mut Score,
+) {
+    let what = format!("fsync,fdatasync:error=EIO:when=1..{}+{nth}", 1 + nth);
+    let mut injected = None;
+    let end = life::live(scene, Orders::default(), |stage| {
+        if stage == 1 {
+            let pid = scene.status().expect("it answers").pid;
+            injected = Some(Injected::into(pid, &what));
+        } else {
+            let ours = scene.ours();
+            let same = score.compare(&reference[&stage], &ours);
+            assert!(same, "{what}, stage {stage}: {ours:?}: {}", scene.log());
+        }
+        if stage == STAGES {
+            injected = None;
+        }
+    });
+    let log = scene.log();
+    assert_eq!(end, End::Left, "{what}: {log}");
+    assert!(log.contains("os error 5"), "{what}: {log}");
+    assert!(!log.contains("could not be used"), "{what}: {log}");
+    life::recovers(scene, STAGES, reference, score, &what);
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_sync_that_fails_while_the_journal_heals_is_waited_out() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let reference = life::reference(&scene);
+        let mut score = Score::new("EIO on one fsync, and on another while it heals");
+        for nth in (1..=HEALING_SYNCS).step_by(number(STRIDE, 5) as usize) {
+            fails_again_while_it_heals(&scene, nth, &reference, &mut score);
+        }
     });
 }
 
