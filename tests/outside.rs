@@ -18,6 +18,8 @@ mod lock;
 mod namespace;
 #[path = "outside/quarrel.rs"]
 mod quarrel;
+#[path = "outside/rewriter.rs"]
+mod rewriter;
 #[allow(dead_code, reason = "what is only for kill points")]
 #[path = "killpoints/scene.rs"]
 mod scene;

@@ -186,6 +186,18 @@ impl<'s> Daemon<'s> {
         })
     }
 
+    /// The ids of the rules in its journal that are there whatever runs, sorted.
+    pub(crate) fn statics(&self) -> Vec<String> {
+        let rows = match client::ask(&self.scene.control(), Request::Dump) {
+            Ok(Answer::Dump(rows)) => rows,
+            other => panic!("no dump: {other:?}"),
+        };
+        let rows = rows.into_iter().filter(|row| row.host_port.is_none());
+        let mut ids: Vec<String> = rows.map(|row| row.id).collect();
+        ids.sort();
+        ids
+    }
+
     /// Its greatest resident memory so far, in MiB.
     pub(crate) fn most_memory(&self) -> usize {
         let path = format!("/proc/{}/status", self.child.id());

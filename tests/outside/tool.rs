@@ -78,6 +78,16 @@ impl<'s> Trial<'s> {
         holds(self.scene, &mut self.score, "healed", expected, &[pid]);
     }
 
+    /// How often the daemon has said these words.
+    pub(crate) fn said(&self, words: &str) -> usize {
+        self.scene.log().matches(words).count()
+    }
+
+    /// The fault came so often a second.
+    pub(crate) fn happened_at(&mut self, rate: f64) {
+        self.score.happened_at(rate);
+    }
+
     /// A tool that is to change the rules works, or waits for its turn.
     #[track_caller]
     pub(crate) fn tool_waits(&self) {

@@ -37,6 +37,11 @@ impl Score {
         self.tries
     }
 
+    /// It came so often a second, which the table's first column is to say.
+    pub(crate) fn happened_at(&mut self, rate: f64) {
+        self.fault.push_str(&format!(", {rate:.0}/s"));
+    }
+
     /// It was done once more, without anything that had to recover.
     pub(crate) fn tried(&mut self) {
         self.tries += 1;
