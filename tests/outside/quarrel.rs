@@ -18,10 +18,15 @@ const ITS_CHAIN: &[&str] = &[
     "*nat\n:THEIRS - [0:0]\nCOMMIT\n",
 ];
 
-/// Another table of nf_tables, and an attempt at ours.
+/// Another table of nf_tables; and now and then, for a refusal takes the kernel longer than a
+/// commit, an attempt at ours.
 const ITS_TABLE: &[&str] = &[
-    "add chain ip6 theirs c; add rule ip6 theirs c accept\n",
-    "delete table ip6 docker_nat66\nflush chain ip6 theirs c\n",
+    "delete table ip6 docker_nat66\nadd chain ip6 theirs c; add rule ip6 theirs c accept\n",
+    "flush chain ip6 theirs c\n",
+    "add rule ip6 theirs c drop\n",
+    "flush chain ip6 theirs c\n",
+    "add rule ip6 theirs c drop\n",
+    "flush chain ip6 theirs c\n",
     "add rule ip6 theirs c drop\n",
     "delete table ip6 theirs; add table ip6 theirs\n",
 ];
