@@ -19,6 +19,7 @@ pub mod client;
 pub mod convert;
 mod error;
 pub mod event;
+mod flood;
 pub mod host;
 mod json;
 pub mod network;

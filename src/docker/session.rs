@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::Backoff;
 use super::client::{Engine, EngineError, Events};
 use super::convert::{Inspected, List};
+use super::flood::Flood;
 use super::network::Networks;
 use super::stream::{Command, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
@@ -86,6 +87,7 @@ pub(super) async fn session(
         view,
         told_connected,
         engine,
+        flood: Flood::none(Instant::now()),
         inspects: FuturesUnordered::new(),
         list: None,
         list_wanted: true,
@@ -122,6 +124,8 @@ struct Session<'a> {
     /// To be sent before the first snapshot, once a list was answered.
     greeting: Option<Update>,
     listed_once: bool,
+    /// Whether questions have to wait.
+    flood: Flood,
     /// At most [`MAX_INSPECTS`].
     inspects: FuturesUnordered<Inspect>,
     list: Option<Request<List>>,
@@ -167,7 +171,10 @@ impl Session<'_> {
             let wake = self.next_wake(now);
             tokio::select! {
                 biased;
-                event = events.next() => self.view.event(&event?),
+                event = events.next() => {
+                    self.flood.event(now);
+                    self.view.event(&event?);
+                }
                 Some((question, inspection)) = self.inspects.next() => {
                     self.inspected(question, inspection);
                 }
@@ -195,7 +202,9 @@ impl Session<'_> {
         {
             self.view.retry(&entry.remove());
         }
+        let may_ask = self.flood.next_round() <= now;
         while self.inspects.len() < MAX_INSPECTS
+            && may_ask
             && let Some(question) = self.view.next_question()
         {
             let engine = self.engine.clone();
@@ -203,6 +212,7 @@ impl Session<'_> {
                 let inspection = engine.inspect(&question.id).await;
                 (question, inspection)
             }));
+            self.flood.asked(now);
         }
         if self.relist_at.is_some_and(|at| at <= now) {
             self.relist_at = None;
@@ -237,11 +247,20 @@ impl Session<'_> {
         // Once it is overdue, what is waited for is the receiver.
         let hold = self.news_since.map(|since| since + HOLD);
         let hold = hold.filter(|at| *at > now);
-        [retry, ping, hold, self.relist_at, self.networks_retry]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or_else(|| now + self.settings.ping_interval)
+        let round = (self.view.waiting() > 0).then_some(self.flood.next_round());
+        let round = round.filter(|at| *at > now);
+        [
+            retry,
+            ping,
+            hold,
+            round,
+            self.relist_at,
+            self.networks_retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| now + self.settings.ping_interval)
     }
 
     fn is_overdue(&self, now: Instant) -> bool {

@@ -9,6 +9,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod container;
+pub mod events;
 pub mod fixture;
 pub mod network;
 mod server;
@@ -19,9 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use container::FakeContainer;
+use events::Past;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +59,6 @@ pub enum Fault {
     Endless(String, String),
 }
 
-#[derive(Debug, Clone)]
-struct Past {
-    at: Duration,
-    line: String,
-}
-
 #[derive(Default)]
 struct State {
     containers: BTreeMap<String, FakeContainer>,
@@ -71,6 +67,8 @@ struct State {
     faults: BTreeMap<Route, (Fault, usize)>,
     requests: Vec<(Route, String)>,
     events: Vec<Past>,
+    /// Events that streams have taken; what a socket holds included.
+    delivered: usize,
     /// Counted up to end all streams that are open.
     streams_epoch: u64,
     streams_open: usize,
@@ -234,53 +232,6 @@ impl FakeEngine {
         self.emit_network_itself("destroy", id);
     }
 
-    fn emit_network_itself(&self, action: &str, id: &str) {
-        self.emit_value(
-            json!({"Type": "network", "Action": action, "Actor": {"ID": id,
-            "Attributes": {"name": "net", "type": "bridge"}}, "scope": "local"}),
-        );
-    }
-
-    /// Sends a container's event.
-    pub fn emit(&self, action: &str, id: &str) {
-        self.emit_value(
-            json!({"status": action, "id": id, "from": "image", "Type": "container",
-            "Action": action, "Actor": {"ID": id, "Attributes": {"image": "image"}},
-            "scope": "local"}),
-        );
-    }
-
-    /// Sends the event of a container that joins or leaves its network.
-    pub fn emit_network(&self, action: &str, id: &str) {
-        self.emit_member(action, network::BRIDGE.1, id);
-    }
-
-    /// Sends the event of a container that joins or leaves this network.
-    pub fn emit_member(&self, action: &str, network: &str, id: &str) {
-        let name = network::BRIDGE.0;
-        self.emit_value(
-            json!({"Type": "network", "Action": action, "Actor": {"ID": network,
-            "Attributes": {"container": id, "name": name, "type": "bridge"}},
-            "scope": "local"}),
-        );
-    }
-
-    fn emit_value(&self, mut event: Value) {
-        let now = since_epoch();
-        event["time"] = json!(now.as_secs());
-        event["timeNano"] = json!(now.as_nanos() as u64);
-        self.emit_raw(&event.to_string());
-    }
-
-    /// Sends a line on every stream of events, whatever it is.
-    pub fn emit_raw(&self, line: &str) {
-        let past = Past {
-            at: since_epoch(),
-            line: format!("{line}\n"),
-        };
-        self.edit(|s| s.events.push(past));
-    }
-
     /// Makes a route misbehave for the next `times` requests.
     pub fn fault(&self, route: Route, fault: Fault, times: usize) {
         self.edit(|s| s.faults.insert(route, (fault, times)));
@@ -299,25 +250,10 @@ impl FakeEngine {
         self.edit(|s| s.frozen = true);
     }
 
-    /// Breaks all streams of events.
-    pub fn drop_streams(&self) {
-        self.edit(|s| s.streams_epoch += 1);
-    }
-
     /// How many requests of this kind came so far.
     pub fn count(&self, route: &Route) -> usize {
         let state = self.shared.lock();
         state.requests.iter().filter(|(r, _)| r == route).count()
-    }
-
-    /// Remembers no event that was, for those who ask for past ones.
-    pub fn forget_events(&self) {
-        self.edit(|s| s.events.iter_mut().for_each(|e| e.at = Duration::ZERO));
-    }
-
-    /// How many events were sent so far.
-    pub fn events(&self) -> usize {
-        self.shared.lock().events.len()
     }
 
     /// The ids of all containers.

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::events::Past;
 use super::{FakeContainer, Fault, Route, Shared, since_epoch};
+
+/// Pieces of news that are sent at once at most.
+const MOST_AT_ONCE: usize = 1024;
 
 /// A connection, while it is counted among the inspects under way.
 struct Peer<'a> {
@@ -211,24 +215,20 @@ fn events(shared: &Shared, stream: &mut UnixStream, query: &str) {
     loop {
         let alive =
             shared.wait(|s| s.streams_epoch != epoch || (!s.frozen && s.events.len() > next));
-        let lines: Vec<String> = {
+        let past: Vec<Past> = {
             let state = shared.lock();
             if !alive || state.streams_epoch != epoch {
                 break;
             }
-            state.events[next..]
-                .iter()
-                .map(|e| e.line.clone())
-                .collect()
+            let new = state.events[next..].iter();
+            new.take(MOST_AT_ONCE).cloned().collect()
         };
-        next += lines.len();
-        let chunks: String = lines
-            .iter()
-            .map(|line| format!("{:x}\r\n{line}\r\n", line.len()))
-            .collect();
+        next += past.len();
+        let chunks: String = past.iter().map(|past| &*past.lines.chunks).collect();
         if stream.write_all(chunks.as_bytes()).is_err() {
             break;
         }
+        shared.lock().delivered += past.iter().map(|past| past.lines.number).sum::<usize>();
     }
     // Without the last chunk: an Engine that ends does not take leave either.
     shared.lock().streams_open -= 1;

@@ -149,6 +149,11 @@ impl Scene {
         self.dir.path().join("control.sock")
     }
 
+    /// Where a supervisor may listen.
+    pub(crate) fn notify(&self) -> PathBuf {
+        self.dir.path().join("notify.sock")
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.dir.path().join("log")
     }

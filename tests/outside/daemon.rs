@@ -127,6 +127,25 @@ impl<'s> Daemon<'s> {
         daemon
     }
 
+    /// The same with the priority that our unit gives it, under a supervisor that listens at
+    /// `notify` and wants to hear of it every `interval`.
+    #[track_caller]
+    pub(crate) fn supervised(
+        scene: &'s Scene,
+        engine: &FakeEngine,
+        notify: &Path,
+        interval: Duration,
+    ) -> Self {
+        let mut command = scene.daemon_behind(&["nice", "-n", "-10"], engine.socket());
+        let interval = interval.as_micros().to_string();
+        command.env("NOTIFY_SOCKET", notify);
+        let child = command.env("WATCHDOG_USEC", interval).spawn();
+        let child = child.expect("the daemon");
+        let mut daemon = Self { scene, child };
+        daemon.until("ready", |status| status.state == State::Running);
+        daemon
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -196,6 +215,14 @@ impl<'s> Daemon<'s> {
         let mut ids: Vec<String> = rows.map(|row| row.id).collect();
         ids.sort();
         ids
+    }
+
+    /// The time that it has been on a processor so far.
+    pub(crate) fn busy(&self) -> Duration {
+        let path = format!("/proc/{}/schedstat", self.child.id());
+        let stat = fs::read_to_string(path).expect("it runs");
+        let first = stat.split(' ').next().and_then(|n| n.parse().ok());
+        Duration::from_nanos(first.expect("a number"))
     }
 
     /// Its greatest resident memory so far, in MiB.
