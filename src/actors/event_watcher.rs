@@ -80,6 +80,7 @@ async fn pass_on(
     board: Board,
     log: Logger,
 ) {
+    let mut is_lost = false;
     while let Some(update) = updates.recv().await {
         killpoint::pass("an update is passed on");
         match update {
@@ -87,6 +88,7 @@ async fn pass_on(
                 api_version,
                 engine_version,
             } => {
+                is_lost = false;
                 info!(log, "connected to Docker"; "engine" => %engine_version, "api" => %api_version);
                 let mut facts = board.lock();
                 facts.docker = Docker {
@@ -96,7 +98,11 @@ async fn pass_on(
                 facts.set_troubles(Reporter::Docker, Vec::new());
             }
             Update::Lost { reason } => {
-                warn!(log, "Docker is not reachable, trying again until it is"; "reason" => &reason);
+                if std::mem::replace(&mut is_lost, true) {
+                    info!(log, "Docker is still not reachable"; "reason" => &reason);
+                } else {
+                    warn!(log, "Docker is not reachable, trying again until it is"; "reason" => &reason);
+                }
                 let mut facts = board.lock();
                 facts.docker.connected = false;
                 facts.set_troubles(
