@@ -18,6 +18,10 @@ pub(super) const MAX_NOTES: usize = 16;
 /// it takes some ten times as much.
 const MAX_ROW: usize = 4 << 20;
 
+/// Most rows of a list. What is kept of one takes some hundred bytes though its text may have ten; and
+/// a bridge has 1,023 containers at most, a host some thousand.
+const MAX_ROWS: usize = 32_768;
+
 /// What could not be read.
 #[derive(Default)]
 pub(super) struct Notes {
@@ -65,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
 /// beginning comes, as a text.
 ///
 /// # Errors
-/// It is no JSON list; rows before the fault have been handed out.
+/// It is no JSON list, or one of too many rows; rows before the fault have been handed out.
 pub(super) fn each_row(text: &str, take: impl FnMut(Value)) -> Result<(), Unreadable> {
     let mut json = Deserializer::from_str(text);
     let read = json.deserialize_seq(Rows(take)).and_then(|()| json.end());
@@ -82,7 +86,13 @@ impl<'de, F: FnMut(Value)> Visitor<'de> for Rows<F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        let mut rows = 0;
         while let Some(row) = list.next_element::<&RawValue>()? {
+            rows += 1;
+            if rows > MAX_ROWS {
+                let too_many = format!("more than {MAX_ROWS} rows");
+                return Err(serde::de::Error::custom(too_many));
+            }
             let row = row.get();
             (self.0)(match row.len() {
                 0..=MAX_ROW => serde_json::from_str(row).map_err(serde::de::Error::custom)?,
@@ -105,4 +115,22 @@ fn start(text: &str) -> String {
 /// A text, empty where it is none.
 pub(super) fn text_of(value: &Value) -> Untrusted {
     Untrusted::new(value.as_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_more_rows_than_any_host_has_is_none() {
+        let list = |rows: usize| format!("[{}0]", "0,".repeat(rows - 1));
+        let mut taken = 0;
+        assert_eq!(each_row(&list(MAX_ROWS), |_| taken += 1), Ok(()));
+        assert_eq!(taken, MAX_ROWS);
+        let error = each_row(&list(MAX_ROWS + 1), |_| {}).expect_err("too many");
+        assert!(
+            error.0.raw().starts_with("more than 32768 rows"),
+            "{error:?}"
+        );
+    }
 }

@@ -32,10 +32,10 @@ fn flooded(name: &str, flood: impl Fn(&FakeEngine, &mut Daemon<'_>)) {
 }
 
 /// Starts a daemon and floods it; it may tell how much a second came.
-type Flood = dyn for<'s> Fn(&'s Scene, &FakeEngine) -> (Daemon<'s>, Option<f64>);
+type Flood<'f> = dyn for<'s> Fn(&'s Scene, &FakeEngine) -> (Daemon<'s>, Option<f64>) + 'f;
 
 /// The same, where `flood` also starts the daemon.
-fn flooded_by(name: &str, flood: &Flood) {
+fn flooded_by(name: &str, flood: &Flood<'_>) {
     let scene = Scene::new(Backend::Nftables);
     let after = reference(&scene, AFTER);
     let mut score = Score::new(&format!("Engine: {name}"));
