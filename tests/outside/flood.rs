@@ -252,7 +252,7 @@ fn nothings() {
 
 #[test]
 #[ignore = "needs root: run by tests/run"]
-fn an_engine_that_says_too_much_takes_no_memory() {
+fn an_engine_that_says_too_much_takes_no_memory_and_the_daemon_settles() {
     let cases = vec![
         case("line", endless_line),
         case("nothings", nothings),
@@ -261,15 +261,10 @@ fn an_engine_that_says_too_much_takes_no_memory() {
         case("long row", long_row),
         case("inspects", inspects),
     ];
-    namespace::fresh(|| together(cases));
-}
-
-#[test]
-#[ignore = "needs root: run by tests/run"]
-fn a_flood_of_events_settles() {
     namespace::fresh(|| {
-        // One at a time, to keep up the rate.
+        // One at a time, and nothing beside them, to keep up the rate.
         together(vec![case("all kinds", any_events)]);
         together(vec![case("ends and starts", ends_and_starts)]);
+        together(cases);
     });
 }
