@@ -155,6 +155,10 @@ fn body(value: &impl Serialize) -> Option<Vec<u8>> {
 
 fn open<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, DecodeError> {
     let body = unseal(key, value)?;
+    // bincode's own limit is for writing: from memory it reads without one.
+    if body.len() > MAX_BODY_BYTES {
+        return Err(damaged(format!("the body has {} bytes", body.len())));
+    }
     options()
         .deserialize(body)
         .map_err(|error| damaged(format!("the body cannot be read: {error}")))

@@ -190,6 +190,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let state = StateDir::prepare(&dir.path().join("state")).expect("private");
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::write(&elsewhere, encode(7)).expect("writes");
+        std::os::unix::fs::symlink(&elsewhere, state.marker()).expect("links");
+        assert_eq!(read(&state).expect("reads"), Found::Unreadable);
+        Marker::write(&state, 8).expect("makes").raise(9);
+        assert_eq!(read(&state).expect("reads"), Found::Generation(9));
+        assert_eq!(std::fs::read(&elsewhere).expect("reads"), encode(7));
+    }
+
+    #[test]
     fn every_single_bit_flip_of_a_slot_is_detected() {
         let slot = encode(123_456);
         assert_eq!(decode(&slot), Some((codec::VERSION, 123_456)));

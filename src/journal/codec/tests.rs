@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::record::{BootId, State};
+use crate::journal::testing;
 use crate::model::device::Device;
 use crate::model::element::Element;
 use crate::model::forward::{Owner, Proto};
@@ -301,4 +302,42 @@ fn a_record_with_absurdly_many_owners_is_refused() {
         encode(&record),
         Err(EncodeError::TooLarge { owners: 1001, .. })
     ));
+}
+
+/// The checksum is right each time: it is not all that tells damage.
+#[test]
+fn a_value_that_is_sealed_and_wrong_is_damage() {
+    let (one, two) = (testing::record(1), testing::record(2));
+    let key = *one.id().as_bytes();
+    let is_damage = |value: &[u8]| matches!(decode(&key, value), Err(DecodeError::Damaged { .. }));
+    let own = body(&v1::RecordBody::from(&one)).expect("it fits");
+    let sound = envelope(&key, VERSION, &own);
+    assert_eq!(decode(&key, &sound), Ok(one.clone()));
+    for (what, at) in [("magic", 0), ("flags", 6), ("length", 8)] {
+        let mut value = sound.clone();
+        value[at] ^= 1;
+        let crc = crc(&key, &value[..CRC_AT], &own);
+        value[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+        assert!(is_damage(&value), "{what}");
+    }
+    let trailing = [&own[..], &[0]].concat();
+    assert!(is_damage(&envelope(&key, VERSION, &trailing)));
+    let others = body(&v1::RecordBody::from(&two)).expect("it fits");
+    assert!(is_damage(&envelope(&key, VERSION, &others)));
+    let mut crowded = one;
+    crowded.owned.owners = (0..100)
+        .flat_map(|n| testing::record(n).owned.owners)
+        .collect();
+    let long = options().with_no_limit();
+    let long = long
+        .serialize(&v1::RecordBody::from(&crowded))
+        .expect("it has a form");
+    assert!(long.len() > MAX_BODY_BYTES);
+    assert!(is_damage(&envelope(&key, VERSION, &long)));
+    let sentinel = encode_sentinel(Sentinel {
+        generation: 1,
+        live: 2,
+    });
+    let misplaced = envelope(&key, VERSION, &sentinel[HEADER_BYTES..]);
+    assert!(decode_sentinel(&misplaced).is_err());
 }
