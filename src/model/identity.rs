@@ -210,6 +210,8 @@ impl FromStr for RuleId {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::forward::Proto;
     use super::super::rule::{BackendKind, DnatKey};
     use super::*;
@@ -265,10 +267,27 @@ mod tests {
 
     #[test]
     fn different_content_has_a_different_identity() {
-        assert_ne!(dnat(8080).id(), dnat(8081).id());
         let mut other = dnat(8080);
         other.backend = BackendKind::Nftables;
-        assert_ne!(other.id(), dnat(8080).id());
+        let mut all = vec![dnat(8080), dnat(8081), other];
+        let changes: [fn(&mut Dnat); 7] = [
+            |dnat| dnat.key.via = Via::Egress("eth1".parse().expect("valid")),
+            |dnat| dnat.key.via = Via::Host,
+            |dnat| dnat.key.proto = Proto::Udp,
+            |dnat| dnat.key.host_addr = Some("2001:db8::1".parse().expect("valid")),
+            |dnat| dnat.key.source = Some("2001:db8::/32".parse().expect("valid")),
+            |dnat| dnat.target = "fdfd:5898:4917:1::3".parse().expect("valid"),
+            |dnat| dnat.target_port = 81,
+        ];
+        for change in changes {
+            let mut rule = dnat(8080);
+            if let RuleSpec::Dnat(dnat) = &mut rule.spec {
+                change(dnat);
+            }
+            all.push(rule);
+        }
+        let ids: BTreeSet<RuleId> = all.iter().map(Rule::id).collect();
+        assert_eq!(ids.len(), all.len(), "{all:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::actors::firewall_writer::JournalClient;
 use crate::actors::journal::{JournalActor, Tenure};
 use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
-use crate::backend::fake::{Call, FakeKernel};
+use crate::backend::fake::{Call, FakeKernel, Fault};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::record::BootId;
 use crate::journal::recover;
@@ -116,10 +116,14 @@ fn forwards(kernel: &FakeKernel) -> usize {
 }
 
 fn one_container() -> SnapshotTaken {
+    one_container_at("fdfd::2")
+}
+
+fn one_container_at(address: &str) -> SnapshotTaken {
     let mut snapshot = samples::snapshot();
     for container in snapshot.containers.values_mut() {
         // The samples' own may be one of this machine's.
-        container.endpoints[0].address = Some("fdfd::2".parse().expect("an address"));
+        container.endpoints[0].address = Some(address.parse().expect("an address"));
     }
     SnapshotTaken(Arc::new(snapshot))
 }
@@ -235,4 +239,31 @@ fn who_changes_rules_of_his_own_without_end_is_not_watched_at_every_step() {
     // It may lie in two spans of counting, and holds four pauses at the most.
     let most = 2 * MOST_LOOKS as usize + 5;
     assert!(looks <= most, "{looks} looks");
+}
+
+#[test]
+fn while_a_change_is_made_newer_wishes_replace_those_that_wait() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = FakeKernel::new();
+    let (held, wait) = std::sync::mpsc::channel::<()>();
+    // The static rules, until nobody holds the other end any more.
+    kernel.on_commit(Fault::Meanwhile(Box::new(move |_| {
+        let _ = wait.recv();
+    })));
+    let (came, commits) = System::new().block_on(async {
+        let mapper = mapper(&kernel, dir.path());
+        for address in ["fdfd::2", "fdfd::3", "fdfd::4", "fdfd::5", "fdfd::6"] {
+            let news = one_container_at(address);
+            mapper.send(news).await.expect("it lives");
+        }
+        drop(held);
+        let last = |line: &String| line.contains("[fdfd::6]");
+        let came = eventually(|| kernel.lines().iter().any(last)).await;
+        let calls = kernel.calls();
+        let commits = calls.iter().filter(|c| matches!(c, Call::Commit(_)));
+        mapper.send(Stop).await.expect("it lives");
+        (came, commits.count())
+    });
+    assert!(came, "the last wish was lost");
+    assert_eq!(commits, 2, "the static rules and the last wish");
 }

@@ -1,4 +1,4 @@
-//! Putting back what others have removed.
+//! Putting back what others have removed, and what becomes of it without the disk.
 
 use super::machine::{Fate, Machine, wish};
 
@@ -35,4 +35,20 @@ fn what_is_put_back_for_another_owner_is_written_down_first() {
     machine.journal.fail_after(None);
     assert!(daemon.converge(&next, 3).is_converged());
     machine.must_match(&next, &"another owner");
+}
+
+/// Nothing else goes or comes: no earlier failure in the round gives the journal away.
+#[test]
+fn a_replacement_whose_intent_is_refused_closes_the_old_target() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    assert!(daemon.converge(&wish(&[(80, 2, 'a')]), 1).is_converged());
+    machine.journal.fail_after(Some(0));
+    let next = wish(&[(80, 9, 'a')]);
+    assert!(!daemon.converge(&next, 2).is_converged());
+    assert_eq!(machine.open_ports(), Vec::<u16>::new());
+    machine.journal.fail_after(None);
+    assert!(daemon.converge(&next, 3).is_converged());
+    machine.must_match(&next, &"the disk is back");
 }

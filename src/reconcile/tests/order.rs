@@ -1,0 +1,121 @@
+//! In which order a change is made, and in how many pieces.
+
+use super::super::*;
+use super::machine::{Fate, Machine, wish};
+use crate::backend::fake::{Call, Fault};
+
+/// How many rules each commit removes and inserts.
+fn sizes(calls: &[Call]) -> Vec<(usize, usize)> {
+    let sizes = calls.iter().filter_map(|call| match call {
+        Call::Commit(batch) => Some((batch.remove.len(), batch.insert.len())),
+        Call::List => None,
+    });
+    sizes.collect()
+}
+
+#[test]
+fn removals_go_first_and_all_else_in_one_batch() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let first = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
+    assert!(daemon.converge(&first, 1).is_converged());
+    let before = machine.kernel.calls().len();
+    // One changes its target, one goes, one comes.
+    let next = wish(&[(80, 9, 'a'), (82, 4, 'c')]);
+    assert!(daemon.converge(&next, 2).is_converged());
+    assert_eq!(sizes(&machine.kernel.calls()[before..]), [(1, 0), (1, 2)]);
+}
+
+/// Somebody has doubled it since the last look.
+#[test]
+fn every_copy_goes_with_its_rule() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    assert!(daemon.converge(&wish(&[(80, 2, 'a')]), 1).is_converged());
+    machine.kernel.edit(|lines| {
+        let ours = lines.iter().find(|line| line.contains("dport 80"));
+        lines.extend(ours.cloned());
+    });
+    assert!(daemon.converge(&wish(&[]), 2).is_converged());
+    machine.must_match(&wish(&[]), &"doubled");
+}
+
+#[test]
+fn a_rule_that_will_not_go_keeps_its_record() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let two = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
+    assert!(daemon.converge(&two, 1).is_converged());
+    // Three batches are refused, then one of the two rules by itself.
+    for _ in 0..4 {
+        machine.kernel.on_commit(Fault::Before(ErrorKind::Failed));
+    }
+    assert!(!daemon.converge(&wish(&[]), 2).is_converged());
+    let ours = machine.kernel.ours();
+    assert_eq!(machine.open_ports().len(), 1);
+    let records = machine.journal.records();
+    assert!(
+        ours.iter()
+            .all(|seen| records.iter().any(|r| r.id() == seen.id))
+    );
+    assert_eq!(records.len(), ours.len());
+    assert!(daemon.converge(&wish(&[]), 3).is_converged());
+    machine.must_match(&wish(&[]), &"gone at last");
+}
+
+#[test]
+fn after_a_failure_only_what_is_still_listed_is_removed() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let two = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
+    assert!(daemon.converge(&two, 1).is_converged());
+    let before = machine.kernel.calls().len();
+    let flush = |lines: &mut Vec<String>| lines.retain(|line| !line.contains("dport 80"));
+    machine.kernel.on_commit(Fault::Meanwhile(Box::new(flush)));
+    assert!(daemon.converge(&wish(&[]), 2).is_converged());
+    assert_eq!(sizes(&machine.kernel.calls()[before..]), [(2, 0), (1, 0)]);
+}
+
+#[test]
+fn a_rule_goes_when_its_last_owner_goes() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let both = wish(&[(80, 2, 'a'), (80, 2, 'b')]);
+    assert!(both.rules.values().any(|owned| owned.owners.len() == 2));
+    assert!(daemon.converge(&both, 1).is_converged());
+    machine.must_match(&both, &"both");
+    let before = machine.kernel.calls().len();
+    for owner in ['b', 'a'] {
+        let one = wish(&[(80, 2, owner)]);
+        assert!(daemon.converge(&one, 2).is_converged());
+        machine.must_match(&one, &owner);
+        assert!(daemon.converge(&both, 3).is_converged());
+    }
+    assert_eq!(sizes(&machine.kernel.calls()[before..]), []);
+    assert!(daemon.converge(&wish(&[]), 4).is_converged());
+    machine.must_match(&wish(&[]), &"neither");
+}
+
+#[test]
+fn what_is_not_known_judges_nothing() {
+    let machine = Machine::new();
+    let one = wish(&[(80, 2, 'a')]);
+    assert!(machine.live(std::slice::from_ref(&one), &Fate::default()));
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(machine.journal.records(), Vec::new(), 1);
+    let statics = machine.kernel.ours().len() - 1;
+    for (known, left) in [((false, false), statics + 1), ((false, true), statics)] {
+        let (statics, forwards) = known;
+        let nothing = Desired {
+            known: Known { statics, forwards },
+            ..Desired::nothing()
+        };
+        assert!(daemon.converge(&nothing, 2).is_converged());
+        assert_eq!(machine.kernel.ours().len(), left, "{known:?}");
+    }
+}
