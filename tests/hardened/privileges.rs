@@ -75,6 +75,33 @@ fn every_thread_and_tool_of_root_s_daemon_has_two_capabilities_and_gets_no_more(
     });
 }
 
+/// DESIGN, invariant 14.
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn every_tool_of_the_daemon_holds_its_locks() {
+    namespace::fresh(|| {
+        wrap_the_tool(
+            "#!/bin/bash\n{ echo run; readlink /proc/$$/fd/*; } >>/run/held\n\
+             exec -a \"$0\" /run/real \"$@\"\n",
+        );
+        let (scene, engine) = (Scene::new(Backend::Ip6tables), engine());
+        // The test has called the tool itself.
+        fs::write("/run/held", "").expect("written");
+        let command = scene.daemon(engine.socket());
+        let mut daemon = Daemon::start(&scene, command);
+        daemon.says("ready");
+        daemon.leaves();
+        let held = fs::read_to_string("/run/held").expect("tools were called");
+        let count = |is: &dyn Fn(&str) -> bool| held.lines().filter(|line| is(line)).count();
+        let runs = count(&|line| line == "run");
+        let tool_lock = scene.state_dir().join("tool.lock").display().to_string();
+        assert!(runs > 0);
+        assert_eq!(count(&|line| line == tool_lock), runs, "{held}");
+        let netns = "/run/docker-nat66/netns-";
+        assert_eq!(count(&|line| line.starts_with(netns)), runs, "{held}");
+    });
+}
+
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn tools_are_not_looked_for_in_path_and_inherit_nothing_of_the_environment() {
