@@ -89,7 +89,7 @@ pub enum Left {
     Clean,
     /// Rules may have stayed behind; the reasons are logged.
     RulesLeft,
-    /// Every rule is gone, but the journal does not say so; the reasons are logged.
+    /// The rules are as asked, but the journal does not say so; the reasons are logged.
     JournalBehind,
 }
 

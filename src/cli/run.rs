@@ -99,10 +99,14 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     };
     match daemon::run(&runtime, signals, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),
-        Ok(Left::JournalBehind) => Err(Failure::because(
-            Exit::Failed,
-            "every rule is gone, but the journal does not say so; the next start finds out",
-        )),
+        Ok(Left::JournalBehind) => {
+            let rules = match args.on_exit {
+                OnExit::Remove => "every rule is gone",
+                OnExit::Keep => "the rules stay",
+            };
+            let behind = "but the journal does not say so; the next start finds out";
+            Err(Failure::because(Exit::Failed, format!("{rules}, {behind}")))
+        }
         Ok(Left::RulesLeft) => Err(Failure::because(
             Exit::Failed,
             "left without having removed everything; `docker-nat66 cleanup` does it, or the \

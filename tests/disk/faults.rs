@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use docker_nat66::control::status::{State, Status};
+use rustix::process::Signal;
 
 use crate::daemon::{Daemon, End, Orders};
 use crate::fake_engine::{FakeContainer, FakeEngine};
@@ -311,5 +312,29 @@ fn a_disk_that_does_not_answer_is_waited_out() {
             let injected = Injected::into(daemon.id(), slow);
             Box::new(move || drop(injected))
         });
+    });
+}
+
+/// What is said of the rules is so, whatever the journal says of them.
+#[test]
+#[ignore = "needs root and strace: run by tests/run"]
+fn a_daemon_that_cannot_close_its_journal_says_so_and_where_its_rules_are() {
+    namespace::fresh(|| {
+        for (keep, said) in [(true, "the rules stay"), (false, "every rule is gone")] {
+            let scene = Scene::new(Backend::Nftables);
+            let engine = engine_with(&[(2, 8080)]);
+            let orders = Orders {
+                keep,
+                ..Orders::default()
+            };
+            let mut daemon = Daemon::start(&scene, &engine, orders);
+            assert!(daemon.is_ready(), "{}", scene.log());
+            let _broken = Injected::into(daemon.id(), "fsync,fdatasync:error=EIO");
+            daemon.signal(Signal::TERM);
+            assert_eq!(daemon.code(), Some(1), "{}", scene.log());
+            let said = format!("{said}, but the journal does not say so");
+            assert!(scene.log().contains(&said), "{}", scene.log());
+            assert_eq!(scene.ours().is_empty(), !keep, "{}", scene.log());
+        }
     });
 }
