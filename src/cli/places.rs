@@ -155,3 +155,28 @@ pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Fa
         state => Ok(Locks { netns, state }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_the_lock_and_does_not_answer_is_waited_for_and_named() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let holder = Holder {
+            pid: 42,
+            control: None,
+        };
+        let lock = locks::state_path(dir.path());
+        let lock = Lock::acquire(&lock, &holder, Instant::now()).expect("free");
+        let begun = Instant::now();
+        let failure = ask(dir.path(), Request::Dump).err().expect("no answer");
+        assert!(begun.elapsed() >= ANSWER_PATIENCE);
+        for words in ["process 42 holds", "has not answered for 5 s"] {
+            assert!(failure.message.contains(words), "{failure}");
+        }
+        drop(lock);
+        let asked = ask(dir.path(), Request::Dump);
+        assert!(matches!(asked, Ok(Asked::NotRunning)));
+    }
+}

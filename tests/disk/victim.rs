@@ -108,7 +108,8 @@ impl Victim {
         daemon.kill();
     }
 
-    /// The journal of a newer daemon is refused, and stays as it is; our rules go.
+    /// The journal of a newer daemon is refused, and stays as it is; our rules go, unless they are
+    /// to be kept.
     #[track_caller]
     pub(crate) fn refuses(&mut self, score: &mut Score, what: &str, harm: impl FnOnce(&Path)) {
         let dir = self.restore();
@@ -116,11 +117,17 @@ impl Victim {
         let before = fs::read(dir.join("journal.marker")).expect("reads");
         let _ = fs::remove_file(self.scene.log_path());
         let engine = engine_after(STAGES[0]);
-        let mut daemon = Daemon::start(&self.scene, &engine, Orders::default());
-        let code = daemon.code();
-        score.tried();
-        assert_eq!(code, Some(4), "{what}: {}", self.scene.log());
-        assert!(score.compare(&[], &self.scene.ours()), "{what}");
+        let left = self.scene.ours();
+        for (keep, expected) in [(true, &left[..]), (false, &[])] {
+            let orders = Orders {
+                keep,
+                ..Orders::default()
+            };
+            let code = Daemon::start(&self.scene, &engine, orders).code();
+            score.tried();
+            assert_eq!(code, Some(4), "{what}: {}", self.scene.log());
+            assert!(score.compare(expected, &self.scene.ours()), "{what}");
+        }
         let foreign = self.scene.foreign();
         assert!(
             score.foreign(&self.scene.foreign_before(), &foreign),

@@ -314,7 +314,7 @@ fn a_second_daemon_waits_ten_seconds_and_names_the_first() {
     let (host, client) = (lab.host(), lab.client());
     let netns = "another docker-nat66 runs in this network namespace";
     let state = "another docker-nat66 uses this state directory";
-    let rows: [(&str, Place<'_>, &[&str], &str, &str); 4] = [
+    let rows: [(&str, Place<'_>, &[&str], &str, &str); 5] = [
         ("the same", host, &ARGS, STATE_DIR, netns),
         (
             "another state directory",
@@ -325,6 +325,7 @@ fn a_second_daemon_waits_ten_seconds_and_names_the_first() {
         ),
         ("another network", client, &ARGS, STATE_DIR, state),
         ("cleanup", host, &["cleanup"], STATE_DIR, netns),
+        ("cleanup elsewhere", client, &["cleanup"], STATE_DIR, state),
     ];
     thread::scope(|scope| {
         for (name, place, args, dir, whose) in rows {

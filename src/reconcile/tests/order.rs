@@ -3,6 +3,7 @@
 use super::super::*;
 use super::machine::{Fate, Machine, wish};
 use crate::backend::fake::{Call, Fault};
+use crate::model::rule::RuleSpec;
 
 /// How many rules each commit removes and inserts.
 fn sizes(calls: &[Call]) -> Vec<(usize, usize)> {
@@ -25,6 +26,33 @@ fn removals_go_first_and_all_else_in_one_batch() {
     let next = wish(&[(80, 9, 'a'), (82, 4, 'c')]);
     assert!(daemon.converge(&next, 2).is_converged());
     assert_eq!(sizes(&machine.kernel.calls()[before..]), [(1, 0), (1, 2)]);
+}
+
+/// Whatever comes one at a time: what guards comes before what it guards.
+#[test]
+fn published_ports_come_after_all_else_and_go_before_it() {
+    let all = wish(&[(80, 2, 'a')]).rules;
+    let wanted = Desired {
+        rules: all.clone(),
+        known: Known::EVERYTHING,
+    };
+    let is_static = |rule: &OwnedRule| rule.rule.spec.is_static();
+    let coming = ChangeSet::between(&wanted, &BTreeMap::new()).insert;
+    let going = ChangeSet::between(&Desired::nothing(), &all).remove;
+    let (last, others) = coming.split_last().expect("rules");
+    assert!(
+        !is_static(last) && others.iter().all(is_static),
+        "{coming:?}"
+    );
+    assert_eq!(going.first(), Some(&last.rule.id()));
+    let filtered = |owned: &OwnedRule| {
+        let spec = &owned.rule.spec;
+        matches!(spec, RuleSpec::Jump(_) | RuleSpec::Guard { .. })
+    };
+    assert!(
+        coming.is_sorted_by_key(|owned| !filtered(owned)),
+        "{coming:?}"
+    );
 }
 
 /// Somebody has doubled it since the last look.
