@@ -26,8 +26,6 @@ mod faults;
 #[allow(dead_code, reason = "shared: not all of it is used here")]
 #[path = "killpoints/life.rs"]
 mod life;
-#[path = "disk/names.rs"]
-mod names;
 #[path = "kernel/namespace.rs"]
 mod namespace;
 #[path = "disk/parents.rs"]
