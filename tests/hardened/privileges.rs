@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, PATIENCE};
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
 use crate::scene::{Backend, PROGRAM, Scene, sh};
@@ -175,6 +175,38 @@ fn whatever_the_umask_nothing_in_the_state_directory_is_for_others() {
             assert_eq!(mode(&scene.control()), 0o600);
             assert_eq!(mode(Path::new("/run/docker-nat66")) & 0o022, 0);
             daemon.leaves();
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_state_directory_of_somebody_else_or_behind_a_link_is_refused() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = engine();
+        let state = scene.state_dir();
+        let path = state.display();
+        let cases = [
+            (
+                format!("mkdir {path}; chown nobody {path}"),
+                "belongs to uid 65534, it must belong to root or to the daemon's user",
+            ),
+            (
+                format!("mv {path} {path}.real; ln -s {path}.real {path}"),
+                "is a symbolic link",
+            ),
+        ];
+        for (prepare, reason) in cases {
+            sh(&prepare);
+            let before = sh(&format!("find {path} {path}/"));
+            let mut daemon = Daemon::start(&scene, scene.daemon(engine.socket()));
+            let ended = daemon.ends_within(PATIENCE);
+            let log = scene.log();
+            assert_eq!(ended.and_then(|end| end.code()), Some(2), "{log}");
+            assert!(log.contains(reason), "{log}");
+            assert_eq!(sh(&format!("find {path} {path}/")), before);
+            assert_eq!(scene.ours(), Vec::<String>::new());
         }
     });
 }
