@@ -7,7 +7,7 @@ use docker_nat66::control::status::State;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, PATIENCE};
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
 use crate::scene::{Backend, Scene};
@@ -69,7 +69,9 @@ fn a_log_that_nobody_reads_keeps_no_port_open() {
         assert!(lines.by_ref().any(|line| line.contains(told)));
         daemon.signal(Signal::TERM);
         assert!(lines.any(|line| line.contains("leaving")));
-        daemon.leaves();
+        // A second signal would not let it finish.
+        let ended = daemon.ends_within(PATIENCE);
+        assert!(ended.is_some_and(|end| end.success()), "{ended:?}");
         assert_eq!(scene.ours(), Vec::<String>::new());
     });
 }
