@@ -6,8 +6,8 @@
 //! ```
 //!
 //! What stands before the control socket is the caller's ([`crate::cli`]). From the locks on
-//! ([`Runtime`]) a request to leave waits for the end of recovery, and then takes out what an
-//! earlier run left, too. Leaving runs the other way: no more snapshots, the rules (unless they
+//! ([`Runtime::signals`]) a request to leave waits for the end of recovery, and then takes out what
+//! an earlier run left, too. Leaving runs the other way: no more snapshots, the rules (unless they
 //! are to stay), the journal, the control socket, the locks. A crash anywhere is answered by the
 //! same start.
 

@@ -6,18 +6,15 @@
 
 mod output;
 
-use std::io::{self, LineWriter, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::UnwindSafe;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, o, warn};
+use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, b, o, record};
 use slog_term::{Decorator, FullFormat, RecordDecorator};
 
-use output::{Lost, Output};
-
-/// Bytes of a line that are written at once; a longer one takes several calls.
-const LINE: usize = 16 * 1024;
+use output::{Lost, Output, WholeLines};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,65 +28,101 @@ pub enum Format {
     Journald,
 }
 
-/// Of the log on standard error.
-static LOST: Lost = Lost::none();
-
-/// How many lines could not be written to standard error since the last one that was.
-pub fn lost() -> u64 {
-    LOST.count()
-}
+/// The log on standard error.
+static STDERR: OnceLock<Arc<Telling>> = OnceLock::new();
 
 /// A logger that writes to standard error, and does not wait there for a reader who hangs.
 pub fn to_stderr(format: Format, level: Level) -> Logger {
-    unblocked(io::stderr(), &LOST, format, level)
+    let telling = STDERR.get_or_init(|| Telling::new(io::stderr(), format));
+    Arc::clone(telling).logger(level)
 }
 
-fn unblocked<W>(out: W, lost: &'static Lost, format: Format, level: Level) -> Logger
-where
-    W: Write + AsFd + Send + 'static,
-{
-    let drain = Telling {
-        drain: to_writer(Output::new(out, lost), format, level),
-        lost,
-    };
-    Logger::root(drain, o!())
+/// How many lines could not be written to standard error and have not been told of.
+pub fn lost() -> u64 {
+    STDERR.get().map_or(0, |telling| telling.lost())
 }
+
+/// Tells of them where there is room by now. A daemon that has nothing else to say calls it from
+/// time to time.
+pub fn catch_up() {
+    if let Some(telling) = STDERR.get() {
+        telling.catch_up();
+    }
+}
+
+/// Writes the last words of a program to standard error; no longer than a moment, too.
+pub fn last_words(text: &str) {
+    // It does not fail, and there is nobody left to tell.
+    let _ = Output::new(io::stderr(), Lost::default()).write_all(text.as_bytes());
+}
+
+type Lines = Arc<dyn slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never>>;
 
 /// Says how many lines are lost, when one is not.
 struct Telling {
-    drain: Logger,
-    lost: &'static Lost,
+    lines: Lines,
+    lost: Lost,
 }
 
+impl Telling {
+    fn new<W: Write + AsFd + Send + 'static>(out: W, format: Format) -> Arc<Self> {
+        let lost = Lost::default();
+        let lines = lines(Output::new(out, lost.clone()), format);
+        Arc::new(Self { lines, lost })
+    }
+
+    fn logger(self: Arc<Self>, level: Level) -> Logger {
+        root(self, level)
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost.count()
+    }
+
+    fn catch_up(&self) {
+        self.lost.told(|count| {
+            let Ok(()) = self.lines.log(
+                &record!(
+                    Level::Warning,
+                    "",
+                    &format_args!("the log was not read: lines before this one are lost"),
+                    b!("lines" => count)
+                ),
+                &o!().into(),
+            );
+        });
+    }
+}
+
+/// What comes here is written: what is below the level does not.
 impl Drain for Telling {
     type Ok = ();
     type Err = slog::Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
-        self.lost.told_after(
-            || Drain::log(&self.drain, record, values),
-            |count| warn!(self.drain, "the log was not read: lines before this one are lost"; "lines" => count),
-        )
-    }
-
-    fn is_enabled(&self, level: Level) -> bool {
-        Drain::is_enabled(&self.drain, level)
+        let before = self.lost();
+        self.lines.log(record, values)?;
+        if self.lost() == before {
+            self.catch_up();
+        }
+        Ok(())
     }
 }
 
 /// A logger that writes to `out`, one `write_all` call per line.
 pub fn to_writer<W: Write + Send + 'static>(out: W, format: Format, level: Level) -> Logger {
+    root(lines(out, format), level)
+}
+
+fn lines<W: Write + Send + 'static>(out: W, format: Format) -> Lines {
     match format {
+        // It writes each word by itself.
         Format::Json => {
-            // It writes each word by itself.
-            let out = LineWriter::with_capacity(LINE, out);
-            root(
-                Mutex::new(slog_json::Json::default(out)).ignore_res(),
-                level,
-            )
+            let json = slog_json::Json::default(WholeLines::new(out));
+            Arc::new(Mutex::new(json).ignore_res())
         }
-        Format::Term => root(term(out, false, local_time), level),
-        Format::Journald => root(term(out, true, |_| Ok(())), level),
+        Format::Term => Arc::new(term(out, false, local_time)),
+        Format::Journald => Arc::new(term(out, true, |_| Ok(()))),
     }
 }
 
@@ -105,7 +138,7 @@ fn term<W: Write + Send + 'static>(
     priority: bool,
     timestamp: fn(&mut dyn Write) -> io::Result<()>,
 ) -> impl slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never> + UnwindSafe {
-    let lines = Lines {
+    let lines = LineByLine {
         out: Mutex::new(out),
         priority,
     };
@@ -122,13 +155,13 @@ fn local_time(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes each record as one harmless line.
-struct Lines<W> {
+struct LineByLine<W> {
     out: Mutex<W>,
     /// Whether a line begins with its priority.
     priority: bool,
 }
 
-impl<W: Write> Decorator for Lines<W> {
+impl<W: Write> Decorator for LineByLine<W> {
     fn with_record<F>(&self, record: &Record<'_>, _: &OwnedKVList, format: F) -> io::Result<()>
     where
         F: FnOnce(&mut dyn RecordDecorator) -> io::Result<()>,
@@ -186,9 +219,7 @@ fn priority(level: Level) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use slog::info;
+    use slog::{info, warn};
 
     use super::*;
 

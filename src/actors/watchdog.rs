@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use super::messages::Ping;
 use crate::control::status::{Board, Reporter, State};
 use crate::killpoint;
+use crate::logging;
 use crate::model::text::escape;
 use crate::supervisor::Supervisor;
 
@@ -93,6 +94,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
         });
         let troubles: Vec<String> = troubles.collect();
         board.lock().set_troubles(Reporter::Watchdog, troubles);
+        logging::catch_up();
         let doing = sentence(&board);
         if doing != said {
             // A line break would begin another of the protocol's lines.

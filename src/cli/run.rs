@@ -26,8 +26,6 @@ use crate::{host, panics, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let not_started = |e: StartError| Failure::new(Exit::Failed, &e);
-    let runtime = daemon::Runtime::new().map_err(not_started)?;
     let usage = |e: config::ConfigError| Failure::new(Exit::Usage, &e);
     config::require_both(&args.dev, &args.prefix).map_err(usage)?;
     let devices = config::devices(&args.dev).map_err(usage)?;
@@ -39,6 +37,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
     let log = logger(&args.log);
     panics::install_hook(log.clone());
+    let not_started = |e: StartError| Failure::new(Exit::Failed, &e);
+    let runtime = daemon::Runtime::new().map_err(not_started)?;
     for warning in &warnings {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
         warn!(log, "--prefix {text:?} is read as {prefix}: {why}");

@@ -1,34 +1,33 @@
 //! Standard error, as far as somebody reads it.
 //!
-//! A write to a pipe, a socket or a terminal waits for its reader, and a log collector may hang.
-//! The daemon has ports to close meanwhile: it waits for a moment, and from then on loses lines
-//! until there is room again. They are counted, and the count is told.
+//! A write to a pipe or a socket waits for its reader, and a log collector may hang. The daemon has
+//! ports to close meanwhile: it waits for a moment, and from then on loses lines while there is no
+//! room. They are counted, and the count is told.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long the first line is waited for that finds no room. A collector that is only busy takes
+/// How long a line that finds no room is waited for. A collector that is only busy takes
 /// milliseconds; a watchdog that fires within seconds does not.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Time from one such wait to the next: who reads slowly is not waited for at every line.
+const CALM: Duration = Duration::from_secs(10);
 
 /// As much as a pipe takes without waiting when it has room at all (`PIPE_BUF`, pipe(7)); a stream
 /// socket has more (unix(7): writable while a quarter of its buffer is used at most).
 const AT_ONCE: usize = 4096;
 
 /// Lines that were lost and have not been told of.
-#[derive(Debug, Default)]
-pub(super) struct Lost(AtomicU64);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lost(Arc<AtomicU64>);
 
 impl Lost {
-    /// None.
-    pub(super) const fn none() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -38,38 +37,38 @@ impl Lost {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Has a line written by `write`; if it gets through, `tell` says how many others did not.
-    pub(super) fn told_after<T>(&self, write: impl FnOnce() -> T, tell: impl FnOnce(u64)) -> T {
-        let before = self.count();
-        let written = write();
+    /// Has `tell` write a line that says how many there are, if any. If that one is lost, too, it
+    /// does not count.
+    pub(super) fn told(&self, tell: impl FnOnce(u64)) {
+        let lost = self.count();
         // One of those who come here at once tells it.
         let order = Ordering::Relaxed;
-        if before > 0 && self.0.compare_exchange(before, 0, order, order).is_ok() {
-            tell(before);
-            if self.count() > 0 {
-                self.more(before);
+        if lost > 0 && self.0.compare_exchange(lost, 0, order, order).is_ok() {
+            tell(lost);
+            let meanwhile = self.0.swap(0, order);
+            if meanwhile > 0 {
+                self.more(lost + meanwhile - 1);
             }
         }
-        written
     }
 }
 
 /// Writes lines where there is room. Each call of `write` has one whole line, and succeeds.
 pub(super) struct Output<W> {
     out: W,
-    lost: &'static Lost,
-    /// Whether there was no room, the last time.
-    full: bool,
+    lost: Lost,
+    /// Before this, nobody is waited for.
+    waits_from: Instant,
     /// Whether the last line was written in part.
     torn: bool,
 }
 
 impl<W: Write + AsFd> Output<W> {
-    pub(super) fn new(out: W, lost: &'static Lost) -> Self {
+    pub(super) fn new(out: W, lost: Lost) -> Self {
         Self {
             out,
             lost,
-            full: false,
+            waits_from: Instant::now(),
             torn: false,
         }
     }
@@ -87,14 +86,25 @@ impl<W: Write + AsFd> Output<W> {
     }
 
     fn put_piece(&mut self, piece: &[u8]) -> io::Result<()> {
-        let patience = if self.full { Duration::ZERO } else { PATIENCE };
+        if !self.has_room(Duration::ZERO)? {
+            let begun = Instant::now();
+            if begun < self.waits_from {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let has_room = self.has_room(PATIENCE)?;
+            self.waits_from = Instant::now() + CALM;
+            if !has_room {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        self.out.write_all(piece)
+    }
+
+    fn has_room(&self, patience: Duration) -> io::Result<bool> {
         let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(&self.out, PollFlags::OUT)];
-        self.full = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))? == 0;
-        match self.full {
-            true => Err(io::ErrorKind::TimedOut.into()),
-            false => self.out.write_all(piece),
-        }
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
+        Ok(ready > 0)
     }
 }
 
@@ -111,77 +121,167 @@ impl<W: Write + AsFd> Write for Output<W> {
     }
 }
 
+/// Hands on whole lines, each in one call.
+pub(super) struct WholeLines<W> {
+    out: W,
+    begun: Vec<u8>,
+}
+
+impl<W> WholeLines<W> {
+    pub(super) fn new(out: W) -> Self {
+        let begun = Vec::new();
+        Self { out, begun }
+    }
+}
+
+impl<W: Write> Write for WholeLines<W> {
+    /// The end of a line is the end of a call.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begun.extend_from_slice(bytes);
+        if bytes.ends_with(b"\n") {
+            self.out.write_all(&std::mem::take(&mut self.begun))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{PipeReader, Read, pipe};
 
-    use slog::{Level, Logger, info};
+    use slog::{Level, Logger, debug, error, info};
 
     use super::*;
-    use crate::logging::{Format, unblocked};
+    use crate::logging::{Format, Telling};
 
-    fn log_into_a_pipe() -> (Logger, PipeReader, &'static Lost) {
-        let (reader, writer) = pipe().unwrap();
-        let lost: &Lost = Box::leak(Box::default());
-        let log = unblocked(writer, lost, Format::Journald, Level::Info);
-        (log, reader, lost)
+    struct Piped {
+        log: Logger,
+        telling: Arc<Telling>,
+        reader: PipeReader,
     }
 
-    /// Logs numbered lines until one is lost; how many were not.
-    fn fill(log: &Logger, lost: &Lost, text: &str) -> usize {
-        let lines = (0..).find(|number| {
-            info!(log, "{number} {text}");
-            lost.count() > 0
-        });
-        lines.unwrap()
+    impl Piped {
+        fn new(level: Level) -> Self {
+            let (reader, writer) = pipe().unwrap();
+            let telling = Telling::new(writer, Format::Journald);
+            Self {
+                log: telling.clone().logger(level),
+                telling,
+                reader,
+            }
+        }
+
+        fn lost(&self) -> u64 {
+            self.telling.lost()
+        }
+
+        /// Logs numbered lines until one is lost; how many were not.
+        fn fill(&self, text: &str) -> usize {
+            let lines = (0..).find(|number| {
+                error!(self.log, "{number} {text}");
+                self.lost() > 0
+            });
+            lines.unwrap()
+        }
+
+        /// Reads so many bytes; and all, once nobody can write any more.
+        fn read(&mut self, bytes: usize) -> String {
+            let mut first = vec![0; bytes];
+            self.reader.read_exact(&mut first).unwrap();
+            String::from_utf8(first).unwrap()
+        }
+
+        fn rest(self) -> String {
+            let Self {
+                log,
+                telling,
+                mut reader,
+            } = self;
+            drop((log, telling));
+            let mut rest = String::new();
+            reader.read_to_string(&mut rest).unwrap();
+            rest
+        }
     }
+
+    const TOLD: &str = "<4>WARN the log was not read: lines before this one are lost, lines: ";
 
     #[test]
     fn without_a_reader_lines_are_lost_and_told_of_when_there_is_one() {
-        let (log, mut reader, lost) = log_into_a_pipe();
-        let kept = fill(&log, lost, "x");
-        info!(log, "lost too");
-        assert_eq!(lost.count(), 2);
-        let mut first = vec![0; 4096 * 4];
-        reader.read_exact(&mut first).unwrap();
-        info!(log, "there is room");
-        assert_eq!(lost.count(), 0);
-        drop(log);
-        let mut text = String::from_utf8(first).unwrap();
-        reader.read_to_string(&mut text).unwrap();
+        let mut piped = Piped::new(Level::Info);
+        let kept = piped.fill("x");
+        info!(piped.log, "lost too");
+        assert_eq!(piped.lost(), 2);
+        let first = piped.read(4096 * 4);
+        info!(piped.log, "there is room");
+        assert_eq!(piped.lost(), 0);
+        let text = first + &piped.rest();
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines[..kept].iter().enumerate() {
-            assert_eq!(*line, format!("<6>INFO {number} x"));
+            assert_eq!(*line, format!("<3>ERRO {number} x"));
         }
-        let end = [
-            "<6>INFO there is room",
-            "<4>WARN the log was not read: lines before this one are lost, lines: 2",
-        ];
-        assert_eq!(lines[kept..], end);
+        let told = format!("{TOLD}2");
+        assert_eq!(lines[kept..], ["<6>INFO there is room", &told]);
+    }
+
+    #[test]
+    fn they_are_told_of_though_nothing_happens_and_at_any_level() {
+        let mut piped = Piped::new(Level::Error);
+        piped.fill("x");
+        // What is not written does not count, nor is it taken for a line that got through.
+        debug!(piped.log, "not written");
+        info!(piped.log, "nor that");
+        piped.telling.catch_up();
+        piped.telling.catch_up();
+        assert_eq!(piped.lost(), 1);
+        piped.read(4096 * 4);
+        piped.telling.catch_up();
+        assert_eq!(piped.lost(), 0);
+        assert!(piped.rest().ends_with(&format!("\n{TOLD}1\n")));
+    }
+
+    #[test]
+    fn who_reads_slowly_is_not_waited_for_at_every_line() {
+        let mut piped = Piped::new(Level::Info);
+        piped.fill("x");
+        let begun = Instant::now();
+        for _ in 0..20 {
+            piped.read(4096);
+            let lost = piped.lost();
+            while piped.lost() <= lost {
+                info!(piped.log, "{}", "y".repeat(1000));
+            }
+        }
+        assert!(begun.elapsed() < CALM, "it waited each time");
     }
 
     #[test]
     fn a_line_that_is_torn_is_ended_before_the_next() {
-        let (log, mut reader, lost) = log_into_a_pipe();
-        let kept = fill(&log, lost, &"x".repeat(5 * AT_ONCE));
-        let mut first = vec![0; 5 * AT_ONCE];
-        reader.read_exact(&mut first).unwrap();
-        info!(log, "there is room");
-        drop(log);
-        let mut text = String::from_utf8(first).unwrap();
-        reader.read_to_string(&mut text).unwrap();
+        let mut piped = Piped::new(Level::Info);
+        let kept = piped.fill(&"x".repeat(5 * AT_ONCE));
+        let first = piped.read(5 * AT_ONCE);
+        info!(piped.log, "there is room");
+        let text = first + &piped.rest();
         let lines: Vec<&str> = text.lines().skip(kept).collect();
-        assert!(lines[0].starts_with(&format!("<6>INFO {kept} x")), "{text}");
+        assert!(lines[0].starts_with(&format!("<3>ERRO {kept} x")), "{text}");
         assert_eq!(lines[1], "<6>INFO there is room");
         assert_eq!(lines.len(), 3);
     }
 
     #[test]
     fn what_cannot_be_written_at_all_is_counted() {
-        let (log, reader, lost) = log_into_a_pipe();
+        let Piped {
+            log,
+            telling,
+            reader,
+        } = Piped::new(Level::Info);
         drop(reader);
         info!(log, "to nobody");
         info!(log, "to nobody");
-        assert_eq!(lost.count(), 2);
+        assert_eq!(telling.lost(), 2);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
 use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use docker_nat66::control::status::State;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,10 +12,13 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, PATIENCE};
 use crate::fake_engine::{FakeContainer, FakeEngine};
 use crate::namespace;
-use crate::scene::{Backend, Scene};
+use crate::scene::{Backend, PROGRAM, Scene};
 
 /// As much as a pipe takes at once (`PIPE_BUF`, pipe(7)).
 const AT_ONCE: usize = 4096;
+
+/// Between two looks at a process.
+const PAUSE: Duration = Duration::from_millis(10);
 
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
@@ -74,4 +79,21 @@ fn a_log_that_nobody_reads_keeps_no_port_open() {
         assert!(ended.is_some_and(|end| end.success()), "{ended:?}");
         assert_eq!(scene.ours(), Vec::<String>::new());
     });
+}
+
+#[test]
+fn a_command_that_fails_ends_though_nobody_reads_why() {
+    let (_reader, writer) = full_pipe();
+    let mut command = Command::new(PROGRAM);
+    let mut child = command.arg("run").stderr(writer).spawn().expect("starts");
+    drop(command);
+    let deadline = Instant::now() + PATIENCE;
+    let ended = loop {
+        match child.try_wait().expect("waits") {
+            None if Instant::now() < deadline => std::thread::park_timeout(PAUSE),
+            ended => break ended,
+        }
+    };
+    let _ = child.kill();
+    assert_eq!(ended.and_then(|end| end.code()), Some(2));
 }
