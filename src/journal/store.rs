@@ -199,20 +199,20 @@ impl Store {
         let generation = self.generation + 1;
         let replaced = build(&self.dir, &self.records, generation)?;
         self.generation = generation;
+        if let Some(replaced) = replaced {
+            // the new one stands: what becomes of the old one is no reason to refuse a change
+            let _ = if std::mem::take(&mut self.damaged) {
+                self.dir.quarantine(&replaced, self.opened_at).map(|_| ())
+            } else {
+                self.dir.discard(&replaced)
+            };
+        }
         let journal = self.dir.journal();
         let database = Database::open(&journal).map_err(|e| refusal("opening", &journal, e))?;
         // opening it has made files
         layout::sync_dir(&journal)?;
         self.marker = Some(Marker::write(&self.dir, generation)?);
         self.database = Some(database);
-        if let Some(replaced) = replaced {
-            // the new one stands: what becomes of the old one is no reason to refuse a change
-            let _ = if self.damaged {
-                self.dir.quarantine(&replaced, self.opened_at).map(|_| ())
-            } else {
-                self.dir.discard(&replaced)
-            };
-        }
         self.damaged = false;
         Ok(())
     }
