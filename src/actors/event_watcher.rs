@@ -4,6 +4,8 @@
 //! updates and hands snapshots to the port mapper, waiting until each is taken. If either ends
 //! the process ends. Nothing is kept that a crash could lose.
 
+use std::collections::BTreeSet;
+
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, WrapFuture};
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::mpsc;
@@ -21,6 +23,9 @@ const UPDATES: usize = 4;
 
 /// Commands that may wait: one resync is as good as several.
 const COMMANDS: usize = 1;
+
+/// Reasons of one loss that are told at the usual level: some have changing texts.
+const MAX_REASONS: usize = 16;
 
 /// The actor. See the module's documentation.
 pub struct EventWatcher {
@@ -80,7 +85,8 @@ async fn pass_on(
     board: Board,
     log: Logger,
 ) {
-    let mut is_lost = false;
+    // Why, since it was connected.
+    let mut told = BTreeSet::new();
     while let Some(update) = updates.recv().await {
         killpoint::pass("an update is passed on");
         match update {
@@ -88,7 +94,7 @@ async fn pass_on(
                 api_version,
                 engine_version,
             } => {
-                is_lost = false;
+                told.clear();
                 info!(log, "connected to Docker"; "engine" => %engine_version, "api" => %api_version);
                 let mut facts = board.lock();
                 facts.docker = Docker {
@@ -98,10 +104,17 @@ async fn pass_on(
                 facts.set_troubles(Reporter::Docker, Vec::new());
             }
             Update::Lost { reason } => {
-                if std::mem::replace(&mut is_lost, true) {
-                    info!(log, "Docker is still not reachable"; "reason" => &reason);
-                } else {
-                    warn!(log, "Docker is not reachable, trying again until it is"; "reason" => &reason);
+                match told.len() {
+                    0 => {
+                        warn!(log, "Docker is not reachable, trying again until it is"; "reason" => &reason);
+                    }
+                    1..MAX_REASONS if !told.contains(&reason) => {
+                        info!(log, "Docker is still not reachable"; "reason" => &reason);
+                    }
+                    _ => debug!(log, "Docker is still not reachable"; "reason" => &reason),
+                }
+                if told.len() < MAX_REASONS {
+                    told.insert(reason.clone());
                 }
                 let mut facts = board.lock();
                 facts.docker.connected = false;
