@@ -144,7 +144,9 @@ impl World {
                 self.start(old, ports, heard);
             }
             (8, ..) => self.engine.drop_streams(),
-            _ => daemon.signal(Signal::HUP),
+            // Before its first lines it would end by it, as by any signal.
+            _ if daemon.heeds_hangup() => daemon.signal(Signal::HUP),
+            _ => {}
         }
     }
 

@@ -117,6 +117,15 @@ impl<'s> Daemon<'s> {
         let _ = kill_process(pid.expect("a process id"), signal);
     }
 
+    /// Whether a SIGHUP does not end it (`SigCgt` of proc_pid_status(5)).
+    pub(crate) fn heeds_hangup(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & 1 != 0)
+    }
+
     /// Kills it, or finds that it has left.
     pub(crate) fn kill(&mut self) -> End {
         self.signal(Signal::KILL);
@@ -140,8 +149,7 @@ impl<'s> Daemon<'s> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
-                // A hang-up ends one that does not listen for it yet.
-                if matches!(status.signal(), Some(1 | 9)) {
+                if status.signal() == Some(9) {
                     return End::Killed;
                 }
                 assert!(status.success(), "{status}: {}", self.scene.log());

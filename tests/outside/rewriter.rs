@@ -148,6 +148,9 @@ pub(crate) struct Rewriter {
     thread: JoinHandle<Pace>,
 }
 
+/// Tools that fail because others commit beside them are some in a second.
+const MOST_FAILURES: usize = 2000;
+
 /// How often it was done.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
@@ -165,7 +168,11 @@ impl Pace {
     }
 
     /// Commits a second.
+    ///
+    /// # Panics
+    /// There was none.
     pub(crate) fn rate(&self) -> f64 {
+        assert!(self.commits > 0, "{self:?}");
         self.commits as f64 / self.took.as_secs_f64()
     }
 }
@@ -208,6 +215,7 @@ fn go_on(commits: Commits, stopped: &AtomicBool) -> Pace {
             well = went;
             pace.commits += done;
             pace.failures += usize::from(!well);
+            assert!(pace.failures < MOST_FAILURES, "{commits:?}: {pace:?}");
         }
     }
     pace.took = began.elapsed();
