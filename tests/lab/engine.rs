@@ -1,4 +1,4 @@
-//! A real Docker Engine on the lab's host.
+//! A real Docker Engine on the lab's host: which one, [`release`] says.
 //!
 //! All it writes lies in the host's private `/run`, in memory, and in the control group that
 //! the lab removes. It comes up in half a second.
@@ -14,6 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::image;
 use crate::lab::{Lab, PREFIX, kill, signal, wait};
+use crate::release;
 use crate::rules::{self, Published};
 use crate::talk::{Answer, Proto, ask_here};
 use crate::wait::{SOON, eventually, same};
@@ -60,6 +61,7 @@ impl<'l> Engine<'l> {
             &cgroup,
         ];
         lab.host().sh(PROXY);
+        release::in_use().install(lab.host());
         let owned = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
         Self {
             lab,
@@ -85,16 +87,23 @@ impl<'l> Engine<'l> {
     /// Starts it and waits until it answers.
     pub(crate) fn start(&mut self) {
         let args = self.own.iter().chain(&self.extra);
-        let args: Vec<&str> = args.map(String::as_str).collect();
+        let mut args: Vec<&str> = args.map(String::as_str).collect();
+        if !args.iter().any(|arg| arg.starts_with("--ip6tables")) {
+            args.extend(release::in_use().without_native());
+        }
         let log = self.lab.log("dockerd");
         let mut child = self.lab.host().spawn("dockerd", &args, &log);
-        eventually(SOON, "the Engine to answer", || {
+        let answered = eventually(SOON, "the Engine to answer", || {
             if let Some(status) = child.try_wait().expect("wait") {
                 panic!("dockerd: {status}, see {}", log.display());
             }
-            let answer = self.lab.host().output(&["docker", "version"]);
-            answer.status.success().then_some(()).ok_or("no answer")
+            let version = ["docker", "version", "-f", "{{.Server.Version}}"];
+            let answer = self.lab.host().output(&version);
+            let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+            answer.status.success().then_some(text).ok_or("no answer")
         });
+        let version = release::in_use().version();
+        assert!(answered.starts_with(version), "{version}: {answered}");
         self.child = Some(child);
         if self.docker(&["images", "-q", "lab"]).is_empty() {
             image::load(self.lab);

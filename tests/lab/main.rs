@@ -39,6 +39,7 @@ mod outgoing;
 mod ports;
 mod reach;
 mod refused;
+mod release;
 mod rules;
 #[path = "../score/mod.rs"]
 mod score;

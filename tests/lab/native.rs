@@ -9,6 +9,7 @@ use crate::backend::in_use;
 use crate::daemon::{self, Daemon};
 use crate::engine::Engine;
 use crate::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::release;
 use crate::rules;
 use crate::talk::Proto::Tcp;
 use crate::wait::{SOON, eventually, same};
@@ -19,8 +20,10 @@ const WEB: &str = "[2001:db8::1]:8080";
 /// How a forward of port 8080 is shown: a rule, or an element.
 const DNATS: [&str; 2] = ["dport 8080 ", "tcp . 8080 "];
 
-/// What makes Engine 20.10 do IPv6 NAT itself.
-const NATIVE: [&str; 2] = ["--experimental", "--ip6tables=true"];
+/// What makes the Engine do IPv6 NAT itself.
+fn nat() -> &'static [&'static str] {
+    release::in_use().native()
+}
 
 /// What `status` says of Docker's NAT.
 fn native(lab: &Lab) -> Value {
@@ -91,7 +94,7 @@ impl Drop for End<'_> {
 #[ignore = "needs root and Docker: run by tests/run"]
 fn beside_dockers_own_nat_nothing_of_ours_is_in_the_kernel() {
     let lab = Lab::up("native_on");
-    let engine = Engine::up(&lab, &[&NATIVE[..], &["--userland-proxy=false"]].concat());
+    let engine = Engine::up(&lab, &[nat(), &["--userland-proxy=false"]].concat());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let before = rules::as_before(lab.host());
     let mut daemon = Daemon::ready(&lab, &ARGS);
@@ -136,7 +139,7 @@ fn beside_dockers_own_nat_nothing_of_ours_is_in_the_kernel() {
 #[ignore = "needs root and Docker: run by tests/run"]
 fn force_sets_our_rules_beside_dockers_own() {
     let lab = Lab::up("native_force");
-    let engine = Engine::up(&lab, &NATIVE);
+    let engine = Engine::up(&lab, nat());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let before = rules::as_before(lab.host());
     let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--native", "force"]].concat());
@@ -160,7 +163,7 @@ fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
 
     let mut theirs = BTreeMap::new();
     never_two(&lab, || {
-        engine.restart_with(&[&NATIVE[..], &["--userland-proxy=false"]].concat());
+        engine.restart_with(&[nat(), &["--userland-proxy=false"]].concat());
         stands(&lab, "on");
         nothing_of_ours(&lab);
         lab.answers(Tcp, WEB, "web", CLIENT);
@@ -187,7 +190,7 @@ fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
 #[ignore = "needs root and Docker: run by tests/run"]
 fn chains_that_an_engine_left_behind_do_not_keep_a_restarted_daemon_from_its_rules() {
     let lab = Lab::up("native_left");
-    let mut engine = Engine::up(&lab, &[&NATIVE[..], &["--userland-proxy=false"]].concat());
+    let mut engine = Engine::up(&lab, &[nat(), &["--userland-proxy=false"]].concat());
     engine.restart_with(&["--userland-proxy=false"]);
     lab.host().sh(in_use().open_forward());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
@@ -219,7 +222,7 @@ fn containers_that_outlive_an_engine_are_handed_over_both_ways() {
     lab.answers(Tcp, WEB, "web", CLIENT);
     engine.kill();
     lab.answers(Tcp, WEB, "web", CLIENT);
-    engine.set_args(&[&live[..], &NATIVE].concat());
+    engine.set_args(&[&live[..], nat()].concat());
     never_two(&lab, || {
         engine.start();
         stands(&lab, "on");

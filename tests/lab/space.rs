@@ -219,7 +219,10 @@ fn bare(program: &str) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/run/lab")
+        .env(
+            "PATH",
+            "/run/lab/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/lab",
+        )
         .env("HOME", "/run/lab");
     command
 }
