@@ -13,24 +13,28 @@ use std::sync::OnceLock;
 
 use crate::space::Place;
 
-/// Enters the root `$1` for good: `/run/lab/engine/namespace` holds the mount namespace, and the
-/// commands in [`COMMANDS`] run in there. What is written to the root is in memory and the lab's
-/// own: others use the root at the same time.
+/// Enters the root `$1`: a process that sleeps keeps the mount namespace, `/run/lab/engine/pid` is
+/// its id, and the commands of the loop run in there. (A bind mount of the namespace would keep it
+/// without a process, but Linux 6.18 refuses that now and then: it takes the new namespace for an
+/// older one when another processor numbered it.) What is written to the root is in memory and the
+/// lab's own: others use the root at the same time.
 const ENTER: &str = r##"mkdir -p /run/lab/engine/upper /run/lab/engine/work /run/lab/bin
-touch /run/lab/engine/namespace
-unshare --mount=/run/lab/engine/namespace sh -ec '
+unshare --mount sh -ec '
   mount -t overlay -o "lowerdir=$1,upperdir=/run/lab/engine/upper,workdir=/run/lab/engine/work" \
     overlay /mnt
   for dir in dev proc run sys tmp; do mount --rbind /$dir /mnt/$dir; done
   cd /mnt
   pivot_root . .
   umount -l .
+  sleep infinity </dev/null >/dev/null 2>&1 &
+  echo $! >/run/lab/engine/pid
 ' enter "$1"
 for command in /usr/bin/docker /usr/sbin/dockerd; do
-  printf "#!/bin/sh\nexec nsenter --mount=/run/lab/engine/namespace $command \"\$@\"\n" \
-    >/run/lab/bin/$(basename $command)
-done
-chmod +x /run/lab/bin/*"##;
+  wrapper=/run/lab/bin/$(basename $command)
+  printf "#!/bin/sh\nexec nsenter --mount=/proc/%s/ns/mnt $command \"\$@\"\n" \
+    "$(cat /run/lab/engine/pid)" >$wrapper
+  chmod +x $wrapper
+done"##;
 
 /// An Engine that the lab can run.
 #[derive(Debug)]
