@@ -95,7 +95,7 @@ impl Release {
         }
     }
 
-    /// The arguments that make it do IPv6 NAT itself.
+    /// The arguments that make it do IPv6 NAT itself: an experiment up to 26.
     pub(crate) fn native(&self) -> &'static [&'static str] {
         match self.major() {
             ..27 => &["--experimental", "--ip6tables=true"],
@@ -103,8 +103,7 @@ impl Release {
         }
     }
 
-    /// The arguments that keep it from IPv6 NAT: it is on by default from 27 on, and 20.10 knows
-    /// the option only as an experiment.
+    /// The arguments that keep it from IPv6 NAT, which is on by default from 27 on.
     pub(crate) fn without_native(&self) -> &'static [&'static str] {
         match self.major() {
             ..27 => &[],
