@@ -1,7 +1,7 @@
 //! The backend that the daemon uses, and all in which the two differ for those who look on.
 //!
-//! Every test of the lab runs once for each backend: `tests/run` starts this program anew for each, and
-//! says which tests are about one of them alone. What the kernel then shows is read from both
+//! Every test of the lab runs once for each backend: `tests/run` starts this program anew for each,
+//! and says which tests are about one of them alone. What the kernel then shows is read from both
 //! places, wherever the daemon should have put it ([`crate::rules`]).
 
 use std::sync::OnceLock;
