@@ -31,6 +31,8 @@ mod image;
 #[path = "../tests/lab/lab.rs"]
 mod lab;
 #[allow(unused_imports, reason = "its tests are none without a harness")]
+#[path = "../tests/lab/release.rs"]
+mod release;
 #[path = "../tests/lab/rules.rs"]
 mod rules;
 #[path = "../tests/lab/space.rs"]
