@@ -75,6 +75,16 @@ impl Follower {
         }
     }
 
+    /// Snapshots until the Engine has answered about every container that it listed.
+    async fn complete(&mut self) -> Arc<Snapshot> {
+        loop {
+            let snapshot = self.snapshot().await;
+            if snapshot.unanswered.is_empty() {
+                return snapshot;
+            }
+        }
+    }
+
     /// Attempts before may have failed, for one reason or another.
     async fn connected(&mut self) {
         loop {

@@ -152,7 +152,7 @@ impl PortMapper {
             self.settle(vec![complaint], Reporter::Mapper, ctx);
             return;
         }
-        self.board.lock().set_troubles(Reporter::Mapper, Vec::new());
+        self.report_unanswered();
         let heard = match &self.snapshot {
             Some(snapshot) => Heard::Snapshot(snapshot),
             None if self.around.grace_over => Heard::Silence,

@@ -87,6 +87,11 @@ fn screen(status: &Status) -> String {
     for trouble in &status.troubles {
         lines.push(format!("trouble  {}", escape(trouble.chars())));
     }
+    for container in &status.unanswered {
+        lines.push(format!(
+            "waiting  {container}: Docker has not said yet what it publishes"
+        ));
+    }
     for skipped in &status.skipped {
         lines.push(format!("closed   {skipped}"));
     }

@@ -36,6 +36,9 @@ pub struct Status {
     pub rules: usize,
     /// Published ports that open nothing, with the reason.
     pub skipped: Vec<String>,
+    /// Containers that Docker has listed and not answered about yet.
+    #[serde(default)]
+    pub unanswered: Vec<String>,
     /// Docker's own IPv6 NAT; null where nobody looks (`--native force`) or has looked yet.
     pub native: Option<Native>,
     /// Rules that somebody else had changed and that were put right.
@@ -149,6 +152,8 @@ pub struct Facts {
     pub rules: usize,
     /// See [`Status::skipped`].
     pub skipped: Vec<String>,
+    /// See [`Status::unanswered`].
+    pub unanswered: Vec<String>,
     /// Containers whose labels cannot be understood, for `dump`.
     pub malformed: Vec<Row>,
     /// See [`Status::native`].
@@ -185,6 +190,7 @@ impl Board {
             forwards: 0,
             rules: 0,
             skipped: Vec::new(),
+            unanswered: Vec::new(),
             malformed: Vec::new(),
             native: None,
             drift_repairs: 0,
@@ -223,6 +229,7 @@ impl Board {
             forwards: facts.forwards,
             rules: facts.rules,
             skipped: facts.skipped.clone(),
+            unanswered: facts.unanswered.clone(),
             native: facts.native.clone(),
             drift_repairs: facts.drift_repairs,
             resyncs: facts.resyncs,

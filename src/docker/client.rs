@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -85,6 +86,10 @@ const INSPECT_BOUND: Bound = Bound::Whole(4 * MIB);
 /// a line anew with every piece that arrives of it, so that a longer one would cost much time,
 /// too. A container whose event is longer is found by the list that follows.
 const EVENT_BOUND: Bound = Bound::Line(4 * MIB);
+
+/// How long after the answer to a subscription the Engine may be telling from memory. It does so at
+/// once, before anything new; what comes later is new, whatever the clocks say.
+const TELLS_FROM_MEMORY: Duration = Duration::from_secs(2);
 
 /// An Engine whose version has been negotiated.
 #[derive(Debug, Clone)]
@@ -180,6 +185,19 @@ impl Engine {
         network::list(&answer).map_err(|e| e.of(request))
     }
 
+    /// The addresses that one network's containers have on it.
+    ///
+    /// # Errors
+    /// Any [`EngineError`] but the version's. Nothing was retried.
+    pub async fn holders(&self, id: &str) -> Result<Vec<(Ipv6Addr, String)>, EngineError> {
+        let request = format!("/networks/{id}");
+        if !event::is_id(id) {
+            return Err(Unreadable::new("not an id").of(&request));
+        }
+        let answer = self.get(&request, INSPECT_BOUND).await?;
+        network::holders(id, &answer).map_err(|e| e.of(&request))
+    }
+
     /// Looks at one container; `None` where there is none of that id.
     ///
     /// # Errors
@@ -255,6 +273,7 @@ impl Engine {
             first,
             messages,
             listening_since,
+            remembers_until: Instant::now() + TELLS_FROM_MEMORY,
         })
     }
 }
@@ -268,6 +287,7 @@ pub struct Events {
     first: Option<EventMessage>,
     messages: Messages,
     listening_since: i64,
+    remembers_until: Instant,
 }
 
 impl Events {
@@ -285,7 +305,9 @@ impl Events {
                     None => return Err(ended(&self.host)),
                 },
             };
-            if let Some(event) = event::read(message, self.listening_since) {
+            let remembers = Instant::now() < self.remembers_until;
+            let since = remembers.then_some(self.listening_since);
+            if let Some(event) = event::read(message, since) {
                 return Ok(event);
             }
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::error::EngineError;
 use super::event::is_id;
 use super::json::{MAX_NOTES, Notes, brief, each_row, parse, text_of};
-use crate::model::container::{Bindings, Container, Endpoint, HostIp, PortRow};
+use crate::model::container::{Bindings, Container, Endpoint, HostIp, PortRow, Start};
 use crate::model::forward::Proto;
 use crate::model::text::Untrusted;
 
@@ -86,6 +86,7 @@ pub fn list(text: &str) -> Result<List, Unreadable> {
         let container = Container {
             id: id.to_owned(),
             name: list_name(&row["Names"]),
+            start: Start::default(),
             created: row["Created"].as_i64().unwrap_or(0),
             network_mode: text_of(&row["HostConfig"]["NetworkMode"]),
             endpoints: endpoints(&row["NetworkSettings"]["Networks"], &mut notes),
@@ -128,7 +129,11 @@ pub fn inspect(id: &str, text: &str) -> Result<Inspected, Unreadable> {
     let container = Container {
         id: id.to_owned(),
         name: bare_name(answer["Name"].as_str().unwrap_or_default()),
-        created: seconds(&answer["Created"]),
+        start: Start {
+            heard: 0,
+            at: nanoseconds(&state["StartedAt"]),
+        },
+        created: nanoseconds(&answer["Created"]) / 1_000_000_000,
         network_mode: text_of(&host_config["NetworkMode"]),
         endpoints: endpoints(&settings["Networks"], &mut notes),
         ports: sorted(port_map(&settings["Ports"], "Ports", &mut notes).unwrap_or_default()),
@@ -162,14 +167,14 @@ fn list_name(names: &Value) -> Untrusted {
     bare_name(names().find(own).or(names().next()).unwrap_or_default())
 }
 
-/// RFC 3339, as Docker writes it, in seconds since the epoch; 0 where it cannot be read.
-fn seconds(value: &Value) -> i64 {
+/// RFC 3339, as Docker writes it, in nanoseconds since the epoch; 0 where it cannot be read.
+fn nanoseconds(value: &Value) -> i64 {
     let time = value.as_str().map(humantime::parse_rfc3339_weak);
     let since = time
         .and_then(Result::ok)
         .map(|t| t.duration_since(UNIX_EPOCH));
     match since {
-        Some(Ok(since)) => i64::try_from(since.as_secs()).unwrap_or(0),
+        Some(Ok(since)) => i64::try_from(since.as_nanos()).unwrap_or(0),
         _ => 0,
     }
 }
@@ -217,6 +222,7 @@ fn endpoints(networks: &Value, notes: &mut Notes) -> Vec<Endpoint> {
                 .get("GwPriority")
                 .and_then(Value::as_i64)
                 .unwrap_or(0),
+            left: false,
         });
     }
     // An object of JSON has no order; a snapshot has one, so that equal ones compare equal.

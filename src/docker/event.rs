@@ -82,9 +82,11 @@ impl EventKind {
 
 /// Reads an event; `None` for one that changes nothing for us. A network's event names the
 /// container among its attributes. `listening_since` is when the subscription was asked for, in
-/// nanoseconds since the epoch.
-pub fn read(message: EventMessage, listening_since: i64) -> Option<Event> {
-    let earlier = message.time_nano.is_some_and(|at| at < listening_since);
+/// nanoseconds since the epoch, as long as the Engine may be telling from memory; `None` after
+/// that, when whatever comes is new: the clock may have been set back meanwhile.
+pub fn read(message: EventMessage, listening_since: Option<i64>) -> Option<Event> {
+    let at = message.time_nano.zip(listening_since);
+    let earlier = at.is_some_and(|(at, since)| at < since);
     let action = message.action?;
     let actor = message.actor?;
     let actor_id = actor.id.filter(|id| is_id(id));
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Option<Event> {
-        read(serde_json::from_str(json).expect("an event"), 0)
+        read(serde_json::from_str(json).expect("an event"), Some(0))
     }
 
     #[test]
@@ -137,8 +139,19 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(kind(5), EventKind::Die);
-        assert_eq!(kind(6), EventKind::DiedEarlier);
+        assert_eq!(kind(Some(5)), EventKind::Die);
+        assert_eq!(kind(Some(6)), EventKind::DiedEarlier);
+    }
+
+    #[test]
+    fn a_death_told_later_is_new_whatever_the_clock_says() {
+        let die = r#"{"Type":"container","Action":"die","timeNano":5,
+            "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
+        let message = serde_json::from_str(die).expect("an event");
+        let Some(Event::Container { kind, .. }) = super::read(message, None) else {
+            panic!("no event of a container");
+        };
+        assert_eq!(kind, EventKind::Die);
     }
 
     #[test]

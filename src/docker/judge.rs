@@ -43,7 +43,7 @@ pub(crate) fn bytes(bytes: &[u8]) {
 pub(crate) fn judge(answers: &Answers) {
     for line in answers.events.lines() {
         if let Ok(message) = serde_json::from_str(line) {
-            judge_event(event::read(message, 0));
+            judge_event(event::read(message, Some(0)));
         }
     }
     opens_only_containers(&snapshot(answers));

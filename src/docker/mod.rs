@@ -20,6 +20,7 @@ pub mod convert;
 mod error;
 pub mod event;
 mod flood;
+mod holders;
 pub mod host;
 mod json;
 pub mod network;

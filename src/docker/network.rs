@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::convert::Unreadable;
 use super::event::is_id;
-use super::json::{MAX_NOTES, Notes, brief, each_row, text_of};
+use super::json::{MAX_NOTES, Notes, brief, each_row, parse, text_of};
 use crate::model::container::{GatewayMode, Network};
 use crate::model::text::Untrusted;
 
@@ -59,6 +59,24 @@ pub fn list(text: &str) -> Result<Networks, Unreadable> {
         networks.odd.extend(described);
     })?;
     Ok(networks)
+}
+
+/// Reads the answer to an inspect of the network `id`: the containers on it, also those that are
+/// still being started, each with its IPv6 address there. What cannot be read is passed over.
+///
+/// # Errors
+/// The text is no JSON object, or speaks of another network.
+pub fn holders(id: &str, text: &str) -> Result<Vec<(Ipv6Addr, String)>, Unreadable> {
+    let answer: Value = parse(text)?;
+    if answer["Id"] != id {
+        return Err(Unreadable::new("it speaks of another network"));
+    }
+    let held = |(container, endpoint): (&String, &Value)| {
+        let net: Ipv6Net = endpoint["IPv6Address"].as_str()?.parse().ok()?;
+        is_id(container).then(|| (net.addr(), container.clone()))
+    };
+    let containers = answer["Containers"].as_object().into_iter().flatten();
+    Ok(containers.filter_map(held).collect())
 }
 
 fn network(id: &str, row: &Value, notes: &mut Notes) -> Network {

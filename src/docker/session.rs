@@ -18,6 +18,7 @@ use super::backoff::Backoff;
 use super::client::{Engine, EngineError, Events};
 use super::convert::{Inspected, List};
 use super::flood::Flood;
+use super::holders::{Held, NetworkQuestions};
 use super::network::Networks;
 use super::stream::{Command, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
@@ -89,6 +90,7 @@ pub(super) async fn session(
         engine,
         flood: Flood::none(Instant::now()),
         inspects: FuturesUnordered::new(),
+        holders: NetworkQuestions::default(),
         list: None,
         list_wanted: true,
         networks: None,
@@ -128,6 +130,7 @@ struct Session<'a> {
     flood: Flood,
     /// At most [`MAX_INSPECTS`].
     inspects: FuturesUnordered<Inspect>,
+    holders: NetworkQuestions,
     list: Option<Request<List>>,
     list_wanted: bool,
     networks: Option<Request<Networks>>,
@@ -178,6 +181,7 @@ impl Session<'_> {
                 Some((question, inspection)) = self.inspects.next() => {
                     self.inspected(question, inspection);
                 }
+                Some((network, held)) = self.holders.next() => self.held(&network, held),
                 list = pending_or(&mut self.list) => self.listed(list?),
                 networks = pending_or(&mut self.networks) => self.networks_listed(networks),
                 pong = pending_or(&mut self.ping) => self.ponged(pong)?,
@@ -214,6 +218,7 @@ impl Session<'_> {
             }));
             self.flood.asked(now);
         }
+        self.holders.ask(self.view, &self.engine);
         if self.relist_at.is_some_and(|at| at <= now) {
             self.relist_at = None;
             self.list_wanted = true;
@@ -349,6 +354,16 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    fn held(&mut self, network: &str, held: Held) {
+        // One that is gone already has no addresses to tell.
+        if let Err(error) = &held
+            && !matches!(error, EngineError::Refused { status: 404, .. })
+        {
+            self.complain(error.to_string(), "a network cannot be inspected");
+        }
+        self.view.network_answered(network, held.ok());
     }
 
     /// Logs a fault the first time that it is seen in this session.

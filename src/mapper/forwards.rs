@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
+use super::holders::{Holders, order};
 use super::labels::{self, Wishes};
 use super::networks;
 use super::publish::{Reach, reach};
@@ -35,17 +36,29 @@ pub struct Resolved {
 /// Maps a snapshot to forwards.
 pub fn resolve(snapshot: &Snapshot, bounds: &Bounds) -> Resolved {
     let mut resolved = Resolved::default();
-    // The newest container first: where Docker shows one port twice, the older row is a
-    // container on its way out.
+    // The last start first: where Docker shows one port twice, the older row is a container on
+    // its way out.
     let mut containers: Vec<&Container> = snapshot.containers.values().collect();
-    containers.sort_by_key(|c| (Reverse(c.created), Reverse(&c.id)));
+    containers.sort_by_key(|c| Reverse(order(c)));
+    let around = Around {
+        snapshot,
+        bounds,
+        holders: Holders::of(snapshot),
+    };
     let mut taken = BTreeMap::new();
     for container in containers {
-        resolve_container(snapshot, container, bounds, &mut taken, &mut resolved);
+        resolve_container(&around, container, &mut taken, &mut resolved);
     }
     resolved.forwards.sort();
     resolved.forwards.dedup();
     resolved
+}
+
+/// What a container's forwards hang on besides the container.
+struct Around<'s> {
+    snapshot: &'s Snapshot,
+    bounds: &'s Bounds,
+    holders: Holders<'s>,
 }
 
 /// Host side of a forward: protocol, address, port.
@@ -55,9 +68,8 @@ type HostKey = (Proto, Option<Ipv6Addr>, u16);
 type Taken = BTreeMap<HostKey, (String, Ipv6Addr, u16)>;
 
 fn resolve_container(
-    snapshot: &Snapshot,
+    around: &Around<'_>,
     container: &Container,
-    bounds: &Bounds,
     taken: &mut Taken,
     resolved: &mut Resolved,
 ) {
@@ -90,7 +102,7 @@ fn resolve_container(
                 return Err(Reason::NotListed);
             }
             let endpoint = target
-                .get_or_insert_with(|| choose(snapshot, container, bounds))
+                .get_or_insert_with(|| choose(around, container))
                 .clone()?;
             forward(container, row, reach, &endpoint, &wishes)
         });
@@ -150,11 +162,12 @@ fn forward(
 /// The endpoint that Docker uses as the container's IPv6 gateway (highest gateway priority,
 /// then the network's name) among those whose address lies in a prefix and whose network
 /// forwards ports.
-fn choose(
-    snapshot: &Snapshot,
-    container: &Container,
-    bounds: &Bounds,
-) -> Result<(Untrusted, Ipv6Addr), Reason> {
+fn choose(around: &Around<'_>, container: &Container) -> Result<(Untrusted, Ipv6Addr), Reason> {
+    let Around {
+        snapshot,
+        bounds,
+        holders,
+    } = around;
     let mode = container.network_mode.raw();
     if mode == "host" || mode == "none" || mode.starts_with("container:") {
         return Err(Reason::NoOwnNetwork(container.network_mode.clone()));
@@ -174,6 +187,12 @@ fn choose(
         .into_iter()
         .find(|(e, _)| networks::serves(snapshot, e))
         .ok_or(Reason::NotForwarding)?;
+    if endpoint.left {
+        return Err(Reason::LeftNetwork(endpoint.network.clone()));
+    }
+    if let Some(other) = holders.other(&addr, &container.id) {
+        return Err(Reason::AddressOf(addr, other.to_owned()));
+    }
     let refusal = if bounds.host_addrs.contains(&addr) {
         Some(Refusal::HostsOwn)
     } else if endpoint.gateway == Some(addr) {
@@ -192,7 +211,7 @@ fn choose(
 #[cfg(test)]
 pub(crate) mod samples {
     use super::*;
-    use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
+    use crate::model::container::{Bindings, GatewayMode, HostIp, Network, Start};
 
     /// A tcp row of container port `inside`.
     pub(crate) fn row(ip: &str, host_port: Option<u16>, inside: u16) -> PortRow {
@@ -217,6 +236,7 @@ pub(crate) mod samples {
         Container {
             id: id.into(),
             name: Untrusted::new(format!("name-{id}")),
+            start: Start::default(),
             created: 0,
             network_mode: "default".into(),
             endpoints: vec![Endpoint {
@@ -225,6 +245,7 @@ pub(crate) mod samples {
                 address: Some("fd00::2".parse().unwrap()),
                 gateway: Some("fd00::1".parse().unwrap()),
                 gw_priority: 0,
+                left: false,
             }],
             ports: vec![row("0.0.0.0", Some(8080), 80), row("::", Some(8080), 80)],
             bindings: Bindings::Unknown,
@@ -255,6 +276,7 @@ pub(crate) mod samples {
         Snapshot {
             containers: [(c.id.clone(), c)].into(),
             networks: [(network.id.clone(), network)].into(),
+            ..Snapshot::default()
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod elements;
 pub mod forwards;
+mod holders;
 pub mod labels;
 pub mod networks;
 pub mod plan;

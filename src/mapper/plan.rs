@@ -6,9 +6,9 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::forwards::{Bounds, Resolved, resolve};
-use super::networks;
 use super::rules::{Hairpin, Layout, Unpublished, desired};
-use crate::model::change::{Desired, Known};
+use super::{holders, networks};
+use crate::model::change::{Desired, Known, Undecided};
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
@@ -131,8 +131,17 @@ impl Plan {
         };
         let forwards = resolved.as_ref().map(|r| r.forwards.as_slice());
         let desired = desired(&layout, forwards);
+        let undecided = match snapshot {
+            // Then Docker has had its time, and their addresses may belong to others by now.
+            Some(snapshot) if !around.grace_over => holders::undecided(snapshot),
+            _ => Undecided::default(),
+        };
         Planned {
-            desired: Desired { known, ..desired },
+            desired: Desired {
+                known,
+                undecided,
+                ..desired
+            },
             resolved: resolved.unwrap_or_default(),
         }
     }

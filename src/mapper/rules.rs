@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::elements;
-use crate::model::change::{Desired, Known};
+use crate::model::change::{Desired, Known, Undecided};
 use crate::model::device::Device;
 use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::rule::{
@@ -109,6 +109,7 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
             statics: true,
             forwards: forwards.is_some(),
         },
+        undecided: Undecided::default(),
     }
 }
 

@@ -40,6 +40,10 @@ pub enum Reason {
     NotListed,
     /// None of the networks that hold the container's addresses forwards ports.
     NotForwarding,
+    /// The container has left the network that its port led to.
+    LeftNetwork(Untrusted),
+    /// Docker has given the container's address to another one, which started later.
+    AddressOf(Ipv6Addr, String),
     /// Another container published the same port later.
     TakenBy(String),
     /// A row of Docker's answer that could not be read.
@@ -80,10 +84,20 @@ impl fmt::Display for Reason {
             Self::NotListed => write!(f, "label docker-nat66.ports does not name it"),
             Self::NotForwarding => write!(f, "its network is internal, or is not translated"),
             Self::PortZero => write!(f, "port 0 cannot be forwarded"),
+            Self::LeftNetwork(network) => write!(f, "it has left the network {network}"),
+            Self::AddressOf(addr, id) => {
+                write!(f, "its address {addr} belongs to container {id} by now")
+            }
             Self::TakenBy(id) => write!(f, "the port belongs to container {id}"),
             Self::Unreadable(what) => write!(f, "cannot be read: {what}"),
         }
     }
+}
+
+/// How a container is named to people: with its name and the first digits of its id.
+pub fn container(id: &str, name: &Untrusted) -> String {
+    let id: String = id.chars().take(12).collect();
+    format!("container {name} ({})", Untrusted::new(id))
 }
 
 impl Reason {
@@ -100,6 +114,8 @@ impl Reason {
             | Self::NotListed
             | Self::NotForwarding
             | Self::NoOwnNetwork(_)
+            | Self::LeftNetwork(_)
+            | Self::AddressOf(..)
             | Self::NoAddress(_) => false,
         }
     }
@@ -115,12 +131,7 @@ impl fmt::Display for Skipped {
         if let Some((proto, port)) = self.port {
             write!(f, "port {port}/{proto} of ")?;
         }
-        let id: String = self.container_id.chars().take(12).collect();
-        let id = Untrusted::new(id);
-        write!(
-            f,
-            "container {} ({id}): {}",
-            self.container_name, self.reason
-        )
+        let container = container(&self.container_id, &self.container_name);
+        write!(f, "{container}: {}", self.reason)
     }
 }

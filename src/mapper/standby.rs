@@ -165,6 +165,7 @@ impl Stand {
                 Cow::Owned(Desired {
                     rules: there.map(|(id, rule)| (*id, rule.clone())).collect(),
                     known: desired.known,
+                    undecided: desired.undecided.clone(),
                 })
             }
         }

@@ -1,8 +1,10 @@
 //! Desired and applied rules, and the ordered difference between them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 
+use super::forward::{Owner, Proto};
 use super::rule::{DnatKey, OwnedRule, RuleId, RuleSpec};
 
 /// What should be in the kernel.
@@ -13,6 +15,47 @@ pub struct Desired {
     /// How far `rules` is complete. What it does not speak of is neither confirmed nor stale,
     /// and stays.
     pub known: Known,
+    /// Whose rules are neither confirmed nor stale although all others are judged.
+    pub undecided: Undecided,
+}
+
+/// The containers that Docker has listed and not answered about yet. Their rules of an earlier
+/// run stay, unless they contradict what is known of others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undecided {
+    /// Their full ids.
+    pub containers: BTreeSet<String>,
+    /// Which addresses are known to belong to whom, by full id.
+    pub holders: BTreeMap<Ipv6Addr, String>,
+}
+
+impl Undecided {
+    /// Whether a rule that is applied, but not desired, is to stay for now.
+    fn keeps(&self, held: &OwnedRule, desired: &BTreeSet<HostKey>) -> bool {
+        if self.containers.is_empty() || held.rule.spec.is_static() {
+            return false;
+        }
+        let RuleSpec::Dnat(dnat) = &held.rule.spec else {
+            return held.owners.is_empty() || self.speaks_of(held);
+        };
+        let holder = self.holders.get(&dnat.target);
+        let belongs = |owner: &Owner| holder.is_none_or(|holder| *holder == owner.container_id);
+        self.speaks_of(held)
+            && held.owners.iter().any(belongs)
+            && !desired.contains(&host_key(&dnat.key))
+    }
+
+    fn speaks_of(&self, held: &OwnedRule) -> bool {
+        let mut owners = held.owners.iter();
+        owners.any(|owner| self.containers.contains(&owner.container_id))
+    }
+}
+
+/// The host's side of a DNAT rule, wherever its packets come from.
+type HostKey = (Proto, Option<Ipv6Addr>, u16);
+
+fn host_key(key: &DnatKey) -> HostKey {
+    (key.proto, key.host_addr, key.host_port)
 }
 
 /// How much a [`Desired`] knows.
@@ -49,7 +92,19 @@ impl Desired {
         Self {
             rules: BTreeMap::new(),
             known: Known::EVERYTHING,
+            undecided: Undecided::default(),
         }
+    }
+
+    /// Whether every rule that is not among the rules is to go.
+    pub fn is_complete(&self) -> bool {
+        self.known == Known::EVERYTHING && self.undecided.containers.is_empty()
+    }
+
+    /// The host's side of every DNAT rule.
+    fn host_keys(&self) -> BTreeSet<HostKey> {
+        let keys = self.rules.values().map(|owned| owned.rule.spec.dnat_key());
+        keys.flatten().map(host_key).collect()
     }
 }
 
@@ -81,8 +136,15 @@ impl ChangeSet {
         let mut change = Self::default();
         let mut leaving: BTreeMap<&DnatKey, Vec<RuleId>> = BTreeMap::new();
         let mut leaving_others = Vec::new();
+        let keys = match desired.undecided.containers.is_empty() {
+            true => BTreeSet::new(),
+            false => desired.host_keys(),
+        };
         for (id, held) in applied {
-            if desired.rules.contains_key(id) || !desired.known.judges(&held.rule.spec) {
+            if desired.rules.contains_key(id)
+                || !desired.known.judges(&held.rule.spec)
+                || desired.undecided.keeps(held, &keys)
+            {
                 continue;
             }
             match held.rule.spec.dnat_key() {

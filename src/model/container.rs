@@ -15,6 +15,33 @@ pub struct Snapshot {
     pub containers: BTreeMap<String, Container>,
     /// Networks by their full id.
     pub networks: BTreeMap<String, Network>,
+    /// Containers that the first list showed and that Docker has not answered about yet, by
+    /// their full id, with their names: nothing is known of what they publish now.
+    pub unanswered: BTreeMap<String, Untrusted>,
+    /// Addresses that Docker has given to containers that it is about to start.
+    pub claims: BTreeMap<Ipv6Addr, Claim>,
+}
+
+/// Who is about to start with an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The container's full id.
+    pub container_id: String,
+    /// When it was heard of: counts with [`Start::heard`].
+    pub heard: u64,
+}
+
+/// When a container started, compared with others. Docker gives the address of a container that
+/// has ended to the next one up to a second before it says so (seen on Engine 28.5): where two
+/// show one address, the later start has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Start {
+    /// Which of the events that were heard over this connection its `start` was, counted from 1;
+    /// 0 for a container that ran before.
+    pub heard: u64,
+    /// `State.StartedAt`, in nanoseconds since the epoch; 0 where Docker has not said it. Compared
+    /// only between containers whose `start` was not heard.
+    pub at: i64,
 }
 
 /// A Docker network, as far as its containers' IPv6 is concerned.
@@ -63,6 +90,8 @@ pub struct Container {
     pub id: String,
     /// Name without the leading slash.
     pub name: Untrusted,
+    /// When it started.
+    pub start: Start,
     /// When it was created, seconds since the epoch; 0 where Docker does not say.
     pub created: i64,
     /// `HostConfig.NetworkMode`: `default`, `bridge`, `host`, `none`, `container:ID`, a network.
@@ -93,6 +122,9 @@ pub struct Endpoint {
     pub gateway: Option<Ipv6Addr>,
     /// `GwPriority` (API 1.48); 0 before.
     pub gw_priority: i64,
+    /// Docker has said that the container left this network, and has not been asked since what
+    /// it has left: nothing is forwarded to this address any more.
+    pub left: bool,
 }
 
 /// One row of `Ports`: a container port and what it is bound to on the host.

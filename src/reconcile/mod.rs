@@ -39,7 +39,7 @@ use crate::conntrack::{FlowError, Flows};
 use crate::journal::record::{BootId, Record};
 use crate::journal::{Journal, JournalError};
 use crate::mapper::standby::Stand;
-use crate::model::change::{ChangeSet, Desired, Known};
+use crate::model::change::{ChangeSet, Desired};
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 /// How often a whole batch is tried before its rules are tried one at a time: a foreign change
@@ -276,7 +276,7 @@ impl<J: Journal> Reconciler<J> {
         }
         self.listed = None;
         self.forget_lost();
-        if desired.known == Known::EVERYTHING {
+        if desired.is_complete() {
             self.sweep_others(&mut report);
         }
         self.settle_journal(&mut report);

@@ -3,14 +3,14 @@
 use super::*;
 
 #[test]
-fn the_first_snapshot_comes_after_the_connection_and_is_complete() {
+fn the_first_snapshots_come_after_the_connection_and_end_complete() {
     let engine = FakeEngine::start();
     engine.put(FakeContainer::new(1, "plain").publish(8080, 80));
     engine.put(FakeContainer::new(2, "doubtful").bind("0.0.0.0", &["0.0.0.0"], 8081, 80));
     run(async {
         let mut follower = Follower::of(settings(&engine));
         follower.connected().await;
-        let snapshot = follower.snapshot().await;
+        let snapshot = follower.complete().await;
         assert_eq!(shown(&snapshot), BTreeSet::from(["plain", "doubtful"]));
         let bindings: Vec<_> = snapshot.containers.values().map(|c| &c.bindings).collect();
         assert_eq!(bindings[0], &Bindings::Unknown);

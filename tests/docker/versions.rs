@@ -196,7 +196,7 @@ fn every_version_s_shapes_give_the_forwards_that_docker_means() {
                 }
                 other => panic!("a connection, not {other:?}"),
             }
-            let first = follower.snapshot().await;
+            let first = follower.complete().await;
             let names: Vec<_> = shown(&first).into_iter().collect();
             assert_eq!(names, case.containers, "{dir}");
             assert_eq!(networks(&first), case.networks, "{dir}");
@@ -238,7 +238,7 @@ fn every_version_s_events_are_understood() {
         run(async {
             let mut follower = Follower::of(settings(&engine));
             follower.connected().await;
-            let first = follower.snapshot().await;
+            let first = follower.complete().await;
             let lists = engine.count(&Route::Networks);
             // A network and a container come, the container is the one called "open", and both go.
             for line in fixture::read(case.dir, "events.ndjson").lines() {
@@ -268,7 +268,7 @@ fn every_version_s_rows_and_inspects_hold_a_known_network() {
         run(async {
             let mut follower = Follower::of(settings(&engine));
             follower.connected().await;
-            let snapshot = follower.snapshot().await;
+            let snapshot = follower.complete().await;
             for container in snapshot.containers.values() {
                 for endpoint in &container.endpoints {
                     let known = snapshot.networks.get(&endpoint.network_id);

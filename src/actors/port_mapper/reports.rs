@@ -10,7 +10,7 @@ use super::{JUST_AFTER, PortMapper, QUARREL};
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
 use crate::killpoint;
-use crate::mapper::skipped::Skipped;
+use crate::mapper::skipped::{Skipped, container};
 use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
 use crate::text::chain;
@@ -94,6 +94,21 @@ impl PortMapper {
                 this.want(ctx);
             }));
         }
+    }
+
+    /// Names the containers that Docker has not answered about: it is a trouble once their
+    /// forwards of an earlier run are gone.
+    pub(super) fn report_unanswered(&self) {
+        let unanswered = self.snapshot.iter().flat_map(|s| &s.unanswered);
+        let names: Vec<String> = unanswered.map(|(id, name)| container(id, name)).collect();
+        let trouble = |name: &String| {
+            format!("Docker does not say what {name} publishes: its ports are closed until it does")
+        };
+        let late = self.around.grace_over;
+        let troubles = names.iter().filter(|_| late).map(trouble).collect();
+        let mut facts = self.board.lock();
+        facts.set_troubles(Reporter::Mapper, troubles);
+        facts.unanswered = names;
     }
 
     /// Logs each reason once, for as long as it holds.

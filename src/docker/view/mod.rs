@@ -27,9 +27,15 @@
 //! - A `die` that the Engine tells from memory, when we begin to listen, makes its container
 //!   doubtful and no more: it may have started again before the list was asked for.
 //! - An event after the list was asked for makes that container's row void.
-//! - Nothing is published between the loss of the stream and the next complete list: complete
-//!   means that every row whose ports are doubtful has been inspected, or has failed to be, and
-//!   that the networks have been listed; or have failed to be, and are known from before.
+//! - Nothing is published between the loss of the stream and the next list: that of the
+//!   containers and that of the networks, or what was known of those before. A row that has to be
+//!   inspected holds up its own container and no other: it is published as unanswered until then.
+//! - Two rows with one address are both inspected: one of them is in its teardown, and the inspect
+//!   of that one comes back when it is over.
+//! - A container that has left a network is published as having left it before it is asked about.
+//! - When a container that is not known to run joins a network, that network is asked who has
+//!   which address on it ([`holders`]): the container may be given that of one whose end is yet to
+//!   be announced.
 //! - What was learned by an inspect of `HostConfig` stays true for a container's whole life, and
 //!   is kept when a later list brings a row without it. So a relist costs two requests.
 //! - Networks are listed with the containers, when one is created, and when one is named that
@@ -38,12 +44,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::convert::{Inspected, ListRow};
+use super::convert::Inspected;
 use super::event::{Event, EventKind};
 use crate::model::container::Snapshot;
+use holders::Holders;
 use networks::Networks;
 use question::{Asking, Open};
 
+mod holders;
+#[cfg(test)]
+mod holders_tests;
+mod list;
 #[cfg(test)]
 mod model_steps;
 #[cfg(test)]
@@ -81,9 +92,13 @@ pub struct View {
     /// Counts the losses of the stream, twice each, and the calls of [`View::grow_old`].
     era: u64,
     networks: Networks,
-    /// What must be answered before the view is complete; `None` before a list was answered.
-    gate: Option<BTreeSet<String>>,
-    complete: bool,
+    holders: Holders,
+    /// Counts what is heard of starts and of joining, since the stream was lost last.
+    heard: u64,
+    /// The number of each `start` that was heard, by container.
+    starts: BTreeMap<String, u64>,
+    /// Whether the containers were listed since the stream was lost.
+    listed: bool,
     changed: bool,
 }
 
@@ -104,8 +119,9 @@ impl View {
         self.queue.clear();
         self.touched = None;
         self.networks.lost();
-        self.gate = None;
-        self.complete = false;
+        self.holders = Holders::default();
+        self.forget_starts();
+        self.listed = false;
         self.changed = false;
     }
 
@@ -114,75 +130,13 @@ impl View {
         self.era += 1;
     }
 
-    /// The list of containers is about to be asked for. The networks are wanted with it.
-    pub fn list_begun(&mut self) {
-        self.touched = Some(BTreeSet::new());
-        self.networks.want_all();
-    }
-
-    /// The list was answered.
-    pub fn listed(&mut self, rows: Vec<ListRow>) {
-        let touched = self.touched.take().unwrap_or_default();
-        let listed: BTreeSet<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let stays = |id: &str| listed.contains(id) || touched.contains(id);
-        self.gate = None;
-        // Who is not listed and was not heard of since does not run.
-        let ids = self.shown.containers.keys().chain(self.open.keys());
-        let gone: Vec<String> = ids.filter(|id| !stays(id)).cloned().collect();
-        for id in gone {
-            self.drop_container(&id);
-        }
-        for row in rows {
-            self.take_row(row, &touched);
-        }
-        self.dead.retain(|id, _| stays(id));
-        self.dead_order.retain(|id| self.dead.contains_key(id));
-        self.changed = true;
-        if !self.complete {
-            self.gate = Some(self.open.keys().cloned().collect());
-            self.pass_gate();
-        }
-    }
-
-    fn take_row(&mut self, row: ListRow, touched: &BTreeSet<String>) {
-        let ListRow { id, container } = row;
-        match self.dead.get(&id) {
-            // In its teardown. Its start will be an event.
-            Some(era) if self.era - era < ERAS_OF_TEARDOWN => return,
-            // It died before the stream was lost, or too long ago to be in its teardown still:
-            // its start may have been missed.
-            Some(_) => return self.want_unless_open(&id),
-            None => {}
-        }
-        if touched.contains(&id) {
-            // A known one was asked about at the event. Of one that is not known, only an
-            // inspect tells whether the row was written before the event.
-            if !self.shown.containers.contains_key(&id) {
-                self.want_unless_open(&id);
-            }
-            return;
-        }
-        let Some(mut container) = container else {
-            return self.want_unless_open(&id);
-        };
-        if let Some(known) = self.shown.containers.get(&id) {
-            container.bindings = known.bindings.clone();
-        }
-        if container.needs_bindings() {
-            self.want_unless_open(&id);
-        }
-        self.name_networks(&container);
-        Arc::make_mut(&mut self.shown)
-            .containers
-            .insert(id, container);
-    }
-
     /// Something happened.
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::Container { kind, id, network } => {
                 if let Some(network) = network {
                     self.networks.named(network, &self.shown.networks);
+                    self.moved(*kind, id, network);
                 }
                 self.container_event(*kind, id);
             }
@@ -198,6 +152,9 @@ impl View {
         match kind {
             EventKind::Start => {
                 self.forget_dead(id);
+                self.heard += 1;
+                self.starts.insert(id.to_owned(), self.heard);
+                self.holders.ended(id);
                 self.want(id);
             }
             EventKind::Die | EventKind::Destroy => {
@@ -246,10 +203,12 @@ impl View {
             return Verdict::Done;
         }
         let verdict = match answer {
-            Answer::Inspected(Inspected::Running(container)) => {
+            Answer::Inspected(Inspected::Running(mut container)) => {
                 self.open.remove(id);
                 self.forget_dead(id);
                 self.name_networks(&container);
+                container.start.heard = self.starts.get(id).copied().unwrap_or(0);
+                self.release_claims(id);
                 if self.shown.containers.get(id) != Some(&*container) {
                     Arc::make_mut(&mut self.shown)
                         .containers
@@ -288,14 +247,18 @@ impl View {
         }
     }
 
-    /// Whether the first list since the last loss is complete.
+    /// Whether everything was listed since the last loss, and every row is answered.
     pub fn is_complete(&self) -> bool {
-        self.complete
+        self.is_listed() && self.shown.unanswered.is_empty()
+    }
+
+    fn is_listed(&self) -> bool {
+        self.listed && self.networks.is_ready()
     }
 
     /// Whether there is something to publish.
     pub fn has_news(&self) -> bool {
-        self.complete && self.changed
+        self.is_listed() && self.changed
     }
 
     /// What is to be published now, if anything.
@@ -350,6 +313,9 @@ impl View {
         if let Some(open) = self.open.remove(id) {
             self.queue.remove(&open.number);
         }
+        self.starts.remove(id);
+        self.holders.ended(id);
+        self.release_claims(id);
         if self.shown.containers.contains_key(id) {
             Arc::make_mut(&mut self.shown).containers.remove(id);
             self.changed = true;
@@ -376,16 +342,8 @@ impl View {
 
     /// Nothing is open about this container any more.
     fn settle(&mut self, id: &str) {
-        if let Some(gate) = &mut self.gate {
-            gate.remove(id);
-        }
-        self.pass_gate();
-    }
-
-    fn pass_gate(&mut self) {
-        if self.networks.is_ready() && self.gate.as_ref().is_some_and(BTreeSet::is_empty) {
-            self.gate = None;
-            self.complete = true;
+        if self.shown.unanswered.contains_key(id) {
+            Arc::make_mut(&mut self.shown).unanswered.remove(id);
             self.changed = true;
         }
     }

@@ -168,12 +168,11 @@ impl View {
 
     /// The list of networks was answered.
     pub fn networks_listed(&mut self, rows: Vec<Network>) {
-        if let Some(known) = self.networks.listed(rows) {
-            if self.shown.networks != known {
-                Arc::make_mut(&mut self.shown).networks = known;
-                self.changed = true;
-            }
-            self.pass_gate();
+        if let Some(known) = self.networks.listed(rows)
+            && self.shown.networks != known
+        {
+            Arc::make_mut(&mut self.shown).networks = known;
+            self.changed = true;
         }
     }
 
@@ -181,7 +180,6 @@ impl View {
     /// Those known stay.
     pub fn networks_failed(&mut self) {
         self.networks.failed();
-        self.pass_gate();
     }
 
     /// The wait after [`View::networks_failed`] is over.

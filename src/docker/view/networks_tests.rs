@@ -3,6 +3,7 @@
 use super::super::tests::{container, event, row, runs};
 use super::super::*;
 use super::*;
+use crate::docker::convert::ListRow;
 use crate::model::container::{Bindings, Endpoint, GatewayMode};
 
 pub(in super::super) fn network(id: &str) -> Network {
@@ -140,6 +141,7 @@ fn endpoint(network_id: &str) -> Endpoint {
         address: None,
         gateway: None,
         gw_priority: 0,
+        left: false,
     }
 }
 

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::super::samples::container;
+use super::super::samples::{container, row};
 use super::*;
-use crate::model::container::{GatewayMode, Network};
+use crate::model::container::{Claim, GatewayMode, Network, Start};
 
 /// Names whose order differs by bytes, by letters and by length; a container has each once.
 const NAMES: [&str; 7] = ["a", "a-b", "ab", "B", "net", "net2", "é"];
@@ -110,6 +110,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
                 address,
                 gateway: address.filter(|_| is_gateway),
                 gw_priority,
+                left: false,
             });
             if let Says::Listed(network) = says {
                 let name = name.into();
@@ -199,4 +200,49 @@ proptest! {
         let forwards = |s: &Snapshot| resolve(s, &bounds()).forwards;
         prop_assert_eq!(forwards(&turned), forwards(&snapshot));
     }
+}
+
+/// Whatever Docker said of two containers, at most one of them is led to at an address: the one
+/// that started last, or that is about to start.
+#[test]
+fn an_address_that_two_containers_show_is_that_of_the_later_start() {
+    let heard = |id: &str, heard: u64, at: i64| {
+        let mut c = container(id);
+        c.start = Start { heard, at };
+        let port = 8080 + u16::from(id.as_bytes()[0] - b'a');
+        c.ports = vec![row("::", Some(port), 80)];
+        c
+    };
+    let open = |containers: &[Container], claims: &[(&str, u64)]| {
+        let claim = |(id, heard): &(&str, u64)| {
+            let claim = Claim {
+                container_id: (*id).to_owned(),
+                heard: *heard,
+            };
+            ("fd00::2".parse().unwrap(), claim)
+        };
+        let snapshot = Snapshot {
+            containers: containers
+                .iter()
+                .map(|c| (c.id.clone(), c.clone()))
+                .collect(),
+            claims: claims.iter().map(claim).collect(),
+            ..Snapshot::default()
+        };
+        let resolved = resolve(&snapshot, &bounds());
+        let owners = resolved.forwards.iter().map(|f| &f.owner.container_id);
+        owners.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(open(&[heard("a", 1, 9), heard("b", 2, 1)], &[]), ["b"]);
+    assert_eq!(open(&[heard("a", 0, 1), heard("b", 0, 2)], &[]), ["b"]);
+    assert_eq!(open(&[heard("a", 3, 1), heard("b", 0, 2)], &[]), ["a"]);
+    assert_eq!(open(&[heard("a", 3, 1)], &[("b", 4)]), [""; 0]);
+    assert_eq!(open(&[heard("a", 5, 1)], &[("b", 4)]), ["a"]);
+    assert_eq!(open(&[heard("a", 3, 1)], &[("a", 4)]), ["a"]);
+    // One without a published port has its address all the same.
+    let mut silent = heard("b", 2, 1);
+    silent.ports.clear();
+    assert_eq!(open(&[heard("a", 1, 1), silent.clone()], &[]), [""; 0]);
+    silent.endpoints[0].left = true;
+    assert_eq!(open(&[heard("a", 1, 1), silent], &[]), ["a"]);
 }

@@ -22,7 +22,7 @@ fn bounds() -> Bounds {
 fn snapshot(containers: Vec<Container>) -> Snapshot {
     Snapshot {
         containers: containers.into_iter().map(|c| (c.id.clone(), c)).collect(),
-        networks: BTreeMap::new(),
+        ..Snapshot::default()
     }
 }
 
@@ -37,6 +37,7 @@ fn at(network: &str, addr: &str, gw_priority: i64) -> Endpoint {
         address: addr.parse().ok(),
         gateway: None,
         gw_priority,
+        left: false,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::machine::{Fate, Machine, wish};
 use crate::backend::fake::{Call, Fault};
+use crate::model::change::{Known, Undecided};
 use crate::model::rule::RuleSpec;
 
 /// How many rules each commit removes and inserts.
@@ -34,7 +35,7 @@ fn published_ports_come_after_all_else_and_go_before_it() {
     let all = wish(&[(80, 2, 'a')]).rules;
     let wanted = Desired {
         rules: all.clone(),
-        known: Known::EVERYTHING,
+        ..Desired::nothing()
     };
     let is_static = |rule: &OwnedRule| rule.rule.spec.is_static();
     let coming = ChangeSet::between(&wanted, &BTreeMap::new()).insert;
@@ -145,5 +146,58 @@ fn what_is_not_known_judges_nothing() {
         };
         assert!(daemon.converge(&nothing, 2).is_converged());
         assert_eq!(machine.kernel.ours().len(), left, "{known:?}");
+    }
+}
+
+/// What a daemon that restarts knows after the first list, while the Engine does not answer about
+/// some of the containers.
+#[test]
+fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict_them() {
+    let applied = wish(&[(80, 2, 'a'), (81, 3, 'b'), (82, 4, 'c')]).rules;
+    let removed = |desired: &Desired| {
+        let change = ChangeSet::between(desired, &applied);
+        let dnat = |id: &RuleId| applied[id].rule.spec.dnat_key().map(|key| key.host_port);
+        let mut ports: Vec<u16> = change.remove.iter().filter_map(dnat).collect();
+        ports.extend(change.replace.iter().filter_map(|r| dnat(&r.old)));
+        ports.sort_unstable();
+        ports
+    };
+    let undecided = |containers: &[char], holders: &[(u16, char)]| Undecided {
+        containers: containers.iter().map(char::to_string).collect(),
+        holders: holders
+            .iter()
+            .map(|(host, id)| {
+                let addr = std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, *host);
+                (addr, id.to_string())
+            })
+            .collect(),
+    };
+    // Desired forwards, who is not answered about, who has which address; which ports close.
+    type Case<'a> = (&'a [(u16, u16, char)], Undecided, &'a [u16]);
+    let cases: [Case<'_>; 7] = [
+        (&[(82, 4, 'c')], undecided(&[], &[]), &[80, 81]),
+        (&[(82, 4, 'c')], undecided(&['a'], &[(4, 'c')]), &[81]),
+        (&[(82, 4, 'c')], undecided(&['a', 'b'], &[(4, 'c')]), &[]),
+        // Its own address is no contradiction, another's is.
+        (&[(82, 4, 'c')], undecided(&['a'], &[(2, 'a')]), &[81]),
+        (
+            &[(82, 2, 'c')],
+            undecided(&['a'], &[(2, 'c')]),
+            &[80, 81, 82],
+        ),
+        // Somebody else publishes its port.
+        (
+            &[(80, 4, 'c')],
+            undecided(&['a'], &[(4, 'c')]),
+            &[80, 81, 82],
+        ),
+        (&[], undecided(&['x'], &[]), &[80, 81, 82]),
+    ];
+    for (forwards, undecided, closed) in cases {
+        let desired = Desired {
+            undecided,
+            ..wish(forwards)
+        };
+        assert_eq!(removed(&desired), closed, "{:?}", desired.undecided);
     }
 }

@@ -1,0 +1,188 @@
+//! Addresses that pass from one container to the next, one claim each.
+
+use super::networks::tests::network;
+use super::tests::{container, event, known};
+use super::*;
+use crate::docker::convert::ListRow;
+use crate::mapper::forwards::{Bounds, resolve};
+use crate::model::container::{Bindings, Container, Endpoint};
+use crate::model::text::Untrusted;
+
+const ADDR: &str = "fd00::2";
+
+/// A container on the network `n` with an address, started at `at`.
+fn on(id: &str, addr: &str, at: i64) -> Container {
+    let mut c = container(id, id, false, known());
+    c.endpoints = vec![Endpoint {
+        network: "n".into(),
+        network_id: "n".to_owned(),
+        address: Some(addr.parse().expect("an address")),
+        gateway: None,
+        gw_priority: 0,
+        left: false,
+    }];
+    c.start.at = at;
+    c
+}
+
+fn row(id: &str, addr: &str) -> ListRow {
+    let mut container = on(id, addr, 0);
+    container.bindings = Bindings::Unknown;
+    ListRow {
+        id: id.to_owned(),
+        container: Some(container),
+    }
+}
+
+fn answer(view: &mut View, expected: &str, addr: &str, at: i64) {
+    let question = view.next_question().expect("a question");
+    assert_eq!(question.id, expected);
+    let running = Inspected::Running(Box::new(on(expected, addr, at)));
+    view.answered(&question, Answer::Inspected(running));
+}
+
+fn moves(view: &mut View, kind: EventKind, id: &str) {
+    view.event(&Event::Container {
+        kind,
+        id: id.to_owned(),
+        network: Some("n".to_owned()),
+    });
+}
+
+fn listed(rows: Vec<ListRow>) -> View {
+    let mut view = View::new();
+    view.list_begun();
+    view.networks_begun();
+    view.networks_listed(vec![network("n")]);
+    view.listed(rows);
+    view
+}
+
+/// Whose ports are open.
+fn open(view: &mut View) -> Vec<String> {
+    let snapshot = view.take_news().expect("something to publish");
+    let bounds = Bounds {
+        prefixes: vec!["fd00::/64".parse().expect("a prefix")],
+        ..Bounds::default()
+    };
+    let forwards = resolve(&snapshot, &bounds).forwards;
+    let owners = forwards.into_iter().map(|f| f.owner.container_id);
+    owners.collect()
+}
+
+#[test]
+fn the_address_of_a_container_whose_end_is_yet_to_be_said_belongs_to_the_next_start() {
+    let mut view = listed(vec![row("a", ADDR)]);
+    assert_eq!(open(&mut view), ["a"]);
+    view.event(&event(EventKind::Start, "b"));
+    answer(&mut view, "b", ADDR, 1);
+    assert_eq!(open(&mut view), ["b"]);
+    // What an inspect of the first says in its teardown is not believed over that start.
+    view.event(&event(EventKind::Rename, "a"));
+    answer(&mut view, "a", ADDR, 9);
+    assert_eq!(view.take_news().map(|s| s.claims.len()), Some(0));
+    view.event(&event(EventKind::Rename, "b"));
+    answer(&mut view, "b", ADDR, 1);
+    view.event(&event(EventKind::Die, "a"));
+    assert_eq!(open(&mut view), ["b"]);
+    // It starts again, and has the address again.
+    view.event(&event(EventKind::Die, "b"));
+    view.event(&event(EventKind::Start, "a"));
+    answer(&mut view, "a", ADDR, 10);
+    assert_eq!(open(&mut view), ["a"]);
+}
+
+#[test]
+fn a_network_tells_whose_an_address_is_before_the_container_runs() {
+    let mut view = listed(vec![row("a", ADDR)]);
+    assert_eq!(open(&mut view), ["a"]);
+    moves(&mut view, EventKind::Connect, "b");
+    assert_eq!(view.next_question(), None, "its inspect would block");
+    assert_eq!(view.next_network().as_deref(), Some("n"));
+    assert_eq!(view.next_network(), None);
+    let addr = ADDR.parse().expect("an address");
+    view.network_answered("n", Some(vec![(addr, "b".to_owned())]));
+    assert_eq!(open(&mut view), [""; 0]);
+    view.event(&event(EventKind::Start, "b"));
+    answer(&mut view, "b", ADDR, 1);
+    assert_eq!(open(&mut view), ["b"]);
+    assert!(view.shown.claims.is_empty());
+}
+
+#[test]
+fn a_container_that_does_not_start_gives_its_claim_back() {
+    for kind in [EventKind::Die, EventKind::Disconnect, EventKind::Destroy] {
+        let mut view = listed(vec![row("a", ADDR)]);
+        let addr = ADDR.parse().expect("an address");
+        moves(&mut view, EventKind::Connect, "b");
+        let asked = view.next_network().expect("a question");
+        view.network_answered(&asked, Some(vec![(addr, "b".to_owned())]));
+        assert_eq!(open(&mut view), [""; 0]);
+        moves(&mut view, kind, "b");
+        assert_eq!(open(&mut view), ["a"]);
+        // The same where the end comes while the question is under way.
+        moves(&mut view, EventKind::Connect, "c");
+        let asked = view.next_network().expect("a question");
+        moves(&mut view, kind, "c");
+        view.network_answered(&asked, Some(vec![(addr, "c".to_owned())]));
+        assert!(view.shown.claims.is_empty());
+    }
+}
+
+#[test]
+fn a_network_that_is_joined_while_it_is_asked_is_asked_once_more() {
+    let mut view = listed(Vec::new());
+    moves(&mut view, EventKind::Connect, "b");
+    let asked = view.next_network().expect("a question");
+    moves(&mut view, EventKind::Connect, "c");
+    moves(&mut view, EventKind::Connect, "d");
+    assert_eq!(view.next_network(), None, "one at a time");
+    view.network_answered(&asked, None);
+    assert_eq!(view.next_network().as_deref(), Some("n"));
+    view.network_answered("n", None);
+    assert_eq!(view.next_network(), None);
+    // What a network says after a loss is of no use.
+    moves(&mut view, EventKind::Connect, "b");
+    let asked = view.next_network().expect("a question");
+    view.lost();
+    let addr = ADDR.parse().expect("an address");
+    view.network_answered(&asked, Some(vec![(addr, "b".to_owned())]));
+    assert!(view.shown.claims.is_empty());
+}
+
+#[test]
+fn an_endpoint_that_was_left_forwards_nothing_before_anybody_is_asked() {
+    let mut view = listed(vec![row("a", ADDR)]);
+    assert_eq!(open(&mut view), ["a"]);
+    moves(&mut view, EventKind::Disconnect, "a");
+    assert_eq!(open(&mut view), [""; 0]);
+    answer(&mut view, "a", "fd00::3", 0);
+    assert_eq!(open(&mut view), ["a"]);
+}
+
+#[test]
+fn two_rows_with_one_address_are_both_asked_about_and_hold_up_nobody_else() {
+    let mut view = listed(vec![row("a", ADDR), row("b", ADDR), row("c", "fd00::3")]);
+    let snapshot = view.take_news().expect("a first snapshot");
+    let ids = |ids: &BTreeMap<String, Untrusted>| ids.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(ids(&snapshot.unanswered), ["a", "b"]);
+    assert!(snapshot.containers.keys().eq(["c"]));
+    // The inspect of the first blocks until its teardown is over.
+    let first = view.next_question().expect("a question");
+    answer(&mut view, "b", ADDR, 2);
+    let snapshot = view.take_news().expect("news");
+    assert_eq!(ids(&snapshot.unanswered), ["a"]);
+    assert!(snapshot.containers.contains_key("b"));
+    let ended = Answer::Inspected(Inspected::NotRunning);
+    view.answered(&first, ended);
+    assert!(view.is_complete());
+    assert_eq!(view.take_news().map(|s| s.unanswered.len()), Some(0));
+}
+
+#[test]
+fn where_no_start_was_heard_the_time_of_the_start_decides() {
+    let mut view = listed(vec![row("a", ADDR), row("b", ADDR)]);
+    answer(&mut view, "a", ADDR, 2);
+    answer(&mut view, "b", ADDR, 1);
+    assert_eq!(open(&mut view), ["a"]);
+}

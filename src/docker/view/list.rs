@@ -1,0 +1,110 @@
+//! What a list of the running containers says: whom it confirms, whom it refutes, and about whom
+//! the Engine has to be asked. Pure, like all of the view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use super::{ERAS_OF_TEARDOWN, View};
+use crate::docker::convert::ListRow;
+use crate::model::container::Container;
+use crate::model::text::Untrusted;
+
+impl View {
+    /// The list of containers is about to be asked for. The networks are wanted with it.
+    pub fn list_begun(&mut self) {
+        self.touched = Some(BTreeSet::new());
+        self.networks.want_all();
+    }
+
+    /// The list was answered.
+    pub fn listed(&mut self, rows: Vec<ListRow>) {
+        let touched = self.touched.take().unwrap_or_default();
+        let listed: BTreeSet<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let stays = |id: &str| listed.contains(id) || touched.contains(id);
+        let shared = shared_addresses(&rows);
+        let mut names: BTreeMap<String, Untrusted> = BTreeMap::new();
+        // Who is not listed and was not heard of since does not run.
+        let ids = self.shown.containers.keys().chain(self.open.keys());
+        let gone: Vec<String> = ids.filter(|id| !stays(id)).cloned().collect();
+        for id in gone {
+            self.drop_container(&id);
+        }
+        for row in rows {
+            let name = row.container.as_ref().map(|c| c.name.clone());
+            names.insert(row.id.clone(), name.unwrap_or_default());
+            self.take_row(row, &touched, &shared);
+        }
+        self.dead.retain(|id, _| stays(id));
+        self.dead_order.retain(|id| self.dead.contains_key(id));
+        self.changed = true;
+        if !self.listed {
+            self.listed = true;
+            self.open_rows(&names);
+        }
+    }
+
+    /// After the first list: a container that is asked about is unanswered, unless all of what it
+    /// publishes was known before.
+    fn open_rows(&mut self, names: &BTreeMap<String, Untrusted>) {
+        let Self { open, shown, .. } = self;
+        let shown = Arc::make_mut(shown);
+        let known = |id: &String| {
+            let container = shown.containers.get(id);
+            container.is_some_and(|c| !c.needs_bindings())
+        };
+        let unknown = open.keys().filter(|id| !known(id));
+        let name = |id: &String| names.get(id).cloned().unwrap_or_default();
+        shown.unanswered = unknown.map(|id| (id.clone(), name(id))).collect();
+    }
+
+    fn take_row(&mut self, row: ListRow, touched: &BTreeSet<String>, shared: &BTreeSet<Ipv6Addr>) {
+        let ListRow { id, container } = row;
+        match self.dead.get(&id) {
+            // In its teardown. Its start will be an event.
+            Some(era) if self.era - era < ERAS_OF_TEARDOWN => return,
+            // It died before the stream was lost, or too long ago to be in its teardown still:
+            // its start may have been missed.
+            Some(_) => return self.want_unless_open(&id),
+            None => {}
+        }
+        if touched.contains(&id) {
+            // A known one was asked about at the event. Of one that is not known, only an
+            // inspect tells whether the row was written before the event.
+            if !self.shown.containers.contains_key(&id) {
+                self.want_unless_open(&id);
+            }
+            return;
+        }
+        let shares = |c: &Container| addresses(c).any(|addr| shared.contains(&addr));
+        let Some(mut container) = container.filter(|c| !shares(c)) else {
+            return self.want_unless_open(&id);
+        };
+        if let Some(known) = self.shown.containers.get(&id) {
+            container.bindings = known.bindings.clone();
+            container.start = known.start;
+        }
+        if container.needs_bindings() {
+            self.want_unless_open(&id);
+        } else {
+            self.settle(&id);
+        }
+        self.name_networks(&container);
+        Arc::make_mut(&mut self.shown)
+            .containers
+            .insert(id, container);
+    }
+}
+
+/// The addresses that more than one row shows.
+fn shared_addresses(rows: &[ListRow]) -> BTreeSet<Ipv6Addr> {
+    let mut seen = BTreeSet::new();
+    let all = rows.iter().filter_map(|row| row.container.as_ref());
+    all.flat_map(addresses)
+        .filter(|addr| !seen.insert(*addr))
+        .collect()
+}
+
+fn addresses(container: &Container) -> impl Iterator<Item = Ipv6Addr> + '_ {
+    container.endpoints.iter().filter_map(|e| e.address)
+}
