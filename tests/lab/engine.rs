@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
-use std::process::Child;
+use std::process::{Child, Output};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -152,6 +152,11 @@ impl<'l> Engine<'l> {
     pub(crate) fn docker(&self, args: &[&str]) -> String {
         let out = self.lab.host().run(&[&["docker"], args].concat());
         out.trim().to_owned()
+    }
+
+    /// Runs `docker` with these arguments, whatever comes of it.
+    pub(crate) fn try_docker(&self, args: &[&str]) -> Output {
+        self.lab.host().output(&[&["docker"], args].concat())
     }
 
     /// Starts the container `name` with the options `publish`, serving what `serve` says

@@ -36,6 +36,7 @@ mod matrix;
 mod native;
 mod networks;
 mod outgoing;
+mod owners;
 mod ports;
 mod reach;
 mod refused;
