@@ -24,6 +24,8 @@ pub enum Closed {
     BoundToV4(Ipv4Addr),
     /// Bound to `::1` or a link-local address.
     NotRoutable(Ipv6Addr),
+    /// Routed: Docker publishes it at no IPv6 address of the host.
+    Routed,
     /// Bound to `0.0.0.0` in the list, and the inspect that would tell why is still to come.
     BindingsUnknown,
     /// The address of the binding cannot be read.
@@ -35,16 +37,28 @@ impl fmt::Display for Closed {
         match self {
             Self::BoundToV4(addr) => write!(f, "bound to the IPv4 address {addr} only"),
             Self::NotRoutable(addr) => write!(f, "bound to {addr}, which no other host reaches"),
+            Self::Routed => write!(
+                f,
+                "routed: over IPv6 the container is reached at its own addresses, not at the host's"
+            ),
             Self::BindingsUnknown => write!(f, "its binding is not known yet"),
             Self::Malformed(text) => write!(f, "bound to \"{text}\", which is no address"),
         }
     }
 }
 
-/// What a row means; `None` for a port that is not published at all (exposed only, or routed),
-/// and for the IPv4 half of a double binding, whose `::` half speaks for it.
+/// What a row means; `None` for a port that is only exposed, and for a row that another one of
+/// the same port speaks for: the IPv4 half of a double binding (its `::` half does), and the
+/// `::` row of a routed port that is published over IPv4 (the row with the host's port does).
 pub fn reach(container: &Container, row: &PortRow) -> Option<Result<Reach, Closed>> {
-    row.host_port?;
+    if row.host_port.is_none() {
+        let has_host_port = container.ports.iter().any(|other| {
+            other.host_port.is_some()
+                && (other.proto, other.container_port) == (row.proto, row.container_port)
+        });
+        return (row.is_routed_v6() && !has_host_port).then_some(Err(Closed::Routed));
+    }
+    let routed = container.shows_routed_v6(row.proto, row.container_port);
     let half = row.host_ip.is_empty_or_any_v4()
         && container.ports.iter().any(|other| {
             other.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
@@ -55,6 +69,8 @@ pub fn reach(container: &Container, row: &PortRow) -> Option<Result<Reach, Close
         return None;
     }
     Some(match &row.host_ip {
+        HostIp::V6(_) | HostIp::Empty if routed => Err(Closed::Routed),
+        HostIp::V4(addr) if routed && addr.is_unspecified() => Err(Closed::Routed),
         HostIp::V6(addr) if addr.is_unspecified() => Ok(Reach::AnyLocal),
         HostIp::V6(addr) => v6(*addr),
         HostIp::V4(addr) if !addr.is_unspecified() => Err(Closed::BoundToV4(*addr)),
@@ -115,7 +131,7 @@ mod tests {
     type Case<'a> = (&'a str, &'a [(&'a str, u16)], Bindings, Vec<Reach>);
 
     /// Each line is a line of the documented table: `Ports` rows of container port 80, the
-    /// bindings asked for, and where it is open.
+    /// bindings asked for, and where it is open. Host port 0 is none.
     #[test]
     fn every_row_of_the_documented_table_holds() {
         let specific: Ipv6Addr = "2001:db8::1".parse().unwrap();
@@ -216,6 +232,24 @@ mod tests {
                 vec![],
             ),
             (
+                "routed: `::` without a host port",
+                &[("0.0.0.0", 8080), ("::", 0)],
+                known(&[("", Some(8080))]),
+                vec![],
+            ),
+            (
+                "routed, whatever else is shown",
+                &[("", 8080), ("::", 8080), ("2001:db8::1", 8080), ("::", 0)],
+                known(&[("", Some(8080))]),
+                vec![],
+            ),
+            (
+                "routed over IPv4 only",
+                &[("0.0.0.0", 0), ("::", 8080)],
+                Bindings::Unknown,
+                any(),
+            ),
+            (
                 "a binding nobody asked for",
                 &[("0.0.0.0", 8080)],
                 known(&[]),
@@ -226,7 +260,7 @@ mod tests {
             let mut c = container("c1");
             c.ports = rows
                 .iter()
-                .map(|(ip, port)| row(ip, Some(*port), 80))
+                .map(|(ip, port)| row(ip, (*port != 0).then_some(*port), 80))
                 .collect();
             c.bindings = bindings;
             let open: Vec<Reach> = c.ports.iter().filter_map(|r| reach(&c, r)?.ok()).collect();
@@ -243,6 +277,27 @@ mod tests {
             publish_all: true,
         };
         assert_eq!(reach(&c, &c.ports[0]), Some(Ok(Reach::AnyLocal)));
+    }
+
+    #[test]
+    fn a_routed_port_is_closed_once_and_with_that_reason() {
+        let reasons = |ports: Vec<PortRow>| -> Vec<_> {
+            let mut c = container("c1");
+            c.bindings = known(&[("", Some(8080))]);
+            c.ports = ports;
+            c.ports.iter().filter_map(|r| reach(&c, r)).collect()
+        };
+        let v4 = row("0.0.0.0", Some(8080), 80);
+        let v6 = row("::", None, 80);
+        assert_eq!(reasons(vec![v4, v6.clone()]), [Err(Closed::Routed)]);
+        // On a network without IPv4.
+        assert_eq!(reasons(vec![v6.clone()]), [Err(Closed::Routed)]);
+        // Another container port is another matter.
+        let other = row("::", Some(9090), 90);
+        assert_eq!(
+            reasons(vec![v6, other]),
+            [Err(Closed::Routed), Ok(Reach::AnyLocal)]
+        );
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Reason {
             | Self::TakenBy(_)
             | Self::Unreadable(_) => true,
             Self::Label(_) => self.is_malformed_label(),
-            Self::Closed(Closed::BoundToV4(_) | Closed::BindingsUnknown)
+            Self::Closed(Closed::BoundToV4(_) | Closed::Routed | Closed::BindingsUnknown)
             | Self::NotListed
             | Self::NotForwarding
             | Self::NoOwnNetwork(_)

@@ -136,8 +136,16 @@ pub struct PortRow {
     pub container_port: u16,
     /// The host's address in the row.
     pub host_ip: HostIp,
-    /// The host's port; `None` for a port that is only exposed.
+    /// The host's port; `None` for a port that is only exposed, or routed.
     pub host_port: Option<u16>,
+}
+
+impl PortRow {
+    /// `::` without a host port: what an Engine (from 27 on) shows of a published port where
+    /// containers are reached at their own IPv6 addresses.
+    pub fn is_routed_v6(&self) -> bool {
+        self.host_port.is_none() && self.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
+    }
 }
 
 /// The address column of a port row or binding.
@@ -193,13 +201,14 @@ pub enum Bindings {
 impl Container {
     /// Whether the ports' meaning hangs on [`Bindings`] that are not known: some port is bound
     /// to `0.0.0.0` (or nothing) and none of its rows shows `::`. Then only an inspect tells
-    /// an explicit `0.0.0.0` (nothing over IPv6) from an Engine before 20.10.6.
+    /// an explicit `0.0.0.0` and a routed port (nothing over IPv6) from an Engine before 20.10.6.
     pub fn needs_bindings(&self) -> bool {
         self.bindings == Bindings::Unknown
             && self.ports.iter().any(|row| {
                 row.host_port.is_some()
                     && row.host_ip.is_empty_or_any_v4()
                     && !self.shows_any_v6(row.proto, row.container_port)
+                    && !self.shows_routed_v6(row.proto, row.container_port)
             })
     }
 
@@ -211,6 +220,32 @@ impl Container {
                 && row.host_port.is_some()
                 && row.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
         })
+    }
+
+    /// Whether some row says that Docker routes this container port over IPv6, and publishes it
+    /// at no address of the host.
+    pub fn shows_routed_v6(&self, proto: Proto, container_port: u16) -> bool {
+        self.ports.iter().any(|row| {
+            row.is_routed_v6() && (row.proto, row.container_port) == (proto, container_port)
+        })
+    }
+
+    /// Completes a row of the list with what an inspect told of this container before: what was
+    /// asked for, and the ports that are routed over IPv6, which Engine 29 lists as `0.0.0.0`
+    /// alone. Where the row shows other ports than that inspect did, Docker has bound them anew
+    /// (the container's IPv6 gateway is another, say), and only another inspect tells.
+    pub fn complete_from(&mut self, known: &Self) {
+        let bound = |container: &Self| -> Vec<PortRow> {
+            let rows = container.ports.iter().filter(|row| !row.is_routed_v6());
+            rows.cloned().collect()
+        };
+        if bound(self) != bound(known) {
+            return;
+        }
+        self.bindings = known.bindings.clone();
+        if known.ports.len() > self.ports.len() {
+            self.ports = known.ports.clone();
+        }
     }
 }
 
@@ -236,5 +271,58 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    fn publishing(rows: &[(&str, Option<u16>)], bindings: Bindings) -> Container {
+        let row = |(ip, host_port): &(&str, Option<u16>)| PortRow {
+            proto: Proto::Tcp,
+            container_port: 80,
+            host_ip: HostIp::parse(ip),
+            host_port: *host_port,
+        };
+        Container {
+            id: "c1".into(),
+            name: "c1".into(),
+            start: Start::default(),
+            created: 0,
+            network_mode: "default".into(),
+            endpoints: Vec::new(),
+            ports: rows.iter().map(row).collect(),
+            bindings,
+            labels: BTreeMap::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Engine 29 lists a routed port as `0.0.0.0` alone.
+    #[test]
+    fn what_an_inspect_told_is_kept_while_the_ports_are_the_same() {
+        let asked_for = Bindings::Known {
+            rows: Vec::new(),
+            publish_all: true,
+        };
+        let routed = [("0.0.0.0", Some(8080)), ("::", None)];
+        let known = publishing(&routed, asked_for);
+        let completed = |rows: &[(&str, Option<u16>)]| {
+            let mut row = publishing(rows, Bindings::Unknown);
+            row.complete_from(&known);
+            row
+        };
+        assert_eq!(completed(&[("0.0.0.0", Some(8080))]), known);
+        // Engine 28 lists all.
+        assert_eq!(completed(&routed), known);
+        // Its IPv6 gateway is a network now that is not routed.
+        let open = [("0.0.0.0", Some(8080)), ("::", Some(8080))];
+        assert_eq!(completed(&open), publishing(&open, Bindings::Unknown));
+        // It was started again, and its start missed.
+        assert!(completed(&[("0.0.0.0", Some(9090))]).needs_bindings());
+    }
+
+    #[test]
+    fn a_row_that_shows_a_routed_port_needs_no_inspect() {
+        let needs = |rows| publishing(rows, Bindings::Unknown).needs_bindings();
+        assert!(needs(&[("0.0.0.0", Some(8080))]));
+        assert!(!needs(&[("0.0.0.0", Some(8080)), ("::", None)]));
+        assert!(!needs(&[("0.0.0.0", Some(8080)), ("::", Some(8080))]));
     }
 }

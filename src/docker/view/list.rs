@@ -81,7 +81,7 @@ impl View {
             return self.want_unless_open(&id);
         };
         if let Some(known) = self.shown.containers.get(&id) {
-            container.bindings = known.bindings.clone();
+            container.complete_from(known);
             container.start = known.start;
         }
         if container.needs_bindings() {

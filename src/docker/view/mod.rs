@@ -36,8 +36,8 @@
 //! - When a container that is not known to run joins a network, that network is asked who has
 //!   which address on it ([`holders`]): the container may be given that of one whose end is yet to
 //!   be announced.
-//! - What was learned by an inspect of `HostConfig` stays true for a container's whole life, and
-//!   is kept when a later list brings a row without it. So a relist costs two requests.
+//! - What was learned by an inspect (`HostConfig`, and which ports are routed) is kept when a
+//!   later list brings a row without it and with the same ports. So a relist costs two requests.
 //! - Networks are listed with the containers, when one is created, and when one is named that
 //!   is not known ([`networks`]): a container's start on a known network lists nothing.
 

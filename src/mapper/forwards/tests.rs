@@ -116,8 +116,6 @@ fn the_address_of_the_gateway_network_is_chosen() {
     assert_eq!(chosen(c), "fd00::3");
 }
 
-/// Engine 27 shows a published port of a routed network as `0.0.0.0:PORT` beside a `::` row
-/// without a port.
 #[test]
 fn networks_that_forward_nothing_open_nothing() {
     let network = |change: fn(&mut Network)| {
@@ -131,8 +129,6 @@ fn networks_that_forward_nothing_open_nothing() {
     let open = |networks: Vec<Network>| {
         let mut c = container("c1");
         c.endpoints[0].network_id = "n".into();
-        c.ports = vec![row("0.0.0.0", Some(8080), 80), row("::", None, 80)];
-        c.bindings = known(&[("", Some(8080))]);
         let mut snapshot = snapshot(vec![c]);
         snapshot.networks = networks.into_iter().map(|n| (n.id.clone(), n)).collect();
         resolve(&snapshot, &bounds()).forwards.len()
