@@ -1,5 +1,9 @@
 //! The Docker side against a fake Engine: what is said, when, and what is asked of the Engine.
 
+#[path = "docker/cases.rs"]
+mod cases;
+#[path = "docker/changes.rs"]
+mod changes;
 mod fake_engine;
 #[path = "docker/following.rs"]
 mod following;
@@ -7,10 +11,14 @@ mod following;
 mod losses;
 #[path = "docker/networks.rs"]
 mod networks;
+#[path = "docker/published.rs"]
+mod published;
 #[path = "docker/requests.rs"]
 mod requests;
 #[path = "docker/versions.rs"]
 mod versions;
+#[path = "docker/world.rs"]
+mod world;
 
 use std::collections::BTreeSet;
 use std::future::Future;

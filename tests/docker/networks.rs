@@ -46,7 +46,7 @@ fn networks_are_followed_as_they_come_and_go() {
 /// its container.
 #[test]
 fn a_network_and_a_container_without_ipv4_are_served_as_others_are() {
-    let dir = "api-1.52-documented";
+    let dir = "engine-28.5.2";
     let engine = fixture::start(dir);
     let parse = |file: &str| -> Value {
         serde_json::from_str(&fixture::read(dir, file)).expect("it is JSON")
@@ -60,7 +60,7 @@ fn a_network_and_a_container_without_ipv4_are_served_as_others_are() {
         inspect["NetworkSettings"]["Networks"]["six"]["IPAddress"],
         ""
     );
-    let subnet: ipnet::Ipv6Net = "fdfd:5898:4917:4::/64".parse().expect("a prefix");
+    let subnet: ipnet::Ipv6Net = "fdfd:5898:4917:8::/64".parse().expect("a prefix");
     let mut container = FakeContainer::new(0, "six");
     container.id = inspect["Id"].as_str().expect("an id").to_owned();
     container.raw_inspect = Some(inspect.to_string());
@@ -86,9 +86,9 @@ fn a_network_and_a_container_without_ipv4_are_served_as_others_are() {
                 ..Bounds::default()
             };
             let forwards = resolve(&last, &bounds).forwards;
-            let six = forwards.iter().filter(|f| f.host_port == 8082);
+            let six = forwards.iter().filter(|f| f.host_port == 8092);
             let six: Vec<_> = six.map(|f| (f.host_addr, f.container_addr)).collect();
-            assert_eq!(six, [(None, "fdfd:5898:4917:4::2".parse().expect("valid"))]);
+            assert_eq!(six, [(None, "fdfd:5898:4917:8::2".parse().expect("valid"))]);
         }
         engine.die(&container.id);
         engine.destroy_network(network_id);

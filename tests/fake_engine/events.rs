@@ -87,6 +87,11 @@ impl FakeEngine {
         self.emit_lines(Lines::new(&[line]));
     }
 
+    /// Sends an event that was written down, as one that happens now.
+    pub fn emit_anew(&self, line: &str) {
+        self.emit_value(serde_json::from_str(line).expect("an event"));
+    }
+
     /// Sends many lines at once.
     pub fn emit_lines(&self, lines: Lines) {
         let at = since_epoch();
