@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::samples::{container, known, row};
+use super::samples::{container, row};
 use super::*;
 use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
 use crate::model::change::ChangeSet;
