@@ -41,6 +41,7 @@ mod ports;
 mod reach;
 mod refused;
 mod release;
+mod routed;
 mod rules;
 #[path = "../score/mod.rs"]
 mod score;
