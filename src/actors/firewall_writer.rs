@@ -20,6 +20,7 @@ use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::killpoint;
 use crate::model::rule::{RuleId, RuleSpec};
+use crate::reconcile::standby::Sighting;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
 
@@ -69,10 +70,10 @@ impl FirewallWriter {
             .iter()
             .partition(|t| matches!(t, Trouble::Journal(_)));
         facts.set_troubles(Reporter::Journal, journal.into_iter().map(chain).collect());
-        facts.set_troubles(
-            Reporter::Firewall,
-            firewall.into_iter().map(chain).collect(),
-        );
+        let mut firewall: Vec<String> = firewall.into_iter().map(chain).collect();
+        let sighting = self.reconciler.sighting();
+        firewall.extend(sighting.map(Sighting::complaints).unwrap_or_default());
+        facts.set_troubles(Reporter::Firewall, firewall);
         facts.native = self.reconciler.sighting().map(Native::of);
         drop(facts);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,

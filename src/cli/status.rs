@@ -77,12 +77,15 @@ fn screen(status: &Status) -> String {
         lines.push(format!(
             "native   Docker's own IPv6 NAT {what}, {served} published ports served"
         ));
-        let unserved = native.unserved.iter();
-        lines.extend(unserved.map(|to| format!("native   not served: {}", escape(to.chars()))));
-        let stray = native.stray.iter();
-        lines.extend(
-            stray.map(|to| format!("native   served, but not published: {}", escape(to.chars()))),
-        );
+        let audit = [
+            (&native.unserved, "not served"),
+            (&native.stray, "served, but not published"),
+            (&native.closed, "served, though a label closes it"),
+        ];
+        for (ports, what) in audit {
+            let line = |port: &String| format!("native   {what}: {}", escape(port.chars()));
+            lines.extend(ports.iter().map(line));
+        }
     }
     for trouble in &status.troubles {
         lines.push(format!("trouble  {}", escape(trouble.chars())));

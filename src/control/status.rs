@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::protocol::{Row, VERSION};
 use crate::logging;
 use crate::mapper::standby::Stand;
-use crate::model::native::Target;
-use crate::reconcile::standby::{Sighting, text};
+use crate::model::native::HostForward;
+use crate::reconcile::standby::Sighting;
 
 /// `status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,20 +81,20 @@ pub struct Native {
     pub state: String,
     /// How many published ports it serves.
     pub served: usize,
-    /// Where published ports lead that it does not serve; told where it is on.
+    /// Published ports that it does not serve; told where it is on, as all that follows.
     pub unserved: Vec<String>,
-    /// Where it leads though nothing is published there; told where it is on.
+    /// What it serves though it is not published.
     pub stray: Vec<String>,
+    /// What it serves though a label of ours closes it, or some sources.
+    pub closed: Vec<String>,
 }
 
 impl Native {
     /// What was seen last.
     pub fn of(sighting: &Sighting) -> Self {
         let audit = &sighting.audit;
-        let texts = |targets: &BTreeSet<Target>| match sighting.stand {
-            Stand::On => targets.iter().copied().map(text).collect(),
-            Stand::Off | Stand::Unsettled => Vec::new(),
-        };
+        let texts =
+            |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
         let state = match sighting.stand {
             Stand::On => "on",
             Stand::Off => "off",
@@ -105,6 +105,7 @@ impl Native {
             served: audit.served.len(),
             unserved: texts(&audit.unserved),
             stray: texts(&audit.stray),
+            closed: texts(&audit.closed),
         }
     }
 }

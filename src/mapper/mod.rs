@@ -15,6 +15,7 @@ pub mod labels;
 pub mod networks;
 pub mod plan;
 pub mod publish;
+pub mod published;
 pub mod rules;
 pub mod skipped;
 pub mod standby;

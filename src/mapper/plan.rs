@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::forwards::{Bounds, Resolved, resolve};
+use super::published::published;
 use super::rules::{Hairpin, Layout, Unpublished, desired};
 use super::{holders, networks};
 use crate::model::change::{Desired, Known, Undecided};
@@ -140,6 +141,7 @@ impl Plan {
             desired: Desired {
                 known,
                 undecided,
+                published: snapshot.and_then(published),
                 ..desired
             },
             resolved: resolved.unwrap_or_default(),

@@ -110,6 +110,7 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
             forwards: forwards.is_some(),
         },
         undecided: Undecided::default(),
+        published: None,
     }
 }
 

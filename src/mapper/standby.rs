@@ -1,35 +1,42 @@
 //! Whether to stand by, because Docker's own IPv6 NAT serves the published ports.
 //!
-//! The table `ip6 docker-bridges` proves that it is on. The chain `DOCKER` of ip6tables proves
-//! nothing: Engines leave it, its jump and even its DNAT rules behind. There the ports decide.
-//! Docker inserts a DNAT rule before it says that a container has started, and says that one has
-//! died within a second of having removed it, so a published port without a rule for
-//! [`SETTLES_AFTER`] shows that its NAT is off.
+//! Its chains prove nothing: Engines leave them, their jumps and even DNAT rules behind. The ports
+//! decide, and no single one: one may be without its rule because somebody has deleted it, and
+//! the audit names it. Its NAT is off where none of what is published has been served for
+//! [`SETTLES_AFTER`]; Docker inserts a DNAT rule before it says that a container has started, and
+//! says that one has died within a second of having removed it. A DNAT rule that was not there at
+//! the look before proves it on, for somebody has just put it there. While nothing is published,
+//! all stays as it was judged last; at the start chains count as on until a port says otherwise,
+//! for then a container that starts finds one rule for its port, and not two.
 //!
 //! ```text
-//!               no chain, no table
+//!               no chains
 //!   (start) ───────────────────────────────▶ Off ◀──────────────────────┐
-//!      │                                     │  ▲                       │ a port without
-//!      │ chain, ports not known              │  │ no chain, no table    │ a rule for 3 s
-//!      │ or not all with a rule              │  │                       │
+//!      │                                     │  ▲                       │ no published port
+//!      │ chains; ports not known,            │  │ no chains             │ served for 3 s
+//!      │ or none of them served              │  │                       │
 //!      ├───────────▶ Unsettled ──────────────┼──┼───────────────────────┤
-//!      │                  │ every port       │  │                       │
-//!      │ table, or chain  │ has a rule       │  │                       │
-//!      │ and every port   │                  ▼  │                       │
-//!      └─ has a rule ─────┴────────────▶ On ────┴───────────────────────┘
-//!                                        ▲ table; chain comes; every port has a rule
+//!      │                  │ one is served,   │  │                       │
+//!      │ chains; one is   │ none published,  │  │                       │
+//!      │ served, or none  │ or a new rule    ▼  │                       │
+//!      └─ is published ───┴────────────▶ On ────┴───────────────────────┘
+//!                                        ▲ chains, or a DNAT rule, that were not there before
 //! ```
+//!
+//! Podman's netavark has chains of its own, and a host may have them beside Docker. They count as
+//! chains only once they serve what Docker's API publishes: where Podman answers there.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::change::{Desired, Known};
-use crate::model::native::{Native, Target};
-use crate::model::rule::{RuleId, RuleSpec};
+use crate::model::change::Desired;
+use crate::model::native::{HostForward, LeftBehind, Native, Published};
+use crate::model::rule::RuleId;
 
-/// How long a published port may be without Docker's DNAT rule before Docker's NAT counts as off.
-/// Between the end of that rule and the `die` event of its container lie 0.6 s (Engine 20.10).
+/// How long all published ports may be without Docker's DNAT rule before Docker's NAT counts as
+/// off, and a difference may last before it is told. Between the end of that rule and the `die`
+/// event of its container lie 0.6 s (Engine 20.10) to 0.9 s (28.5).
 pub const SETTLES_AFTER: Duration = Duration::from_secs(3);
 
 /// What becomes of our rules.
@@ -43,110 +50,146 @@ pub enum Stand {
     Unsettled,
 }
 
-/// Docker's NAT compared with what Docker publishes. A difference counts once it has lasted for
-/// [`SETTLES_AFTER`].
+/// Docker's NAT compared with what Docker publishes: protocol, host address and port, and where
+/// they lead. A difference counts once it has lasted for [`SETTLES_AFTER`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
     /// Published ports that it serves.
-    pub served: BTreeSet<Target>,
+    pub served: BTreeSet<HostForward>,
     /// Published ports that it does not serve.
-    pub unserved: BTreeSet<Target>,
-    /// What it serves though it is not published, or closed by a label.
-    pub stray: BTreeSet<Target>,
+    pub unserved: BTreeSet<HostForward>,
+    /// What it serves though it is not published.
+    pub stray: BTreeSet<HostForward>,
+    /// What it serves though a label of ours closes it, or some sources.
+    pub closed: BTreeSet<HostForward>,
+    /// What of it drops our forwards while it is off.
+    pub left_behind: BTreeSet<LeftBehind>,
 }
 
 /// The judge, with its memory of what it saw before.
 #[derive(Debug, Clone, Default)]
 pub struct Standby {
     last: Option<Stand>,
-    chain_before: bool,
-    /// What the chain led to when it was found out that nobody keeps it, as long as it does.
-    left_behind: BTreeSet<Target>,
-    unserved: Since,
-    stray: Since,
+    /// What was there at the look before.
+    before: Option<Native>,
+    unserved: Since<HostForward>,
+    stray: Since<HostForward>,
+    closed: Since<HostForward>,
+    left_behind: Since<LeftBehind>,
 }
 
 impl Standby {
-    /// Judges what the kernel shows by what Docker publishes; `wanted` is `None` before the first
-    /// complete list. `now` is the time since any fixed moment.
+    /// Judges what the kernel shows by what Docker publishes; `published` is `None` before the
+    /// first complete list. `now` is the time since any fixed moment.
     pub fn judge(
         &mut self,
         native: &Native,
-        wanted: Option<&BTreeSet<Target>>,
+        published: Option<&Published>,
         now: Duration,
     ) -> Stand {
-        let none = BTreeSet::new();
-        let published = wanted.unwrap_or(&none);
-        self.unserved
-            .note(published.difference(&native.targets), now);
-        self.stray.note(native.targets.difference(published), now);
-        let served = self.unserved.0.is_empty();
-        self.left_behind
-            .retain(|target| native.targets.contains(target));
-        let left_behind = published.is_subset(&self.left_behind);
-        let came = native.jump && !self.chain_before;
-        let stand = match (native.table, native.jump) {
-            (true, _) => Stand::On,
-            (false, false) => Stand::Off,
-            (false, true) => match self.last.unwrap_or(Stand::Unsettled) {
-                // It was not there while we were looking: an Engine has just put it there.
-                Stand::Off if came => Stand::On,
-                // Not by what was left behind alone: somebody keeps the chain again.
-                Stand::Off if served && !left_behind => Stand::On,
-                Stand::Unsettled if served && wanted.is_some() => Stand::On,
-                _ if !self.unserved.settled(now).is_empty() => Stand::Off,
-                stand => stand,
-            },
+        self.compare(native, published, now);
+        let wanted = published.map(|published| &published.forwards);
+        let serves = |rules: &BTreeSet<_>| wanted.is_some_and(|w| !w.is_disjoint(rules));
+        let (docker, podman) = (serves(&native.forwards), serves(&native.podman));
+        let kept = native.netavark && self.last == Some(Stand::On);
+        let came = self.before.as_ref().is_some_and(|before| {
+            native.chains && !before.chains || !native.forwards.is_subset(&before.forwards)
+        });
+        let nothing_served = || !docker && !podman && !self.unserved.settled(now).is_empty();
+        let stand = match self.last.unwrap_or(Stand::Unsettled) {
+            _ if !native.chains && !podman && !kept => Stand::Off,
+            Stand::Off | Stand::Unsettled if came || podman => Stand::On,
+            Stand::Unsettled if docker || wanted.is_some_and(BTreeSet::is_empty) => Stand::On,
+            Stand::Off => Stand::Off,
+            _ if nothing_served() => Stand::Off,
+            stand => stand,
         };
-        if stand == Stand::Off && self.last != Some(Stand::Off) {
-            self.left_behind.clone_from(&native.targets);
+        if stand == Stand::On && self.last != Some(Stand::On) {
+            // What was not served before is given the time to be.
+            self.unserved.0.values_mut().for_each(|since| *since = now);
         }
-        self.chain_before = native.jump;
+        self.before = Some(native.clone());
         self.last = Some(stand);
         stand
     }
 
+    fn compare(&mut self, native: &Native, published: Option<&Published>, now: Duration) {
+        let none = Published::default();
+        let published = published.unwrap_or(&none);
+        let serving = &native.forwards | &native.podman;
+        let all = &published.forwards | &published.local;
+        self.unserved.note(&published.forwards - &serving, now);
+        self.stray.note(&native.forwards - &all, now);
+        self.closed.note(&serving & &published.closed, now);
+        self.left_behind.note(native.left_behind.clone(), now);
+    }
+
     /// What Docker's NAT serves, at the time of the last judgement.
-    pub fn audit(
-        &self,
-        native: &Native,
-        wanted: Option<&BTreeSet<Target>>,
-        now: Duration,
-    ) -> Audit {
-        let served = wanted.map(|wanted| wanted & &native.targets);
+    pub fn audit(&self, native: &Native, published: Option<&Published>, now: Duration) -> Audit {
+        let serving = &native.forwards | &native.podman;
+        let served = published.map(|published| &published.forwards & &serving);
+        let on = self.last == Some(Stand::On);
         Audit {
             served: served.unwrap_or_default(),
-            unserved: self.unserved.settled(now),
-            stray: self.stray.settled(now),
+            unserved: self.unserved.settled_if(on, now),
+            stray: self.stray.settled_if(on, now),
+            closed: self.closed.settled_if(on, now),
+            left_behind: self
+                .left_behind
+                .settled_if(self.last == Some(Stand::Off), now),
         }
     }
 
     /// When to look again though nothing has happened; `None`: not needed.
     pub fn looks_again_in(&self, now: Duration) -> Option<Duration> {
-        if self.last == Some(Stand::Off) {
-            return None;
-        }
-        let settles = self.unserved.0.values().chain(self.stray.0.values());
-        let settles = settles.map(|since| *since + SETTLES_AFTER);
-        Some(settles.filter(|at| *at > now).min()? - now)
+        let next = match self.last {
+            Some(Stand::Off) => self.left_behind.next(now),
+            _ => [&self.unserved, &self.stray, &self.closed]
+                .iter()
+                .filter_map(|since| since.next(now))
+                .min(),
+        };
+        Some(next? - now)
     }
 }
 
 /// Since when something has been so.
-#[derive(Debug, Clone, Default)]
-struct Since(BTreeMap<Target, Duration>);
+#[derive(Debug, Clone)]
+struct Since<T>(BTreeMap<T, Duration>);
 
-impl Since {
-    fn note<'a>(&mut self, is_so: impl Iterator<Item = &'a Target>, now: Duration) {
+impl<T> Default for Since<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord + Clone> Since<T> {
+    fn note(&mut self, is_so: BTreeSet<T>, now: Duration) {
         let before = std::mem::take(&mut self.0);
-        let since = |target: &Target| (*target, before.get(target).copied().unwrap_or(now));
-        self.0 = is_so.map(since).collect();
+        let since = |what: T| {
+            let since = before.get(&what).copied().unwrap_or(now);
+            (what, since)
+        };
+        self.0 = is_so.into_iter().map(since).collect();
     }
 
-    fn settled(&self, now: Duration) -> BTreeSet<Target> {
+    fn settled(&self, now: Duration) -> BTreeSet<T> {
         let long = |since: Duration| now.saturating_sub(since) >= SETTLES_AFTER;
         let settled = self.0.iter().filter(|(_, since)| long(**since));
-        settled.map(|(target, _)| *target).collect()
+        settled.map(|(what, _)| what.clone()).collect()
+    }
+
+    fn settled_if(&self, counts: bool, now: Duration) -> BTreeSet<T> {
+        match counts {
+            true => self.settled(now),
+            false => BTreeSet::new(),
+        }
+    }
+
+    /// When the next will have settled.
+    fn next(&self, now: Duration) -> Option<Duration> {
+        let settles = self.0.values().map(|since| *since + SETTLES_AFTER);
+        settles.filter(|at| *at > now).min()
     }
 }
 
@@ -166,23 +209,11 @@ impl Stand {
                     rules: there.map(|(id, rule)| (*id, rule.clone())).collect(),
                     known: desired.known,
                     undecided: desired.undecided.clone(),
+                    published: desired.published.clone(),
                 })
             }
         }
     }
-}
-
-/// Where the published ports lead; `None` before Docker has been heard.
-pub fn wanted(desired: &Desired) -> Option<BTreeSet<Target>> {
-    let Known { forwards, .. } = desired.known;
-    forwards.then(|| {
-        let specs = desired.rules.values().map(|owned| &owned.rule.spec);
-        let dnats = specs.filter_map(|spec| match spec {
-            RuleSpec::Dnat(dnat) => Some((dnat.target, dnat.target_port)),
-            _ => None,
-        });
-        dnats.collect()
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use super::forward::{Owner, Proto};
+use super::native::Published;
 use super::rule::{DnatKey, OwnedRule, RuleId, RuleSpec};
 
 /// What should be in the kernel.
@@ -17,6 +18,8 @@ pub struct Desired {
     pub known: Known,
     /// Whose rules are neither confirmed nor stale although all others are judged.
     pub undecided: Undecided,
+    /// What Docker publishes, for the judgement of its own NAT; `None` before it has been heard.
+    pub published: Option<Published>,
 }
 
 /// The containers that Docker has listed and not answered about yet. Their rules of an earlier
@@ -93,6 +96,7 @@ impl Desired {
             rules: BTreeMap::new(),
             known: Known::EVERYTHING,
             undecided: Undecided::default(),
+            published: None,
         }
     }
 

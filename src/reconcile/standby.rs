@@ -2,16 +2,15 @@
 //! [`crate::mapper::standby`]'s, from what the kernel shows at the beginning of each round.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info, warn};
 
 use super::{Reconciler, Report, Trouble};
 use crate::journal::Journal;
 use crate::mapper::standby::{self, Audit, Stand};
 use crate::model::change::Desired;
-use crate::model::native::Target;
+use crate::model::rule::RuleSpec;
 
 /// Time since any fixed moment, never going back.
 pub type Clock = Box<dyn Fn() -> Duration + Send>;
@@ -57,13 +56,18 @@ impl<J: Journal> Reconciler<J> {
         let Some(watch) = &mut self.standby else {
             return Cow::Borrowed(desired);
         };
-        let wanted = standby::wanted(desired);
+        let published = desired.published.as_ref();
         let seen = match self.backend.native() {
             Ok(native) => {
                 let now = (watch.clock)();
-                let stand = watch.judge.judge(&native, wanted.as_ref(), now);
+                let stand = watch.judge.judge(&native, published, now);
                 report.look_again_in = watch.judge.looks_again_in(now);
-                let audit = watch.judge.audit(&native, wanted.as_ref(), now);
+                let mut audit = watch.judge.audit(&native, published, now);
+                let mut rules = desired.rules.values().map(|owned| &owned.rule.spec);
+                if !rules.any(|spec| matches!(spec, RuleSpec::Dnat(_))) {
+                    // There is nothing that it could drop.
+                    audit.left_behind.clear();
+                }
                 Sighting { stand, audit }
             }
             Err(error) => {
@@ -108,20 +112,42 @@ fn log_changes(log: &Logger, before: Option<&Sighting>, now: &Sighting) {
             }
         }
     }
-    if now.stand != Stand::On {
-        return;
+    let known = before.map(Sighting::complaints).unwrap_or_default();
+    for complaint in now.complaints().iter().filter(|it| !known.contains(it)) {
+        error!(log, "degraded: {complaint}");
     }
-    let none = BTreeSet::new();
-    let known = before.map_or(&none, |s| &s.audit.stray);
-    for target in now.audit.stray.difference(known) {
-        warn!(log, "Docker's own IPv6 NAT forwards what is not published, or closed by a label";
-            "to" => text(*target));
+    let before = before
+        .map(|sighting| sighting.audit.clone())
+        .unwrap_or_default();
+    for forward in now.audit.stray.difference(&before.stray) {
+        warn!(log, "Docker's own IPv6 NAT forwards what is not published"; "port" => %forward);
+    }
+    for forward in now.audit.closed.difference(&before.closed) {
+        warn!(log, "Docker's own IPv6 NAT forwards what a label closes"; "port" => %forward);
     }
 }
 
-/// `[ADDRESS]:PORT`.
-pub fn text((addr, port): Target) -> String {
-    format!("[{addr}]:{port}")
+impl Sighting {
+    /// What is wrong in a way that our rules do not mend; each begins with a word that stays the
+    /// same.
+    pub fn complaints(&self) -> Vec<String> {
+        let Audit {
+            unserved,
+            left_behind,
+            ..
+        } = &self.audit;
+        let unserved = unserved.iter().map(|forward| {
+            format!("not-served: Docker's own IPv6 NAT is on, but has no rule for {forward}")
+        });
+        let left_behind = left_behind.iter().map(|left| {
+            format!(
+                "left-behind: {} drops what is forwarded; an Engine left it when it came back \
+                 without IPv6 NAT. Remove it: {}",
+                left.place, left.remedy
+            )
+        });
+        unserved.chain(left_behind).collect()
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +166,7 @@ mod tests {
     use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
     use crate::mapper::standby::SETTLES_AFTER;
     use crate::model::forward::{Forward, Owner, Proto, Sources};
-    use crate::model::native::Native;
+    use crate::model::native::{HostForward, LeftBehind, Native, Published};
     use crate::model::rule::BackendKind;
 
     /// Static rules and one published port.
@@ -166,7 +192,24 @@ mod tests {
                 network: "bridge".into(),
             },
         };
-        desired(&layout, Some(&[forward]))
+        let published = Published {
+            forwards: [served()].into(),
+            ..Published::default()
+        };
+        Desired {
+            published: Some(published),
+            ..desired(&layout, Some(&[forward]))
+        }
+    }
+
+    /// Docker's own rule for it.
+    fn served() -> HostForward {
+        HostForward {
+            proto: Proto::Tcp,
+            host_addr: None,
+            host_port: 8080,
+            target: ("fd00::2".parse().unwrap(), 80),
+        }
     }
 
     struct Scene {
@@ -212,11 +255,10 @@ mod tests {
     }
 
     fn chain(serves: bool) -> Native {
-        let target = ("fd00::2".parse().unwrap(), 80);
         Native {
-            table: false,
-            jump: true,
-            targets: serves.then_some(target).into_iter().collect(),
+            chains: true,
+            forwards: serves.then(served).into_iter().collect(),
+            ..Native::default()
         }
     }
 
@@ -259,6 +301,23 @@ mod tests {
             (rules, report.stand),
             (wish().rules.len(), Some(Stand::Off))
         );
+
+        // What the Engine left behind is named once it has lasted, as long as it is there.
+        let left = LeftBehind {
+            place: "chain DOCKER of table ip6 filter".into(),
+            remedy: "ip6tables -t filter -D DOCKER".into(),
+        };
+        let mut hollow = chain(false);
+        hollow.left_behind.insert(left);
+        let complaints = |scene: &Scene| scene.daemon.sighting().expect("seen").complaints();
+        let (_, report) = scene.round(&wish(), hollow.clone());
+        assert_eq!(report.look_again_in, Some(SETTLES_AFTER));
+        assert!(complaints(&scene).is_empty());
+        scene.seconds.store(6, Ordering::Relaxed);
+        assert!(scene.round(&wish(), hollow).1.is_in_step());
+        assert!(complaints(&scene)[0].starts_with("left-behind: chain DOCKER "));
+        scene.round(&wish(), chain(false));
+        assert!(complaints(&scene).is_empty());
 
         // The same at the start of a daemon whose predecessor left rules.
         let mut daemon = Reconciler::new(

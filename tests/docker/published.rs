@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::world::{World, everywhere, text};
 use super::*;
+use docker_nat66::mapper::published::published;
+use docker_nat66::model::native::HostForward;
 use fake_engine::fixture;
 
 /// Recorded with Docker's own IPv6 NAT on: `rules.save` holds what it publishes.
@@ -47,6 +49,26 @@ fn forwards_equal_what_docker_s_own_nat_forwards() {
         let docker_s = dnat_rules(&fixture::read(dir, "rules.save"));
         assert_eq!(docker_s.len(), 16, "{dir}");
         assert_eq!(ours, docker_s, "{dir}");
+    }
+}
+
+/// What standby and audit compare those rules with, whatever we would open.
+#[test]
+fn all_that_docker_publishes_is_what_its_own_nat_forwards() {
+    for dir in WITH_RULES {
+        let snapshot = World::recorded(dir).listed();
+        let all = published(&snapshot).expect("known").forwards;
+        let key = |f: &HostForward| {
+            let host = f.host_addr.map(|addr| addr.to_string()).unwrap_or_default();
+            let (addr, port) = f.target;
+            format!("{} {host}:{} [{addr}]:{port}", f.proto, f.host_port)
+        };
+        let docker_s = dnat_rules(&fixture::read(dir, "rules.save"));
+        assert_eq!(
+            all.iter().map(key).collect::<BTreeSet<_>>(),
+            docker_s,
+            "{dir}"
+        );
     }
 }
 

@@ -145,19 +145,26 @@ impl Ip6tables {
     }
 
     /// The legacy variant, if it is installed, to see what Docker keeps there:
-    /// [`Ip6tables::add_legacy`].
+    /// [`Ip6tables::legacy_native`].
     pub fn legacy(settings: &Settings) -> Option<Self> {
         let mut installed = Self::left_over(settings).into_iter();
         installed.find(|tool| tool.variant() == Variant::Legacy)
     }
 
-    /// Adds what of Docker's own IPv6 NAT the legacy variant's tables hold.
-    pub(super) fn add_legacy(&mut self, seen: &mut Native) -> Result<(), BackendError> {
-        let nat = Table::Nat.as_str();
-        if self.legacy_tables()?.lines().any(|table| table == nat) {
-            native::add(&self.tools.save(nat)?, seen);
+    /// What of Docker's own IPv6 NAT the legacy variant's tables hold. `in_filter` as
+    /// [`NativeReader::look`] has it.
+    pub(super) fn legacy_native(&mut self, in_filter: bool) -> Result<Native, BackendError> {
+        let mut seen = Native::default();
+        let tables = self.legacy_tables()?;
+        let has = |table: Table| tables.lines().any(|line| line == table.as_str());
+        if has(Table::Nat) {
+            native::add(&self.tools.save(Table::Nat.as_str())?, &mut seen);
         }
-        Ok(())
+        if in_filter && has(Table::Filter) {
+            let listing = self.tools.save(Table::Filter.as_str())?;
+            seen.left_behind = native::left_behind(&listing, "ip6tables-legacy");
+        }
+        Ok(seen)
     }
 
     fn new(tools: Tools, settings: Settings, presence: Presence) -> Self {
@@ -318,9 +325,11 @@ impl Backend for Ip6tables {
     /// What nf_tables holds, and with the legacy variant what that holds: Docker uses the tool
     /// that we use.
     fn native(&mut self) -> Result<Native, BackendError> {
-        let mut seen = self.native.look()?;
-        if self.variant() == Variant::Legacy {
-            self.add_legacy(&mut seen)?;
+        // In its own filter table our chain accepts before Docker's drops.
+        let legacy = self.variant() == Variant::Legacy;
+        let mut seen = self.native.look(legacy)?;
+        if legacy {
+            seen.add(self.legacy_native(false)?);
         }
         Ok(seen)
     }

@@ -1,26 +1,64 @@
-//! Docker's own IPv6 NAT in a listing of the nat table.
+//! Docker's own IPv6 NAT in a listing of the nat table, and what it leaves in the filter table.
 //!
 //! Pure. Lines that are not understood are passed over: they are another program's.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddrV6;
+
+use ipnet::Ipv6Net;
+
 use super::words::{self, Word};
-use crate::backend::native::DOCKER;
-use crate::model::native::{Native, Target};
+use crate::backend::native::{DOCKER, dropped};
+use crate::model::native::{HostForward, LeftBehind, Native};
 
 /// Adds what ip6tables-save shows of it.
 pub(super) fn add(listing: &[u8], native: &mut Native) {
-    let listing = String::from_utf8_lossy(listing);
-    let rules = listing.lines().filter(|line| line.starts_with("-A "));
-    for (words, _) in rules.filter_map(|rule| words::split(rule).ok()) {
+    for words in rules(&String::from_utf8_lossy(listing)) {
         match value(&words, "-A") {
-            Some("PREROUTING") => native.jump |= value(&words, "-j") == Some(DOCKER),
-            Some(DOCKER) => {
-                native
-                    .targets
-                    .extend(value(&words, "--to-destination").and_then(target));
-            }
+            Some("PREROUTING") => native.chains |= value(&words, "-j") == Some(DOCKER),
+            Some(DOCKER) => native.forwards.extend(forward(&words)),
             _ => {}
         }
     }
+    if !native.chains {
+        native.forwards.clear();
+    }
+}
+
+/// What the chain `DOCKER` drops, if packets get there; `tool` made the listing.
+pub(super) fn left_behind(listing: &[u8], tool: &str) -> BTreeSet<LeftBehind> {
+    let rules = rules(&String::from_utf8_lossy(listing));
+    let mut reached = BTreeSet::from(["FORWARD"]);
+    loop {
+        let from = |chain: &&str| reached.contains(chain);
+        let jumps = rules
+            .iter()
+            .filter(|rule| value(rule, "-A").as_ref().is_some_and(from));
+        let more: BTreeSet<&str> = jumps.filter_map(|rule| value(rule, "-j")).collect();
+        if more.is_subset(&reached) {
+            break;
+        }
+        reached.extend(more);
+    }
+    if !reached.contains(DOCKER) {
+        return BTreeSet::new();
+    }
+    let bridge = |rule: &Vec<Word>| {
+        let texts: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
+        match texts.as_slice() {
+            ["-A", DOCKER, "!", "-i", inside, "-o", outside, "-j", "DROP"] if inside == outside => {
+                Some(dropped(outside, tool))
+            }
+            _ => None,
+        }
+    };
+    rules.iter().filter_map(bridge).collect()
+}
+
+fn rules(listing: &str) -> Vec<Vec<Word>> {
+    let rules = listing.lines().filter(|line| line.starts_with("-A "));
+    let words = rules.filter_map(|rule| words::split(rule).ok());
+    words.map(|(words, _)| words).collect()
 }
 
 fn value<'a>(words: &'a [Word], option: &str) -> Option<&'a str> {
@@ -28,10 +66,22 @@ fn value<'a>(words: &'a [Word], option: &str) -> Option<&'a str> {
     words.get(at + 1).map(|w| w.text.as_str())
 }
 
-/// `[ADDRESS]:PORT`.
-fn target(text: &str) -> Option<Target> {
-    let socket: std::net::SocketAddrV6 = text.parse().ok()?;
-    Some((*socket.ip(), socket.port()))
+/// The DNAT of one port: `-p PROTO -d ADDRESS/128 --dport PORT --to-destination [ADDRESS]:PORT`.
+fn forward(words: &[Word]) -> Option<HostForward> {
+    let socket: SocketAddrV6 = value(words, "--to-destination")?.parse().ok()?;
+    let host_addr = match value(words, "-d") {
+        None => None,
+        Some(net) => {
+            let net: Ipv6Net = net.parse().ok()?;
+            Some(net.addr()).filter(|_| net.prefix_len() == 128)
+        }
+    };
+    Some(HostForward {
+        proto: value(words, "-p")?.parse().ok()?,
+        host_addr,
+        host_port: value(words, "--dport")?.parse().ok()?,
+        target: (*socket.ip(), socket.port()),
+    })
 }
 
 #[cfg(test)]
@@ -51,8 +101,14 @@ mod tests {
         let mut native = Native::default();
         add(SAVED.as_bytes(), &mut native);
         let addr = "fdfd:5898:4917:1:0:242:ac11:2".parse().unwrap();
-        assert!(native.jump && !native.table);
-        assert_eq!(native.targets, [(addr, 80)].into());
+        let forward = HostForward {
+            proto: crate::model::forward::Proto::Tcp,
+            host_addr: None,
+            host_port: 8080,
+            target: (addr, 80),
+        };
+        assert!(native.chains);
+        assert_eq!(native.forwards, [forward].into());
     }
 
     #[test]
@@ -60,7 +116,7 @@ mod tests {
         let mut native = Native::default();
         let text = "-A PREROUTING -m comment --comment \"-j DOCKER\" -j ACCEPT\n\
             -A PREROUTING -j DOCKER-NAT66\n-A PREROUTING -j DNAT --to-destination [fdfd::2]:80\n\
-            -A DOCKER -j DNAT --to-destination nonsense\n-A DOCKER -m comment --comment \"\n";
+            -A DOCKER -p tcp -m tcp --dport 1 -j DNAT --to-destination nonsense\n-A DOCKER -m comment --comment \"\n";
         add(text.as_bytes(), &mut native);
         assert_eq!(native, Native::default());
     }

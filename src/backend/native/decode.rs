@@ -1,90 +1,294 @@
-//! What of a rule tells where it leads. Pure.
+//! What of somebody else's rule tells where it leads. Pure.
 //!
 //! Numbers from linux/netfilter/nf_tables.h, unless said otherwise. What is not known is passed
-//! over: the rules are another program's, and only jumps and DNAT targets count.
+//! over: the rules are another program's, and only jumps, DNAT and drops count.
 
 use std::net::Ipv6Addr;
 
-use crate::backend::nftables::wire::rule::EXPRESSIONS;
-use crate::model::native::Target;
+use crate::model::forward::Proto;
+use crate::model::native::{HostForward, Target};
 use crate::netlink::message::{Attrs, NFGENMSG_IPV6};
 
+/// `NFTA_RULE_CHAIN`, `NFTA_RULE_EXPRESSIONS`, `NFTA_RULE_USERDATA`.
+const RULE: (u16, u16, u16) = (2, 4, 7);
+/// `NFTA_CHAIN_TABLE`, `NFTA_CHAIN_NAME`, `NFTA_CHAIN_HOOK`, `NFTA_CHAIN_TYPE`; and
+/// `NFTA_HOOK_HOOKNUM`.
+const CHAIN: (u16, u16, u16, u16) = (1, 3, 4, 7);
+const HOOK_NUMBER: u16 = 1;
+/// `NFTA_SET_ELEM_LIST_ELEMENTS`, `NFTA_SET_ELEM_DATA`.
+const ELEMENTS: (u16, u16) = (3, 2);
 /// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
 const EXPR: (u16, u16) = (1, 2);
 /// `NFTA_IMMEDIATE_DREG`, `NFTA_IMMEDIATE_DATA`.
 const IMMEDIATE: (u16, u16) = (1, 2);
 /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`.
 const DATA: (u16, u16) = (1, 2);
-/// `NFTA_VERDICT_CHAIN`.
-const VERDICT_CHAIN: u16 = 2;
+/// `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`.
+const VERDICT: (u16, u16) = (1, 2);
+/// `NF_DROP`.
+const DROP: u32 = 0;
+/// `NFTA_LOOKUP_SET`, `NFTA_LOOKUP_DREG`; `NFT_REG_VERDICT`.
+const LOOKUP: (u16, u16) = (1, 3);
+const REG_VERDICT: u32 = 0;
+/// `NFTA_META_DREG`, `NFTA_META_KEY`; `NFT_META_IIFNAME`, `NFT_META_OIFNAME`,
+/// `NFT_META_L4PROTO`.
+const META: (u16, u16) = (1, 2);
+const META_KEYS: (u32, u32, u32) = (6, 7, 16);
+/// `NFTA_PAYLOAD_DREG`, `NFTA_PAYLOAD_BASE`, `NFTA_PAYLOAD_OFFSET`, `NFTA_PAYLOAD_LEN`.
+const PAYLOAD: (u16, u16, u16, u16) = (1, 2, 3, 4);
+/// Base, offset and length of an IPv6 header's destination and next header, and of the
+/// destination port.
+const DADDR: (u32, u32, u32) = (1, 24, 16);
+const NEXT_HEADER: (u32, u32, u32) = (1, 6, 1);
+const DPORT: (u32, u32, u32) = (2, 2, 2);
+/// `NFTA_BITWISE_DREG`; `NFTA_CT_DREG` and `NFTA_FIB_DREG`.
+const BITWISE_DREG: u16 = 2;
+const DREG: u16 = 1;
+/// `NFTA_CMP_SREG`, `NFTA_CMP_OP`, `NFTA_CMP_DATA`; `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
+const CMP: (u16, u16, u16) = (1, 2, 3);
+const EQUAL: u32 = 0;
+const UNEQUAL: u32 = 1;
 /// `NFTA_NAT_TYPE`, `NFTA_NAT_REG_ADDR_MIN`, `NFTA_NAT_REG_PROTO_MIN`.
 const NAT: (u16, u16, u16) = (1, 3, 5);
 /// `NFT_NAT_DNAT`.
 const DNAT: u32 = 1;
-/// `NFTA_TARGET_NAME`, `NFTA_TARGET_INFO` (linux/netfilter/nf_tables_compat.h).
-const XT_TARGET: (u16, u16) = (1, 3);
+/// `NFTA_TARGET_NAME`, `NFTA_TARGET_INFO`, and the same of a match
+/// (linux/netfilter/nf_tables_compat.h).
+const XT: (u16, u16) = (1, 3);
 /// In `struct nf_nat_range` and `nf_nat_range2` alike (linux/netfilter/nf_nat.h): flags u32,
 /// lowest and highest address of 16 bytes each, lowest port.
 const RANGE_ADDR: std::ops::Range<usize> = 4..20;
 const RANGE_PORT: std::ops::Range<usize> = 36..38;
+/// Lowest and highest destination port in `struct xt_tcp` and `struct xt_udp`, and in
+/// `struct xt_sctp_info`; in the order of the host's bytes.
+const XT_PORTS: std::ops::Range<usize> = 4..8;
+const XT_SCTP_PORTS: std::ops::Range<usize> = 0..4;
 
-/// The expressions of somebody else's rule.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rule<'a>(&'a [u8]);
+/// What a base chain hangs on: its name, type and the number of its hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BaseChain {
+    pub(super) table: String,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) hook: u32,
+}
 
-impl<'a> Rule<'a> {
+impl BaseChain {
+    /// The base chain in the payload of a message; `None` for a chain without a hook.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let attributes = payload.get(NFGENMSG_IPV6.len()..)?;
+        let hook = find(attributes, CHAIN.2)?;
+        Some(Self {
+            table: string(find(attributes, CHAIN.0)?),
+            name: string(find(attributes, CHAIN.1)?),
+            kind: string(find(attributes, CHAIN.3)?),
+            hook: number(find(hook, HOOK_NUMBER)?)?,
+        })
+    }
+}
+
+/// The chains that the elements in the payload of a message lead to.
+pub(super) fn verdicts(payload: &[u8]) -> Vec<String> {
+    let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
+    let elements = find(attributes, ELEMENTS.0).unwrap_or_default();
+    let elements = Attrs::new(elements).map_while(Result::ok);
+    elements
+        .filter_map(|(_, element)| chain_of(find(element, ELEMENTS.1)?))
+        .collect()
+}
+
+/// What somebody else's rule does, as far as it matters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) chain: String,
+    /// Chains that it sends packets to.
+    pub(super) jumps: Vec<String>,
+    /// Maps whose verdicts it follows.
+    pub(super) maps: Vec<String>,
+    /// The DNAT that it does for one port.
+    pub(super) forward: Option<HostForward>,
+    /// Whether it drops.
+    pub(super) drops: bool,
+    /// Those it drops come in by another interface than this one, and leave by it.
+    pub(super) bridge: Option<String>,
+    pub(super) comment: String,
+}
+
+/// What a register holds of the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    InterfaceIn,
+    InterfaceOut,
+    Proto,
+    HostAddr,
+    HostPort,
+    Other,
+}
+
+/// What is compared and found out on the way through a rule.
+#[derive(Debug, Default)]
+struct Way<'a> {
+    values: Vec<(u32, &'a [u8])>,
+    held: Vec<(u32, Held)>,
+    not_in: Option<String>,
+    out: Option<String>,
+    proto: Option<Proto>,
+    host_addr: Option<Ipv6Addr>,
+    host_port: Option<u16>,
+    target: Option<Target>,
+}
+
+impl Rule {
     /// The rule in the payload of a message.
-    pub(super) fn read(payload: &'a [u8]) -> Self {
+    pub(super) fn read(payload: &[u8]) -> Self {
         let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
-        Self(find(attributes, EXPRESSIONS).unwrap_or_default())
+        let part = |kind| find(attributes, kind).unwrap_or_default();
+        let mut rule = Self::of(part(RULE.1));
+        rule.chain = string(part(RULE.0));
+        rule.comment = comment(part(RULE.2)).unwrap_or_default();
+        rule
+    }
+
+    fn of(expressions: &[u8]) -> Self {
+        let mut rule = Self::default();
+        let mut way = Way::default();
+        let elements = Attrs::new(expressions).map_while(Result::ok);
+        for (_, expression) in elements {
+            let name = text(find(expression, EXPR.0).unwrap_or_default());
+            // A counter has data, a masquerade need not have.
+            let data = find(expression, EXPR.1).unwrap_or_default();
+            if rule.verdict(name, data).is_none() {
+                way.pass(name, data);
+            }
+        }
+        let parts = way.proto.zip(way.host_port).zip(way.target);
+        rule.forward = parts.map(|((proto, host_port), target)| HostForward {
+            proto,
+            host_addr: way.host_addr,
+            host_port,
+            target,
+        });
+        rule.bridge = way.out.filter(|out| way.not_in.as_ref() == Some(out));
+        rule
     }
 
     /// Whether it sends packets to this chain.
-    pub(super) fn jumps_to(self, chain: &str) -> bool {
-        self.expressions().any(|(name, data)| {
-            name == b"immediate"
-                && find(data, IMMEDIATE.1)
-                    .and_then(|value| find(value, DATA.1))
-                    .and_then(|verdict| find(verdict, VERDICT_CHAIN))
-                    .is_some_and(|name| text(name) == chain.as_bytes())
-        })
+    pub(super) fn jumps_to(&self, chain: &str) -> bool {
+        self.jumps.iter().any(|jump| jump == chain)
     }
 
-    /// Where its DNAT leads.
-    pub(super) fn target(self) -> Option<Target> {
-        let mut registers: Vec<(u32, &[u8])> = Vec::new();
-        for (name, data) in self.expressions() {
-            let number = |kind| find(data, kind).and_then(number);
-            match name {
-                b"immediate" => {
-                    let value = find(data, IMMEDIATE.1).and_then(|value| find(value, DATA.0));
-                    registers.extend(number(IMMEDIATE.0).zip(value));
-                }
-                b"nat" if number(NAT.0) == Some(DNAT) => {
-                    let held = |kind| {
-                        let register = number(kind)?;
-                        let last = registers.iter().rev().find(|(r, _)| *r == register);
-                        last.map(|(_, value)| *value)
-                    };
-                    return pair(held(NAT.1)?, held(NAT.2)?);
-                }
-                b"target" if find(data, XT_TARGET.0).map(text) == Some(b"DNAT") => {
-                    let range = find(data, XT_TARGET.1)?;
-                    return pair(range.get(RANGE_ADDR)?, range.get(RANGE_PORT)?);
-                }
-                _ => {}
+    /// Notes a verdict; `None` where the expression is something else.
+    fn verdict(&mut self, name: &[u8], data: &[u8]) -> Option<()> {
+        match name {
+            b"immediate" => {
+                let data = find(data, IMMEDIATE.1)?;
+                let verdict = find(data, DATA.1)?;
+                self.jumps.extend(chain_of(data));
+                self.drops |= find(verdict, VERDICT.0).and_then(number) == Some(DROP);
             }
+            b"lookup" => {
+                let leads = find(data, LOOKUP.1).and_then(number)? == REG_VERDICT;
+                let map = find(data, LOOKUP.0).filter(|_| leads)?;
+                self.maps.push(string(map));
+            }
+            _ => return None,
         }
-        None
+        Some(())
+    }
+}
+
+impl<'a> Way<'a> {
+    /// Goes past one expression. What cannot be read is passed over.
+    fn pass(&mut self, name: &[u8], data: &'a [u8]) -> Option<()> {
+        let read = |kind| find(data, kind).and_then(number);
+        match name {
+            b"immediate" => {
+                let value = find(data, IMMEDIATE.1).and_then(|value| find(value, DATA.0))?;
+                self.values.push((read(IMMEDIATE.0)?, value));
+            }
+            b"meta" => {
+                let held = match read(META.1)? {
+                    key if key == META_KEYS.0 => Held::InterfaceIn,
+                    key if key == META_KEYS.1 => Held::InterfaceOut,
+                    key if key == META_KEYS.2 => Held::Proto,
+                    _ => Held::Other,
+                };
+                self.held.push((read(META.0)?, held));
+            }
+            b"payload" => {
+                let held = match (read(PAYLOAD.1)?, read(PAYLOAD.2)?, read(PAYLOAD.3)?) {
+                    DADDR => Held::HostAddr,
+                    NEXT_HEADER => Held::Proto,
+                    DPORT => Held::HostPort,
+                    _ => Held::Other,
+                };
+                self.held.push((read(PAYLOAD.0)?, held));
+            }
+            b"cmp" => {
+                let register = read(CMP.0)?;
+                let (_, held) = self.held.iter().rev().find(|(r, _)| *r == register)?;
+                let value = find(data, CMP.2).and_then(|value| find(value, DATA.0))?;
+                self.compare(*held, read(CMP.1)?, value)?;
+            }
+            b"nat" if read(NAT.0) == Some(DNAT) => {
+                let value = |kind| {
+                    let register = read(kind)?;
+                    let last = self.values.iter().rev().find(|(r, _)| *r == register);
+                    last.map(|(_, value)| *value)
+                };
+                self.target = Some(pair(value(NAT.1)?, value(NAT.2)?)?);
+            }
+            b"target" if text(find(data, XT.0)?) == b"DNAT" => {
+                let range = find(data, XT.1)?;
+                self.target = Some(pair(range.get(RANGE_ADDR)?, range.get(RANGE_PORT)?)?);
+            }
+            b"match" => {
+                let proto: Proto = string(find(data, XT.0)?).parse().ok()?;
+                let ports = match proto {
+                    Proto::Tcp | Proto::Udp => XT_PORTS,
+                    Proto::Sctp => XT_SCTP_PORTS,
+                };
+                let [a, b, c, d]: [u8; 4] = find(data, XT.1)?.get(ports)?.try_into().ok()?;
+                let (low, high) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+                self.proto = Some(proto);
+                self.host_port = (low == high).then_some(low);
+            }
+            // A register that was masked holds something else.
+            b"bitwise" => self.held.push((read(BITWISE_DREG)?, Held::Other)),
+            b"ct" | b"fib" => self.held.push((read(DREG)?, Held::Other)),
+            _ => {}
+        }
+        Some(())
     }
 
-    fn expressions(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let elements = Attrs::new(self.0).map_while(Result::ok);
-        elements.filter_map(|(_, expression)| {
-            let name = text(find(expression, EXPR.0)?);
-            Some((name, find(expression, EXPR.1)?))
-        })
+    fn compare(&mut self, held: Held, how: u32, value: &[u8]) -> Option<()> {
+        match (held, how) {
+            (Held::InterfaceIn, UNEQUAL) => self.not_in = Some(interface(value)),
+            (Held::InterfaceOut, EQUAL) => self.out = Some(interface(value)),
+            (Held::Proto, EQUAL) => {
+                self.proto = Some(match value.first()? {
+                    6 => Proto::Tcp,
+                    17 => Proto::Udp,
+                    132 => Proto::Sctp,
+                    _ => return None,
+                });
+            }
+            (Held::HostAddr, EQUAL) => {
+                let addr: [u8; 16] = value.try_into().ok()?;
+                self.host_addr = Some(addr.into());
+            }
+            (Held::HostPort, EQUAL) => {
+                self.host_port = Some(u16::from_be_bytes(value.get(..2)?.try_into().ok()?));
+            }
+            _ => {}
+        }
+        Some(())
     }
+}
+
+/// The chain of a verdict in an expression's or an element's data.
+fn chain_of(data: &[u8]) -> Option<String> {
+    Some(string(find(find(data, DATA.1)?, VERDICT.1)?))
 }
 
 fn pair(addr: &[u8], port: &[u8]) -> Option<Target> {
@@ -103,6 +307,28 @@ fn text(value: &[u8]) -> &[u8] {
     value.strip_suffix(&[0]).unwrap_or(value)
 }
 
+fn string(value: &[u8]) -> String {
+    String::from_utf8_lossy(text(value)).into_owned()
+}
+
+/// The name of an interface, which is filled up with NULs.
+fn interface(value: &[u8]) -> String {
+    let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// The comment among whatever nft and iptables note beside a rule.
+fn comment(mut userdata: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = userdata {
+        let value = rest.get(..usize::from(*length))?;
+        if *kind == 0 {
+            return Some(string(value));
+        }
+        userdata = &rest[value.len()..];
+    }
+    None
+}
+
 /// The first attribute of this type.
 fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let mut all = Attrs::new(attributes).map_while(Result::ok);
@@ -111,56 +337,4 @@ fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::netlink::message::Writer;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.attr(kind, value);
-        writer.bytes().to_vec()
-    }
-
-    fn expression(name: &str, data: &[u8]) -> Vec<u8> {
-        let name = attr(EXPR.0, &[name.as_bytes(), &[0]].concat());
-        attr(1, &[name, attr(EXPR.1, data)].concat())
-    }
-
-    fn immediate(register: u32, value: &[u8]) -> Vec<u8> {
-        let register = attr(IMMEDIATE.0, &register.to_be_bytes());
-        let value = attr(IMMEDIATE.1, &attr(DATA.0, value));
-        expression("immediate", &[register, value].concat())
-    }
-
-    fn nat(kind: u32, addr: u32, port: u32) -> Vec<u8> {
-        let numbers = [(NAT.0, kind), (NAT.1, addr), (NAT.2, port)];
-        let attrs: Vec<u8> = numbers
-            .iter()
-            .flat_map(|(kind, value)| attr(*kind, &value.to_be_bytes()))
-            .collect();
-        expression("nat", &attrs)
-    }
-
-    #[test]
-    fn the_last_value_of_a_register_is_where_a_rule_leads() {
-        let addr: Ipv6Addr = "fdfd::2".parse().expect("an address");
-        let old = immediate(1, &[0; 16]);
-        let rule = [
-            old,
-            immediate(1, &addr.octets()),
-            immediate(2, &[0, 80]),
-            nat(DNAT, 1, 2),
-        ]
-        .concat();
-        assert_eq!(Rule(&rule).target(), Some((addr, 80)));
-        let snat = [
-            immediate(1, &addr.octets()),
-            immediate(2, &[0, 80]),
-            nat(0, 1, 2),
-        ]
-        .concat();
-        assert_eq!(Rule(&snat).target(), None);
-        let unset = [immediate(1, &addr.octets()), nat(DNAT, 1, 9)].concat();
-        assert_eq!(Rule(&unset).target(), None);
-    }
-}
+mod tests;

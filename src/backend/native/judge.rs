@@ -1,14 +1,27 @@
 //! What must hold of any bytes that somebody else's rule is printed with.
 
-use super::DOCKER;
-use super::decode::Rule;
+use super::decode::{BaseChain, Rule, verdicts};
 
 /// Addresses, ports and names are in the rule, and are not made up.
 pub(in crate::backend) fn judge(payload: &[u8]) {
     let rule = Rule::read(payload);
     let holds = |part: &[u8]| payload.windows(part.len()).any(|bytes| bytes == part);
-    if let Some((addr, port)) = rule.target() {
+    if let Some(forward) = rule.forward {
+        let (addr, port) = forward.target;
         assert!(holds(&addr.octets()) && holds(&port.to_be_bytes()));
+        assert!(forward.host_addr.is_none_or(|addr| holds(&addr.octets())));
+        let port = forward.host_port;
+        assert!(holds(&port.to_be_bytes()) || holds(&port.to_ne_bytes()));
     }
-    assert!(!rule.jumps_to(DOCKER) || holds(DOCKER.as_bytes()));
+    let bridge = rule.bridge.unwrap_or_default();
+    assert!(bridge.is_empty() || bridge.contains('\u{fffd}') || holds(bridge.as_bytes()));
+    let chains = BaseChain::read(payload).map(|chain| chain.name);
+    let names = rule
+        .jumps
+        .into_iter()
+        .chain(verdicts(payload))
+        .chain(chains);
+    for name in names.filter(|name| !name.is_empty() && !name.contains('\u{fffd}')) {
+        assert!(holds(name.as_bytes()));
+    }
 }

@@ -1,40 +1,51 @@
-//! Docker's own IPv6 NAT, as the kernel shows it: read, never changed.
+//! Docker's own IPv6 NAT, and Podman's, as the kernel shows it: read, never changed.
 //!
-//! Two forms, both of nf_tables and read over netlink, whatever backend holds our rules: the
-//! table `ip6 docker-bridges`, and the chain `DOCKER` that Docker keeps by way of ip6tables (nft
-//! variant) in `ip6 nat`. The legacy variant's tables are read by the backend that knows the
-//! tool. Nothing else in those tables is looked at, and nothing is remembered but the socket.
+//! All of it is read over netlink, whatever backend holds our rules: the table
+//! `ip6 docker-bridges`, the chain `DOCKER` that Docker keeps by way of ip6tables (nft variant) in
+//! `ip6 nat`, and netavark's `inet netavark`. The legacy variant's tables are read by the backend
+//! that knows the tool. Only what a packet reaches counts: from a base chain on, by jumps and
+//! verdict maps. Nothing is remembered but the socket.
 
 mod decode;
 #[cfg(any(test, fuzzing))]
 pub(super) mod judge;
+mod walk;
 
 use std::time::{Duration, Instant};
 
-use self::decode::Rule;
+use self::decode::{BaseChain, Rule};
+use self::walk::Reader;
 use super::nftables::fault::Fault;
-use super::nftables::link::{self, Ended, Link};
-use super::nftables::wire::{message, rule, table};
 use super::{BackendError, ErrorKind};
-use crate::model::native::Native;
-use crate::netlink::message::Writer;
+use crate::model::native::{LeftBehind, Native};
 use crate::netlink::socket::Socket;
 
 /// The table of an Engine that uses nftables (moby, `daemon/libnetwork/drivers/bridge`).
 const BRIDGES: &str = "docker-bridges";
 
+/// What it notes beside the rule that drops what is sent to ports that it does not publish.
+const UNPUBLISHED: &str = "UNPUBLISHED PORT DROP";
+
 /// The table and the base chain in which an Engine that uses ip6tables puts its jump.
 const NAT: &str = "nat";
 const PREROUTING: &str = "PREROUTING";
 
-/// The chain that it jumps to.
+/// The same for what it drops.
+const FILTER: &str = "filter";
+const FORWARD: &str = "FORWARD";
+
+/// The chain that both lead to.
 pub(super) const DOCKER: &str = "DOCKER";
+
+/// The table of netavark (containers/netavark, `src/firewall/nft.rs`).
+const NETAVARK: &str = "netavark";
+
+/// `NF_INET_PRE_ROUTING`, `NF_INET_FORWARD` (linux/netfilter.h).
+const HOOK_PREROUTING: u32 = 0;
+const HOOK_FORWARD: u32 = 2;
 
 /// How long the kernel may take. It answers in microseconds, unless a commit holds its mutex.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often an answer that changed while it was given is asked for again.
-const TRIES: usize = 10;
 
 /// Reads it.
 #[derive(Debug, Default)]
@@ -43,12 +54,13 @@ pub struct NativeReader {
 }
 
 impl NativeReader {
-    /// What is there now. A kernel without nf_tables has nothing of it.
+    /// What is there now. A kernel without nf_tables has nothing of it. `in_filter` tells whether
+    /// a drop in `ip6 filter` bears on our rules: not where they accept first in that very table.
     ///
     /// # Errors
     /// The kernel did not answer, or changed too often while it did; nothing may be concluded.
-    pub fn look(&mut self) -> Result<Native, BackendError> {
-        match self.read(Instant::now() + PATIENCE) {
+    pub fn look(&mut self, in_filter: bool) -> Result<Native, BackendError> {
+        match self.read(Instant::now() + PATIENCE, in_filter) {
             Err(fault) if fault.kind == ErrorKind::Unsupported => Ok(Native::default()),
             Err(fault) => {
                 self.socket = None;
@@ -58,57 +70,111 @@ impl NativeReader {
         }
     }
 
-    fn read(&mut self, deadline: Instant) -> Result<Native, Fault> {
+    fn read(&mut self, deadline: Instant, in_filter: bool) -> Result<Native, Fault> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(Socket::open()?),
         };
         let mut native = Native::default();
-        let bridges = |w: &mut Writer| w.text(table::NAME, BRIDGES);
-        native.table = link::get(socket, deadline, message::GET_TABLE, &bridges)?.is_some();
-        if native.table {
-            rules(socket, deadline, BRIDGES, None, |rule| {
-                native.targets.extend(rule.target());
-            })?;
+        let mut reader = Reader::ip6(socket, deadline);
+        let base = reader.base_chains()?;
+        let has = |table: &str, name: &str| {
+            let mut chains = base.iter();
+            chains.any(|chain| chain.table == table && chain.name == name)
+        };
+        if has(NAT, PREROUTING) {
+            dockers_nat(&mut reader, &mut native)?;
         }
-        rules(socket, deadline, NAT, Some(PREROUTING), |rule| {
-            native.jump |= rule.jumps_to(DOCKER);
-        })?;
-        if native.jump {
-            rules(socket, deadline, NAT, Some(DOCKER), |rule| {
-                native.targets.extend(rule.target());
-            })?;
+        if base.iter().any(|chain| chain.table == BRIDGES) {
+            bridges(&mut reader, &base, &mut native)?;
+        }
+        if in_filter && has(FILTER, FORWARD) {
+            dockers_filter(&mut reader, &mut native)?;
+        }
+        let mut reader = Reader::inet(socket, deadline);
+        let base = reader.base_chains()?;
+        let starts = nat_starts(&base, NETAVARK);
+        if !starts.is_empty() {
+            let rules = reader.rules(NETAVARK, None)?;
+            let reached = reader.reached(NETAVARK, &starts, &rules)?;
+            native.netavark = !reached.is_empty();
+            native.podman = reached.iter().filter_map(|rule| rule.forward).collect();
         }
         Ok(native)
     }
 }
 
-/// The rules of a table, or of one of its chains; none where there is no such thing.
-fn rules(
-    link: &mut dyn Link,
-    deadline: Instant,
-    table: &str,
-    chain: Option<&str>,
-    mut each: impl FnMut(Rule<'_>),
-) -> Result<(), Fault> {
-    let which = |w: &mut Writer| {
-        w.text(rule::TABLE, table);
-        if let Some(chain) = chain {
-            w.text(rule::CHAIN, chain);
-        }
-    };
-    for _ in 0..TRIES {
-        let mut take = |payload: &[u8]| {
-            each(Rule::read(payload));
-            Ok(())
-        };
-        // What was found in an answer that changed meanwhile was there at some moment.
-        if link::dump(link, deadline, message::GET_RULE, &which, &mut take)? == Ended::Whole {
-            return Ok(());
-        }
+/// Adds the chain `DOCKER` of ip6tables' nat table.
+fn dockers_nat(reader: &mut Reader<'_>, native: &mut Native) -> Result<(), Fault> {
+    let rules = reader.rules(NAT, Some(PREROUTING))?;
+    if rules.iter().any(|rule| rule.jumps_to(DOCKER)) {
+        native.chains = true;
+        let rules = reader.rules(NAT, Some(DOCKER))?;
+        native
+            .forwards
+            .extend(rules.iter().filter_map(|rule| rule.forward));
     }
-    Err(Fault {
-        kind: ErrorKind::Busy,
-        detail: "it keeps changing".to_owned(),
+    Ok(())
+}
+
+/// Adds the table `ip6 docker-bridges`.
+fn bridges(reader: &mut Reader<'_>, base: &[BaseChain], native: &mut Native) -> Result<(), Fault> {
+    let rules = reader.rules(BRIDGES, None)?;
+    let reached = reader.reached(BRIDGES, &nat_starts(base, BRIDGES), &rules)?;
+    native.chains |= !reached.is_empty();
+    native
+        .forwards
+        .extend(reached.iter().filter_map(|rule| rule.forward));
+    let starts = starts(base, BRIDGES, |chain| chain.hook == HOOK_FORWARD);
+    let mut reached = reader.reached(BRIDGES, &starts, &rules)?.into_iter();
+    if let Some(rule) = reached.find(|rule| rule.drops && rule.comment == UNPUBLISHED) {
+        native.left_behind.insert(LeftBehind {
+            place: format!("chain {} of table ip6 {BRIDGES}", rule.chain),
+            remedy: format!("nft delete table ip6 {BRIDGES}"),
+        });
+    }
+    Ok(())
+}
+
+/// Adds what the chain `DOCKER` of ip6tables' filter table drops.
+fn dockers_filter(reader: &mut Reader<'_>, native: &mut Native) -> Result<(), Fault> {
+    let drops = reader.rules(FILTER, Some(DOCKER))?;
+    if !drops.iter().any(|rule| rule.drops) {
+        return Ok(());
+    }
+    let rules = reader.rules(FILTER, None)?;
+    let reached = reader.reached(FILTER, &[FORWARD], &rules)?.into_iter();
+    let drops = reached.filter(|rule| rule.chain == DOCKER && rule.drops);
+    let bridges = drops.filter_map(|rule| rule.bridge.as_deref());
+    native
+        .left_behind
+        .extend(bridges.map(|bridge| dropped(bridge, "ip6tables")));
+    Ok(())
+}
+
+/// What an Engine from 28 on puts at the end of the chain `DOCKER` for each bridge, and the
+/// command of `tool` that removes it.
+pub(super) fn dropped(bridge: &str, tool: &str) -> LeftBehind {
+    LeftBehind {
+        place: format!("chain {DOCKER} of table ip6 {FILTER}"),
+        remedy: format!("{tool} -t {FILTER} -D {DOCKER} ! -i {bridge} -o {bridge} -j DROP"),
+    }
+}
+
+/// The base chains of a table that can rewrite the destination of what comes in.
+fn nat_starts<'b>(base: &'b [BaseChain], table: &str) -> Vec<&'b str> {
+    starts(base, table, |chain| {
+        chain.kind == NAT && chain.hook == HOOK_PREROUTING
     })
+}
+
+fn starts<'b>(
+    base: &'b [BaseChain],
+    table: &str,
+    which: impl Fn(&BaseChain) -> bool,
+) -> Vec<&'b str> {
+    let chains = base
+        .iter()
+        .filter(|chain| chain.table == table && which(chain));
+    chains.map(|chain| chain.name.as_str()).collect()
 }

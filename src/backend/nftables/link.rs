@@ -55,11 +55,37 @@ impl Link for Socket {
     }
 }
 
-fn request(link: &mut dyn Link, kind: u16, flags: u16, fill: &Fill<'_>) -> Result<u32, Fault> {
+/// Whose tables are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend) enum Family {
+    /// `ip6`.
+    Ip6,
+    /// `inet`, of IPv4 and IPv6 alike.
+    Inet,
+}
+
+impl Family {
+    /// The `struct nfgenmsg` of a message.
+    fn header(self) -> [u8; 4] {
+        match self {
+            Self::Ip6 => NFGENMSG_IPV6,
+            // `NFPROTO_INET`.
+            Self::Inet => [1, 0, 0, 0],
+        }
+    }
+}
+
+fn request(
+    family: Family,
+    link: &mut dyn Link,
+    kind: u16,
+    flags: u16,
+    fill: &Fill<'_>,
+) -> Result<u32, Fault> {
     let seq = link.take_seq(1);
     let mut writer = Writer::default();
     writer.message(kind, REQUEST | flags, seq, |w| {
-        w.raw(&NFGENMSG_IPV6);
+        w.raw(&family.header());
         fill(w);
     });
     link.send(writer.bytes())?;
@@ -70,13 +96,13 @@ fn request(link: &mut dyn Link, kind: u16, flags: u16, fill: &Fill<'_>) -> Resul
 pub(in crate::backend) type Fill<'f> = dyn Fn(&mut Writer) + 'f;
 
 /// Asks for one thing; `None` where it is not there.
-pub(in crate::backend) fn get(
+pub(super) fn get(
     link: &mut dyn Link,
     deadline: Instant,
     kind: u16,
     fill: &Fill<'_>,
 ) -> Result<Option<Vec<u8>>, Fault> {
-    let seq = request(link, kind, 0, fill)?;
+    let seq = request(Family::Ip6, link, kind, 0, fill)?;
     loop {
         for message in Messages::new(link.receive(deadline)?) {
             let message = message?;
@@ -107,14 +133,26 @@ pub(in crate::backend) enum Ended {
 }
 
 /// Asks for all of a kind.
-pub(in crate::backend) fn dump(
+pub(super) fn dump(
     link: &mut dyn Link,
     deadline: Instant,
     kind: u16,
     fill: &Fill<'_>,
     each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
 ) -> Result<Ended, Fault> {
-    let seq = request(link, kind, DUMP, fill)?;
+    dump_of(Family::Ip6, link, deadline, kind, fill, each)
+}
+
+/// Asks for all of a kind in one family.
+pub(in crate::backend) fn dump_of(
+    family: Family,
+    link: &mut dyn Link,
+    deadline: Instant,
+    kind: u16,
+    fill: &Fill<'_>,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+) -> Result<Ended, Fault> {
+    let seq = request(family, link, kind, DUMP, fill)?;
     let mut ended = Ended::Whole;
     loop {
         for message in Messages::new(link.receive(deadline)?) {

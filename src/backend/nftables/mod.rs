@@ -334,16 +334,14 @@ impl Backend for Nftables {
     }
 
     fn native(&mut self) -> Result<Native, BackendError> {
-        let mut seen = self.native.look()?;
+        let mut seen = self.native.look(true)?;
         if let Some((tool, last)) = &mut self.legacy {
-            let mut found = Native::default();
             // A tool that we do not need must not keep us from our work: where it fails, or may
             // not be used, all is believed to be as it was.
-            if tool.add_legacy(&mut found).is_ok() {
+            if let Ok(found) = tool.legacy_native(true) {
                 *last = found;
             }
-            seen.jump |= last.jump;
-            seen.targets.extend(&last.targets);
+            seen.add(last.clone());
         }
         Ok(seen)
     }

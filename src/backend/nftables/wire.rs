@@ -14,10 +14,10 @@ pub(super) const BATCH_END: u16 = 0x11;
 pub(in crate::backend) mod message {
     use super::NFTABLES;
     pub(in super::super) const NEW_TABLE: u16 = NFTABLES;
-    pub(in crate::backend) const GET_TABLE: u16 = NFTABLES | 1;
+    pub(in super::super) const GET_TABLE: u16 = NFTABLES | 1;
     pub(in super::super) const DEL_TABLE: u16 = NFTABLES | 2;
     pub(in super::super) const NEW_CHAIN: u16 = NFTABLES | 3;
-    pub(in super::super) const GET_CHAIN: u16 = NFTABLES | 4;
+    pub(in crate::backend) const GET_CHAIN: u16 = NFTABLES | 4;
     pub(in super::super) const NEW_RULE: u16 = NFTABLES | 6;
     pub(in crate::backend) const GET_RULE: u16 = NFTABLES | 7;
     pub(in super::super) const DEL_RULE: u16 = NFTABLES | 8;
@@ -25,7 +25,7 @@ pub(in crate::backend) mod message {
     pub(in super::super) const GET_SET: u16 = NFTABLES | 10;
     pub(in super::super) const DEL_SET: u16 = NFTABLES | 11;
     pub(in super::super) const NEW_ELEMENTS: u16 = NFTABLES | 12;
-    pub(in super::super) const GET_ELEMENTS: u16 = NFTABLES | 13;
+    pub(in crate::backend) const GET_ELEMENTS: u16 = NFTABLES | 13;
     pub(in super::super) const DEL_ELEMENTS: u16 = NFTABLES | 14;
     pub(in super::super) const GET_GENERATION: u16 = NFTABLES | 16;
 }
@@ -41,8 +41,8 @@ pub(super) const LIST_ELEM: u16 = 1;
 pub(super) const GEN_ID: u16 = 1;
 
 /// `enum nft_table_attributes`, and flags.
-pub(in crate::backend) mod table {
-    pub(in crate::backend) const NAME: u16 = 1;
+pub(super) mod table {
+    pub(in super::super) const NAME: u16 = 1;
     pub(in super::super) const FLAGS: u16 = 2;
     pub(in super::super) const USE: u16 = 3;
     pub(in super::super) const OWNER: u16 = 7;
@@ -71,7 +71,7 @@ pub(super) mod chain {
 pub(in crate::backend) mod rule {
     pub(in crate::backend) const TABLE: u16 = 1;
     pub(in crate::backend) const CHAIN: u16 = 2;
-    pub(in crate::backend) const EXPRESSIONS: u16 = 4;
+    pub(in super::super) const EXPRESSIONS: u16 = 4;
 }
 
 /// `enum nft_set_attributes`, what is inside, and flags.
@@ -98,9 +98,9 @@ pub(super) mod set {
 }
 
 /// `enum nft_set_elem_attributes`, those of their list, and of a value.
-pub(super) mod element {
-    pub(in super::super) const LIST_TABLE: u16 = 1;
-    pub(in super::super) const LIST_SET: u16 = 2;
+pub(in crate::backend) mod element {
+    pub(in crate::backend) const LIST_TABLE: u16 = 1;
+    pub(in crate::backend) const LIST_SET: u16 = 2;
     pub(in super::super) const LIST_ELEMENTS: u16 = 3;
     pub(in super::super) const KEY: u16 = 1;
     pub(in super::super) const DATA: u16 = 2;

@@ -1,38 +1,55 @@
-//! Docker's NAT on and off, as the kernel showed it with Engine 20.10.
-
-use std::collections::BTreeSet;
+//! Docker's NAT on and off, as the kernel showed it with Engines 20.10, 28 and 29.
 
 use super::*;
+use crate::model::forward::Proto;
 
-fn targets(ports: &[u16]) -> BTreeSet<Target> {
-    let addr = "fdfd::2".parse().unwrap();
-    ports.iter().map(|port| (addr, *port)).collect()
+fn ports(ports: &[u16]) -> BTreeSet<HostForward> {
+    let forward = |port: &u16| HostForward {
+        proto: Proto::Tcp,
+        host_addr: None,
+        host_port: *port,
+        target: ("fdfd::2".parse().unwrap(), 80),
+    };
+    ports.iter().map(forward).collect()
 }
 
-fn chain(ports: &[u16]) -> Native {
-    Native {
-        table: false,
-        jump: true,
-        targets: targets(ports),
+/// What is published.
+fn docker(forwards: &[u16]) -> Published {
+    Published {
+        forwards: ports(forwards),
+        ..Published::default()
     }
 }
 
-fn table(ports: &[u16]) -> Native {
+fn chain(forwards: &[u16]) -> Native {
     Native {
-        table: true,
-        jump: false,
-        targets: targets(ports),
+        chains: true,
+        forwards: ports(forwards),
+        ..Native::default()
     }
+}
+
+fn netavark(forwards: &[u16]) -> Native {
+    Native {
+        netavark: true,
+        podman: ports(forwards),
+        ..Native::default()
+    }
+}
+
+fn at(second: u64) -> Duration {
+    Duration::from_secs(second)
 }
 
 /// One look: what the kernel shows, what is published, at which second, and the judgement.
 type Look<'a> = (Native, Option<&'a [u16]>, u64, Stand);
 
+#[track_caller]
 fn judges(looks: &[Look<'_>]) -> Standby {
     let mut judge = Standby::default();
     for (n, (native, wanted, second, expected)) in looks.iter().enumerate() {
-        let wanted = wanted.map(targets);
-        let stand = judge.judge(native, wanted.as_ref(), Duration::from_secs(*second));
+        let published = wanted.map(docker);
+        let stand = judge.judge(native, published.as_ref(), at(*second));
         assert_eq!(stand, *expected, "look {n}");
     }
     judge
@@ -47,16 +64,6 @@ fn a_kernel_without_docker_rules_has_its_nat_off() {
 }
 
 #[test]
-fn the_table_of_docker_bridges_decides_alone() {
-    judges(&[
-        (table(&[]), None, 0, Stand::On),
-        (table(&[]), Some(&[80]), 9, Stand::On),
-        (Native::default(), Some(&[80]), 10, Stand::Off),
-        (table(&[]), Some(&[80]), 11, Stand::On),
-    ]);
-}
-
-#[test]
 fn before_docker_is_heard_a_chain_settles_nothing() {
     judges(&[
         (chain(&[80]), None, 0, Stand::Unsettled),
@@ -65,42 +72,54 @@ fn before_docker_is_heard_a_chain_settles_nothing() {
 }
 
 #[test]
-fn a_chain_that_was_left_behind_is_found_out_by_a_port_without_a_rule() {
+fn chains_that_were_left_behind_are_found_out_once_nothing_is_served() {
     let judge = judges(&[
         (chain(&[]), Some(&[80]), 0, Stand::Unsettled),
         (chain(&[]), Some(&[80]), 2, Stand::Unsettled),
     ]);
-    let second = Duration::from_secs(1);
-    assert_eq!(judge.looks_again_in(2 * second), Some(second));
+    assert_eq!(judge.looks_again_in(at(2)), Some(at(1)));
     let judge = judges(&[
         (chain(&[]), Some(&[80]), 0, Stand::Unsettled),
         (chain(&[]), Some(&[80]), 3, Stand::Off),
         (chain(&[]), Some(&[]), 4, Stand::Off),
         (chain(&[]), Some(&[81]), 5, Stand::Off),
     ]);
-    assert_eq!(judge.looks_again_in(second), None);
+    assert_eq!(judge.looks_again_in(at(1)), None);
 }
 
 #[test]
-fn a_stale_rule_of_dockers_does_not_hide_a_port_without_one() {
+fn one_port_that_is_not_served_does_not_end_the_standby() {
+    let judge = judges(&[
+        (chain(&[80, 81]), Some(&[80, 81]), 0, Stand::On),
+        // Somebody has deleted its rule; another is never served.
+        (chain(&[80]), Some(&[80, 81, 82]), 1, Stand::On),
+        (chain(&[80]), Some(&[80, 81, 82]), 99, Stand::On),
+    ]);
+    let audit = judge.audit(&chain(&[80]), Some(&docker(&[80, 81, 82])), at(99));
+    assert_eq!(audit.served, ports(&[80]));
+    assert_eq!(audit.unserved, ports(&[81, 82]));
+}
+
+#[test]
+fn while_nothing_is_published_all_stays_as_it_was() {
     judges(&[
-        (chain(&[80]), Some(&[80]), 0, Stand::On),
-        (chain(&[80]), Some(&[80, 81]), 1, Stand::On),
-        (chain(&[80]), Some(&[80, 81]), 4, Stand::Off),
+        (chain(&[]), Some(&[]), 0, Stand::On),
+        (chain(&[]), Some(&[]), 9, Stand::On),
+        (chain(&[]), Some(&[80]), 10, Stand::On),
+        (chain(&[]), Some(&[80]), 13, Stand::Off),
+        (chain(&[]), Some(&[]), 20, Stand::Off),
     ]);
 }
 
 #[test]
-fn once_found_out_a_stale_rule_of_dockers_says_no_more() {
+fn once_it_is_off_only_a_new_rule_proves_it_on() {
     judges(&[
-        (chain(&[80]), Some(&[80, 81]), 0, Stand::Unsettled),
-        (chain(&[80]), Some(&[80, 81]), 3, Stand::Off),
-        // The port without a rule goes, the next one comes: nothing is judged anew.
+        (chain(&[80]), Some(&[81]), 0, Stand::Unsettled),
+        (chain(&[80]), Some(&[81]), 3, Stand::Off),
+        // What was left behind leads to a port that is published again.
         (chain(&[80]), Some(&[80]), 4, Stand::Off),
-        (chain(&[80]), Some(&[]), 5, Stand::Off),
-        (chain(&[80]), Some(&[80, 82]), 6, Stand::Off),
-        // A rule that was not there before: an Engine keeps the chain.
-        (chain(&[80, 82]), Some(&[80, 82]), 7, Stand::On),
+        // Docker sets it before it says what it is for.
+        (chain(&[80, 82]), Some(&[80]), 5, Stand::On),
     ]);
 }
 
@@ -121,9 +140,10 @@ fn a_container_that_is_dying_does_not_end_the_standby() {
 fn an_engine_that_comes_back_with_its_nat_on_takes_over() {
     judges(&[
         (Native::default(), Some(&[80]), 0, Stand::Off),
-        // It makes its chain before it makes rules.
-        (chain(&[]), Some(&[80]), 1, Stand::On),
-        (chain(&[80]), Some(&[80]), 2, Stand::On),
+        // It makes its chain before it makes rules, and has the time for them.
+        (chain(&[]), Some(&[80]), 5, Stand::On),
+        (chain(&[]), Some(&[80]), 7, Stand::On),
+        (chain(&[80]), Some(&[80]), 8, Stand::On),
     ]);
     // With a chain left behind, its rules tell.
     judges(&[
@@ -141,29 +161,108 @@ fn an_engine_that_comes_back_with_its_nat_off_hands_over() {
         (chain(&[]), Some(&[80]), 2, Stand::On),
         (chain(&[]), Some(&[80]), 5, Stand::Off),
     ]);
+    // A table without base chains leads nowhere.
+    judges(&[
+        (chain(&[80]), Some(&[80]), 0, Stand::On),
+        (Native::default(), Some(&[80]), 1, Stand::Off),
+    ]);
+}
+
+#[test]
+fn netavark_counts_where_podman_plays_dockers_part() {
+    judges(&[
+        // Beside Docker it has containers of its own.
+        (netavark(&[90]), Some(&[]), 0, Stand::Off),
+        (netavark(&[90, 91]), Some(&[80]), 1, Stand::Off),
+        (netavark(&[80]), Some(&[80]), 2, Stand::On),
+        (netavark(&[]), Some(&[80]), 3, Stand::On),
+        (netavark(&[]), Some(&[]), 4, Stand::On),
+        (netavark(&[]), Some(&[80]), 5, Stand::On),
+        (netavark(&[]), Some(&[80]), 8, Stand::Off),
+    ]);
 }
 
 #[test]
 fn an_audit_names_what_stays_missing_and_what_is_too_much() {
-    let (seen, wanted) = (table(&[80, 82]), targets(&[80, 81]));
+    let seen = chain(&[80, 82, 83, 84]);
+    let wanted = Published {
+        forwards: ports(&[80, 81, 83]),
+        local: ports(&[84]),
+        closed: ports(&[81, 83]),
+    };
     let mut judge = Standby::default();
     let mut audit = |second| {
-        let now = Duration::from_secs(second);
-        judge.judge(&seen, Some(&wanted), now);
+        judge.judge(&seen, Some(&wanted), at(second));
         (
-            judge.audit(&seen, Some(&wanted), now),
-            judge.looks_again_in(now),
+            judge.audit(&seen, Some(&wanted), at(second)),
+            judge.looks_again_in(at(second)),
         )
     };
     let (at_once, again) = audit(1);
-    assert_eq!(at_once.served, targets(&[80]));
+    assert_eq!(at_once.served, ports(&[80, 83]));
     // A rule comes before the event that says what it is for.
-    assert!(at_once.unserved.is_empty() && at_once.stray.is_empty());
+    assert_eq!(
+        Audit {
+            served: BTreeSet::new(),
+            ..at_once
+        },
+        Audit::default()
+    );
     assert_eq!(again, Some(SETTLES_AFTER));
     let (settled, again) = audit(4);
-    assert_eq!(settled.unserved, targets(&[81]));
-    assert_eq!(settled.stray, targets(&[82]));
+    assert_eq!(settled.unserved, ports(&[81]));
+    assert_eq!(settled.stray, ports(&[82]));
+    assert_eq!(settled.closed, ports(&[83]));
     assert_eq!(again, None);
+}
+
+#[test]
+fn the_whole_key_is_compared_and_not_the_target_alone() {
+    let all = ports(&[80, 81]);
+    let udp = all.iter().map(|forward| HostForward {
+        proto: Proto::Udp,
+        ..*forward
+    });
+    let wanted = Published {
+        forwards: all.iter().copied().chain(udp.clone()).collect(),
+        ..Published::default()
+    };
+    let seen = chain(&[80]);
+    let mut judge = Standby::default();
+    judge.judge(&seen, Some(&wanted), at(0));
+    judge.judge(&seen, Some(&wanted), at(3));
+    let audit = judge.audit(&seen, Some(&wanted), at(3));
+    assert_eq!(
+        audit.unserved,
+        ports(&[81]).into_iter().chain(udp).collect()
+    );
+}
+
+#[test]
+fn what_was_left_behind_is_told_only_while_its_nat_is_off() {
+    let left = LeftBehind {
+        place: "chain DOCKER".into(),
+        remedy: "ip6tables".into(),
+    };
+    let with = |mut native: Native| {
+        native.left_behind.insert(left.clone());
+        native
+    };
+    let none = BTreeSet::new();
+    let told = [left.clone()].into();
+    let cases = [
+        (chain(&[80]), 9, &none),
+        (chain(&[]), 2, &none),
+        (chain(&[]), 3, &told),
+    ];
+    for (native, second, expected) in cases {
+        let native = with(native);
+        let mut judge = Standby::default();
+        judge.judge(&native, Some(&docker(&[80])), at(0));
+        judge.judge(&native, Some(&docker(&[80])), at(second));
+        let audit = judge.audit(&native, Some(&docker(&[80])), at(second));
+        assert_eq!(audit.left_behind, *expected, "{native:?}");
+    }
 }
 
 #[test]

@@ -161,15 +161,17 @@ fn as_printed(text: &[u8]) -> Vec<u8> {
     printed
 }
 
-/// Docker's jump and targets are in the text, and are not made up.
+/// Docker's jump, forwards and drops are in the text, and are not made up.
 fn judge_native(bytes: &[u8]) {
     let mut found = Native::default();
     native::add(bytes, &mut found);
     let text = String::from_utf8_lossy(bytes);
     let says = |part: &str| text.contains(part);
-    assert!(!found.jump || (says("-A PREROUTING ") && says("DOCKER")));
-    assert!(found.targets.is_empty() || (says("-A DOCKER ") && says("--to-destination")));
-    assert!(found.targets.len() <= text.lines().count());
+    assert!(!found.chains || (says("-A PREROUTING ") && says("DOCKER")));
+    assert!(found.forwards.is_empty() || (says("-A DOCKER ") && says("--to-destination")));
+    assert!(found.forwards.len() <= text.lines().count());
+    let dropped = native::left_behind(bytes, "ip6tables");
+    assert!(dropped.is_empty() || (says("-A DOCKER ! -i ") && says("DROP")));
 }
 
 /// The rules of a whole listing that are believed.

@@ -1,0 +1,146 @@
+//! Rules as nft and ip6tables-nft make them.
+
+use super::*;
+use crate::netlink::message::Writer;
+
+fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.attr(kind, value);
+    writer.bytes().to_vec()
+}
+
+fn expression(name: &str, data: &[u8]) -> Vec<u8> {
+    let name = attr(EXPR.0, &[name.as_bytes(), &[0]].concat());
+    attr(1, &[name, attr(EXPR.1, data)].concat())
+}
+
+fn numbers(numbers: &[(u16, u32)]) -> Vec<u8> {
+    let attrs = numbers.iter();
+    attrs
+        .flat_map(|(kind, value)| attr(*kind, &value.to_be_bytes()))
+        .collect()
+}
+
+fn immediate(register: u32, value: &[u8]) -> Vec<u8> {
+    let value = attr(IMMEDIATE.1, &attr(DATA.0, value));
+    expression(
+        "immediate",
+        &[numbers(&[(IMMEDIATE.0, register)]), value].concat(),
+    )
+}
+
+fn nat(kind: u32, addr: u32, port: u32) -> Vec<u8> {
+    expression(
+        "nat",
+        &numbers(&[(NAT.0, kind), (NAT.1, addr), (NAT.2, port)]),
+    )
+}
+
+fn payload((base, offset, length): (u32, u32, u32)) -> Vec<u8> {
+    let loads = [
+        (PAYLOAD.0, 1),
+        (PAYLOAD.1, base),
+        (PAYLOAD.2, offset),
+        (PAYLOAD.3, length),
+    ];
+    expression("payload", &numbers(&loads))
+}
+
+fn meta(key: u32) -> Vec<u8> {
+    expression("meta", &numbers(&[(META.0, 1), (META.1, key)]))
+}
+
+fn compare(how: u32, value: &[u8]) -> Vec<u8> {
+    let value = attr(CMP.2, &attr(DATA.0, value));
+    expression(
+        "cmp",
+        &[numbers(&[(CMP.0, 1), (CMP.1, how)]), value].concat(),
+    )
+}
+
+fn addr(text: &str) -> Ipv6Addr {
+    text.parse().expect("an address")
+}
+
+/// `ip6 saddr != fe80::/10 ip6 daddr 2001:db8::1 tcp dport 8080 dnat to [fdfd::2]:80`, with a
+/// register that is used twice.
+fn dockers(dnat: u32) -> Rule {
+    let rule = [
+        payload((1, 8, 2)),
+        compare(UNEQUAL, &[0xfe, 0x80]),
+        payload(DADDR),
+        compare(EQUAL, &addr("2001:db8::1").octets()),
+        meta(META_KEYS.2),
+        compare(EQUAL, &[6]),
+        payload(DPORT),
+        compare(EQUAL, &8080u16.to_be_bytes()),
+        immediate(1, &[0; 16]),
+        immediate(1, &addr("fdfd::2").octets()),
+        immediate(2, &[0, 80]),
+        nat(dnat, 1, 2),
+    ];
+    Rule::of(&rule.concat())
+}
+
+#[test]
+fn a_dnat_rule_is_known_by_its_key_and_its_target() {
+    let forward = HostForward {
+        proto: Proto::Tcp,
+        host_addr: Some(addr("2001:db8::1")),
+        host_port: 8080,
+        target: (addr("fdfd::2"), 80),
+    };
+    assert_eq!(dockers(DNAT).forward, Some(forward));
+    // The same of a source.
+    assert_eq!(dockers(0).forward, None);
+    let unset = [immediate(1, &[0; 16]), nat(DNAT, 1, 9)].concat();
+    assert_eq!(Rule::of(&unset).forward, None);
+}
+
+#[test]
+fn ports_in_a_match_of_xtables_are_read_in_the_hosts_order() {
+    let port = |low: u16, high: u16| [low.to_ne_bytes(), high.to_ne_bytes()].concat();
+    let matches = |name: &str, info: Vec<u8>| {
+        let name = attr(XT.0, &[name.as_bytes(), &[0]].concat());
+        expression("match", &[name, attr(XT.1, &info)].concat())
+    };
+    let to = [
+        immediate(1, &[1; 16]),
+        immediate(2, &[0, 80]),
+        nat(DNAT, 1, 2),
+    ]
+    .concat();
+    let any = port(0, 0xffff);
+    let udp = matches("udp", [any.clone(), port(53, 53), vec![0; 2]].concat());
+    let sctp = matches("sctp", [port(9, 9), any.clone()].concat());
+    let range = matches("tcp", [any, port(53, 54)].concat());
+    let found = |rule: Vec<u8>| {
+        let forward = Rule::of(&[rule, to.clone()].concat()).forward;
+        forward.map(|forward| (forward.proto, forward.host_port))
+    };
+    assert_eq!(found(udp), Some((Proto::Udp, 53)));
+    assert_eq!(found(sctp), Some((Proto::Sctp, 9)));
+    assert_eq!(found(range), None);
+}
+
+#[test]
+fn a_drop_of_what_goes_into_a_bridge_names_the_bridge() {
+    let drop = attr(IMMEDIATE.1, &attr(DATA.1, &numbers(&[(VERDICT.0, DROP)])));
+    let drop = expression("immediate", &[numbers(&[(IMMEDIATE.0, 0)]), drop].concat());
+    let rule = |out: &[u8]| {
+        let parts = [
+            meta(META_KEYS.0),
+            compare(UNEQUAL, b"docker0\0"),
+            meta(META_KEYS.1),
+            compare(EQUAL, out),
+            drop.clone(),
+        ];
+        Rule::of(&parts.concat())
+    };
+    let bridge = rule(b"docker0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(
+        (bridge.drops, bridge.bridge.as_deref()),
+        (true, Some("docker0"))
+    );
+    assert_eq!(rule(b"eth0\0").bridge, None);
+}

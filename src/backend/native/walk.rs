@@ -1,0 +1,123 @@
+//! The rules that a packet reaches, asked for over netlink.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::Rule;
+use super::decode::{BaseChain, verdicts};
+use crate::backend::ErrorKind;
+use crate::backend::nftables::fault::Fault;
+use crate::backend::nftables::link::{self, Ended, Family, Link};
+use crate::backend::nftables::wire::{element, message, rule};
+use crate::netlink::message::Writer;
+
+/// How often an answer that changed while it was given is asked for again.
+const TRIES: usize = 10;
+
+/// Asks for what one family holds.
+pub(super) struct Reader<'l> {
+    link: &'l mut dyn Link,
+    deadline: Instant,
+    family: Family,
+}
+
+impl<'l> Reader<'l> {
+    pub(super) fn ip6(link: &'l mut dyn Link, deadline: Instant) -> Self {
+        Self {
+            link,
+            deadline,
+            family: Family::Ip6,
+        }
+    }
+
+    pub(super) fn inet(link: &'l mut dyn Link, deadline: Instant) -> Self {
+        Self {
+            link,
+            deadline,
+            family: Family::Inet,
+        }
+    }
+
+    /// The base chains of all its tables.
+    pub(super) fn base_chains(&mut self) -> Result<Vec<BaseChain>, Fault> {
+        self.all(message::GET_CHAIN, &|_| {}, BaseChain::read)
+    }
+
+    /// The rules of a table, or of one of its chains; none where there is no such thing.
+    pub(super) fn rules(&mut self, table: &str, chain: Option<&str>) -> Result<Vec<Rule>, Fault> {
+        let which = |w: &mut Writer| {
+            w.text(rule::TABLE, table);
+            if let Some(chain) = chain {
+                w.text(rule::CHAIN, chain);
+            }
+        };
+        self.all(message::GET_RULE, &which, |payload| {
+            Some(Rule::read(payload))
+        })
+    }
+
+    /// Which of a table's `rules` a packet can reach from these chains on.
+    pub(super) fn reached<'r>(
+        &mut self,
+        table: &str,
+        starts: &[&str],
+        rules: &'r [Rule],
+    ) -> Result<Vec<&'r Rule>, Fault> {
+        let mut next: Vec<String> = starts.iter().map(|start| (*start).to_owned()).collect();
+        let mut seen: BTreeSet<String> = next.iter().cloned().collect();
+        let (mut maps, mut reached) = (BTreeSet::new(), Vec::new());
+        while let Some(chain) = next.pop() {
+            for rule in rules.iter().filter(|rule| rule.chain == chain) {
+                let mut leads = rule.jumps.clone();
+                for map in rule.maps.iter().filter(|map| maps.insert((*map).clone())) {
+                    leads.extend(self.leads_of(table, map)?);
+                }
+                next.extend(leads.into_iter().filter(|lead| seen.insert(lead.clone())));
+                reached.push(rule);
+            }
+        }
+        Ok(reached)
+    }
+
+    /// The chains that the elements of a map lead to.
+    fn leads_of(&mut self, table: &str, map: &str) -> Result<Vec<String>, Fault> {
+        let which = |w: &mut Writer| {
+            w.text(element::LIST_TABLE, table);
+            w.text(element::LIST_SET, map);
+        };
+        let some = |payload: &[u8]| Some(verdicts(payload));
+        let leads = self.all(message::GET_ELEMENTS, &which, some)?;
+        Ok(leads.into_iter().flatten().collect())
+    }
+
+    fn all<T>(
+        &mut self,
+        kind: u16,
+        which: &link::Fill<'_>,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Fault> {
+        for _ in 0..TRIES {
+            let mut found = Vec::new();
+            let mut take = |payload: &[u8]| {
+                found.extend(read(payload));
+                Ok(())
+            };
+            let ended = link::dump_of(
+                self.family,
+                self.link,
+                self.deadline,
+                kind,
+                which,
+                &mut take,
+            )?;
+            // An answer that changed meanwhile may lack what was there all the time.
+            if ended == Ended::Whole {
+                return Ok(found);
+            }
+        }
+        Err(Fault {
+            kind: ErrorKind::Busy,
+            detail: "it keeps changing".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! What Docker publishes over IPv6, whatever our prefixes and labels say of it: what Docker's own
+//! NAT is compared with.
+
+use std::cmp::Reverse;
+use std::net::Ipv6Addr;
+
+use super::holders::Holders;
+use super::labels;
+use super::networks;
+use super::publish::{Closed, Reach, reach};
+use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
+use crate::model::forward::Sources;
+use crate::model::native::{HostForward, Published};
+
+/// All that Docker publishes. What only routed networks offer is not published on the host.
+/// `None` where nothing is known of it yet: not before all containers are, unless of some.
+pub fn published(snapshot: &Snapshot) -> Option<Published> {
+    let published = so_far(snapshot);
+    let knows = snapshot.unanswered.is_empty() || !published.forwards.is_empty();
+    knows.then_some(published)
+}
+
+fn so_far(snapshot: &Snapshot) -> Published {
+    let holders = Holders::of(snapshot);
+    let mut published = Published::default();
+    for container in snapshot.containers.values() {
+        let Some(target) = target(snapshot, container, &holders) else {
+            continue;
+        };
+        let wishes = labels::read(&container.labels);
+        for row in &container.ports {
+            let Some((forward, is_local)) = forward(container, row, target) else {
+                continue;
+            };
+            let is_open = wishes.as_ref().is_ok_and(|wishes| {
+                wishes.cover(row.proto, row.container_port) && wishes.sources == Sources::Any
+            });
+            if !is_open {
+                published.closed.insert(forward);
+            }
+            let all = match is_local {
+                true => &mut published.local,
+                false => &mut published.forwards,
+            };
+            all.insert(forward);
+        }
+    }
+    published
+}
+
+/// Where a row leads, and whether only the host itself gets there.
+fn forward(container: &Container, row: &PortRow, addr: Ipv6Addr) -> Option<(HostForward, bool)> {
+    let (host_addr, is_local) = match reach(container, row)? {
+        Ok(Reach::AnyLocal) => (None, false),
+        Ok(Reach::Only(addr)) => (Some(addr), false),
+        Err(Closed::NotRoutable(addr)) => (Some(addr), true),
+        Err(_) => return None,
+    };
+    let forward = HostForward {
+        proto: row.proto,
+        host_addr,
+        host_port: row.host_port?,
+        target: (addr, row.container_port),
+    };
+    Some((forward, is_local))
+}
+
+/// The address that Docker's NAT leads to: that of the container's IPv6 gateway, which is on no
+/// internal network. Where that network does not translate, nothing is.
+fn target(snapshot: &Snapshot, container: &Container, holders: &Holders<'_>) -> Option<Ipv6Addr> {
+    let is_internal = |endpoint: &Endpoint| {
+        let network = snapshot.networks.get(&endpoint.network_id);
+        network.is_some_and(|network| network.internal)
+    };
+    let endpoints = container.endpoints.iter().filter(|endpoint| !endpoint.left);
+    let gateway = endpoints
+        .filter(|endpoint| endpoint.address.is_some() && !is_internal(endpoint))
+        .min_by_key(|endpoint| (Reverse(endpoint.gw_priority), endpoint.network.raw()))?;
+    let addr = gateway.address?;
+    let is_own = holders.other(&addr, &container.id).is_none();
+    (is_own && networks::serves(snapshot, gateway)).then_some(addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapper::forwards::samples::{row, snapshot};
+    use crate::model::container::GatewayMode;
+
+    fn texts<'a>(forwards: impl IntoIterator<Item = &'a HostForward>) -> Vec<String> {
+        forwards.into_iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_that_docker_publishes_counts_whatever_a_label_says_of_it() {
+        let mut all = snapshot();
+        let c = all.containers.get_mut("c1").unwrap();
+        c.ports.extend([
+            row("2001:db8::1", Some(8081), 81),
+            row("::1", Some(8082), 82),
+            row("127.0.0.1", Some(8083), 83),
+            row("", None, 84),
+        ]);
+        let open = so_far(&all);
+        let forwards = [
+            "8080/tcp to [fd00::2]:80",
+            "[2001:db8::1]:8081/tcp to [fd00::2]:81",
+        ];
+        assert_eq!(texts(&open.forwards), forwards);
+        assert_eq!(texts(&open.local), ["[::1]:8082/tcp to [fd00::2]:82"]);
+        assert!(open.closed.is_empty());
+
+        let labels = [
+            ("docker-nat66.enable", "false", 3),
+            ("docker-nat66.ports", "81/tcp", 2),
+            ("docker-nat66.allow", "2001:db8::/32", 3),
+            ("docker-nat66.nonsense", "1", 3),
+        ];
+        for (label, value, closed) in labels {
+            let mut all = all.clone();
+            let c = all.containers.get_mut("c1").unwrap();
+            c.labels.insert(label.into(), value.into());
+            let by_label = so_far(&all);
+            assert_eq!(by_label.forwards, open.forwards, "{label}");
+            assert_eq!(by_label.local, open.local, "{label}");
+            assert_eq!(by_label.closed.len(), closed, "{label}");
+        }
+    }
+
+    #[test]
+    fn what_is_routed_or_internal_is_not_served_on_the_host() {
+        let mut routed = snapshot();
+        let network = routed.networks.get_mut("n").unwrap();
+        network.gateway_mode = GatewayMode::Routed;
+        assert_eq!(so_far(&routed), Published::default());
+        let mut internal = snapshot();
+        internal.networks.get_mut("n").unwrap().internal = true;
+        assert_eq!(so_far(&internal), Published::default());
+        let mut bare = snapshot();
+        bare.networks.get_mut("n").unwrap().masquerade = false;
+        assert_eq!(so_far(&bare).forwards.len(), 1);
+    }
+}
