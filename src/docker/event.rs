@@ -103,11 +103,18 @@ pub fn read(message: EventMessage, listening_since: Option<i64>) -> Option<Event
             "create" => Some(Event::NetworkCreated { id: actor_id? }),
             "destroy" => Some(Event::NetworkDestroyed { id: actor_id? }),
             _ => {
-                let id = actor.attributes?.remove("container")?;
+                let mut attributes = actor.attributes?;
+                // Podman has the container itself in the actor's place, and beside it the name of
+                // the network, by which no id is known.
+                let (id, network) = match attributes.remove("container") {
+                    Some(id) => (id, actor_id),
+                    None if attributes.contains_key("network") => (actor_id?, None),
+                    None => return None,
+                };
                 Some(Event::Container {
                     kind: EventKind::of_network(&action)?,
                     id: is_id(&id).then_some(id)?,
-                    network: actor_id,
+                    network,
                 })
             }
         },
@@ -166,6 +173,23 @@ mod tests {
             network: Some("ffff".to_owned()),
         };
         assert_eq!(event, Some(expected));
+    }
+
+    #[test]
+    fn a_network_event_of_podmans_has_the_container_in_the_actors_place() {
+        let event = parse(
+            r#"{"Type":"network","Action":"connect","Actor":{"ID":"abcd",
+                "Attributes":{"network":"podman"}}}"#,
+        );
+        let expected = Event::Container {
+            kind: EventKind::Connect,
+            id: "abcd".to_owned(),
+            network: None,
+        };
+        assert_eq!(event, Some(expected));
+        let neither = r#"{"Type":"network","Action":"connect","Actor":{"ID":"abcd",
+            "Attributes":{"name":"x"}}}"#;
+        assert_eq!(parse(neither), None);
     }
 
     #[test]
