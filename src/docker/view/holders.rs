@@ -41,6 +41,8 @@ const MAX_CLAIMS: usize = 4096;
 pub(super) struct Holders {
     wanted: BTreeSet<String>,
     under_way: BTreeMap<String, UnderWay>,
+    /// Who has joined a network and neither started nor ended since.
+    joining: BTreeSet<String>,
 }
 
 /// A question that is on its way.
@@ -65,6 +67,7 @@ impl Holders {
 
     /// A container has started, or ended, or left a network.
     pub(super) fn ended(&mut self, id: &str) {
+        self.joining.remove(id);
         for under_way in self.under_way.values_mut() {
             under_way.void.insert(id.to_owned());
         }
@@ -78,6 +81,9 @@ impl View {
             EventKind::Connect if !self.shown.containers.contains_key(id) => {
                 self.heard += 1;
                 self.holders.want(network);
+                if self.holders.joining.len() < MAX_CLAIMS {
+                    self.holders.joining.insert(id.to_owned());
+                }
             }
             EventKind::Disconnect => {
                 self.holders.ended(id);
@@ -124,10 +130,10 @@ impl View {
             self.holders.want(network);
         }
         for (addr, id) in held.into_iter().flatten() {
-            let known = under_way.void.contains(&id)
-                || self.dead.contains_key(&id)
-                || self.shown.containers.contains_key(&id);
-            if !known {
+            // One that died and has not joined again is in its teardown.
+            let ends = self.dead.contains_key(&id) && !self.holders.joining.contains(&id);
+            let known = self.shown.containers.contains_key(&id);
+            if !ends && !known && !under_way.void.contains(&id) {
                 self.claim(addr, id, under_way.heard);
             }
         }

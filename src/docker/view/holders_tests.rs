@@ -110,6 +110,25 @@ fn a_network_tells_whose_an_address_is_before_the_container_runs() {
 }
 
 #[test]
+fn a_container_that_is_restarted_claims_its_new_address() {
+    let mut view = listed(vec![row("a", ADDR), row("b", "fd00::3")]);
+    view.event(&event(EventKind::Die, "b"));
+    assert_eq!(open(&mut view), ["a"]);
+    let held = |view: &mut View| {
+        let asked = view.next_network().expect("a question");
+        let addr = ADDR.parse().expect("an address");
+        view.network_answered(&asked, Some(vec![(addr, "b".to_owned())]));
+    };
+    // Somebody else joins while it is in its teardown.
+    moves(&mut view, EventKind::Connect, "c");
+    held(&mut view);
+    assert!(view.shown.claims.is_empty());
+    moves(&mut view, EventKind::Connect, "b");
+    held(&mut view);
+    assert_eq!(open(&mut view), [""; 0]);
+}
+
+#[test]
 fn a_container_that_does_not_start_gives_its_claim_back() {
     for kind in [EventKind::Die, EventKind::Disconnect, EventKind::Destroy] {
         let mut view = listed(vec![row("a", ADDR)]);
