@@ -52,6 +52,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// So that what was to be over at a moment is over when it is looked at.
 const JUST_AFTER: Duration = Duration::from_millis(1);
 
+/// How long being ready waits for containers that Docker has listed and not answered about. An
+/// inspect takes some milliseconds, and up to a second in a container's teardown.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// How it is noticed that somebody else has changed our rules.
 #[derive(Debug, Clone)]
 pub struct Vigil {
@@ -85,6 +89,7 @@ pub struct PortMapper {
     looks: (Instant, u32),
     on_ready: Option<Box<dyn FnOnce()>>,
     snapshot: Option<Arc<Snapshot>>,
+    first_heard: Option<Instant>,
     wanted: bool,
     verify: bool,
     in_flight: bool,
@@ -120,6 +125,7 @@ impl PortMapper {
             looks: (Instant::now(), 0),
             on_ready: Some(on_ready),
             snapshot: None,
+            first_heard: None,
             wanted: false,
             verify: false,
             in_flight: false,
@@ -176,7 +182,7 @@ impl PortMapper {
         self.wanted = false;
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
-        let heard = self.snapshot.is_some();
+        let heard = self.has_heard();
         let request = self.writer.send(Converge { desired, verify });
         ctx.spawn(request.into_actor(self).map(move |report, this, ctx| {
             this.in_flight = false;
@@ -194,6 +200,13 @@ impl PortMapper {
                 Err(_) => die(&this.log, "the firewall writer is gone"),
             }
         }));
+    }
+
+    /// Whether Docker has said what it publishes: all of it, or as much as it says in time.
+    fn has_heard(&self) -> bool {
+        let in_time = self.first_heard.is_some_and(|at| at.elapsed() < PATIENCE);
+        let snapshot = self.snapshot.as_ref();
+        snapshot.is_some_and(|s| s.unanswered.is_empty() || !in_time)
     }
 
     /// Reads what the plan needs to know of the host.
@@ -293,8 +306,10 @@ impl Handler<SnapshotTaken> for PortMapper {
 
     fn handle(&mut self, SnapshotTaken(snapshot): SnapshotTaken, ctx: &mut Context<Self>) {
         if self.snapshot.is_none() {
-            // The first complete list is compared with the kernel, not with our memory of it.
+            // The first list is compared with the kernel, not with our memory of it.
             self.verify = true;
+            self.first_heard = Some(Instant::now());
+            ctx.run_later(PATIENCE + JUST_AFTER, |this, ctx| this.want(ctx));
         }
         self.snapshot = Some(snapshot);
         self.want(ctx);

@@ -38,19 +38,20 @@ impl Undecided {
         if self.containers.is_empty() || held.rule.spec.is_static() {
             return false;
         }
-        let RuleSpec::Dnat(dnat) = &held.rule.spec else {
-            return held.owners.is_empty() || self.speaks_of(held);
-        };
-        let holder = self.holders.get(&dnat.target);
-        let belongs = |owner: &Owner| holder.is_none_or(|holder| *holder == owner.container_id);
-        self.speaks_of(held)
-            && held.owners.iter().any(belongs)
-            && !desired.contains(&host_key(&dnat.key))
-    }
-
-    fn speaks_of(&self, held: &OwnedRule) -> bool {
         let mut owners = held.owners.iter();
-        owners.any(|owner| self.containers.contains(&owner.container_id))
+        let is_undecided = |owner: &Owner| self.containers.contains(&owner.container_id);
+        // One whose record is lost may be anybody's.
+        if !(held.owners.is_empty() || owners.any(is_undecided)) {
+            return false;
+        }
+        let RuleSpec::Dnat(dnat) = &held.rule.spec else {
+            return true;
+        };
+        let is_free = match self.holders.get(&dnat.target) {
+            Some(holder) => held.owners.iter().any(|o| o.container_id == *holder),
+            None => true,
+        };
+        is_free && !desired.contains(&host_key(&dnat.key))
     }
 }
 

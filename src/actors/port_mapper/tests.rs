@@ -174,6 +174,21 @@ fn what_docker_confirms_outlasts_its_grace() {
     assert!(after_an_earlier_run(Duration::ZERO, confirmed, 1));
 }
 
+/// Docker has listed the container, and does not answer about it; another is as it was.
+fn unanswered() -> SnapshotTaken {
+    let id = samples::snapshot().containers.into_keys().next();
+    SnapshotTaken(Arc::new(Snapshot {
+        unanswered: [(id.expect("a container"), "web".into())].into(),
+        ..Snapshot::default()
+    }))
+}
+
+#[test]
+fn what_docker_does_not_answer_about_stays_for_its_grace_and_not_longer() {
+    assert!(after_an_earlier_run(LATER, Some(unanswered()), 1));
+    assert!(after_an_earlier_run(Duration::ZERO, Some(unanswered()), 0));
+}
+
 #[test]
 fn what_keeps_failing_is_tried_with_growing_pauses_and_heals_by_itself() {
     let dir = tempfile::tempdir().expect("a directory");
