@@ -167,7 +167,8 @@ impl PortMapper {
         let mut planned = self.plan.make(heard, &self.around);
         let published = host_ports(&planned);
         let auto = self.plan.hairpin == HairpinMode::Auto;
-        if auto && self.scanned.is_none() && self.snapshot.is_some() {
+        let is_scanned = self.on_ready.is_none() || self.scanned.as_ref() == Some(&published);
+        if auto && !is_scanned && self.snapshot.is_some() {
             // The rules of an earlier run stay in place only if they are known to be wanted.
             self.look_for_proxies(&published);
             let heard = self

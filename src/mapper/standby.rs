@@ -72,6 +72,8 @@ pub struct Standby {
     last: Option<Stand>,
     /// What was there at the look before.
     before: Option<Native>,
+    /// Whether something is published and nothing of it is served.
+    dark: Since<()>,
     unserved: Since<HostForward>,
     stray: Since<HostForward>,
     closed: Since<HostForward>,
@@ -95,7 +97,10 @@ impl Standby {
         let came = self.before.as_ref().is_some_and(|before| {
             native.chains && !before.chains || !native.forwards.is_subset(&before.forwards)
         });
-        let nothing_served = || !docker && !podman && !self.unserved.settled(now).is_empty();
+        let is_dark = wanted.is_some_and(|w| !w.is_empty()) && !docker && !podman;
+        self.dark
+            .note(is_dark.then_some(()).into_iter().collect(), now);
+        let nothing_served = || !self.dark.settled(now).is_empty();
         let stand = match self.last.unwrap_or(Stand::Unsettled) {
             _ if !native.chains && !podman && !kept => Stand::Off,
             Stand::Off | Stand::Unsettled if came || podman => Stand::On,
@@ -107,6 +112,7 @@ impl Standby {
         if stand == Stand::On && self.last != Some(Stand::On) {
             // What was not served before is given the time to be.
             self.unserved.0.values_mut().for_each(|since| *since = now);
+            self.dark.0.values_mut().for_each(|since| *since = now);
         }
         self.before = Some(native.clone());
         self.last = Some(stand);
@@ -147,6 +153,7 @@ impl Standby {
             _ => [&self.unserved, &self.stray, &self.closed]
                 .iter()
                 .filter_map(|since| since.next(now))
+                .chain(self.dark.next(now))
                 .min(),
         };
         Some(next? - now)

@@ -36,8 +36,8 @@ pub struct Claim {
 /// show one address, the later start has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Start {
-    /// Which of the events that were heard over this connection its `start` was, counted from 1;
-    /// 0 for a container that ran before.
+    /// Which of the events that were heard over this connection its `start` was, or the last time
+    /// that it joined a network, counted from 1; 0 for a container that ran before.
     pub heard: u64,
     /// `State.StartedAt`, in nanoseconds since the epoch; 0 where Docker has not said it. Compared
     /// only between containers whose `start` was not heard.
@@ -122,8 +122,8 @@ pub struct Endpoint {
     pub gateway: Option<Ipv6Addr>,
     /// `GwPriority` (API 1.48); 0 before.
     pub gw_priority: i64,
-    /// Docker has said that the container left this network, and has not been asked since what
-    /// it has left: nothing is forwarded to this address any more.
+    /// Docker has said that the container left this network, and has not been asked about the
+    /// container since: nothing is forwarded to this address any more.
     pub left: bool,
 }
 

@@ -78,7 +78,12 @@ impl View {
     /// A container joined a network, or left it.
     pub(super) fn moved(&mut self, kind: EventKind, id: &str, network: &str) {
         match kind {
-            EventKind::Connect if !self.shown.containers.contains_key(id) => {
+            // What it gets there is newer than what anybody had before.
+            EventKind::Connect if self.shown.containers.contains_key(id) => {
+                self.heard += 1;
+                self.starts.insert(id.to_owned(), self.heard);
+            }
+            EventKind::Connect => {
                 self.heard += 1;
                 self.holders.want(network);
                 if self.holders.joining.len() < MAX_CLAIMS {
@@ -149,7 +154,9 @@ impl View {
             container_id,
             heard,
         };
-        if self.shown.claims.len() < MAX_CLAIMS && self.shown.claims.get(&addr) != Some(&claim) {
+        let claims = &self.shown.claims;
+        let has_room = claims.len() < MAX_CLAIMS || claims.contains_key(&addr);
+        if has_room && claims.get(&addr) != Some(&claim) {
             Arc::make_mut(&mut self.shown).claims.insert(addr, claim);
             self.changed |= matters;
         }

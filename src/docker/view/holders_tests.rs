@@ -128,6 +128,18 @@ fn a_container_that_is_restarted_claims_its_new_address() {
     assert_eq!(open(&mut view), [""; 0]);
 }
 
+/// It runs, and joins the network of one whose end is yet to be said.
+#[test]
+fn joining_a_network_counts_like_a_start() {
+    let mut view = listed(vec![row("b", "fd00::3")]);
+    view.event(&event(EventKind::Start, "a"));
+    answer(&mut view, "a", ADDR, 5);
+    assert_eq!(open(&mut view), ["a"]);
+    moves(&mut view, EventKind::Connect, "b");
+    answer(&mut view, "b", ADDR, 1);
+    assert_eq!(open(&mut view), ["b"]);
+}
+
 #[test]
 fn a_container_that_does_not_start_gives_its_claim_back() {
     for kind in [EventKind::Die, EventKind::Disconnect, EventKind::Destroy] {

@@ -90,6 +90,7 @@ impl View {
             self.settle(&id);
         }
         self.name_networks(&container);
+        self.release_claims(&id);
         Arc::make_mut(&mut self.shown)
             .containers
             .insert(id, container);

@@ -55,6 +55,21 @@ fn judges(looks: &[Look<'_>]) -> Standby {
     judge
 }
 
+/// 81 has lost its rule long ago; the only other container is started anew.
+#[test]
+fn a_port_that_is_never_served_does_not_end_standby_when_the_served_one_restarts() {
+    judges(&[
+        (chain(&[80]), Some(&[80, 81]), 0, Stand::On),
+        (chain(&[80]), Some(&[80, 81]), 99, Stand::On),
+        (chain(&[]), Some(&[80, 81]), 100, Stand::On),
+        (chain(&[]), Some(&[81]), 101, Stand::On),
+        (chain(&[80]), Some(&[80, 81]), 102, Stand::On),
+        // It is stopped for good.
+        (chain(&[]), Some(&[81]), 200, Stand::On),
+        (chain(&[]), Some(&[81]), 203, Stand::Off),
+    ]);
+}
+
 #[test]
 fn a_kernel_without_docker_rules_has_its_nat_off() {
     judges(&[
