@@ -25,7 +25,9 @@
 //!    one change at a time.
 //! 3. State, not events: desired is computed anew from the last snapshot, and the difference to
 //!    applied goes in as one batch.
-//! 4. No DNAT is added and nothing is judged stale before the first complete list.
+//! 4. No DNAT is added and nothing is judged stale before the first list, and nothing of a container
+//!    that Docker has listed and not answered about; of two that show one address, the one that
+//!    started last has it.
 //! 5. What is not ours is never altered, flushed or reordered. Ours carries our comment.
 //! 6. A listing counts only if it is complete and certain: unknown is not empty.
 //! 7. Fail closed: what Docker does not confirm in time goes; an empty, foreign or host address

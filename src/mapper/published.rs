@@ -13,7 +13,7 @@ use crate::model::forward::Sources;
 use crate::model::native::{HostForward, Published};
 
 /// All that Docker publishes. What only routed networks offer is not published on the host.
-/// `None` where nothing is known of it yet: not before all containers are, unless of some.
+/// `None` while some containers are unanswered and none of the others publishes anything.
 pub fn published(snapshot: &Snapshot) -> Option<Published> {
     let published = so_far(snapshot);
     let knows = snapshot.unanswered.is_empty() || !published.forwards.is_empty();

@@ -18,7 +18,9 @@
 //!   its own inspect speaks for it.
 //! - A start or an end that comes while the question is under way voids what the answer says of
 //!   that container.
-//! - A question that fails is not repeated: the container's `start` tells the same, later.
+//! - A question that fails is not repeated: the container's `start` tells the same, later. Until
+//!   then a port of the one that had the address leads to the next.
+//! - One that is known to run and joins a network is inspected, and counts as started last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
