@@ -31,8 +31,10 @@ impl View {
             self.drop_container(&id);
         }
         for row in rows {
-            let name = row.container.as_ref().map(|c| c.name.clone());
-            names.insert(row.id.clone(), name.unwrap_or_default());
+            if !self.listed {
+                let name = row.container.as_ref().map(|c| c.name.clone());
+                names.insert(row.id.clone(), name.unwrap_or_default());
+            }
             self.take_row(row, &touched, &shared);
         }
         self.dead.retain(|id, _| stays(id));
