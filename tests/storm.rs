@@ -35,7 +35,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// One that has had its first snapshot.
+    /// One that has had a snapshot with every container answered for.
     async fn of(engine: &FakeEngine) -> Self {
         let settings = Settings {
             ping_interval: Duration::from_millis(20),
@@ -53,8 +53,8 @@ impl Follower {
             last: Arc::default(),
             snapshots: 0,
         };
-        while follower.snapshots == 0 {
-            assert!(follower.update(DEADLINE).await, "a first snapshot");
+        while follower.snapshots == 0 || !follower.last.unanswered.is_empty() {
+            assert!(follower.update(DEADLINE).await, "all answered for");
         }
         follower
     }
