@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 
 use docker_nat66::docker::client::{Engine, EngineError};
 use docker_nat66::docker::host::DockerHost;
-use docker_nat66::docker::stream::{Command, Settings, Update, follow};
+use docker_nat66::docker::stream::{Command, Inbox, Settings, Update, follow};
 use docker_nat66::model::container::{Bindings, Snapshot};
+use docker_nat66::model::interface::InterfaceNews;
 use fake_engine::{FakeContainer, FakeEngine, Fault, Route};
 use tokio::sync::mpsc;
 
@@ -55,17 +56,24 @@ fn settings(engine: &FakeEngine) -> Settings {
 struct Follower {
     updates: mpsc::Receiver<Update>,
     commands: mpsc::Sender<Command>,
+    interfaces: mpsc::Sender<InterfaceNews>,
 }
 
 impl Follower {
     fn of(settings: Settings) -> Self {
-        let (command_tx, command_rx) = mpsc::channel(4);
+        let (command_tx, commands) = mpsc::channel(4);
+        let (interface_tx, interfaces) = mpsc::channel(4);
+        let inbox = Inbox {
+            commands,
+            interfaces,
+        };
         let (update_tx, updates) = mpsc::channel(4);
         let log = slog::Logger::root(slog::Discard, slog::o!());
-        tokio::spawn(follow(settings, log, command_rx, update_tx));
+        tokio::spawn(follow(settings, log, inbox, update_tx));
         Self {
             updates,
             commands: command_tx,
+            interfaces: interface_tx,
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docker_nat66::docker::host::DockerHost;
-use docker_nat66::docker::stream::{Command, Settings, Update, follow};
+use docker_nat66::docker::stream::{Command, Inbox, Settings, Update, follow};
 use docker_nat66::mapper::forwards::{Bounds, resolve};
 use docker_nat66::model::container::Snapshot;
 use docker_nat66::model::forward::Forward;
@@ -43,10 +43,15 @@ impl Follower {
             longest_backoff: Duration::from_millis(10),
             ..Settings::new(DockerHost::Unix(engine.socket().to_owned()))
         };
-        let (commands, command_rx) = mpsc::channel(1);
+        let (commands, commands_rx) = mpsc::channel(1);
+        let (_, interfaces) = mpsc::channel(1);
+        let inbox = Inbox {
+            commands: commands_rx,
+            interfaces,
+        };
         let (update_tx, updates) = mpsc::channel(4);
         let log = slog::Logger::root(slog::Discard, slog::o!());
-        tokio::spawn(follow(settings, log, command_rx, update_tx));
+        tokio::spawn(follow(settings, log, inbox, update_tx));
         let mut follower = Self {
             updates,
             commands,

@@ -1,6 +1,6 @@
 //! The event watcher: follows the Engine and passes on what Docker says.
 //!
-//! Two tasks run in it: [`stream::follow`], which talks to the Engine, and one that takes its
+//! A thread beside it waits for what the kernel tells of interfaces. Two tasks run in it: [`stream::follow`], which talks to the Engine, and one that takes its
 //! updates and hands snapshots to the port mapper, waiting until each is taken. If either ends
 //! the process ends. Nothing is kept that a crash could lose.
 
@@ -14,8 +14,11 @@ use super::die;
 use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::status::{Board, Docker, Reporter};
-use crate::docker::stream::{self, Command, Settings, Update};
+use crate::docker::stream::{self, Command, Inbox, Settings, Update};
 use crate::killpoint;
+use crate::model::interface::InterfaceNews;
+use crate::netlink::links;
+use crate::text::chain;
 
 /// Updates that may wait. The follower publishes the latest state, so waiting ones are merely
 /// late; more than a few would only be memory.
@@ -23,6 +26,10 @@ const UPDATES: usize = 4;
 
 /// Commands that may wait: one resync is as good as several.
 const COMMANDS: usize = 1;
+
+/// What may wait of what the kernel tells of interfaces. A container that starts makes it tell of
+/// some ten.
+const INTERFACES: usize = 256;
 
 /// Reasons of one loss that are told at the usual level: some have changing texts.
 const MAX_REASONS: usize = 16;
@@ -51,6 +58,23 @@ impl EventWatcher {
     }
 }
 
+impl EventWatcher {
+    /// Passes on what the kernel tells of interfaces; the kernel keeps what comes meanwhile.
+    fn watch_interfaces(&self, seen: mpsc::Sender<InterfaceNews>) {
+        let log = self.log.clone();
+        let ended = move |error| {
+            let why = chain(&error);
+            die(&log, &format!("interfaces are watched no more: {why}"))
+        };
+        let told = move |news| seen.blocking_send(news).is_ok();
+        if let Err(error) = links::watch(told, ended) {
+            // Docker tells the same, later.
+            warn!(self.log, "the ends of containers are not noticed before Docker tells them";
+                "reason" => chain(&error));
+        }
+    }
+}
+
 impl Actor for EventWatcher {
     type Context = Context<Self>;
 
@@ -58,7 +82,13 @@ impl Actor for EventWatcher {
         let (updates, received) = mpsc::channel(UPDATES);
         let (commands, obeyed) = mpsc::channel(COMMANDS);
         self.commands = Some(commands);
-        let follow = stream::follow(self.settings.clone(), self.log.clone(), obeyed, updates);
+        let (seen, interfaces) = mpsc::channel(INTERFACES);
+        self.watch_interfaces(seen);
+        let inbox = Inbox {
+            commands: obeyed,
+            interfaces,
+        };
+        let follow = stream::follow(self.settings.clone(), self.log.clone(), inbox, updates);
         let log = self.log.clone();
         ctx.spawn(
             async move {

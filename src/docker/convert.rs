@@ -217,6 +217,10 @@ fn endpoints(networks: &Value, notes: &mut Notes) -> Vec<Endpoint> {
                 .unwrap_or_default()
                 .to_owned(),
             address: address("GlobalIPv6Address"),
+            mac: fields
+                .get("MacAddress")
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse().ok()),
             gateway: address("IPv6Gateway"),
             gw_priority: fields
                 .get("GwPriority")

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use slog::{Logger, debug, warn};
-use tokio::sync::mpsc::{Permit, Receiver, Sender};
+use tokio::sync::mpsc::{Permit, Sender};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
@@ -20,9 +20,10 @@ use super::convert::{Inspected, List};
 use super::flood::Flood;
 use super::holders::{Held, NetworkQuestions};
 use super::network::Networks;
-use super::stream::{Command, Settings, Update};
+use super::stream::{Command, Inbox, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
 use crate::killpoint;
+use crate::model::interface::InterfaceNews;
 
 /// How far back in the Engine's own memory of events a subscription reaches. It covers the
 /// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
@@ -61,7 +62,7 @@ pub(super) async fn session(
     settings: &Settings,
     log: &Logger,
     view: &mut View,
-    commands: &mut Receiver<Command>,
+    inbox: &mut Inbox,
     updates: &Sender<Update>,
     look_back: bool,
     told_connected: &mut bool,
@@ -75,8 +76,9 @@ pub(super) async fn session(
         Ok(events) => events,
         Err(e) => return e,
     };
-    // The list that comes next is what they asked for.
-    while commands.try_recv().is_ok() {}
+    // The list that comes next is what they asked for, and newer than what was seen.
+    while inbox.commands.try_recv().is_ok() {}
+    while inbox.interfaces.try_recv().is_ok() {}
     let session = Session {
         greeting: Some(Update::Connected {
             api_version: engine.api_version,
@@ -104,7 +106,7 @@ pub(super) async fn session(
         news_since: None,
         complaints: BTreeSet::new(),
     };
-    match session.run(events, commands, updates).await {
+    match session.run(events, inbox, updates).await {
         Ok(never) => match never {},
         Err(e) => e,
     }
@@ -154,10 +156,11 @@ impl Session<'_> {
     async fn run(
         mut self,
         mut events: Events,
-        commands: &mut Receiver<Command>,
+        inbox: &mut Inbox,
         updates: &Sender<Update>,
     ) -> Result<Never, EngineError> {
-        let mut commands_open = true;
+        let (commands, interfaces) = (&mut inbox.commands, &mut inbox.interfaces);
+        let (mut commands_open, mut interfaces_open) = (true, true);
         loop {
             killpoint::pass("a session goes on");
             let now = Instant::now();
@@ -174,6 +177,12 @@ impl Session<'_> {
             let wake = self.next_wake(now);
             tokio::select! {
                 biased;
+                // First of all, so that it is older than what is read of a container's next start.
+                news = interfaces.recv(), if interfaces_open => match news {
+                    Some(InterfaceNews::Seen(mac)) => self.view.interface_seen(mac),
+                    Some(InterfaceNews::Missed) => self.list_wanted = true,
+                    None => interfaces_open = false,
+                },
                 event = events.next() => {
                     self.flood.event(now);
                     self.view.event(&event?);

@@ -35,6 +35,7 @@ use super::host::DockerHost;
 use super::session::session;
 use super::view::View;
 use crate::model::container::Snapshot;
+use crate::model::interface::InterfaceNews;
 use crate::model::text::Untrusted;
 
 /// A session that lasted this long was no flapping: the next loss is waited out from the
@@ -81,6 +82,16 @@ pub enum Command {
     Resync,
 }
 
+/// What the follower listens to beside the Engine.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What it is told to do.
+    pub commands: Receiver<Command>,
+    /// What the kernel tells of interfaces, where the Engine runs on this host. While it is not
+    /// connected nothing is read here.
+    pub interfaces: Receiver<InterfaceNews>,
+}
+
 /// What the follower says. Snapshots come only between `Connected` and the next `Lost`, the first
 /// one when the first list is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,12 +115,7 @@ pub enum Update {
 
 /// Follows the Engine until the receiver of `updates` is dropped. Never fails: whatever goes
 /// wrong is an [`Update::Lost`] and is tried again.
-pub async fn follow(
-    settings: Settings,
-    log: Logger,
-    mut commands: Receiver<Command>,
-    updates: Sender<Update>,
-) {
+pub async fn follow(settings: Settings, log: Logger, mut inbox: Inbox, updates: Sender<Update>) {
     let mut view = View::new();
     let mut backoff = Backoff::new(settings.shortest_backoff, settings.longest_backoff);
     // The reason that was told last, since the last connection.
@@ -122,7 +128,7 @@ pub async fn follow(
             &settings,
             &log,
             &mut view,
-            &mut commands,
+            &mut inbox,
             &updates,
             look_back,
             &mut told_connected,
@@ -150,7 +156,7 @@ pub async fn follow(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = updates.closed() => return,
-            Some(Command::Resync) = commands.recv() => {}
+            Some(Command::Resync) = inbox.commands.recv() => {}
         }
     }
 }

@@ -243,6 +243,7 @@ pub(crate) mod samples {
                 network: "bridge".into(),
                 network_id: String::new(),
                 address: Some("fd00::2".parse().unwrap()),
+                mac: None,
                 gateway: Some("fd00::1".parse().unwrap()),
                 gw_priority: 0,
                 left: false,

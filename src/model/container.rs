@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::Ipv6Net;
 
 use super::forward::Proto;
+use super::interface::MacAddr;
 use super::text::Untrusted;
 
 /// What Docker says now: every running container and every network, by id.
@@ -119,12 +120,14 @@ pub struct Endpoint {
     pub network_id: String,
     /// `GlobalIPv6Address`; `None` where Docker has none (yet, or any more).
     pub address: Option<Ipv6Addr>,
+    /// `MacAddress`, that of the container's interface; `None` where Docker has none.
+    pub mac: Option<MacAddr>,
     /// `IPv6Gateway`, the host's end of the bridge.
     pub gateway: Option<Ipv6Addr>,
     /// `GwPriority` (API 1.48); 0 before.
     pub gw_priority: i64,
-    /// Docker has said that the container left this network, and has not been asked about the
-    /// container since: nothing is forwarded to this address any more.
+    /// The container has left this network, by Docker's word or the kernel's, and Docker has not
+    /// been asked about the container since: nothing is forwarded to this address any more.
     pub left: bool,
 }
 
@@ -246,6 +249,17 @@ impl Container {
         self.bindings = known.bindings.clone();
         if known.ports.len() > self.ports.len() {
             self.ports = known.ports.clone();
+        }
+    }
+
+    /// Takes over which endpoints this container has left, as far as they are the same.
+    pub fn leave_as(&mut self, known: &Self) {
+        let same = |a: &Endpoint, b: &Endpoint| {
+            (&a.network_id, a.address, a.mac) == (&b.network_id, b.address, b.mac)
+        };
+        for endpoint in &mut self.endpoints {
+            let mut before = known.endpoints.iter();
+            endpoint.left |= before.any(|e| e.left && same(e, endpoint));
         }
     }
 }

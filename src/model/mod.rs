@@ -10,6 +10,7 @@ pub mod device;
 pub mod element;
 pub mod forward;
 pub mod identity;
+pub mod interface;
 pub mod native;
 pub mod rule;
 pub mod text;

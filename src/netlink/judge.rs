@@ -1,5 +1,6 @@
 //! What must hold of any bytes that come over netlink.
 
+use super::links;
 use super::message::{Attrs, Message, Messages, Writer};
 use super::watch::{NFTABLES, OwnPorts, PORTS, Watched};
 
@@ -16,6 +17,8 @@ pub(crate) fn judge(bytes: &[u8]) {
         judge_message(message);
     }
     judge_news(bytes);
+    // Each message tells of one interface at the most.
+    assert!(links::news(bytes).count() <= read.len());
 }
 
 fn judge_message(message: &Message<'_>) {

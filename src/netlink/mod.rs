@@ -1,11 +1,13 @@
 //! Netlink, as far as netfilter's subsystems share it: framing ([`message`]), and the socket
-//! ([`socket`]); and noticing that routes or rules have changed ([`watch`]).
+//! ([`socket`]); noticing that routes or rules have changed ([`watch`]), and
+//! of which interfaces the kernel tells ([`links`]).
 //!
 //! Used by [`crate::conntrack`] and by the nftables backend. Only a watch has a thread, and nothing is
 //! remembered; what a message means is its subsystem's affair.
 
 #[cfg(any(test, fuzzing))]
 mod judge;
+pub mod links;
 pub(crate) mod message;
 pub(crate) mod socket;
 pub mod watch;

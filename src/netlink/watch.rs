@@ -12,14 +12,19 @@ use std::thread;
 
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with,
+};
 
 use super::message::{Attrs, Message, Messages, NFGENMSG_IPV6};
 use crate::killpoint;
 
 /// Bytes read at once. The kernel announces a change in datagrams of 32 KiB at the most; of one
 /// that is cut, the rest counts as news.
-const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
+
+/// No protocol is protocol 0, `NETLINK_ROUTE` (uapi/linux/netlink.h).
+pub(crate) const ROUTE: Option<Protocol> = None;
 
 /// The tables of family ip6 that our rules or Docker's stand in.
 const TABLES: [&[u8]; 4] = [
@@ -81,6 +86,13 @@ impl Watched {
         }
     }
 
+    fn protocol(self) -> Option<Protocol> {
+        match self {
+            Self::Routes => ROUTE,
+            Self::Rules => Some(NETFILTER),
+        }
+    }
+
     /// Whether a datagram tells of a change that somebody else has made to what concerns us.
     pub(super) fn is_news(self, datagram: &[u8], own: &OwnPorts) -> bool {
         match self {
@@ -122,7 +134,7 @@ pub fn watch(
     changed: impl Fn() + Send + 'static,
     ended: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<()> {
-    let socket = subscribe(what)?;
+    let socket = subscribe(what.protocol(), what.groups())?;
     let wait = move || ended(follow(what, &socket, &own, changed));
     thread::Builder::new()
         .name(what.name().to_owned())
@@ -158,15 +170,11 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
     }
 }
 
-fn subscribe(what: Watched) -> io::Result<OwnedFd> {
-    let protocol = match what {
-        // No protocol is protocol 0, NETLINK_ROUTE (uapi/linux/netlink.h).
-        Watched::Routes => None,
-        Watched::Rules => Some(NETFILTER),
-    };
+/// A socket that is sent what these groups are told.
+pub(super) fn subscribe(protocol: Option<Protocol>, groups: u32) -> io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
-    bind(&socket, &SocketAddrNetlink::new(0, what.groups()))?;
+    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
 }
 

@@ -159,10 +159,15 @@ fn a_slow_receiver_gets_the_newest_snapshot_and_no_backlog() {
 fn following_ends_with_its_receiver() {
     let engine = FakeEngine::start();
     run(async {
-        let (_commands, command_rx) = mpsc::channel(1);
+        let (_commands, commands) = mpsc::channel(1);
+        let (_, interfaces) = mpsc::channel(1);
+        let inbox = Inbox {
+            commands,
+            interfaces,
+        };
         let (update_tx, updates) = mpsc::channel(1);
         let log = slog::Logger::root(slog::Discard, slog::o!());
-        let task = tokio::spawn(follow(settings(&engine), log, command_rx, update_tx));
+        let task = tokio::spawn(follow(settings(&engine), log, inbox, update_tx));
         requested(&engine, &Route::Events).await;
         drop(updates);
         tokio::time::timeout(DEADLINE, task)
@@ -207,5 +212,40 @@ fn addresses_arrive_as_the_engine_gives_them() {
             (endpoint.address, endpoint.gateway),
             (web.address, Some(gateway))
         );
+    });
+}
+
+#[test]
+fn an_endpoint_is_left_when_its_interface_is_back_before_docker_says_anything() {
+    let engine = FakeEngine::start();
+    let container = FakeContainer::new(1, "one").publish(8080, 80);
+    engine.put(container.clone());
+    // Docker answers about a container that is torn down only when that is over.
+    engine.fault(
+        Route::Inspect(container.id.clone()),
+        Fault::Hang,
+        usize::MAX,
+    );
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        let left = |snapshot: &Snapshot| {
+            let containers = snapshot.containers.values();
+            containers
+                .flat_map(|c| &c.endpoints)
+                .map(|e| e.left)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(left(follower.complete().await.as_ref()), [false]);
+        let mac = container.mac().parse().expect("a hardware address");
+        let seen = follower.interfaces.send(InterfaceNews::Seen(mac)).await;
+        seen.expect("it still follows");
+        assert_eq!(left(follower.snapshot().await.as_ref()), [true]);
+        // What it missed, only a list can tell.
+        let lists = engine.count(&Route::List);
+        let missed = follower.interfaces.send(InterfaceNews::Missed).await;
+        missed.expect("it still follows");
+        follower.snapshot().await;
+        assert_eq!(engine.count(&Route::List), lists + 1);
     });
 }

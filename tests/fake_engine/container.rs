@@ -126,6 +126,15 @@ impl FakeContainer {
         .to_string()
     }
 
+    /// The hardware address of its interface, made of its IPv6 address.
+    pub fn mac(&self) -> String {
+        let Some(address) = self.address else {
+            return String::new();
+        };
+        let [.., high, low] = address.octets();
+        format!("02:42:ac:11:{high:02x}:{low:02x}")
+    }
+
     fn networks(&self) -> Value {
         let address = self.address.map(|a| a.to_string()).unwrap_or_default();
         let gateway = if self.address.is_some() {
@@ -133,7 +142,7 @@ impl FakeContainer {
         } else {
             ""
         };
-        json!({BRIDGE.0: {"NetworkID": BRIDGE.1, "IPv6Gateway": gateway,
+        json!({BRIDGE.0: {"NetworkID": BRIDGE.1, "IPv6Gateway": gateway, "MacAddress": self.mac(),
                            "GlobalIPv6Address": address, "GlobalIPv6PrefixLen": 64}})
     }
 }

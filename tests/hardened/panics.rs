@@ -41,7 +41,7 @@ const HUP: By = By::Signal(Signal::HUP);
 const TERM: By = By::Signal(Signal::TERM);
 
 /// Places, and parts that end. The first words of the reason follow from which it is.
-const PANICS: [(&str, By); 20] = [
+const PANICS: [(&str, By); 21] = [
     ("before a lock is taken", Starting),
     ("before the control socket is bound", Starting),
     ("before a directory is synced", Starting),
@@ -57,6 +57,7 @@ const PANICS: [(&str, By); 20] = [
     ("it is time to verify", Starting),
     ("a connection is served", Connecting),
     ("news are read", News),
+    ("links are read", News),
     ("a signal is heeded", HUP),
     ("the watcher is told to resync", HUP),
     ("before leaving", TERM),
@@ -64,12 +65,13 @@ const PANICS: [(&str, By); 20] = [
     ("after the journal was closed", TERM),
 ];
 
-const ENDS: [(&str, By); 5] = [
+const ENDS: [(&str, By); 6] = [
     ("event watcher", Starting),
     ("port mapper", Starting),
     ("firewall writer", Starting),
     ("journal", Starting),
     ("rules", News),
+    ("links", News),
 ];
 
 fn engine() -> FakeEngine {
@@ -103,7 +105,10 @@ fn fails(scene: &Scene, place: &str, by: By, reason: &str) -> Duration {
     match by {
         Starting => {}
         Connecting => drop(UnixStream::connect(scene.control()).expect("it listens")),
-        News => drop(sh("nft add table ip6 news; nft delete table ip6 news")),
+        News => {
+            sh("nft add table ip6 news; nft delete table ip6 news");
+            sh("ip link add news type bridge; ip link delete news");
+        }
         By::Signal(signal) => daemon.signal(signal),
     }
     let status = daemon.ends_within(PATIENCE);

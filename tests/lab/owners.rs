@@ -312,9 +312,12 @@ fn no_port_ever_leads_to_another_container() {
 fn the_clock_set_back_by_an_hour_changes_nothing() {
     let lab = Lab::up("owners_clock");
     let mut churn = Churn::new(Engine::up(&lab, &["--userland-proxy=false"]), 2);
-    // Its timers are not to be touched.
-    let clock = "export FAKETIME_DONT_FAKE_MONOTONIC=1; exec faketime -m -f +1h \"$@\"";
-    let wrapper = [&PRIORITY[..], &["sh", "-c", clock, "clock"]].concat();
+    // Its timers are not to be touched. faketime names what it shares by the process's id, and
+    // leaves it behind after a kill: another with that id, in another lab, would fail over it.
+    let clock = "mount -t tmpfs none /dev/shm || exit 1
+        export FAKETIME_DONT_FAKE_MONOTONIC=1; exec faketime -m -f +1h \"$@\"";
+    let own = ["unshare", "--mount", "sh", "-c", clock, "clock"];
+    let wrapper = [&PRIORITY[..], &own].concat();
     let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
     daemon.says("ready");
     let_pass(Duration::from_secs(3));

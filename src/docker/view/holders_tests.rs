@@ -6,6 +6,7 @@ use super::*;
 use crate::docker::convert::ListRow;
 use crate::mapper::forwards::{Bounds, resolve};
 use crate::model::container::{Bindings, Container, Endpoint};
+use crate::model::interface::MacAddr;
 use crate::model::text::Untrusted;
 
 const ADDR: &str = "fd00::2";
@@ -17,6 +18,7 @@ fn on(id: &str, addr: &str, at: i64) -> Container {
         network: "n".into(),
         network_id: "n".to_owned(),
         address: Some(addr.parse().expect("an address")),
+        mac: None,
         gateway: None,
         gw_priority: 0,
         left: false,
@@ -216,4 +218,64 @@ fn where_no_start_was_heard_the_time_of_the_start_decides() {
     answer(&mut view, "a", ADDR, 2);
     answer(&mut view, "b", ADDR, 1);
     assert_eq!(open(&mut view), ["a"]);
+}
+
+fn mac(last: u8) -> MacAddr {
+    MacAddr([2, 0x42, 0xac, 0x11, 0, last])
+}
+
+/// A row whose interface has this hardware address.
+fn wired(id: &str, addr: &str, last: u8) -> ListRow {
+    let mut row = row(id, addr);
+    for container in row.container.iter_mut() {
+        container.endpoints[0].mac = Some(mac(last));
+        container.bindings = known();
+    }
+    row
+}
+
+/// Who has left the network.
+fn left(view: &View) -> Vec<&str> {
+    let containers = view.shown.containers.values();
+    let left = containers.filter(|c| c.endpoints.iter().any(|e| e.left));
+    left.map(|c| c.id.as_str()).collect()
+}
+
+#[test]
+fn an_endpoint_whose_interface_was_taken_back_is_left_until_docker_is_asked() {
+    let mut view = listed(vec![wired("a", ADDR, 2), wired("b", "fd00::3", 3)]);
+    view.interface_seen(mac(4));
+    assert_eq!((left(&view), view.waiting()), (vec![], 0));
+    view.interface_seen(mac(2));
+    assert_eq!(left(&view), ["a"]);
+    assert_eq!(open(&mut view), ["b"]);
+    // The kernel tells it several times.
+    view.interface_seen(mac(2));
+    assert_eq!(view.waiting(), 1);
+    // It was another interface.
+    answer(&mut view, "a", ADDR, 0);
+    assert_eq!(left(&view), [""; 0]);
+}
+
+#[test]
+fn a_list_does_not_bring_back_what_was_left() {
+    let mut view = listed(vec![wired("a", ADDR, 2)]);
+    // One that was asked for before, and one after.
+    view.list_begun();
+    view.interface_seen(mac(2));
+    view.listed(vec![wired("a", ADDR, 2)]);
+    assert_eq!(left(&view), ["a"]);
+    view.list_begun();
+    view.listed(vec![wired("a", ADDR, 2)]);
+    assert_eq!(left(&view), ["a"]);
+    assert_eq!(open(&mut view), [""; 0]);
+    answer(&mut view, "a", ADDR, 0);
+    assert_eq!(open(&mut view), ["a"]);
+}
+
+#[test]
+fn of_several_with_one_hardware_address_none_is_left_before_docker_says_so() {
+    let mut view = listed(vec![wired("a", ADDR, 2), wired("b", "fd00::3", 2)]);
+    view.interface_seen(mac(2));
+    assert_eq!((left(&view).len(), view.waiting()), (0, 2));
 }

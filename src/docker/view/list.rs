@@ -85,8 +85,10 @@ impl View {
         if let Some(known) = self.shown.containers.get(&id) {
             container.complete_from(known);
             container.start = known.start;
+            container.leave_as(known);
         }
-        if container.needs_bindings() {
+        // A list may show what is being torn down: who has left is asked, whatever it shows.
+        if container.needs_bindings() || container.endpoints.iter().any(|e| e.left) {
             self.want_unless_open(&id);
         } else {
             self.settle(&id);

@@ -146,9 +146,7 @@ impl View {
     }
 
     fn container_event(&mut self, kind: EventKind, id: &str) {
-        if let Some(touched) = &mut self.touched {
-            touched.insert(id.to_owned());
-        }
+        self.touch(id);
         match kind {
             EventKind::Start => {
                 self.forget_dead(id);
@@ -177,6 +175,13 @@ impl View {
                     self.want(id);
                 }
             }
+        }
+    }
+
+    /// What a list that is on its way says of this container may be older than what was heard.
+    fn touch(&mut self, id: &str) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(id.to_owned());
         }
     }
 

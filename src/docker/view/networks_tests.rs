@@ -139,6 +139,7 @@ fn endpoint(network_id: &str) -> Endpoint {
         network: "net".into(),
         network_id: network_id.to_owned(),
         address: None,
+        mac: None,
         gateway: None,
         gw_priority: 0,
         left: false,

@@ -108,6 +108,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
                     Says::Listed(_) | Says::Unlisted => id.clone(),
                 },
                 address,
+                mac: None,
                 gateway: address.filter(|_| is_gateway),
                 gw_priority,
                 left: false,

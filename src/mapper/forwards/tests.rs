@@ -35,6 +35,7 @@ fn at(network: &str, addr: &str, gw_priority: i64) -> Endpoint {
         network: network.into(),
         network_id: String::new(),
         address: addr.parse().ok(),
+        mac: None,
         gateway: None,
         gw_priority,
         left: false,
