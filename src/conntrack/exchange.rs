@@ -19,7 +19,7 @@ pub(super) struct Exchange(Socket);
 
 impl Exchange {
     pub(super) fn open() -> Result<Self, FlowError> {
-        Ok(Self(Socket::open()?))
+        Ok(Self(Socket::netfilter()?))
     }
 
     /// Hands out every IPv6 entry; `false` where some may be missing because the table changed.

@@ -28,6 +28,7 @@ mod answer;
 mod entry;
 mod exchange;
 pub mod fake;
+mod neighbours;
 mod selection;
 
 #[cfg(any(test, fuzzing))]
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use self::exchange::Exchange;
+use self::neighbours::Neighbours;
 use self::selection::Selection;
 use crate::model::forward::Proto;
 use crate::model::rule::Dnat;
@@ -106,7 +108,8 @@ impl Purge {
 
 /// Where flows are kept.
 pub trait Flows: Send {
-    /// Deletes every entry that one of `purges` means, and returns how many that were. Call it
+    /// Deletes every entry that one of `purges` means, and returns how many that were; and lets
+    /// go of packets that wait for a target whose forward is gone. Call it
     /// after the kernel's rules have changed, or the next packet makes the same entry again.
     ///
     /// # Errors
@@ -201,6 +204,7 @@ impl From<SocketError> for FlowError {
 pub struct Conntrack {
     local: fn() -> io::Result<BTreeSet<Ipv6Addr>>,
     socket: Option<Exchange>,
+    neighbours: Option<Neighbours>,
 }
 
 impl Conntrack {
@@ -210,13 +214,15 @@ impl Conntrack {
         Self {
             local,
             socket: None,
+            neighbours: None,
         }
     }
 
-    /// One dump, and the deletions it asks for. Adds to `deleted` as it goes.
+    /// One dump, and the deletions it asks for; then what waits for addresses that are `gone`. Adds to `deleted` as it goes.
     fn attempt(
         &mut self,
         selection: &Selection<'_>,
+        gone: &BTreeSet<Ipv6Addr>,
         deadline: Instant,
         deleted: &mut usize,
     ) -> Result<(), FlowError> {
@@ -233,6 +239,13 @@ impl Conntrack {
         })?;
         let stale: Vec<_> = stale.into_iter().collect();
         socket.delete(&stale, deadline, deleted)?;
+        if !gone.is_empty() {
+            let neighbours = match &mut self.neighbours {
+                Some(neighbours) => neighbours,
+                none => none.insert(Neighbours::open()?),
+            };
+            neighbours.release(gone, deadline)?;
+        }
         // What an interrupted dump has shown was there, and was stale.
         if complete {
             Ok(())
@@ -256,15 +269,18 @@ impl Flows for Conntrack {
             false => BTreeSet::new(),
         };
         let selection = Selection::new(purges, &local);
+        let removed = purges.iter().filter(|p| matches!(p, Purge::Removed(_)));
+        let gone = removed.map(|purge| purge.flow().target.0).collect();
         let mut deleted = 0;
         let mut outcome = Ok(());
         for _ in 0..TRIES {
-            outcome = self.attempt(&selection, deadline, &mut deleted);
+            outcome = self.attempt(&selection, &gone, deadline, &mut deleted);
             match &outcome {
                 Ok(()) => break,
                 Err(error) => {
                     // Answers to what has failed must not meet the next request.
                     self.socket = None;
+                    self.neighbours = None;
                     if !error.is_passing() {
                         break;
                     }

@@ -14,11 +14,12 @@ use rustix::net::sockopt::{
     set_socket_send_buffer_size_force,
 };
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, getsockname,
-    recvfrom, send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect,
+    getsockname, recvfrom, send, socket_with,
 };
 
 use super::message::Malformed;
+use super::watch::ROUTE;
 use crate::killpoint;
 
 /// Bytes for one datagram: the kernel fills 32 KiB at most when it dumps
@@ -57,7 +58,7 @@ const ROOM: &str = "making room for netlink messages";
 const SEND: &str = "sending to netlink";
 const RECEIVE: &str = "receiving from netlink";
 
-/// A socket of `NETLINK_NETFILTER` in the network namespace of the thread that opened it.
+/// A netlink socket in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -70,15 +71,24 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens it.
-    pub(crate) fn open() -> Result<Self, SocketError> {
+    /// One to netfilter's subsystems.
+    pub(crate) fn netfilter() -> Result<Self, SocketError> {
+        Self::open(Some(NETFILTER))
+    }
+
+    /// One to links, neighbours and routes.
+    pub(crate) fn route() -> Result<Self, SocketError> {
+        Self::open(ROUTE)
+    }
+
+    fn open(protocol: Option<Protocol>) -> Result<Self, SocketError> {
         let failed = |errno| SocketError::Failed {
             operation: OPEN,
             errno,
         };
         let flags = SocketFlags::CLOEXEC;
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
-        let fd = socket_with(family, kind, flags, Some(NETFILTER)).map_err(failed)?;
+        let fd = socket_with(family, kind, flags, protocol).map_err(failed)?;
         bind(&fd, &KERNEL).map_err(failed)?;
         let port = getsockname(&fd)
             .and_then(SocketAddrNetlink::try_from)

@@ -24,7 +24,7 @@ use crate::killpoint;
 pub(super) const CHUNK: usize = 64 * 1024;
 
 /// No protocol is protocol 0, `NETLINK_ROUTE` (uapi/linux/netlink.h).
-pub(crate) const ROUTE: Option<Protocol> = None;
+pub(super) const ROUTE: Option<Protocol> = None;
 
 /// The tables of family ip6 that our rules or Docker's stand in.
 const TABLES: [&[u8]; 4] = [

@@ -73,7 +73,7 @@ impl NativeReader {
     fn read(&mut self, deadline: Instant, in_filter: bool) -> Result<Native, Fault> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
-            none => none.insert(Socket::open()?),
+            none => none.insert(Socket::netfilter()?),
         };
         let mut native = Native::default();
         let mut reader = Reader::ip6(socket, deadline);

@@ -305,7 +305,7 @@ impl Nftables {
 }
 
 fn open() -> Result<Box<dyn Link>, SocketError> {
-    Ok(Box::new(Socket::open()?))
+    Ok(Box::new(Socket::netfilter()?))
 }
 
 impl Backend for Nftables {

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::{CTA_ID, CTA_TUPLE_ORIG, CTA_ZONE, Entry, Tuple, delete};
 use crate::conntrack::answer::{Deletions, Dump, Progress};
+use crate::conntrack::neighbours;
 use crate::netlink::message::{Attrs, DONE, ERROR, Messages, Writer};
 
 /// How many deletions the input is taken for the answers to.
@@ -17,6 +18,7 @@ pub(crate) fn judge(bytes: &[u8]) {
     let seq = first.map_or(0, |message| message.seq);
     judge_dump(bytes, seq);
     judge_deletions(bytes, seq);
+    neighbours::judge(bytes);
 }
 
 fn judge_dump(bytes: &[u8], seq: u32) {

@@ -10,8 +10,8 @@ use docker_nat66::model::forward::Proto;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use self::scenery::{
-    ONE, TWO, Tcp, Udp, build, conntrack, flow, rule, rules, serve_tcp_in_a_container,
-    serve_tcp_on_the_host, serve_udp_in_containers, serve_udp_on_the_host,
+    ANSWER, ONE, TWO, Tcp, Udp, build, conntrack, flow, rule, rules, serve_tcp_in_a_container,
+    serve_tcp_on_the_host, serve_udp_in_containers, serve_udp_on_the_host, sh,
 };
 use super::namespace;
 
@@ -105,6 +105,44 @@ fn a_udp_client_that_never_stops_comes_to_the_new_container() {
         rules(&[rule(Proto::Udp, ONE)]);
         assert_eq!(conntrack.purge(&[Purge::Installed(one)]), Ok(1));
         comes_to(&udp, "one");
+    });
+}
+
+/// Whoever comes to the address after it is asked for has an answer for what waited there.
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn what_waits_for_a_container_that_has_gone_is_not_given_to_the_next() {
+    namespace::fresh(|| {
+        build();
+        serve_udp_in_containers();
+        let gone = "fdfd:5898:4917:1::9";
+        let waiting = || {
+            rules(&[rule(Proto::Udp, gone)]);
+            let udp = Udp::begin();
+            let short = Duration::from_millis(1);
+            udp.ask_for(short).expect_err("nobody is there");
+            let neighbours = sh("ip -6 neigh show nud incomplete");
+            assert!(neighbours.contains(gone), "{neighbours}");
+            rules(&[]);
+            udp
+        };
+        let comes = || drop(sh(&format!("ip -n two addr add {gone}/64 dev eth0 nodad")));
+        let goes = || {
+            drop(sh(&format!(
+                "ip -n two addr delete {gone}/64 dev eth0; ip neigh flush dev br0"
+            )))
+        };
+        let udp = waiting();
+        comes();
+        assert_eq!(udp.hear(ANSWER).expect("an answer"), "two");
+        goes();
+        let udp = waiting();
+        let purges = [Purge::Removed(flow(Proto::Udp, gone))];
+        // Both flows go.
+        assert_eq!(conntrack().purge(&purges), Ok(2));
+        assert_eq!(sh("ip -6 neigh show nud incomplete"), "");
+        comes();
+        udp.hear(ANSWER).expect_err("it was let go of");
     });
 }
 

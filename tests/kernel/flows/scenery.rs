@@ -23,7 +23,7 @@ pub(crate) const HOST: &str = "2001:db8::1";
 pub(crate) const PORT: u16 = 8080;
 
 /// Longer than any answer takes, even of busy cores: what has not come by then does not come.
-const ANSWER: Duration = Duration::from_secs(2);
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
 const SETUP: &str = "set -e
 cd /proc/sys/net/ipv6/conf
@@ -179,8 +179,13 @@ impl Udp {
 
     /// Who answers one datagram, within `patience`.
     pub(super) fn ask_for(&self, patience: Duration) -> io::Result<String> {
-        self.0.set_read_timeout(Some(patience))?;
         self.0.send(b"who")?;
+        self.hear(patience)
+    }
+
+    /// Who answers what was sent before.
+    pub(super) fn hear(&self, patience: Duration) -> io::Result<String> {
+        self.0.set_read_timeout(Some(patience))?;
         let mut buffer = [0; 64];
         let length = self.0.recv(&mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
