@@ -16,13 +16,16 @@ use crate::model::native::{HostForward, Published};
 /// `None` while some containers are unanswered and none of the others publishes anything.
 pub fn published(snapshot: &Snapshot) -> Option<Published> {
     let published = so_far(snapshot);
-    let knows = snapshot.unanswered.is_empty() || !published.forwards.is_empty();
+    let knows = !published.partial || !published.forwards.is_empty();
     knows.then_some(published)
 }
 
 fn so_far(snapshot: &Snapshot) -> Published {
     let holders = Holders::of(snapshot);
-    let mut published = Published::default();
+    let mut published = Published {
+        partial: !snapshot.unanswered.is_empty(),
+        ..Published::default()
+    };
     for container in snapshot.containers.values() {
         let Some(target) = target(snapshot, container, &holders) else {
             continue;

@@ -125,7 +125,12 @@ impl Standby {
         let serving = &native.forwards | &native.podman;
         let all = &published.forwards | &published.local;
         self.unserved.note(&published.forwards - &serving, now);
-        self.stray.note(&native.forwards - &all, now);
+        // It may belong to a container that Docker has not answered about.
+        let stray = match published.partial {
+            true => BTreeSet::new(),
+            false => &native.forwards - &all,
+        };
+        self.stray.note(stray, now);
         self.closed.note(&serving & &published.closed, now);
         self.left_behind.note(native.left_behind.clone(), now);
     }

@@ -16,9 +16,9 @@ pub struct Snapshot {
     pub containers: BTreeMap<String, Container>,
     /// Networks by their full id.
     pub networks: BTreeMap<String, Network>,
-    /// Containers that Docker has not answered about since the connection, though the first list
-    /// or an event named them: by their full id, with their names where the list gave them. Not
-    /// all that they publish is known.
+    /// Containers that Docker has not answered about since the first list of the connection named
+    /// them, or though it was asked time and again: by their full id, with their names where they
+    /// are known. Not all that they publish is known.
     pub unanswered: BTreeMap<String, Untrusted>,
     /// Addresses that Docker has given to containers that it is about to start.
     pub claims: BTreeMap<Ipv6Addr, Claim>,

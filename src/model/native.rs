@@ -81,4 +81,6 @@ pub struct Published {
     pub local: BTreeSet<HostForward>,
     /// What of both a label of ours closes, or opens to some sources only.
     pub closed: BTreeSet<HostForward>,
+    /// Whether there may be more, of containers that Docker has not answered about.
+    pub partial: bool,
 }

@@ -52,6 +52,16 @@ fn networks(snapshot: &Snapshot) -> Vec<String> {
     texts
 }
 
+/// The containers about which the Engine's answers cannot be read.
+fn unreadable(dir: &str) -> &'static [&'static str] {
+    match dir {
+        "api-1.53-documented" => {
+            &["7a0241201ec689d694231aa8214fb24cc256b13e5fdbf351808143e6272b6fb8"]
+        }
+        _ => &[],
+    }
+}
+
 #[test]
 fn every_version_s_shapes_give_the_forwards_that_docker_means() {
     for case in &CASES {
@@ -66,7 +76,7 @@ fn every_version_s_shapes_give_the_forwards_that_docker_means() {
                 }
                 other => panic!("a connection, not {other:?}"),
             }
-            let first = follower.complete().await;
+            let first = follower.complete_but(unreadable(dir)).await;
             let names: Vec<_> = shown(&first).into_iter().collect();
             assert_eq!(names, case.containers, "{dir}");
             assert_eq!(networks(&first), case.networks, "{dir}");
@@ -117,7 +127,7 @@ fn every_version_s_events_are_understood() {
         run(async {
             let mut follower = Follower::of(settings(&engine));
             follower.connected().await;
-            let first = follower.complete().await;
+            let first = follower.complete_but(unreadable(dir)).await;
             let lists = engine.count(&Route::Networks);
             for line in fixture::read(dir, "events.ndjson").lines() {
                 engine.emit_anew(line);
@@ -144,7 +154,7 @@ fn every_version_s_rows_and_inspects_hold_a_known_network() {
         run(async {
             let mut follower = Follower::of(settings(&engine));
             follower.connected().await;
-            let snapshot = follower.complete().await;
+            let snapshot = follower.complete_but(unreadable(case.dir)).await;
             for container in snapshot.containers.values() {
                 for endpoint in &container.endpoints {
                     let known = snapshot.networks.get(&endpoint.network_id);

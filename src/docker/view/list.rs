@@ -25,7 +25,9 @@ impl View {
         let shared = shared_addresses(&rows);
         let mut names: BTreeMap<String, Untrusted> = BTreeMap::new();
         // Who is not listed and was not heard of since does not run.
-        let ids = self.shown.containers.keys().chain(self.open.keys());
+        let shown = &self.shown;
+        let ids = shown.containers.keys().chain(shown.unanswered.keys());
+        let ids = ids.chain(self.open.keys());
         let gone: Vec<String> = ids.filter(|id| !stays(id)).cloned().collect();
         for id in gone {
             self.drop_container(&id);

@@ -51,6 +51,8 @@ use holders::Holders;
 use networks::Networks;
 use question::{Asking, Open};
 
+#[cfg(test)]
+mod giving_up_tests;
 mod holders;
 #[cfg(test)]
 mod holders_tests;
@@ -232,12 +234,26 @@ impl View {
                 return Verdict::Retry(open.failures);
             }
             Answer::Failed | Answer::Unreadable => {
-                self.open.remove(id);
-                Verdict::GaveUp
+                self.give_up(id);
+                return Verdict::GaveUp;
             }
         };
         self.settle(id);
         verdict
+    }
+
+    /// Asks no more, until a list or an event names it again. Unless all of what it publishes was
+    /// known before, it stays unanswered.
+    fn give_up(&mut self, id: &str) {
+        self.open.remove(id);
+        let shown = Arc::make_mut(&mut self.shown);
+        let container = shown.containers.get(id);
+        if container.is_none_or(|c| c.needs_bindings()) {
+            let name = container.map(|c| c.name.clone()).unwrap_or_default();
+            let known = shown.unanswered.entry(id.to_owned());
+            known.or_insert(name);
+            self.changed = true;
+        }
     }
 
     /// The wait after [`Verdict::Retry`] is over.

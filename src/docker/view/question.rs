@@ -34,8 +34,8 @@ pub enum Verdict {
     Done,
     /// Call [`View::retry`] after a while; so many attempts have failed.
     Retry(u32),
-    /// It was given up: the container stands as it was known before, if it was. A later list
-    /// will ask again.
+    /// It was given up: the container stands as it was known before, if it was; else it is
+    /// unanswered. A later list or event asks again.
     GaveUp,
 }
 

@@ -204,6 +204,7 @@ fn an_audit_names_what_stays_missing_and_what_is_too_much() {
         forwards: ports(&[80, 81, 83]),
         local: ports(&[84]),
         closed: ports(&[81, 83]),
+        partial: false,
     };
     let mut judge = Standby::default();
     let mut audit = |second| {
@@ -229,6 +230,25 @@ fn an_audit_names_what_stays_missing_and_what_is_too_much() {
     assert_eq!(settled.stray, ports(&[82]));
     assert_eq!(settled.closed, ports(&[83]));
     assert_eq!(again, None);
+}
+
+#[test]
+fn nothing_is_too_much_while_some_containers_are_unanswered() {
+    let seen = chain(&[80, 82]);
+    let mut wanted = Published {
+        partial: true,
+        ..docker(&[80])
+    };
+    let mut judge = Standby::default();
+    let mut stray = |wanted: &Published, second| {
+        judge.judge(&seen, Some(wanted), at(second));
+        judge.audit(&seen, Some(wanted), at(second)).stray
+    };
+    assert_eq!(stray(&wanted, 0), ports(&[]));
+    assert_eq!(stray(&wanted, 9), ports(&[]));
+    wanted.partial = false;
+    assert_eq!(stray(&wanted, 10), ports(&[]));
+    assert_eq!(stray(&wanted, 13), ports(&[82]));
 }
 
 #[test]
