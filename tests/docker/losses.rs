@@ -132,11 +132,7 @@ fn a_container_that_cannot_be_read_hides_no_other() {
         let snapshot = follower.complete_but(&[&odd, &id]).await;
         assert_eq!(shown(&snapshot), BTreeSet::from(["failing", "web"]));
         assert_eq!(snapshot.containers[&id].bindings, Bindings::Unknown);
-        let begun = Instant::now();
-        while engine.count(&inspect) < 5 {
-            assert!(begun.elapsed() < DEADLINE, "it is asked five times");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        requested_times(&engine, &inspect, 5).await;
     });
 }
 
