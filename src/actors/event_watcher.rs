@@ -1,14 +1,17 @@
 //! The event watcher: follows the Engine and passes on what Docker says.
 //!
-//! A thread beside it waits for what the kernel tells of interfaces. Two tasks run in it: [`stream::follow`], which talks to the Engine, and one that takes its
-//! updates and hands snapshots to the port mapper, waiting until each is taken. If either ends
-//! the process ends. Nothing is kept that a crash could lose.
+//! A thread beside it waits for what the kernel tells of interfaces. Two tasks run in it:
+//! [`stream::follow`], which talks to the Engine, and one that takes its updates and hands
+//! snapshots to the port mapper, waiting until each is taken. If any of them ends the process
+//! ends. Nothing is kept that a crash could lose.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, WrapFuture};
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::die;
 use super::messages::{Ping, Resync, SnapshotTaken, Stop};
@@ -59,14 +62,28 @@ impl EventWatcher {
 }
 
 impl EventWatcher {
-    /// Passes on what the kernel tells of interfaces; the kernel keeps what comes meanwhile.
+    /// Passes on what the kernel tells of interfaces, and that something was missed where there
+    /// was no room for it: nobody reads while the Engine is away.
     fn watch_interfaces(&self, seen: mpsc::Sender<InterfaceNews>) {
         let log = self.log.clone();
         let ended = move |error| {
             let why = chain(&error);
             die(&log, &format!("interfaces are watched no more: {why}"))
         };
-        let told = move |news| seen.blocking_send(news).is_ok();
+        let missed = Cell::new(false);
+        let told = move |news| {
+            if missed.get() && seen.try_send(InterfaceNews::Missed).is_ok() {
+                missed.set(false);
+            }
+            match seen.try_send(news) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => {
+                    missed.set(true);
+                    true
+                }
+                Err(TrySendError::Closed(_)) => false,
+            }
+        };
         if let Err(error) = links::watch(told, ended) {
             // Docker tells the same, later.
             warn!(self.log, "the ends of containers are not noticed before Docker tells them";

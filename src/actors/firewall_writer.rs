@@ -74,7 +74,10 @@ impl FirewallWriter {
         let sighting = self.reconciler.sighting();
         firewall.extend(sighting.map(Sighting::complaints).unwrap_or_default());
         facts.set_troubles(Reporter::Firewall, firewall);
-        facts.native = self.reconciler.sighting().map(Native::of);
+        let sighting = self.reconciler.sighting();
+        let all_the_same = sighting.map(|seen| seen.audit.served_all_the_same.clone());
+        facts.served_all_the_same = all_the_same.unwrap_or_default();
+        facts.native = sighting.map(Native::of);
         drop(facts);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),

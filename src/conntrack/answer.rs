@@ -105,8 +105,9 @@ impl Deletions {
                     self.open -= 1;
                     match code {
                         None => self.deleted += 1,
-                        // It ended by itself, or another flow has its tuple.
-                        Some(Errno::NOENT) => {}
+                        // It ended by itself, or another flow has its tuple; or the interface has
+                        // gone on which a neighbour was asked for.
+                        Some(Errno::NOENT | Errno::NODEV) => {}
                         // The kernel answers for the whole datagram with one such message.
                         Some(errno @ (Errno::PERM | Errno::ACCESS)) => {
                             return Err(FlowError::Denied(errno));

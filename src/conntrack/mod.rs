@@ -218,11 +218,26 @@ impl Conntrack {
         }
     }
 
-    /// One dump, and the deletions it asks for; then what waits for addresses that are `gone`. Adds to `deleted` as it goes.
+    /// Lets go of the packets that wait for these addresses.
+    fn release(&mut self, gone: &BTreeSet<Ipv6Addr>, deadline: Instant) -> Result<(), FlowError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let neighbours = match &mut self.neighbours {
+            Some(neighbours) => neighbours,
+            none => none.insert(Neighbours::open()?),
+        };
+        let released = neighbours.release(gone, deadline);
+        if released.is_err() {
+            self.neighbours = None;
+        }
+        released
+    }
+
+    /// One dump, and the deletions it asks for. Adds to `deleted` as it goes.
     fn attempt(
         &mut self,
         selection: &Selection<'_>,
-        gone: &BTreeSet<Ipv6Addr>,
         deadline: Instant,
         deleted: &mut usize,
     ) -> Result<(), FlowError> {
@@ -239,13 +254,6 @@ impl Conntrack {
         })?;
         let stale: Vec<_> = stale.into_iter().collect();
         socket.delete(&stale, deadline, deleted)?;
-        if !gone.is_empty() {
-            let neighbours = match &mut self.neighbours {
-                Some(neighbours) => neighbours,
-                none => none.insert(Neighbours::open()?),
-            };
-            neighbours.release(gone, deadline)?;
-        }
         // What an interrupted dump has shown was there, and was stale.
         if complete {
             Ok(())
@@ -274,19 +282,19 @@ impl Flows for Conntrack {
         let mut deleted = 0;
         let mut outcome = Ok(());
         for _ in 0..TRIES {
-            outcome = self.attempt(&selection, &gone, deadline, &mut deleted);
+            outcome = self.attempt(&selection, deadline, &mut deleted);
             match &outcome {
                 Ok(()) => break,
                 Err(error) => {
                     // Answers to what has failed must not meet the next request.
                     self.socket = None;
-                    self.neighbours = None;
                     if !error.is_passing() {
                         break;
                     }
                 }
             }
         }
-        outcome.map(|()| deleted)
+        let released = self.release(&gone, deadline);
+        outcome.and(released).map(|()| deleted)
     }
 }

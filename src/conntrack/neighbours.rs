@@ -1,7 +1,7 @@
 //! Packets that wait for a container that has gone: lets go of them.
 //!
-//! While nobody answers at an address, the kernel keeps what is sent there, 64 KiB for each
-//! neighbour and up to 3 s (`neigh_event_send`, net/core/neighbour.c). The next container that
+//! While nobody answers at an address, the kernel keeps what is sent there, some 200 KiB for each
+//! neighbour and up to 3 s (`__neigh_event_send`, net/core/neighbour.c). The next container that
 //! gets the address would be given what was meant for the one before. So once a rule and its flows
 //! are gone, the unresolved entry of its target goes, and with it what waits; the kernel makes it
 //! anew for the next packet. Entries that are resolved hold nothing, and stay.
@@ -10,8 +10,11 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use super::FlowError;
 use super::answer::{Deletions, Progress};
+use crate::netlink::SocketError;
 use crate::netlink::message::{
     ACK, Attrs, DONE, DUMP, ERROR, Message, Messages, OVERRUN, REQUEST, Writer,
 };
@@ -34,7 +37,9 @@ const ADDRESS: u16 = 1;
 /// Deletions in one datagram, as with flows.
 const AT_ONCE: usize = 32;
 
+const OPENING: &str = "opening a socket for neighbours";
 const LISTING: &str = "listing neighbours";
+const DELETING: &str = "deleting a neighbour's entry";
 
 /// An entry without an answer yet: the interface on which it is asked for, and the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +54,11 @@ pub(super) struct Neighbours(Socket);
 
 impl Neighbours {
     pub(super) fn open() -> Result<Self, FlowError> {
-        Ok(Self(Socket::route()?))
+        Ok(Self(Socket::route().map_err(|error| match error {
+            // Not what it would mean of flows.
+            SocketError::Failed { errno, .. } => failed(OPENING, errno),
+            error => error.into(),
+        })?))
     }
 
     /// Lets go of all packets that wait for these addresses.
@@ -73,12 +82,16 @@ impl Neighbours {
             self.0.send(requests.bytes())?;
             let mut answers = Deletions::new(first, entries.len());
             while answers.take(self.0.receive(deadline)?)? == Progress::More {}
-            if let Some((left, last)) = answers.refused {
-                return Err(FlowError::Deletion { left, last });
+            if let Some((_, last)) = answers.refused {
+                return Err(failed(DELETING, last));
             }
         }
         Ok(())
     }
+}
+
+fn failed(operation: &'static str, errno: Errno) -> FlowError {
+    FlowError::Failed { operation, errno }
 }
 
 /// `struct ndmsg` (linux/neighbour.h): family u8, padding, interface i32, state u16, flags u8,
@@ -119,7 +132,7 @@ fn read(
             ERROR | DONE => {
                 return match message.code()? {
                     None => Ok(Progress::Done),
-                    Some(errno) => Err(FlowError::from_errno(LISTING, errno)),
+                    Some(errno) => Err(failed(LISTING, errno)),
                 };
             }
             OVERRUN => return Err(FlowError::Overrun),

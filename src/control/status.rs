@@ -36,7 +36,7 @@ pub struct Status {
     pub rules: usize,
     /// Published ports that open nothing, with the reason.
     pub skipped: Vec<String>,
-    /// Containers that Docker has listed and not answered about yet.
+    /// Containers that Docker has named and not answered about yet.
     #[serde(default)]
     pub unanswered: Vec<String>,
     /// Docker's own IPv6 NAT; null where nobody looks (`--native force`) or has looked yet.
@@ -153,6 +153,8 @@ pub struct Facts {
     pub rules: usize,
     /// See [`Status::skipped`].
     pub skipped: Vec<String>,
+    /// What of `skipped` Podman's NAT serves all the same.
+    pub served_all_the_same: BTreeSet<String>,
     /// See [`Status::unanswered`].
     pub unanswered: Vec<String>,
     /// Containers whose labels cannot be understood, for `dump`.
@@ -191,6 +193,7 @@ impl Board {
             forwards: 0,
             rules: 0,
             skipped: Vec::new(),
+            served_all_the_same: BTreeSet::new(),
             unanswered: Vec::new(),
             malformed: Vec::new(),
             native: None,
@@ -220,6 +223,8 @@ impl Board {
             (false, true, true) => State::Running,
             (false, false, true) => State::Starting,
         };
+        let closed = |skip: &&String| !facts.served_all_the_same.contains(*skip);
+        let skipped = facts.skipped.iter().filter(closed).cloned().collect();
         Status {
             v: VERSION,
             pid: std::process::id(),
@@ -229,7 +234,7 @@ impl Board {
             docker: facts.docker.clone(),
             forwards: facts.forwards,
             rules: facts.rules,
-            skipped: facts.skipped.clone(),
+            skipped,
             unanswered: facts.unanswered.clone(),
             native: facts.native.clone(),
             drift_repairs: facts.drift_repairs,

@@ -67,6 +67,8 @@ pub(super) async fn session(
     look_back: bool,
     told_connected: &mut bool,
 ) -> EngineError {
+    // From before: whoever it was may run again. What comes from now on concerns the list, too.
+    while inbox.interfaces.try_recv().is_ok() {}
     let engine = match Engine::connect(&settings.host, settings.request_timeout).await {
         Ok(engine) => engine,
         Err(e) => return e,
@@ -76,9 +78,8 @@ pub(super) async fn session(
         Ok(events) => events,
         Err(e) => return e,
     };
-    // The list that comes next is what they asked for, and newer than what was seen.
+    // The list that comes next is what they asked for.
     while inbox.commands.try_recv().is_ok() {}
-    while inbox.interfaces.try_recv().is_ok() {}
     let session = Session {
         greeting: Some(Update::Connected {
             api_version: engine.api_version,
@@ -180,7 +181,7 @@ impl Session<'_> {
                 // First of all, so that it is older than what is read of a container's next start.
                 news = interfaces.recv(), if interfaces_open => match news {
                     Some(InterfaceNews::Seen(mac)) => self.view.interface_seen(mac),
-                    Some(InterfaceNews::Missed) => self.list_wanted = true,
+                    Some(InterfaceNews::Missed) => self.view.interfaces_missed(),
                     None => interfaces_open = false,
                 },
                 event = events.next() => {

@@ -87,8 +87,8 @@ pub enum Command {
 pub struct Inbox {
     /// What it is told to do.
     pub commands: Receiver<Command>,
-    /// What the kernel tells of interfaces, where the Engine runs on this host. While it is not
-    /// connected nothing is read here.
+    /// What the kernel tells of interfaces, where the Engine runs on this host. What came before
+    /// a connection was begun is passed over.
     pub interfaces: Receiver<InterfaceNews>,
 }
 

@@ -2,21 +2,26 @@
 //! NAT is compared with.
 
 use std::cmp::Reverse;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::holders::Holders;
 use super::labels;
 use super::networks;
 use super::publish::{Closed, Reach, reach};
+use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::Sources;
 use crate::model::native::{HostForward, Published};
 
+/// Bound to `0.0.0.0`, and not to `::`.
+const ANY_V4: Closed = Closed::BoundToV4(Ipv4Addr::UNSPECIFIED);
+
 /// All that Docker publishes. What only routed networks offer is not published on the host.
-/// `None` while some containers are unanswered and none of the others publishes anything.
-pub fn published(snapshot: &Snapshot) -> Option<Published> {
+/// `None` while some containers are unanswered and none of the others publishes anything, unless
+/// Docker has had its time to answer.
+pub fn published(snapshot: &Snapshot, had_time: bool) -> Option<Published> {
     let published = so_far(snapshot);
-    let knows = !published.partial || !published.forwards.is_empty();
+    let knows = had_time || !published.partial || !published.forwards.is_empty();
     knows.then_some(published)
 }
 
@@ -27,12 +32,16 @@ fn so_far(snapshot: &Snapshot) -> Published {
         ..Published::default()
     };
     for container in snapshot.containers.values() {
+        if !snapshot.unanswered.contains_key(&container.id) {
+            let addresses = container.endpoints.iter().filter_map(|e| e.address);
+            published.answered.extend(addresses);
+        }
         let Some(target) = target(snapshot, container, &holders) else {
             continue;
         };
         let wishes = labels::read(&container.labels);
         for row in &container.ports {
-            let Some((forward, is_local)) = forward(container, row, target) else {
+            let Some((forward, kind)) = forward(container, row, target) else {
                 continue;
             };
             let is_open = wishes.as_ref().is_ok_and(|wishes| {
@@ -41,9 +50,14 @@ fn so_far(snapshot: &Snapshot) -> Published {
             if !is_open {
                 published.closed.insert(forward);
             }
-            let all = match is_local {
-                true => &mut published.local,
-                false => &mut published.forwards,
+            let all = match kind {
+                Kind::Outside => &mut published.forwards,
+                Kind::Local => &mut published.local,
+                Kind::AnyV4 => {
+                    let told = told_as_closed(container, &forward);
+                    published.any_v4.insert(forward, told.to_string());
+                    continue;
+                }
             };
             all.insert(forward);
         }
@@ -51,12 +65,22 @@ fn so_far(snapshot: &Snapshot) -> Published {
     published
 }
 
-/// Where a row leads, and whether only the host itself gets there.
-fn forward(container: &Container, row: &PortRow, addr: Ipv6Addr) -> Option<(HostForward, bool)> {
-    let (host_addr, is_local) = match reach(container, row)? {
-        Ok(Reach::AnyLocal) => (None, false),
-        Ok(Reach::Only(addr)) => (Some(addr), false),
-        Err(Closed::NotRoutable(addr)) => (Some(addr), true),
+/// From where a row can be reached over IPv6.
+enum Kind {
+    Outside,
+    /// From the host itself.
+    Local,
+    /// From nowhere, or outside: see [`Published::any_v4`].
+    AnyV4,
+}
+
+/// Where a row leads, and from where.
+fn forward(container: &Container, row: &PortRow, addr: Ipv6Addr) -> Option<(HostForward, Kind)> {
+    let (host_addr, kind) = match reach(container, row)? {
+        Ok(Reach::AnyLocal) => (None, Kind::Outside),
+        Ok(Reach::Only(addr)) => (Some(addr), Kind::Outside),
+        Err(Closed::NotRoutable(addr)) => (Some(addr), Kind::Local),
+        Err(ANY_V4) => (None, Kind::AnyV4),
         Err(_) => return None,
     };
     let forward = HostForward {
@@ -65,7 +89,17 @@ fn forward(container: &Container, row: &PortRow, addr: Ipv6Addr) -> Option<(Host
         host_port: row.host_port?,
         target: (addr, row.container_port),
     };
-    Some((forward, is_local))
+    Some((forward, kind))
+}
+
+/// As [`super::forwards::resolve`] has it.
+fn told_as_closed(container: &Container, forward: &HostForward) -> Skipped {
+    Skipped {
+        container_id: container.id.clone(),
+        container_name: container.name.clone(),
+        port: Some((forward.proto, forward.host_port)),
+        reason: Reason::Closed(ANY_V4),
+    }
 }
 
 /// The address that Docker's NAT leads to: that of the container's IPv6 gateway, which is on no
@@ -87,7 +121,8 @@ fn target(snapshot: &Snapshot, container: &Container, holders: &Holders<'_>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapper::forwards::samples::{row, snapshot};
+    use crate::mapper::forwards::samples::{known, row, snapshot};
+    use crate::mapper::forwards::{Bounds, resolve};
     use crate::model::container::GatewayMode;
 
     fn texts<'a>(forwards: impl IntoIterator<Item = &'a HostForward>) -> Vec<String> {
@@ -132,15 +167,45 @@ mod tests {
 
     #[test]
     fn what_is_routed_or_internal_is_not_served_on_the_host() {
+        let nothing = |snapshot: &Snapshot| {
+            let published = so_far(snapshot);
+            published.forwards.is_empty() && published.local.is_empty()
+        };
         let mut routed = snapshot();
         let network = routed.networks.get_mut("n").unwrap();
         network.gateway_mode = GatewayMode::Routed;
-        assert_eq!(so_far(&routed), Published::default());
+        assert!(nothing(&routed));
         let mut internal = snapshot();
         internal.networks.get_mut("n").unwrap().internal = true;
-        assert_eq!(so_far(&internal), Published::default());
+        assert!(nothing(&internal));
         let mut bare = snapshot();
         bare.networks.get_mut("n").unwrap().masquerade = false;
         assert_eq!(so_far(&bare).forwards.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_known_while_one_is_unanswered_until_docker_has_had_its_time() {
+        let mut all = snapshot();
+        all.unanswered.insert("c2".to_owned(), "two".into());
+        let known = published(&all, false).expect("one of them is known");
+        assert!(known.partial && !known.answered.is_empty());
+        all.unanswered.insert("c1".to_owned(), "one".into());
+        all.containers.clear();
+        assert_eq!(published(&all, false), None);
+        let known = published(&all, true).expect("as much as there is");
+        assert!(known.partial && known.forwards.is_empty() && known.answered.is_empty());
+    }
+
+    #[test]
+    fn a_port_that_is_shown_on_any_ipv4_address_alone_is_kept_with_what_is_told_of_it() {
+        let mut all = snapshot();
+        let c = all.containers.get_mut("c1").unwrap();
+        c.ports = vec![row("0.0.0.0", Some(8080), 80)];
+        c.bindings = known(&[("0.0.0.0", Some(8080))]);
+        let open = so_far(&all);
+        assert!(open.forwards.is_empty());
+        let resolved = resolve(&all, &Bounds::default());
+        let told: Vec<String> = resolved.skipped.iter().map(ToString::to_string).collect();
+        assert!(open.any_v4.values().eq(&told), "{open:?} {told:?}");
     }
 }

@@ -62,6 +62,8 @@ pub struct Audit {
     pub stray: BTreeSet<HostForward>,
     /// What it serves though a label of ours closes it, or some sources.
     pub closed: BTreeSet<HostForward>,
+    /// How ports are told as closed that Podman's NAT serves: see [`Published::any_v4`].
+    pub served_all_the_same: BTreeSet<String>,
     /// What of it drops our forwards while it is off.
     pub left_behind: BTreeSet<LeftBehind>,
 }
@@ -81,8 +83,8 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Judges what the kernel shows by what Docker publishes; `published` is `None` before the
-    /// first complete list. `now` is the time since any fixed moment.
+    /// Judges what the kernel shows by what Docker publishes; `published` is `None` before
+    /// it is known. `now` is the time since any fixed moment.
     pub fn judge(
         &mut self,
         native: &Native,
@@ -93,6 +95,7 @@ impl Standby {
         let wanted = published.map(|published| &published.forwards);
         let serves = |rules: &BTreeSet<_>| wanted.is_some_and(|w| !w.is_disjoint(rules));
         let (docker, podman) = (serves(&native.forwards), serves(&native.podman));
+        let podman = podman || published.is_some_and(|p| any_v4(p, native).next().is_some());
         let kept = native.netavark && self.last == Some(Stand::On);
         let came = self.before.as_ref().is_some_and(|before| {
             native.chains && !before.chains || !native.forwards.is_subset(&before.forwards)
@@ -126,10 +129,11 @@ impl Standby {
         let all = &published.forwards | &published.local;
         self.unserved.note(&published.forwards - &serving, now);
         // It may belong to a container that Docker has not answered about.
-        let stray = match published.partial {
-            true => BTreeSet::new(),
-            false => &native.forwards - &all,
+        let is_known = |forward: &HostForward| {
+            !published.partial || published.answered.contains(&forward.target.0)
         };
+        let mut stray = &native.forwards - &all;
+        stray.retain(is_known);
         self.stray.note(stray, now);
         self.closed.note(&serving & &published.closed, now);
         self.left_behind.note(native.left_behind.clone(), now);
@@ -137,11 +141,15 @@ impl Standby {
 
     /// What Docker's NAT serves, at the time of the last judgement.
     pub fn audit(&self, native: &Native, published: Option<&Published>, now: Duration) -> Audit {
-        let serving = &native.forwards | &native.podman;
-        let served = published.map(|published| &published.forwards & &serving);
+        let none = Published::default();
+        let published = published.unwrap_or(&none);
+        let mut served = &published.forwards & &(&native.forwards | &native.podman);
+        served.extend(any_v4(published, native).map(|(forward, _)| *forward));
+        let told = any_v4(published, native).map(|(_, told)| told.clone());
         let on = self.last == Some(Stand::On);
         Audit {
-            served: served.unwrap_or_default(),
+            served,
+            served_all_the_same: told.collect(),
             unserved: self.unserved.settled_if(on, now),
             stray: self.stray.settled_if(on, now),
             closed: self.closed.settled_if(on, now),
@@ -163,6 +171,15 @@ impl Standby {
         };
         Some(next? - now)
     }
+}
+
+/// What is shown as bound to `0.0.0.0` alone and is served over IPv6.
+fn any_v4<'p>(
+    published: &'p Published,
+    native: &Native,
+) -> impl Iterator<Item = (&'p HostForward, &'p String)> {
+    let shown = published.any_v4.iter();
+    shown.filter(|(forward, _)| native.podman.contains(forward))
 }
 
 /// Since when something has been so.

@@ -22,7 +22,7 @@ pub struct Desired {
     pub published: Option<Published>,
 }
 
-/// The containers that Docker has listed and not answered about yet. Their rules of an earlier
+/// The containers that Docker has named and not answered about yet. Their rules of an earlier
 /// run stay, unless they contradict what is known of others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undecided {

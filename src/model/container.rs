@@ -216,6 +216,11 @@ impl Container {
             })
     }
 
+    /// Whether Docker must be asked before all of what it publishes is known.
+    pub fn needs_answer(&self) -> bool {
+        self.needs_bindings() || self.endpoints.iter().any(|e| e.left)
+    }
+
     /// Whether some row publishes this container port on `::`.
     pub fn shows_any_v6(&self, proto: Proto, container_port: u16) -> bool {
         self.ports.iter().any(|row| {

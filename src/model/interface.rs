@@ -42,8 +42,8 @@ impl fmt::Display for MacAddr {
 /// What the kernel tells of the interfaces in the host's network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterfaceNews {
-    /// One with this hardware address is there. A container's own is there only before it is
-    /// handed to the container, and after it was taken back.
+    /// The end of a container's link with this hardware address is there: it was taken back from
+    /// the container.
     Seen(MacAddr),
     /// More was told than could be kept.
     Missed,

@@ -1,6 +1,6 @@
 //! What the kernel shows of an Engine's own IPv6 NAT, and what Docker publishes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv6Addr;
 
@@ -81,6 +81,11 @@ pub struct Published {
     pub local: BTreeSet<HostForward>,
     /// What of both a label of ours closes, or opens to some sources only.
     pub closed: BTreeSet<HostForward>,
+    /// What is shown as bound to `0.0.0.0` alone, and how it is told as closed. Podman (5.8) shows
+    /// all that is bound to no address of its own so, and its NAT serves it over IPv6 too.
+    pub any_v4: BTreeMap<HostForward, String>,
     /// Whether there may be more, of containers that Docker has not answered about.
     pub partial: bool,
+    /// The addresses of the containers that it has answered about.
+    pub answered: BTreeSet<Ipv6Addr>,
 }

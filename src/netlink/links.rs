@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{RecvFlags, recv};
 
 use super::message::{Attrs, Message, Messages};
@@ -29,8 +30,16 @@ const NEW_LINK: u16 = 16;
 /// messages of bridges, which tell the same once more, is not 0.
 const LINK_HEADER: usize = 16;
 
-/// `IFLA_ADDRESS` (linux/if_link.h).
+/// `IFLA_ADDRESS` and `IFLA_LINKINFO`; in that, `IFLA_INFO_KIND` (linux/if_link.h).
 const ADDRESS: u16 = 1;
+const LINK_INFO: u16 = 18;
+const KIND: u16 = 1;
+
+/// The kind of link whose ends a container and a bridge are given.
+const VETH: &[u8] = b"veth";
+
+/// Room for some hundred announcements, which come in bursts; the default holds some fifty.
+const ROOM: usize = 1024 * 1024;
 
 /// Calls `told` with what is heard, from a thread of its own, until that says that nobody listens
 /// any more; and `ended` with the reason if there is no more to be heard.
@@ -42,6 +51,10 @@ pub fn watch(
     ended: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<()> {
     let socket = subscribe(ROUTE, LINKS)?;
+    // As far as it is permitted: what does not fit is told as missed.
+    if set_socket_recv_buffer_size_force(&socket, ROOM).is_err() {
+        set_socket_recv_buffer_size(&socket, ROOM)?;
+    }
     let wait = move || {
         if let Err(error) = follow(&socket, told) {
             ended(error);
@@ -86,9 +99,17 @@ fn hardware_address(message: &Message<'_>) -> Option<MacAddr> {
     if message.kind != NEW_LINK || header[0] != 0 {
         return None;
     }
+    let value = attribute(attributes, ADDRESS)?;
+    let kind = attribute(attribute(attributes, LINK_INFO)?, KIND)?;
+    let is_veth = kind.strip_suffix(&[0]).unwrap_or(kind) == VETH;
+    let mac = value.try_into().ok().map(MacAddr);
+    mac.filter(|_| is_veth)
+}
+
+fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut read = Attrs::new(attributes).map_while(Result::ok);
-    let (_, value) = read.find(|(kind, _)| *kind == ADDRESS)?;
-    value.try_into().ok().map(MacAddr)
+    let (_, value) = read.find(|(kind, _)| *kind == wanted)?;
+    Some(value)
 }
 
 #[cfg(test)]
@@ -97,12 +118,17 @@ mod tests {
     use super::*;
 
     fn announcement(kind: u16, family: u8, address: &[u8]) -> Vec<u8> {
+        announcement_of("veth", kind, family, address)
+    }
+
+    fn announcement_of(link: &str, kind: u16, family: u8, address: &[u8]) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.message(kind, 0, 0, |writer| {
             writer.raw(&[family, 0, 1, 0]);
             writer.raw(&[0; LINK_HEADER - 4]);
             writer.text(3, "veth0");
             writer.attr(ADDRESS, address);
+            writer.nested(LINK_INFO, |writer| writer.text(KIND, link));
         });
         writer.into_bytes()
     }
@@ -117,6 +143,7 @@ mod tests {
         assert_eq!(read(&announcement(17, 0, &mac)), []);
         // AF_BRIDGE.
         assert_eq!(read(&announcement(NEW_LINK, 7, &mac)), []);
+        assert_eq!(read(&announcement_of("macvlan", NEW_LINK, 0, &mac)), []);
         // InfiniBand's are longer, a tunnel's are none.
         assert_eq!(read(&announcement(NEW_LINK, 0, &[0; 20])), []);
         assert_eq!(read(&announcement(NEW_LINK, 0, &[])), []);

@@ -1,9 +1,9 @@
-//! Netlink, as far as netfilter's subsystems share it: framing ([`message`]), and the socket
-//! ([`socket`]); noticing that routes or rules have changed ([`watch`]), and
-//! of which interfaces the kernel tells ([`links`]).
+//! Netlink, as far as its subsystems share it: framing ([`message`]), and the socket ([`socket`]);
+//! noticing that routes or rules have changed ([`watch`]), and of which interfaces the kernel tells
+//! ([`links`]).
 //!
-//! Used by [`crate::conntrack`] and by the nftables backend. Only a watch has a thread, and nothing is
-//! remembered; what a message means is its subsystem's affair.
+//! Used by [`crate::conntrack`], the nftables backend and two actors. Only what watches or listens
+//! has a thread, and nothing is remembered; what a message means is its subsystem's affair.
 
 #[cfg(any(test, fuzzing))]
 mod judge;

@@ -26,12 +26,16 @@ pub(super) const CHUNK: usize = 64 * 1024;
 /// No protocol is protocol 0, `NETLINK_ROUTE` (uapi/linux/netlink.h).
 pub(super) const ROUTE: Option<Protocol> = None;
 
-/// The tables of family ip6 that our rules or Docker's stand in.
-const TABLES: [&[u8]; 4] = [
-    b"nat\0",
-    b"filter\0",
-    b"docker_nat66\0",
-    b"docker-bridges\0",
+/// `NFPROTO_INET`, the family of tables for both IPv4 and IPv6 (linux/netfilter.h).
+const INET: u8 = 1;
+
+/// The tables that our rules, Docker's or Podman's stand in, and their families.
+const TABLES: [(u8, &[u8]); 5] = [
+    (NFGENMSG_IPV6[0], b"nat\0"),
+    (NFGENMSG_IPV6[0], b"filter\0"),
+    (NFGENMSG_IPV6[0], b"docker_nat66\0"),
+    (NFGENMSG_IPV6[0], b"docker-bridges\0"),
+    (INET, b"netavark\0"),
 ];
 
 /// `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nfnetlink.h), the upper byte of a message's type.
@@ -117,9 +121,9 @@ fn is_about_us(message: &Message<'_>) -> bool {
     let Some((header, attributes)) = message.payload.split_at_checked(NFGENMSG_IPV6.len()) else {
         return false;
     };
-    let is_rules = message.kind >> 8 == NFTABLES && header[0] == NFGENMSG_IPV6[0];
+    let is_rules = message.kind >> 8 == NFTABLES;
     let mut names = Attrs::new(attributes).map_while(Result::ok);
-    is_rules && names.any(|(kind, name)| kind == TABLE && TABLES.contains(&name))
+    is_rules && names.any(|(kind, name)| kind == TABLE && TABLES.contains(&(header[0], name)))
 }
 
 /// Calls `changed` after each change that does not come from `own` ports, from a thread of its
@@ -201,6 +205,8 @@ mod tests {
         assert!(is_news(&ours));
         assert!(is_news(&[announcement(b"x\0", 10), ours.clone()].concat()));
         assert!(!is_news(&announcement(b"nat\0", 2)));
+        assert!(is_news(&announcement(b"netavark\0", 1)));
+        assert!(!is_news(&announcement(b"nat\0", 1)));
         assert!(!is_news(&announcement(b"nat2\0", 10)));
         assert!(!is_news(&announcement(b"", 10)));
         assert!(is_news(&ours[..20]), "cut");

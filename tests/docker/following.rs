@@ -241,11 +241,12 @@ fn an_endpoint_is_left_when_its_interface_is_back_before_docker_says_anything() 
         let seen = follower.interfaces.send(InterfaceNews::Seen(mac)).await;
         seen.expect("it still follows");
         assert_eq!(left(follower.snapshot().await.as_ref()), [true]);
-        // What it missed, only a list can tell.
-        let lists = engine.count(&Route::List);
+        // What was missed may have been of any.
+        let inspect = Route::Inspect(container.id.clone());
+        requested(&engine, &inspect).await;
+        let asked = engine.count(&inspect);
         let missed = follower.interfaces.send(InterfaceNews::Missed).await;
         missed.expect("it still follows");
-        follower.snapshot().await;
-        assert_eq!(engine.count(&Route::List), lists + 1);
+        requested_times(&engine, &inspect, asked + 1).await;
     });
 }

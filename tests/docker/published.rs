@@ -57,7 +57,7 @@ fn forwards_equal_what_docker_s_own_nat_forwards() {
 fn all_that_docker_publishes_is_what_its_own_nat_forwards() {
     for dir in WITH_RULES {
         let snapshot = World::recorded(dir).listed();
-        let all = published(&snapshot).expect("known").forwards;
+        let all = published(&snapshot, true).expect("known").forwards;
         let key = |f: &HostForward| {
             let host = f.host_addr.map(|addr| addr.to_string()).unwrap_or_default();
             let (addr, port) = f.target;

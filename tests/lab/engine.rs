@@ -106,7 +106,7 @@ impl<'l> Engine<'l> {
         assert!(answered.starts_with(version), "{version}: {answered}");
         self.child = Some(child);
         if self.docker(&["images", "-q", "lab"]).is_empty() {
-            image::load(self.lab);
+            image::load(self.lab, &["docker"], "lab");
         }
     }
 

@@ -20,13 +20,15 @@ echo
 echo "Hello $REMOTE_ADDR, this is container $name."
 "#;
 
-/// Gives the image to the Engine of `lab`.
-pub(crate) fn load(lab: &Lab) {
+/// Gives the image to the Engine of `lab`, by `docker` or a command like it.
+pub(crate) fn load(lab: &Lab, docker: &[&str], name: &str) {
     let tar = made().to_str().expect("a path in UTF-8");
     let entry = r#"ENTRYPOINT ["/bin/answer"]"#;
     // The file is not where every Engine's docker would look for it: the shell opens it.
-    let import = r#"docker import --change "$1" - lab <"$2""#;
-    lab.host().run(&["sh", "-ec", import, "import", entry, tar]);
+    let import =
+        r#"change=$1 tar=$2 name=$3; shift 3; "$@" import --change "$change" - "$name" <"$tar""#;
+    let shell = ["sh", "-ec", import, "import", entry, tar, name];
+    lab.host().run(&[&shell, docker].concat());
 }
 
 /// The image as a tar file, made once by each process.

@@ -37,6 +37,7 @@ mod native;
 mod networks;
 mod outgoing;
 mod owners;
+mod podman;
 mod ports;
 mod reach;
 mod refused;

@@ -26,14 +26,14 @@ fn nat() -> &'static [&'static str] {
 }
 
 /// What `status` says of Docker's NAT.
-fn native(lab: &Lab) -> Value {
+pub(crate) fn native(lab: &Lab) -> Value {
     let output = daemon::command(lab, &["status", "--json"]);
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     status["native"].clone()
 }
 
 #[track_caller]
-fn stands(lab: &Lab, state: &str) -> Value {
+pub(crate) fn stands(lab: &Lab, state: &str) -> Value {
     eventually(SOON, &format!("Docker's NAT to be {state}"), || {
         let native = native(lab);
         same(native["state"].clone(), Value::from(state)).map(|()| native)
@@ -57,13 +57,13 @@ fn complains(lab: &Lab, of: &str) {
 }
 
 #[track_caller]
-fn healthy(lab: &Lab) {
+pub(crate) fn healthy(lab: &Lab) {
     eventually(SOON, "no trouble", || same(troubles(lab), Vec::new()));
 }
 
 /// Nothing of the daemon's is in the kernel.
 #[track_caller]
-fn nothing_of_ours(lab: &Lab) {
+pub(crate) fn nothing_of_ours(lab: &Lab) {
     eventually(SOON, "no rule of ours", || {
         same(rules::ours(lab.host()), Vec::new())
     });

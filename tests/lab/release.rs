@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use crate::space::Place;
 
-/// Enters the root `$1`: a process that sleeps keeps the mount namespace, `/run/lab/engine/pid` is
-/// its id, and the commands of the loop run in there. (A bind mount of the namespace would keep it
+/// Enters the root `$1`, does `$2` there, and makes the other arguments mean its commands. A process that sleeps keeps the mount namespace, `/run/lab/engine/pid` is
+/// its id, and the commands run in there. (A bind mount of the namespace would keep it
 /// without a process, but Linux 6.18 refuses that now and then: it takes the new namespace for an
 /// older one when another processor numbered it.) What is written to the root is in memory and the
 /// lab's own: others use the root at the same time.
@@ -26,10 +26,12 @@ unshare --mount sh -ec '
   cd /mnt
   pivot_root . .
   umount -l .
+  eval "$2"
   sleep infinity </dev/null >/dev/null 2>&1 &
   echo $! >/run/lab/engine/pid
-' enter "$1"
-for command in /usr/bin/docker /usr/sbin/dockerd; do
+' enter "$1" "$2"
+shift 2
+for command; do
   wrapper=/run/lab/bin/$(basename $command)
   printf "#!/bin/sh\nexec nsenter --mount=/proc/%s/ns/mnt $command \"\$@\"\n" \
     "$(cat /run/lab/engine/pid)" >$wrapper
@@ -91,7 +93,7 @@ impl Release {
     /// Makes `docker` and `dockerd` mean this Engine's on the lab's host.
     pub(crate) fn install(&self, host: Place<'_>) {
         if let Some(root) = self.root.as_deref().and_then(Path::to_str) {
-            host.run(&["sh", "-ec", ENTER, "enter", root]);
+            enter(host, root, "", &["/usr/bin/docker", "/usr/sbin/dockerd"]);
         }
     }
 
@@ -110,6 +112,22 @@ impl Release {
             27.. => &["--ip6tables=false"],
         }
     }
+}
+
+/// Makes the names of `commands` mean those of a root on the lab's host, once `prepare` was done
+/// in there.
+fn enter(host: Place<'_>, root: &str, prepare: &str, commands: &[&str]) {
+    host.run(&[&["sh", "-ec", ENTER, "enter", root, prepare], commands].concat());
+}
+
+/// Makes `podman` mean that of Debian sid on the lab's host; its version.
+pub(crate) fn install_podman(host: Place<'_>) -> String {
+    let Release { root, version, .. } = Release::of("podman");
+    let root = root.as_deref().and_then(Path::to_str);
+    // crun knows version 1 or 2 of cgroups alone, and Podman is to use none.
+    let cgroups = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup /sys/fs/cgroup";
+    enter(host, root.expect("UTF-8"), cgroups, &["/usr/bin/podman"]);
+    version
 }
 
 fn said_by(command: &mut Command) -> String {

@@ -102,7 +102,7 @@ impl PortMapper {
         let unanswered = self.snapshot.iter().flat_map(|s| &s.unanswered);
         let names: Vec<String> = unanswered.map(|(id, name)| container(id, name)).collect();
         let trouble = |name: &String| {
-            format!("Docker does not say what {name} publishes: its ports are closed until it does")
+            format!("Docker does not say what {name} publishes: what is not known stays closed")
         };
         let late = self.around.grace_over;
         let troubles = names.iter().filter(|_| late).map(trouble).collect();

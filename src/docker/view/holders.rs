@@ -25,7 +25,7 @@
 //!   then a port of the one that had the address leads to the next.
 //! - An endpoint whose interface was taken back is left, as if Docker had said so, and Docker is
 //!   asked: it may be an interface that has only the same hardware address. Where several
-//!   containers have that address, none is left before the answer.
+//!   endpoints have that address, none is left before the answer.
 //! - One that is known to run and joins a network is inspected, and counts as started last.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +102,7 @@ impl View {
             EventKind::Disconnect => {
                 self.holders.ended(id);
                 self.release_claims(id);
-                self.leave(id, network);
+                self.leave(id, |e| e.network_id == network && !e.left);
             }
             _ => {}
         }
@@ -110,26 +110,38 @@ impl View {
 
     /// An interface with this hardware address is in the host's namespace.
     pub fn interface_seen(&mut self, mac: MacAddr) {
-        let mut owners: Vec<(String, String)> = Vec::new();
+        if self.touched.is_some() && self.seen.len() < MAX_CLAIMS {
+            self.seen.insert(mac);
+        }
+        let has_it = |e: &Endpoint| e.mac == Some(mac) && !e.left;
+        let mut owners: Vec<String> = Vec::new();
         for container in self.shown.containers.values() {
-            let its = |e: &&Endpoint| e.mac == Some(mac) && !e.left;
-            let found = container.endpoints.iter().filter(its);
-            owners.extend(found.map(|e| (container.id.clone(), e.network_id.clone())));
+            let its = container.endpoints.iter().filter(|e| has_it(e));
+            owners.extend(its.map(|_| container.id.clone()));
         }
-        if let [(id, network)] = &owners[..] {
-            self.leave(id, network);
+        if let [id] = &owners[..] {
+            self.leave(id, has_it);
         }
-        for (id, _) in owners {
+        for id in owners {
             self.touch(&id);
             self.want(&id);
         }
     }
 
-    fn leave(&mut self, id: &str, network: &str) {
+    /// Any interface may have been taken back: all are asked about that have one.
+    pub fn interfaces_missed(&mut self) {
+        let containers = self.shown.containers.values();
+        let wired = containers.filter(|c| c.endpoints.iter().any(|e| e.mac.is_some()));
+        let ids: Vec<String> = wired.map(|c| c.id.clone()).collect();
+        for id in ids {
+            self.want(&id);
+        }
+    }
+
+    fn leave(&mut self, id: &str, is_left: impl Fn(&Endpoint) -> bool) {
         let shows = |view: &Self| {
             let container = view.shown.containers.get(id)?;
-            let mut endpoints = container.endpoints.iter();
-            endpoints.position(|e| e.network_id == network && !e.left)
+            container.endpoints.iter().position(&is_left)
         };
         if let Some(at) = shows(self) {
             let containers = &mut Arc::make_mut(&mut self.shown).containers;

@@ -14,6 +14,7 @@ impl View {
     /// The list of containers is about to be asked for. The networks are wanted with it.
     pub fn list_begun(&mut self) {
         self.touched = Some(BTreeSet::new());
+        self.seen.clear();
         self.networks.want_all();
     }
 
@@ -39,6 +40,7 @@ impl View {
             }
             self.take_row(row, &touched, &shared);
         }
+        self.seen.clear();
         self.dead.retain(|id, _| stays(id));
         self.dead_order.retain(|id| self.dead.contains_key(id));
         self.changed = true;
@@ -55,7 +57,7 @@ impl View {
         let shown = Arc::make_mut(shown);
         let known = |id: &String| {
             let container = shown.containers.get(id);
-            container.is_some_and(|c| !c.needs_bindings())
+            container.is_some_and(|c| !c.needs_answer())
         };
         let unknown = open.keys().filter(|id| !known(id));
         let name = |id: &String| names.get(id).cloned().unwrap_or_default();
@@ -87,10 +89,15 @@ impl View {
         if let Some(known) = self.shown.containers.get(&id) {
             container.complete_from(known);
             container.start = known.start;
-            container.leave_as(known);
+            // A list may show what is being torn down: as long as it is asked, it has left.
+            if self.open.contains_key(&id) {
+                container.leave_as(known);
+            }
         }
-        // A list may show what is being torn down: who has left is asked, whatever it shows.
-        if container.needs_bindings() || container.endpoints.iter().any(|e| e.left) {
+        for endpoint in &mut container.endpoints {
+            endpoint.left |= endpoint.mac.is_some_and(|mac| self.seen.contains(&mac));
+        }
+        if container.needs_answer() {
             self.want_unless_open(&id);
         } else {
             self.settle(&id);

@@ -11,7 +11,7 @@
 //!        │ not running, 404  ◀──── answered ────── Asked ─────────▶ Failed
 //!        │ (from every state)                        │  ▲              │ too often
 //!        │                              answered as  │  │ event        ▼
-//!        └───────────────────────────────── running  ▼  │           (settled, as it was)
+//!        └───────────────────────────────── running  ▼  │           (given up)         
 //!                                               (settled: shown)
 //! ```
 //!
@@ -46,7 +46,8 @@ use std::sync::Arc;
 
 use super::convert::Inspected;
 use super::event::{Event, EventKind};
-use crate::model::container::Snapshot;
+use crate::model::container::{Container, Snapshot};
+use crate::model::interface::MacAddr;
 use holders::Holders;
 use networks::Networks;
 use question::{Asking, Open};
@@ -99,6 +100,8 @@ pub struct View {
     heard: u64,
     /// The number of each `start` that was heard, by container.
     starts: BTreeMap<String, u64>,
+    /// The hardware addresses that were seen in the host's namespace since the list was asked for.
+    seen: BTreeSet<MacAddr>,
     /// Whether the containers were listed since the stream was lost.
     listed: bool,
     changed: bool,
@@ -120,6 +123,7 @@ impl View {
         self.open.clear();
         self.queue.clear();
         self.touched = None;
+        self.seen.clear();
         self.networks.lost();
         self.holders = Holders::default();
         self.forget_starts();
@@ -248,10 +252,9 @@ impl View {
         self.open.remove(id);
         let shown = Arc::make_mut(&mut self.shown);
         let container = shown.containers.get(id);
-        if container.is_none_or(|c| c.needs_bindings()) {
+        if container.is_none_or(Container::needs_answer) && !shown.unanswered.contains_key(id) {
             let name = container.map(|c| c.name.clone()).unwrap_or_default();
-            let known = shown.unanswered.entry(id.to_owned());
-            known.or_insert(name);
+            shown.unanswered.insert(id.to_owned(), name);
             self.changed = true;
         }
     }

@@ -31,6 +31,10 @@ pub(super) enum Step {
         later: bool,
         twice: bool,
     },
+    /// The kernel tells of an interface with the container's hardware address, rightly or not.
+    Interface(usize),
+    /// What the kernel told was lost.
+    InterfacesMissed,
     AskList,
     /// The Engine writes the list.
     WriteList,
@@ -61,6 +65,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         6 => id.clone().prop_map(Step::Live),
         2 => (id, kind).prop_map(|(id, kind)| Step::Change(id, kind)),
         8 => any::<(bool, bool)>().prop_map(|(later, twice)| Step::Deliver { later, twice }),
+        3 => (0..IDS.len()).prop_map(Step::Interface),
+        1 => Just(Step::InterfacesMissed),
         2 => Just(Step::AskList),
         2 => Just(Step::WriteList),
         2 => Just(Step::ListArrives),

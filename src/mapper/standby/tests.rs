@@ -204,7 +204,7 @@ fn an_audit_names_what_stays_missing_and_what_is_too_much() {
         forwards: ports(&[80, 81, 83]),
         local: ports(&[84]),
         closed: ports(&[81, 83]),
-        partial: false,
+        ..Published::default()
     };
     let mut judge = Standby::default();
     let mut audit = |second| {
@@ -232,6 +232,33 @@ fn an_audit_names_what_stays_missing_and_what_is_too_much() {
     assert_eq!(again, None);
 }
 
+/// Podman shows what is bound to no address of its own as bound to `0.0.0.0`.
+#[test]
+fn what_podman_serves_of_ports_on_any_ipv4_address_counts_as_served() {
+    let wanted = Published {
+        any_v4: ports(&[80, 81])
+            .into_iter()
+            .map(|f| (f, f.to_string()))
+            .collect(),
+        ..Published::default()
+    };
+    let seen = netavark(&[80]);
+    let mut judge = Standby::default();
+    assert_eq!(judge.judge(&seen, Some(&wanted), at(0)), Stand::On);
+    let audit = judge.audit(&seen, Some(&wanted), at(0));
+    assert_eq!(audit.served, ports(&[80]));
+    let told = ports(&[80]).iter().map(ToString::to_string).collect();
+    assert_eq!(audit.served_all_the_same, told);
+    // Docker means the address that it shows.
+    let mut judge = Standby::default();
+    judge.judge(&chain(&[80]), Some(&wanted), at(0));
+    let audit = judge.audit(&chain(&[80]), Some(&wanted), at(0));
+    assert_eq!(
+        (audit.served, audit.served_all_the_same),
+        Default::default()
+    );
+}
+
 #[test]
 fn nothing_is_too_much_while_some_containers_are_unanswered() {
     let seen = chain(&[80, 82]);
@@ -246,9 +273,15 @@ fn nothing_is_too_much_while_some_containers_are_unanswered() {
     };
     assert_eq!(stray(&wanted, 0), ports(&[]));
     assert_eq!(stray(&wanted, 9), ports(&[]));
-    wanted.partial = false;
+    // Unless it leads to one that is answered about.
+    wanted.answered = ports(&[82]).iter().map(|f| f.target.0).collect();
     assert_eq!(stray(&wanted, 10), ports(&[]));
     assert_eq!(stray(&wanted, 13), ports(&[82]));
+    wanted.answered.clear();
+    assert_eq!(stray(&wanted, 14), ports(&[]));
+    wanted.partial = false;
+    assert_eq!(stray(&wanted, 15), ports(&[]));
+    assert_eq!(stray(&wanted, 18), ports(&[82]));
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! Podman behind its Docker-compatible socket: netavark does IPv6 NAT itself, and Podman shows a
+//! port that is bound to no address as bound to `0.0.0.0`.
+
+use crate::backend::in_use;
+use crate::daemon::{Daemon, command};
+use crate::image;
+use crate::lab::{CLIENT, HOST, Lab, PREFIX, kill};
+use crate::native::{native, nothing_of_ours, stands};
+use crate::release;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+const SOCKET: &str = "unix:///run/podman.sock";
+
+const ARGS: [&str; 6] = ["--dev", "eth0", "--prefix", PREFIX, "--docker-host", SOCKET];
+
+/// Its storage is the lab's own, and in memory, as all else that it writes.
+const PODMAN: [&str; 5] = [
+    "podman",
+    "--root",
+    "/run/lab/podman",
+    "--runroot",
+    "/run/lab/podman-run",
+];
+
+/// Runs Podman with these arguments.
+#[track_caller]
+fn podman(lab: &Lab, args: &[&str]) -> String {
+    lab.host().run(&[&PODMAN, args].concat())
+}
+
+/// Runs the container `web`, which publishes its port 80 like this.
+#[track_caller]
+fn run_web(lab: &Lab, publish: &[&str]) {
+    let web = ["--name", "web", "--hostname", "web", "--network", "six"];
+    let run = ["run", "--detach", "--cgroups=disabled"];
+    podman(
+        lab,
+        &[&run[..], &web, publish, &["localhost/lab", "tcp:80"]].concat(),
+    );
+}
+
+/// What `status` prints.
+fn screen(lab: &Lab) -> String {
+    let output = command(lab, &["status"]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn serves(lab: &Lab, ports: u64) {
+    eventually(SOON, &format!("{ports} ports to be served"), || {
+        same(native(lab)["served"].as_u64(), Some(ports))
+    });
+}
+
+#[test]
+#[ignore = "needs root and Podman: run by tests/run"]
+fn beside_podmans_nat_nothing_of_ours_is_in_the_kernel_while_it_is_there() {
+    let lab = Lab::up("podman");
+    let version = release::install_podman(lab.host());
+    image::load(&lab, &PODMAN, "localhost/lab");
+    let six = ["--ipv6", "--subnet", PREFIX, "--disable-dns", "six"];
+    podman(&lab, &[&["network", "create"][..], &six].concat());
+    let service = [&PODMAN[1..], &["system", "service", "--time=0", SOCKET]].concat();
+    let mut service = lab.host().spawn("podman", &service, &lab.log("podman"));
+    run_web(&lab, &["-p", "8080:80", "-p", "[::]:8081:80"]);
+    let [web, other] = [8080, 8081].map(|port| format!("[{HOST}]:{port}"));
+    lab.answers(Tcp, &web, "web", CLIENT);
+
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    daemon.says("standing by");
+    nothing_of_ours(&lab);
+    stands(&lab, "on");
+    serves(&lab, 2);
+    // 8080 is shown as bound to 0.0.0.0, and is open all the same.
+    let said = screen(&lab);
+    assert!(
+        !said.contains("closed"),
+        "Podman {version}, {}: {said}",
+        in_use().name()
+    );
+    lab.answers(Tcp, &web, "web", CLIENT);
+    lab.answers(Tcp, &other, "web", CLIENT);
+
+    podman(&lab, &["stop", "--time=0", "web"]);
+    serves(&lab, 0);
+    podman(&lab, &["start", "web"]);
+    serves(&lab, 2);
+    stands(&lab, "on");
+    nothing_of_ours(&lab);
+
+    // Without its NAT, what is published on `::` is ours to forward. The other is bound to
+    // 0.0.0.0, as far as anybody can tell.
+    lab.host()
+        .run(&["nft", "delete", "table", "inet", "netavark"]);
+    stands(&lab, "off");
+    lab.answers(Tcp, &other, "web", CLIENT);
+    lab.is_closed(Tcp, &web);
+    let said = screen(&lab);
+    assert!(
+        said.contains("bound to the IPv4 address 0.0.0.0 only"),
+        "{said}"
+    );
+    daemon.leaves();
+    kill(&mut service);
+}
