@@ -46,6 +46,16 @@ pub enum ConfigError {
         /// What is wrong with it. Said in the message, so it is no `source`.
         reason: DeviceError,
     },
+    /// An interface as `ip link` prints one that has a peer or a parent; carries its name.
+    #[error(
+        "--dev {text:?}: ip prints what the interface hangs on behind the @: give --dev {name}"
+    )]
+    WithPeer {
+        /// The text given.
+        text: String,
+        /// The part that is the name.
+        name: String,
+    },
     /// Not a usable prefix.
     #[error("--prefix {text:?}: {reason}; give an IPv6 prefix such as fdfd:5898:4917:1::/64")]
     Prefix {
@@ -80,6 +90,12 @@ pub fn devices(names: &[String]) -> Result<Choice<Device>, ConfigError> {
     }
     let mut devices: Vec<Device> = Vec::new();
     for name in names {
+        if let Some((before, _)) = name.split_once('@').filter(|(b, _)| !b.is_empty()) {
+            return Err(ConfigError::WithPeer {
+                text: name.clone(),
+                name: before.to_owned(),
+            });
+        }
         let device = name.parse().map_err(|reason| ConfigError::Dev {
             name: name.clone(),
             reason,
@@ -203,6 +219,15 @@ mod tests {
                 Choice::Auto => ("auto".into(), w.len()),
             })
             .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_interface_as_ip_prints_it_is_told_its_name() {
+        for (text, name) in [("eth0@if5", "eth0"), ("wan.100@eth0", "wan.100")] {
+            let refused = devices(&[text.to_owned()]).expect_err("not a name");
+            let said = refused.to_string();
+            assert!(said.ends_with(&format!("give --dev {name}")), "{said}");
+        }
     }
 
     #[test]

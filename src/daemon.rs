@@ -244,7 +244,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     killpoint::reach("before leaving");
     let impatient = log.clone();
     actix_rt::spawn(async move {
-        while !matches!(signals.next().await, Wish::Leave(_)) {}
+        signals.leave_again().await;
         leave_at_once(&impatient);
     });
     let mut left = match parts.keep_rules {

@@ -1,8 +1,14 @@
 //! The signals that the daemon heeds, and what each asks for.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::killpoint;
+
+/// Who asks to leave again within this time has the same wish: coreutils' `timeout` sends its
+/// signal to the process and to the process's group.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 pub enum Wish {
@@ -39,6 +45,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// After the first wish to leave: waits for another.
+    pub async fn leave_again(&mut self) {
+        let told = Instant::now();
+        loop {
+            let wish = self.next().await;
+            if matches!(wish, Wish::Leave(_)) && told.elapsed() >= SAME_WISH {
+                return;
+            }
+        }
     }
 
     /// Waits for the next one.

@@ -158,7 +158,6 @@ impl PortMapper {
             self.settle(vec![complaint], Reporter::Mapper, ctx);
             return;
         }
-        self.around.had_time = self.has_heard();
         self.report_unanswered();
         let heard = match &self.snapshot {
             Some(snapshot) => Heard::Snapshot(snapshot),

@@ -2,8 +2,9 @@
 //!
 //! The handle outlives its [`FakeFlows`], as a kernel outlives daemons. No task runs here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{FlowError, Flows, Purge};
@@ -39,6 +40,8 @@ struct State {
     faults: VecDeque<Fault>,
     fails: Option<FlowError>,
     calls: Vec<Vec<Purge>>,
+    releases: Vec<BTreeSet<Ipv6Addr>>,
+    release_fails: Option<FlowError>,
 }
 
 /// The kernel's table, and the test's hand on it. Clones are the same table.
@@ -72,6 +75,16 @@ impl FakeTable {
         self.state().calls.clone()
     }
 
+    /// The next release fails.
+    pub fn on_release(&self, error: FlowError) {
+        self.state().release_fails = Some(error);
+    }
+
+    /// Which addresses were released, call by call, whatever became of it.
+    pub fn releases(&self) -> Vec<BTreeSet<Ipv6Addr>> {
+        self.state().releases.clone()
+    }
+
     /// A panic of the code under test must not take the table with it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,6 +110,12 @@ impl Flows for FakeFlows {
             Some(Fault::Panic) => panic!("injected panic"),
         }
         fails.map_or(Ok(purges.len()), Err)
+    }
+
+    fn release(&mut self, gone: &BTreeSet<Ipv6Addr>) -> Result<(), FlowError> {
+        let mut state = self.0.state();
+        state.releases.push(gone.clone());
+        state.release_fails.take().map_or(Ok(()), Err)
     }
 }
 

@@ -108,14 +108,20 @@ impl Purge {
 
 /// Where flows are kept.
 pub trait Flows: Send {
-    /// Deletes every entry that one of `purges` means, and returns how many that were; and lets
-    /// go of packets that wait for a target whose forward is gone. Call it
+    /// Deletes every entry that one of `purges` means, and returns how many that were. Call it
     /// after the kernel's rules have changed, or the next packet makes the same entry again.
     ///
     /// # Errors
     /// Entries may be left; some may have been deleted. To do it again is harmless. What is
     /// worth repeating at once ([`FlowError::is_passing`]) was tried three times.
     fn purge(&mut self, purges: &[Purge]) -> Result<usize, FlowError>;
+
+    /// Lets go of the packets that wait for these addresses, which nothing is forwarded to any
+    /// more, or not to whom it was. Call it after the purge.
+    ///
+    /// # Errors
+    /// Some may still wait. To do it again is harmless.
+    fn release(&mut self, gone: &BTreeSet<Ipv6Addr>) -> Result<(), FlowError>;
 }
 
 /// Why stale entries may be left.
@@ -218,22 +224,6 @@ impl Conntrack {
         }
     }
 
-    /// Lets go of the packets that wait for these addresses.
-    fn release(&mut self, gone: &BTreeSet<Ipv6Addr>, deadline: Instant) -> Result<(), FlowError> {
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let neighbours = match &mut self.neighbours {
-            Some(neighbours) => neighbours,
-            none => none.insert(Neighbours::open()?),
-        };
-        let released = neighbours.release(gone, deadline);
-        if released.is_err() {
-            self.neighbours = None;
-        }
-        released
-    }
-
     /// One dump, and the deletions it asks for. Adds to `deleted` as it goes.
     fn attempt(
         &mut self,
@@ -277,8 +267,6 @@ impl Flows for Conntrack {
             false => BTreeSet::new(),
         };
         let selection = Selection::new(purges, &local);
-        let removed = purges.iter().filter(|p| matches!(p, Purge::Removed(_)));
-        let gone = removed.map(|purge| purge.flow().target.0).collect();
         let mut deleted = 0;
         let mut outcome = Ok(());
         for _ in 0..TRIES {
@@ -294,7 +282,21 @@ impl Flows for Conntrack {
                 }
             }
         }
-        let released = self.release(&gone, deadline);
-        outcome.and(released).map(|()| deleted)
+        outcome.map(|()| deleted)
+    }
+
+    fn release(&mut self, gone: &BTreeSet<Ipv6Addr>) -> Result<(), FlowError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let neighbours = match &mut self.neighbours {
+            Some(neighbours) => neighbours,
+            none => none.insert(Neighbours::open()?),
+        };
+        let released = neighbours.release(gone, Instant::now() + PATIENCE);
+        if released.is_err() {
+            self.neighbours = None;
+        }
+        released
     }
 }

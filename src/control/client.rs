@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::connect::connect_within;
 use super::protocol::{Answer, MAX_ANSWER, Request};
 
 /// How long one exchange may take. The daemon answers in milliseconds unless it is wedged.
@@ -45,7 +46,7 @@ pub fn ask(path: &Path, request: Request) -> Result<Answer, ClientError> {
         path: path.to_owned(),
         source,
     };
-    let stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
+    let stream = connect_within(path, TIMEOUT).map_err(|source| ClientError::Connect {
         path: path.to_owned(),
         source,
     })?;

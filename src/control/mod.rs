@@ -5,6 +5,7 @@
 //! it serves root and the daemon's own user. [`client`] is blocking and used by the commands.
 
 pub mod client;
+mod connect;
 pub mod protocol;
 pub mod server;
 pub mod status;

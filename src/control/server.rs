@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::connect::connect_within;
 use super::protocol::{Answer, MAX_REQUEST, Request};
 use crate::killpoint;
 
@@ -73,6 +74,9 @@ pub enum ServerError {
     },
 }
 
+/// How long it may take to find out whether somebody listens: with a full backlog, somebody does.
+const PROBE: Duration = Duration::from_millis(100);
+
 /// A bound socket. Dropping it removes its file.
 pub struct Server {
     listener: UnixListener,
@@ -99,7 +103,7 @@ impl Server {
                 return Err(ServerError::NotASocket { path });
             }
             // Only this says that nobody is there; a live datagram socket refuses otherwise.
-            match std::os::unix::net::UnixStream::connect(&path) {
+            match connect_within(&path, PROBE) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 _ => return Err(ServerError::InUse { path }),
             }

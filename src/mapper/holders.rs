@@ -60,7 +60,10 @@ pub(super) fn undecided(snapshot: &Snapshot) -> Undecided {
         return Undecided::default();
     }
     let Holders(holders) = Holders::of(snapshot);
+    let endpoints = snapshot.containers.values().flat_map(|c| &c.endpoints);
+    let left = endpoints.filter(|e| e.left);
     Undecided {
+        left: left.filter_map(|e| e.address).collect(),
         containers: snapshot.unanswered.keys().cloned().collect(),
         holders: holders
             .into_iter()

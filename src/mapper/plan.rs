@@ -59,8 +59,6 @@ pub struct Surroundings {
     pub default_devices: Vec<Device>,
     /// Published ports that no docker-proxy serves.
     pub unserved: BTreeSet<(Proto, u16)>,
-    /// Whether Docker has answered about every container, or had its time to.
-    pub had_time: bool,
     /// Whether forwards of an earlier run have stayed unconfirmed for as long as they may.
     pub grace_over: bool,
 }
@@ -143,7 +141,7 @@ impl Plan {
             desired: Desired {
                 known,
                 undecided,
-                published: snapshot.and_then(|s| published(s, around.had_time)),
+                published: snapshot.and_then(|s| published(s, around.grace_over)),
                 ..desired
             },
             resolved: resolved.unwrap_or_default(),

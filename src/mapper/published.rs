@@ -17,11 +17,11 @@ use crate::model::native::{HostForward, Published};
 const ANY_V4: Closed = Closed::BoundToV4(Ipv4Addr::UNSPECIFIED);
 
 /// All that Docker publishes. What only routed networks offer is not published on the host.
-/// `None` while some containers are unanswered and none of the others publishes anything, unless
-/// Docker has had its time to answer.
-pub fn published(snapshot: &Snapshot, had_time: bool) -> Option<Published> {
+/// `None` while some containers are unanswered and none of the others publishes anything, until
+/// forwards of an earlier run are kept for them no more.
+pub fn published(snapshot: &Snapshot, grace_over: bool) -> Option<Published> {
     let published = so_far(snapshot);
-    let knows = had_time || !published.partial || !published.forwards.is_empty();
+    let knows = grace_over || !published.partial || !published.forwards.is_empty();
     knows.then_some(published)
 }
 
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_while_one_is_unanswered_until_docker_has_had_its_time() {
+    fn nothing_is_known_while_one_is_unanswered_until_the_grace_is_over() {
         let mut all = snapshot();
         all.unanswered.insert("c2".to_owned(), "two".into());
         let known = published(&all, false).expect("one of them is known");

@@ -30,6 +30,8 @@ pub struct Undecided {
     pub containers: BTreeSet<String>,
     /// Which addresses are known to belong to whom, by full id.
     pub holders: BTreeMap<Ipv6Addr, String>,
+    /// Addresses that their containers have left, whoever has them now.
+    pub left: BTreeSet<Ipv6Addr>,
 }
 
 impl Undecided {
@@ -49,7 +51,7 @@ impl Undecided {
         };
         let is_free = match self.holders.get(&dnat.target) {
             Some(holder) => held.owners.iter().any(|o| o.container_id == *holder),
-            None => true,
+            None => !self.left.contains(&dnat.target),
         };
         is_free && !desired.contains(&host_key(&dnat.key))
     }

@@ -69,11 +69,22 @@ impl Stale {
 }
 
 impl<J: Journal> Reconciler<J> {
-    /// Cuts what the changes of this round, and of earlier ones that failed, have left over.
+    /// Cuts what the changes of this round, and of earlier ones that failed, have left over: flows,
+    /// and then packets that wait for who has gone.
     pub(super) fn cut_flows(&mut self, report: &mut Report) {
-        if self.stale.is_empty() {
+        if !self.stale.is_empty() {
+            self.purge_flows(report);
+        }
+        if self.awaited.is_empty() {
             return;
         }
+        match self.flows.release(&self.awaited) {
+            Ok(()) => self.awaited.clear(),
+            Err(error) => report.troubles.push(Trouble::Flows(error)),
+        }
+    }
+
+    fn purge_flows(&mut self, report: &mut Report) {
         let allowed: HashSet<Flow> = self
             .records
             .values()
@@ -82,7 +93,10 @@ impl<J: Journal> Reconciler<J> {
                 _ => None,
             })
             .collect();
-        match self.flows.purge(&self.stale.purges(&allowed)) {
+        let purges = self.stale.purges(&allowed);
+        let removed = purges.iter().filter(|p| matches!(p, Purge::Removed(_)));
+        self.awaited.extend(removed.map(|p| p.flow().target.0));
+        match self.flows.purge(&purges) {
             Ok(cut) => {
                 if cut > 0 {
                     debug!(self.log, "cut flows that had outlived their rules"; "count" => cut);

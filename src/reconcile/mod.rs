@@ -28,6 +28,7 @@ mod take_out;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use slog::{Logger, info};
@@ -155,6 +156,8 @@ pub struct Reconciler<J> {
     flows: Box<dyn Flows>,
     /// Flows that have outlived their rules and are still to be cut.
     stale: Stale,
+    /// Addresses that nothing is forwarded to any more, for which packets may still wait.
+    awaited: BTreeSet<Ipv6Addr>,
     standby: Option<Standby>,
     /// Whether it has been said that flows cannot be cut at all.
     flows_unsupported: bool,
@@ -187,6 +190,7 @@ impl<J: Journal> Reconciler<J> {
             boot_checked: false,
             flows,
             stale: Stale::default(),
+            awaited: BTreeSet::new(),
             standby: None,
             flows_unsupported: false,
         }

@@ -165,6 +165,8 @@ fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
     journal::agrees(&lab);
     let native = Native::add(lab.host());
     let before = table(lab.host());
+    // As `timeout` does it: that is one wish.
+    daemon.signal(Signal::TERM);
     daemon.signal(Signal::TERM);
     daemon.says("left without having removed everything; `docker-nat66 cleanup` does it");
     assert_eq!(daemon.ended().code(), Some(1));
@@ -180,6 +182,17 @@ fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
     let cleanup = daemon::command(&lab, &["cleanup"]);
     assert!(cleanup.status.success(), "{cleanup:?}");
     assert_eq!(rules::as_before(lab.host()), clean);
+
+    // Who asks again later wants no more patience.
+    let mut daemon = Daemon::ready(&lab, &ARGS);
+    let native = Native::add(lab.host());
+    daemon.signal(Signal::TERM);
+    let_pass(Duration::from_millis(1100));
+    daemon.signal(Signal::TERM);
+    daemon.says("told twice to leave");
+    assert_eq!(daemon.ended().code(), Some(1));
+    native.delete();
+    journal::agrees(&lab);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Podman behind its Docker-compatible socket: netavark does IPv6 NAT itself, and Podman shows a
 //! port that is bound to no address as bound to `0.0.0.0`.
 
+use std::process::Child;
+
 use crate::backend::in_use;
 use crate::daemon::{Daemon, command};
 use crate::image;
@@ -40,6 +42,15 @@ fn run_web(lab: &Lab, publish: &[&str]) {
     );
 }
 
+/// Ends with the test.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        kill(&mut self.0);
+    }
+}
+
 /// What `status` prints.
 fn screen(lab: &Lab) -> String {
     let output = command(lab, &["status"]);
@@ -63,7 +74,7 @@ fn beside_podmans_nat_nothing_of_ours_is_in_the_kernel_while_it_is_there() {
     let six = ["--ipv6", "--subnet", PREFIX, "--disable-dns", "six"];
     podman(&lab, &[&["network", "create"][..], &six].concat());
     let service = [&PODMAN[1..], &["system", "service", "--time=0", SOCKET]].concat();
-    let mut service = lab.host().spawn("podman", &service, &lab.log("podman"));
+    let _service = Service(lab.host().spawn("podman", &service, &lab.log("podman")));
     run_web(&lab, &["-p", "8080:80", "-p", "[::]:8081:80"]);
     let [web, other] = [8080, 8081].map(|port| format!("[{HOST}]:{port}"));
     lab.answers(Tcp, &web, "web", CLIENT);
@@ -103,5 +114,4 @@ fn beside_podmans_nat_nothing_of_ours_is_in_the_kernel_while_it_is_there() {
         "{said}"
     );
     daemon.leaves();
-    kill(&mut service);
 }

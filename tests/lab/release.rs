@@ -13,11 +13,12 @@ use std::sync::OnceLock;
 
 use crate::space::Place;
 
-/// Enters the root `$1`, does `$2` there, and makes the other arguments mean its commands. A process that sleeps keeps the mount namespace, `/run/lab/engine/pid` is
-/// its id, and the commands run in there. (A bind mount of the namespace would keep it
-/// without a process, but Linux 6.18 refuses that now and then: it takes the new namespace for an
-/// older one when another processor numbered it.) What is written to the root is in memory and the
-/// lab's own: others use the root at the same time.
+/// Enters the root `$1`, does `$2` there, and makes the other arguments mean its commands. A
+/// process that sleeps keeps the mount namespace, `/run/lab/engine/pid` is its id, and the commands
+/// run in there. (A bind mount of the namespace would keep it without a process, but Linux 6.18
+/// refuses that now and then: it takes the new namespace for an older one when another processor
+/// numbered it.) What is written to the root is in memory and the lab's own: others use the root at
+/// the same time.
 const ENTER: &str = r##"mkdir -p /run/lab/engine/upper /run/lab/engine/work /run/lab/bin
 unshare --mount sh -ec '
   mount -t overlay -o "lowerdir=$1,upperdir=/run/lab/engine/upper,workdir=/run/lab/engine/work" \
@@ -124,9 +125,15 @@ fn enter(host: Place<'_>, root: &str, prepare: &str, commands: &[&str]) {
 pub(crate) fn install_podman(host: Place<'_>) -> String {
     let Release { root, version, .. } = Release::of("podman");
     let root = root.as_deref().and_then(Path::to_str);
-    // crun knows version 1 or 2 of cgroups alone, and Podman is to use none.
-    let cgroups = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup /sys/fs/cgroup";
-    enter(host, root.expect("UTF-8"), cgroups, &["/usr/bin/podman"]);
+    // Podman is to use no cgroups, but crun wants version 1 or 2 of them alone to be there. (From
+    // the first cgroup namespace, mounting them would change the options of all mounts.) Podman
+    // counts its locks in /dev/shm.
+    let prepare = r#"mount -t tmpfs shm /dev/shm
+        if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
+            umount -R /sys/fs/cgroup
+            unshare --cgroup mount -t cgroup2 cgroup /sys/fs/cgroup
+        fi"#;
+    enter(host, root.expect("UTF-8"), prepare, &["/usr/bin/podman"]);
     version
 }
 

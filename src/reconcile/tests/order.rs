@@ -171,10 +171,15 @@ fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict
                 (addr, id.to_string())
             })
             .collect(),
+        left: BTreeSet::new(),
+    };
+    let left = |containers: &[char], host: u16| Undecided {
+        left: [std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host)].into(),
+        ..undecided(containers, &[])
     };
     // Desired forwards, who is not answered about, who has which address; which ports close.
     type Case<'a> = (&'a [(u16, u16, char)], Undecided, &'a [u16]);
-    let cases: [Case<'_>; 7] = [
+    let cases: [Case<'_>; 9] = [
         (&[(82, 4, 'c')], undecided(&[], &[]), &[80, 81]),
         (&[(82, 4, 'c')], undecided(&['a'], &[(4, 'c')]), &[81]),
         (&[(82, 4, 'c')], undecided(&['a', 'b'], &[(4, 'c')]), &[]),
@@ -192,6 +197,9 @@ fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict
             &[80, 81, 82],
         ),
         (&[], undecided(&['x'], &[]), &[80, 81, 82]),
+        // Nobody is at its address any more.
+        (&[], undecided(&['a'], &[]), &[81, 82]),
+        (&[], left(&['a'], 2), &[80, 81, 82]),
     ];
     for (forwards, undecided, closed) in cases {
         let desired = Desired {

@@ -1,6 +1,8 @@
 //! Putting back what others have removed, and what becomes of it without the disk.
 
 use super::machine::{Fate, Machine, wish};
+use crate::conntrack::FlowError;
+use crate::reconcile::Trouble;
 
 #[test]
 fn a_repair_does_not_wait_for_the_disk() {
@@ -51,4 +53,25 @@ fn a_replacement_whose_intent_is_refused_closes_the_old_target() {
     machine.journal.fail_after(None);
     assert!(daemon.converge(&next, 3).is_converged());
     machine.must_match(&next, &"the disk is back");
+}
+
+#[test]
+fn packets_that_wait_for_who_has_gone_are_let_go_of_and_no_flow_is_cut_twice_for_it() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    assert!(daemon.converge(&wish(&[(80, 2, 'a')]), 1).is_converged());
+    assert_eq!(machine.flows.releases(), []);
+    machine.flows.on_release(FlowError::TimedOut);
+    let before = machine.flows.calls().len();
+    let report = daemon.converge(&wish(&[]), 1);
+    assert_eq!(report.troubles, [Trouble::Flows(FlowError::TimedOut)]);
+    assert!(daemon.converge(&wish(&[]), 2).is_converged());
+    assert_eq!(machine.flows.calls().len(), before + 1);
+    let [first, second] = &machine.flows.releases()[..] else {
+        panic!("{:?}", machine.flows.releases());
+    };
+    assert_eq!((first, first.len()), (second, 1));
+    assert!(daemon.converge(&wish(&[]), 3).is_converged());
+    assert_eq!(machine.flows.releases().len(), 2);
 }

@@ -139,7 +139,10 @@ fn what_waits_for_a_container_that_has_gone_is_not_given_to_the_next() {
         let udp = waiting();
         let purges = [Purge::Removed(flow(Proto::Udp, gone))];
         // Both flows go.
-        assert_eq!(conntrack().purge(&purges), Ok(2));
+        let mut conntrack = conntrack();
+        assert_eq!(conntrack.purge(&purges), Ok(2));
+        let gone_too = [gone.parse().expect("an address")].into();
+        assert_eq!(conntrack.release(&gone_too), Ok(()));
         assert_eq!(sh("ip -6 neigh show nud incomplete"), "");
         comes();
         udp.hear(ANSWER).expect_err("it was let go of");
