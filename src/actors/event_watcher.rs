@@ -59,9 +59,7 @@ impl EventWatcher {
             stopping: false,
         }
     }
-}
 
-impl EventWatcher {
     /// Passes on what the kernel tells of interfaces, and that something was missed where there
     /// was no room for it: nobody reads while the Engine is away.
     fn watch_interfaces(&self, seen: mpsc::Sender<InterfaceNews>) {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::FlowError;
 use super::entry::{CT_NEW, Entry};
-use crate::netlink::message::{DONE, DUMP_INTERRUPTED, ERROR, Messages, OVERRUN};
+use crate::netlink::message::{DONE, DUMP_INTERRUPTED, ERROR, Message, Messages, OVERRUN};
 
 const DUMP: &str = "listing flows";
 
@@ -22,14 +22,26 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Dump {
     seq: u32,
+    /// The type of the messages that are listed.
+    kind: u16,
+    /// What it means that the kernel refuses.
+    failed: fn(Errno) -> FlowError,
     /// Some message said that entries may be missing.
     pub(super) interrupted: bool,
 }
 
 impl Dump {
+    /// That of flows.
     pub(super) fn new(seq: u32) -> Self {
+        Self::of(seq, CT_NEW, |errno| FlowError::from_errno(DUMP, errno))
+    }
+
+    /// That of messages of another kind.
+    pub(super) fn of(seq: u32, kind: u16, failed: fn(Errno) -> FlowError) -> Self {
         Self {
             seq,
+            kind,
+            failed,
             interrupted: false,
         }
     }
@@ -40,6 +52,20 @@ impl Dump {
         datagram: &[u8],
         each: &mut impl FnMut(&Entry<'_>),
     ) -> Result<Progress, FlowError> {
+        self.take_messages(datagram, &mut |message| {
+            if let Some(entry) = Entry::read(message)? {
+                each(&entry);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes one datagram and hands out what is listed in it.
+    pub(super) fn take_messages(
+        &mut self,
+        datagram: &[u8],
+        each: &mut impl FnMut(&Message<'_>) -> Result<(), FlowError>,
+    ) -> Result<Progress, FlowError> {
         for message in Messages::new(datagram) {
             let message = message?;
             if message.seq != self.seq {
@@ -47,16 +73,12 @@ impl Dump {
             }
             self.interrupted |= message.flags & DUMP_INTERRUPTED != 0;
             match message.kind {
-                CT_NEW => {
-                    if let Some(entry) = Entry::read(&message)? {
-                        each(&entry);
-                    }
-                }
+                kind if kind == self.kind => each(&message)?,
                 // A dump that fails halfway says so in the message that ends it.
                 ERROR | DONE => {
                     return match message.code()? {
                         None => Ok(Progress::Done),
-                        Some(errno) => Err(FlowError::from_errno(DUMP, errno)),
+                        Some(errno) => Err((self.failed)(errno)),
                     };
                 }
                 OVERRUN => return Err(FlowError::Overrun),

@@ -4,6 +4,8 @@
 
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use super::FlowError;
 use super::answer::{Deletions, Dump, Progress};
 use super::entry::{self, Entry, Locator};
@@ -42,25 +44,37 @@ impl Exchange {
         deadline: Instant,
         deleted: &mut usize,
     ) -> Result<(), FlowError> {
-        let mut refused = None;
-        for locators in stale.chunks(AT_ONCE) {
-            let first = self.0.take_seq(AT_ONCE);
-            let mut requests = Writer::default();
-            for (seq, locator) in (0..).map(|n| first.wrapping_add(n)).zip(locators) {
-                entry::delete(&mut requests, seq, locator);
-            }
-            self.0.send(requests.bytes())?;
-            let mut answers = Deletions::new(first, locators.len());
-            while answers.take(self.0.receive(deadline)?)? == Progress::More {}
-            *deleted += answers.deleted;
-            if let Some((count, last)) = answers.refused {
-                let before = refused.map_or(0, |(count, _)| count);
-                refused = Some((before + count, last));
-            }
-        }
-        match refused {
+        match delete(&mut self.0, stale, entry::delete, deadline, deleted)? {
             None => Ok(()),
             Some((left, last)) => Err(FlowError::Deletion { left, last }),
         }
     }
+}
+
+/// Deletes what is still there: `write` writes the request for one. Adds to `deleted` what was,
+/// and tells how many the kernel would not delete, and the last reason.
+pub(super) fn delete<T>(
+    socket: &mut Socket,
+    stale: &[T],
+    write: impl Fn(&mut Writer, u32, &T),
+    deadline: Instant,
+    deleted: &mut usize,
+) -> Result<Option<(usize, Errno)>, FlowError> {
+    let mut refused = None;
+    for some in stale.chunks(AT_ONCE) {
+        let first = socket.take_seq(AT_ONCE);
+        let mut requests = Writer::default();
+        for (seq, one) in (0..).map(|n| first.wrapping_add(n)).zip(some) {
+            write(&mut requests, seq, one);
+        }
+        socket.send(requests.bytes())?;
+        let mut answers = Deletions::new(first, some.len());
+        while answers.take(socket.receive(deadline)?)? == Progress::More {}
+        *deleted += answers.deleted;
+        if let Some((count, last)) = answers.refused {
+            let before = refused.map_or(0, |(count, _)| count);
+            refused = Some((before + count, last));
+        }
+    }
+    Ok(refused)
 }

@@ -13,11 +13,10 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::FlowError;
-use super::answer::{Deletions, Progress};
+use super::answer::{Dump, Progress};
+use super::exchange;
 use crate::netlink::SocketError;
-use crate::netlink::message::{
-    ACK, Attrs, DONE, DUMP, ERROR, Message, Messages, OVERRUN, REQUEST, Writer,
-};
+use crate::netlink::message::{ACK, DUMP, IPV6, Message, REQUEST, Writer, find};
 use crate::netlink::socket::Socket;
 
 /// `RTM_NEWNEIGH`, `RTM_DELNEIGH`, `RTM_GETNEIGH` (linux/rtnetlink.h).
@@ -25,17 +24,11 @@ const NEW: u16 = 28;
 const DELETE: u16 = 29;
 const GET: u16 = 30;
 
-/// `AF_INET6`.
-const IPV6: u8 = 10;
-
 /// `NUD_INCOMPLETE`, the state of an entry for which packets wait (linux/neighbour.h).
 const INCOMPLETE: u16 = 0x01;
 
 /// `NDA_DST`, the neighbour's address (linux/neighbour.h).
 const ADDRESS: u16 = 1;
-
-/// Deletions in one datagram, as with flows.
-const AT_ONCE: usize = 32;
 
 const OPENING: &str = "opening a socket for neighbours";
 const LISTING: &str = "listing neighbours";
@@ -67,26 +60,18 @@ impl Neighbours {
         addresses: &BTreeSet<Ipv6Addr>,
         deadline: Instant,
     ) -> Result<(), FlowError> {
-        let seq = self.0.take_seq(1);
-        self.0.send(&dump(seq))?;
+        let socket = &mut self.0;
+        let seq = socket.take_seq(1);
+        socket.send(&dump(seq))?;
         let mut found = BTreeSet::new();
-        while read(self.0.receive(deadline)?, seq, &mut found)? == Progress::More {}
+        let mut answer = listing(seq);
+        while read(&mut answer, socket.receive(deadline)?, &mut found)? == Progress::More {}
         found.retain(|entry| addresses.contains(&entry.address));
         let found: Vec<_> = found.into_iter().collect();
-        for entries in found.chunks(AT_ONCE) {
-            let first = self.0.take_seq(AT_ONCE);
-            let mut requests = Writer::default();
-            for (seq, entry) in (0..).map(|n| first.wrapping_add(n)).zip(entries) {
-                delete(&mut requests, seq, entry);
-            }
-            self.0.send(requests.bytes())?;
-            let mut answers = Deletions::new(first, entries.len());
-            while answers.take(self.0.receive(deadline)?)? == Progress::More {}
-            if let Some((_, last)) = answers.refused {
-                return Err(failed(DELETING, last));
-            }
+        match exchange::delete(socket, &found, delete, deadline, &mut 0)? {
+            None => Ok(()),
+            Some((_, last)) => Err(failed(DELETING, last)),
         }
-        Ok(())
     }
 }
 
@@ -116,30 +101,20 @@ fn delete(writer: &mut Writer, seq: u32, entry: &Unresolved) {
     });
 }
 
+fn listing(seq: u32) -> Dump {
+    Dump::of(seq, NEW, |errno| failed(LISTING, errno))
+}
+
 /// Takes one datagram of the answer to a dump.
 fn read(
+    answer: &mut Dump,
     datagram: &[u8],
-    seq: u32,
     found: &mut BTreeSet<Unresolved>,
 ) -> Result<Progress, FlowError> {
-    for message in Messages::new(datagram) {
-        let message = message?;
-        if message.seq != seq {
-            continue;
-        }
-        match message.kind {
-            NEW => found.extend(unresolved(&message)),
-            ERROR | DONE => {
-                return match message.code()? {
-                    None => Ok(Progress::Done),
-                    Some(errno) => Err(failed(LISTING, errno)),
-                };
-            }
-            OVERRUN => return Err(FlowError::Overrun),
-            _ => {}
-        }
-    }
-    Ok(Progress::More)
+    answer.take_messages(datagram, &mut |message| {
+        found.extend(unresolved(message));
+        Ok(())
+    })
 }
 
 fn unresolved(message: &Message<'_>) -> Option<Unresolved> {
@@ -150,9 +125,7 @@ fn unresolved(message: &Message<'_>) -> Option<Unresolved> {
     if u16::from_ne_bytes([s0, s1]) != INCOMPLETE {
         return None;
     }
-    let mut read = Attrs::new(attributes).map_while(Result::ok);
-    let (_, address) = read.find(|(kind, _)| *kind == ADDRESS)?;
-    let octets: [u8; 16] = address.try_into().ok()?;
+    let octets: [u8; 16] = find(attributes, ADDRESS)?.try_into().ok()?;
     Some(Unresolved {
         interface: u32::from_ne_bytes([i0, i1, i2, i3]),
         address: octets.into(),
@@ -162,10 +135,11 @@ fn unresolved(message: &Message<'_>) -> Option<Unresolved> {
 /// What must hold of any answer to a dump.
 #[cfg(any(test, fuzzing))]
 pub(super) fn judge(bytes: &[u8]) {
+    use crate::netlink::message::Messages;
     let seqs = Messages::new(bytes).flatten().map(|message| message.seq);
     for seq in seqs.collect::<BTreeSet<u32>>() {
         let mut found = BTreeSet::new();
-        let _ = read(bytes, seq, &mut found);
+        let _ = read(&mut listing(seq), bytes, &mut found);
         let mut writer = Writer::default();
         found
             .iter()
@@ -197,7 +171,7 @@ mod tests {
         let octets = address.octets();
         let taken = |bytes: &[u8]| {
             let mut found = BTreeSet::new();
-            let progress = read(bytes, 7, &mut found).expect("well-formed");
+            let progress = read(&mut listing(7), bytes, &mut found).expect("well-formed");
             assert_eq!(progress, Progress::More);
             found.into_iter().collect::<Vec<_>>()
         };

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{RecvFlags, recv};
 
-use super::message::{Attrs, Message, Messages};
+use super::message::{Message, Messages, find};
 use super::watch::{CHUNK, ROUTE, subscribe};
 use crate::killpoint;
 use crate::model::interface::{InterfaceNews, MacAddr};
@@ -99,17 +99,11 @@ fn hardware_address(message: &Message<'_>) -> Option<MacAddr> {
     if message.kind != NEW_LINK || header[0] != 0 {
         return None;
     }
-    let value = attribute(attributes, ADDRESS)?;
-    let kind = attribute(attribute(attributes, LINK_INFO)?, KIND)?;
+    let value = find(attributes, ADDRESS)?;
+    let kind = find(find(attributes, LINK_INFO)?, KIND)?;
     let is_veth = kind.strip_suffix(&[0]).unwrap_or(kind) == VETH;
     let mac = value.try_into().ok().map(MacAddr);
     mac.filter(|_| is_veth)
-}
-
-fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    let mut read = Attrs::new(attributes).map_while(Result::ok);
-    let (_, value) = read.find(|(kind, _)| *kind == wanted)?;
-    Some(value)
 }
 
 #[cfg(test)]

@@ -33,9 +33,12 @@ pub(crate) const DUMP_INTERRUPTED: u16 = 0x10;
 /// `NLM_F_DUMP`, that is `NLM_F_ROOT | NLM_F_MATCH`.
 pub(crate) const DUMP: u16 = 0x300;
 
+/// `AF_INET6`.
+pub(crate) const IPV6: u8 = 10;
+
 /// `struct nfgenmsg` with family `AF_INET6`, version 0 and resource id 0
 /// (linux/netfilter/nfnetlink.h).
-pub(crate) const NFGENMSG_IPV6: [u8; 4] = [10, 0, 0, 0];
+pub(crate) const NFGENMSG_IPV6: [u8; 4] = [IPV6, 0, 0, 0];
 
 /// The kernel's largest error number, negated (`MAX_ERRNO`, linux/err.h).
 const MAX_ERRNO: i32 = -4095;
@@ -145,6 +148,13 @@ impl<'a> Iterator for Attrs<'a> {
         self.0 = all.get(length.next_multiple_of(ALIGN)..).unwrap_or(&[]);
         Some(Ok((u16::from_ne_bytes([*t0, *t1]) & ATTR_TYPE, value)))
     }
+}
+
+/// The first attribute of this type, before what is malformed.
+pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut all = Attrs::new(attributes).map_while(Result::ok);
+    all.find(|(found, _)| *found == kind)
+        .map(|(_, value)| value)
 }
 
 /// Messages to be sent in one datagram.

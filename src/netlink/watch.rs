@@ -16,7 +16,7 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with,
 };
 
-use super::message::{Attrs, Message, Messages, NFGENMSG_IPV6};
+use super::message::{Attrs, IPV6, Message, Messages, NFGENMSG_IPV6};
 use crate::killpoint;
 
 /// Bytes read at once. The kernel announces a change in datagrams of 32 KiB at the most; of one
@@ -31,10 +31,10 @@ const INET: u8 = 1;
 
 /// The tables that our rules, Docker's or Podman's stand in, and their families.
 const TABLES: [(u8, &[u8]); 5] = [
-    (NFGENMSG_IPV6[0], b"nat\0"),
-    (NFGENMSG_IPV6[0], b"filter\0"),
-    (NFGENMSG_IPV6[0], b"docker_nat66\0"),
-    (NFGENMSG_IPV6[0], b"docker-bridges\0"),
+    (IPV6, b"nat\0"),
+    (IPV6, b"filter\0"),
+    (IPV6, b"docker_nat66\0"),
+    (IPV6, b"docker-bridges\0"),
     (INET, b"netavark\0"),
 ];
 

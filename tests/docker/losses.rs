@@ -128,11 +128,18 @@ fn a_container_that_cannot_be_read_hides_no_other() {
                 .values()
                 .any(|name| name.raw() == "failing")
         );
-        let [odd, id] = [1, 3].map(|n| FakeContainer::new(n, "").id);
-        let snapshot = follower.complete_but(&[&odd, &id]).await;
+        // By the time that another was asked about in vain, the first would have been asked again.
+        requested_times(&engine, &inspect, 5).await;
+        let [odd, id, late] = [1, 3, 5].map(|n| FakeContainer::new(n, "").id);
+        let inspect_late = Route::Inspect(late.clone());
+        engine.fault(inspect_late.clone(), Fault::Status(500), usize::MAX);
+        engine.run(FakeContainer::new(5, "late").publish(8082, 80));
+        let snapshot = follower.complete_but(&[&odd, &id, &late]).await;
         assert_eq!(shown(&snapshot), BTreeSet::from(["failing", "web"]));
         assert_eq!(snapshot.containers[&id].bindings, Bindings::Unknown);
-        requested_times(&engine, &inspect, 5).await;
+        for inspect in [&inspect, &inspect_late] {
+            assert_eq!(engine.count(inspect), 5, "and then it was given up");
+        }
     });
 }
 

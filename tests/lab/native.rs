@@ -57,7 +57,7 @@ fn complains(lab: &Lab, of: &str) {
 }
 
 #[track_caller]
-pub(crate) fn healthy(lab: &Lab) {
+fn healthy(lab: &Lab) {
     eventually(SOON, "no trouble", || same(troubles(lab), Vec::new()));
 }
 

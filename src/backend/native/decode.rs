@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use crate::model::forward::Proto;
 use crate::model::native::{HostForward, Target};
-use crate::netlink::message::{Attrs, NFGENMSG_IPV6};
+use crate::netlink::message::{Attrs, NFGENMSG_IPV6, find};
 
 /// `NFTA_RULE_CHAIN`, `NFTA_RULE_EXPRESSIONS`, `NFTA_RULE_USERDATA`.
 const RULE: (u16, u16, u16) = (2, 4, 7);
@@ -327,13 +327,6 @@ fn comment(mut userdata: &[u8]) -> Option<String> {
         userdata = &rest[value.len()..];
     }
     None
-}
-
-/// The first attribute of this type.
-fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let mut all = Attrs::new(attributes).map_while(Result::ok);
-    all.find(|(found, _)| *found == kind)
-        .map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -110,8 +110,9 @@ impl View {
 
     /// An interface with this hardware address is in the host's namespace.
     pub fn interface_seen(&mut self, mac: MacAddr) {
-        if self.touched.is_some() && self.seen.len() < MAX_CLAIMS {
-            self.seen.insert(mac);
+        let meanwhile = self.meanwhile.as_mut();
+        if let Some(meanwhile) = meanwhile.filter(|m| m.seen.len() < MAX_CLAIMS) {
+            meanwhile.seen.insert(mac);
         }
         let has_it = |e: &Endpoint| e.mac == Some(mac) && !e.left;
         let mut owners: Vec<String> = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::{ERAS_OF_TEARDOWN, View};
+use super::{ERAS_OF_TEARDOWN, Meanwhile, View};
 use crate::docker::convert::ListRow;
 use crate::model::container::Container;
 use crate::model::text::Untrusted;
@@ -13,16 +13,15 @@ use crate::model::text::Untrusted;
 impl View {
     /// The list of containers is about to be asked for. The networks are wanted with it.
     pub fn list_begun(&mut self) {
-        self.touched = Some(BTreeSet::new());
-        self.seen.clear();
+        self.meanwhile = Some(Meanwhile::default());
         self.networks.want_all();
     }
 
     /// The list was answered.
     pub fn listed(&mut self, rows: Vec<ListRow>) {
-        let touched = self.touched.take().unwrap_or_default();
+        let meanwhile = self.meanwhile.take().unwrap_or_default();
         let listed: BTreeSet<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let stays = |id: &str| listed.contains(id) || touched.contains(id);
+        let stays = |id: &str| listed.contains(id) || meanwhile.touched.contains(id);
         let shared = shared_addresses(&rows);
         let mut names: BTreeMap<String, Untrusted> = BTreeMap::new();
         // Who is not listed and was not heard of since does not run.
@@ -38,9 +37,8 @@ impl View {
                 let name = row.container.as_ref().map(|c| c.name.clone());
                 names.insert(row.id.clone(), name.unwrap_or_default());
             }
-            self.take_row(row, &touched, &shared);
+            self.take_row(row, &meanwhile, &shared);
         }
-        self.seen.clear();
         self.dead.retain(|id, _| stays(id));
         self.dead_order.retain(|id| self.dead.contains_key(id));
         self.changed = true;
@@ -64,7 +62,7 @@ impl View {
         shown.unanswered = unknown.map(|id| (id.clone(), name(id))).collect();
     }
 
-    fn take_row(&mut self, row: ListRow, touched: &BTreeSet<String>, shared: &BTreeSet<Ipv6Addr>) {
+    fn take_row(&mut self, row: ListRow, meanwhile: &Meanwhile, shared: &BTreeSet<Ipv6Addr>) {
         let ListRow { id, container } = row;
         match self.dead.get(&id) {
             // In its teardown. Its start will be an event.
@@ -74,7 +72,7 @@ impl View {
             Some(_) => return self.want_unless_open(&id),
             None => {}
         }
-        if touched.contains(&id) {
+        if meanwhile.touched.contains(&id) {
             // A known one was asked about at the event. Of one that is not known, only an
             // inspect tells whether the row was written before the event.
             if !self.shown.containers.contains_key(&id) {
@@ -95,7 +93,9 @@ impl View {
             }
         }
         for endpoint in &mut container.endpoints {
-            endpoint.left |= endpoint.mac.is_some_and(|mac| self.seen.contains(&mac));
+            endpoint.left |= endpoint
+                .mac
+                .is_some_and(|mac| meanwhile.seen.contains(&mac));
         }
         if container.needs_answer() {
             self.want_unless_open(&id);

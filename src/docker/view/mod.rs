@@ -87,8 +87,8 @@ pub struct View {
     /// Those of them that wait to be asked, by number.
     queue: BTreeMap<u64, String>,
     last_number: u64,
-    /// The containers with an event since the list was asked for; `None` while none is asked.
-    touched: Option<BTreeSet<String>>,
+    /// What was heard since the list was asked for; `None` while none is asked.
+    meanwhile: Option<Meanwhile>,
     /// Containers that died, with the era in which they did, and their order.
     dead: BTreeMap<String, u64>,
     dead_order: VecDeque<String>,
@@ -100,11 +100,18 @@ pub struct View {
     heard: u64,
     /// The number of each `start` that was heard, by container.
     starts: BTreeMap<String, u64>,
-    /// The hardware addresses that were seen in the host's namespace since the list was asked for.
-    seen: BTreeSet<MacAddr>,
     /// Whether the containers were listed since the stream was lost.
     listed: bool,
     changed: bool,
+}
+
+/// What may be newer than a list that is on its way.
+#[derive(Debug, Default)]
+struct Meanwhile {
+    /// The containers with an event.
+    touched: BTreeSet<String>,
+    /// The hardware addresses that were seen in the host's namespace.
+    seen: BTreeSet<MacAddr>,
 }
 
 impl View {
@@ -122,8 +129,7 @@ impl View {
         self.era += ERAS_OF_TEARDOWN;
         self.open.clear();
         self.queue.clear();
-        self.touched = None;
-        self.seen.clear();
+        self.meanwhile = None;
         self.networks.lost();
         self.holders = Holders::default();
         self.forget_starts();
@@ -168,7 +174,7 @@ impl View {
             // Told from memory: it may have started again since, and its start be told next. Its
             // row in the list, or what is shown of it, is put to the question.
             EventKind::DiedEarlier => {
-                if self.touched.is_some() {
+                if self.meanwhile.is_some() {
                     self.remember_dead(id, self.era.saturating_sub(ERAS_OF_TEARDOWN));
                 } else if self.shown.containers.contains_key(id) {
                     self.want(id);
@@ -186,8 +192,8 @@ impl View {
 
     /// What a list that is on its way says of this container may be older than what was heard.
     fn touch(&mut self, id: &str) {
-        if let Some(touched) = &mut self.touched {
-            touched.insert(id.to_owned());
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.touched.insert(id.to_owned());
         }
     }
 

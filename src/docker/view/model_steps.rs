@@ -1,8 +1,10 @@
-//! What may happen in the model of the Engine, one step at a time.
+//! What there is in the model of the Engine, and what may happen in it, one step at a time.
 
 use proptest::prelude::*;
 
 use crate::docker::event::EventKind;
+use crate::model::container::{Container, Endpoint};
+use crate::model::interface::MacAddr;
 
 pub(super) const IDS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -18,6 +20,15 @@ pub(super) enum Life {
     Running,
     /// `die` was sent; the list still shows it.
     Teardown,
+}
+
+/// How far a list of rows has come.
+#[derive(Default)]
+pub(super) enum Listing<T> {
+    #[default]
+    Idle,
+    Asked,
+    Written(Vec<T>),
 }
 
 #[derive(Debug, Clone)]
@@ -82,4 +93,22 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::RetryNetworks),
         1 => Just(Step::Lose),
     ]
+}
+
+/// The hardware address of a container.
+pub(super) fn mac(n: usize) -> MacAddr {
+    MacAddr([2, 0x42, 0, 0, 0, n as u8])
+}
+
+/// Gives the container an interface.
+pub(super) fn wire(container: &mut Container, n: usize) {
+    container.endpoints = vec![Endpoint {
+        network: "net".into(),
+        network_id: String::new(),
+        address: None,
+        mac: Some(mac(n)),
+        gateway: None,
+        gw_priority: 0,
+        left: false,
+    }];
 }
