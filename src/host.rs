@@ -1,4 +1,6 @@
-//! What the daemon needs to know of the host it runs on, read from `/proc` and `/sys`.
+//! What the daemon needs to know of the host it runs on, read from `/proc` and over netlink.
+
+mod conditions;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,6 +8,7 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::conditions::conditions;
 use crate::journal::record::BootId;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
@@ -32,9 +35,14 @@ pub fn boot_id() -> io::Result<BootId> {
 /// # Errors
 /// The file is there but cannot be read.
 pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
-    match std::fs::read_to_string(IF_INET6) {
-        Ok(text) => Ok(parse_if_inet6(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+    let text = read_if_there(IF_INET6)?;
+    Ok(text.map_or_else(BTreeSet::new, |text| parse_if_inet6(&text)))
+}
+
+fn read_if_there(path: &str) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -53,11 +61,8 @@ fn parse_if_inet6(text: &str) -> BTreeSet<Ipv6Addr> {
 /// # Errors
 /// The file is there but cannot be read.
 pub fn default_devices() -> io::Result<Vec<Device>> {
-    match std::fs::read_to_string(IPV6_ROUTE) {
-        Ok(text) => Ok(parse_default_devices(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let text = read_if_there(IPV6_ROUTE)?;
+    Ok(text.map_or_else(Vec::new, |text| parse_default_devices(&text)))
 }
 
 /// Each line: destination, its length, source, its length, next hop, metric, references, use,
@@ -124,17 +129,6 @@ fn parse_proxy(cmdline: &[u8]) -> Option<(Proto, u16)> {
         value("-proto")?.parse().ok()?,
         value("-host-port")?.parse().ok()?,
     ))
-}
-
-/// Whether such an interface exists now in this network namespace.
-pub fn has_device(device: &Device) -> bool {
-    // /sys/class/net shows the namespace in which /sys was mounted; /proc/self follows ours.
-    std::fs::read_to_string("/proc/self/net/dev").is_ok_and(|text| {
-        text.lines().any(|line| {
-            line.split_once(':')
-                .is_some_and(|(name, _)| name.trim() == device.as_str())
-        })
-    })
 }
 
 /// The inode that names this network namespace.
@@ -204,10 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_id_and_the_loopback_device_are_there() {
+    fn the_boot_id_and_the_network_namespace_are_there() {
         assert!(!boot_id().unwrap().as_str().is_empty());
-        assert!(has_device(&"lo".parse().unwrap()));
-        assert!(!has_device(&"no-such-dev".parse().unwrap()));
         assert!(netns_inode().unwrap() > 0);
     }
 }

@@ -1,5 +1,7 @@
 //! What the supervisor is told, where there is one (`NOTIFY_SOCKET`, sd_notify(3)).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -11,18 +13,37 @@ pub struct Supervisor {
     log: Logger,
     /// How often the supervisor wants to hear that the daemon lives; `None`: it does not ask.
     pub watchdog: Option<Duration>,
+    is_ready: Arc<AtomicBool>,
 }
 
 impl Supervisor {
     /// Reads the environment (`WATCHDOG_USEC`, `WATCHDOG_PID`).
     pub fn new(log: Logger) -> Self {
         let watchdog = sd_notify::watchdog_enabled();
-        Self { log, watchdog }
+        let is_ready = Arc::default();
+        Self {
+            log,
+            watchdog,
+            is_ready,
+        }
     }
 
-    /// The first complete list has been applied.
+    /// The start is over; told once.
     pub fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        if !self.is_ready.swap(true, Ordering::Relaxed) {
+            self.tell(&[NotifyState::Ready]);
+        }
+    }
+
+    /// The start has taken as long as it may: the supervisor waits no longer.
+    pub fn ready_at_last(&self, doing: &str) {
+        warn!(self.log, "still starting, and the supervisor is told to wait no longer"; "doing" => doing);
+        self.ready();
+    }
+
+    /// Whether it was told that the start is over.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
     }
 
     /// The daemon is leaving.

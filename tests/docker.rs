@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use docker_nat66::docker::client::{Engine, EngineError};
 use docker_nat66::docker::host::DockerHost;
-use docker_nat66::docker::stream::{Command, Inbox, Settings, Update, follow};
+use docker_nat66::docker::stream::{Command, Inbox, Loss, Settings, Update, follow};
 use docker_nat66::model::container::{Bindings, Snapshot};
 use docker_nat66::model::interface::InterfaceNews;
 use fake_engine::{FakeContainer, FakeEngine, Fault, Route};
@@ -57,6 +57,8 @@ struct Follower {
     updates: mpsc::Receiver<Update>,
     commands: mpsc::Sender<Command>,
     interfaces: mpsc::Sender<InterfaceNews>,
+    /// What was said of the list of networks.
+    networks: Vec<Option<Loss>>,
 }
 
 impl Follower {
@@ -74,14 +76,19 @@ impl Follower {
             updates,
             commands: command_tx,
             interfaces: interface_tx,
+            networks: Vec::new(),
         }
     }
 
     async fn update(&mut self) -> Update {
-        let update = tokio::time::timeout(DEADLINE, self.updates.recv()).await;
-        update
-            .expect("an update in time")
-            .expect("it still follows")
+        loop {
+            let update = tokio::time::timeout(DEADLINE, self.updates.recv()).await;
+            let update = update.expect("an update in time");
+            match update.expect("it still follows") {
+                Update::NetworksUnlisted(loss) => self.networks.push(loss),
+                update => return update,
+            }
+        }
     }
 
     async fn snapshot(&mut self) -> Arc<Snapshot> {
@@ -111,7 +118,7 @@ impl Follower {
         loop {
             match self.update().await {
                 Update::Connected { .. } => return,
-                Update::Lost { .. } => {}
+                Update::Lost(_) => {}
                 other => panic!("a connection, not {other:?}"),
             }
         }
@@ -119,7 +126,7 @@ impl Follower {
 
     async fn lost(&mut self) -> String {
         match self.update().await {
-            Update::Lost { reason } => reason,
+            Update::Lost(loss) => loss.reason,
             other => panic!("a loss, not {other:?}"),
         }
     }

@@ -17,9 +17,10 @@ use super::die;
 use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::status::{Board, Docker, Reporter};
-use crate::docker::stream::{self, Command, Inbox, Settings, Update};
+use crate::docker::stream::{self, Command, Inbox, Loss, Settings, Update};
 use crate::killpoint;
 use crate::model::interface::InterfaceNews;
+use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::links;
 use crate::text::chain;
 
@@ -148,25 +149,30 @@ async fn pass_on(
                 };
                 facts.set_troubles(Reporter::Docker, Vec::new());
             }
-            Update::Lost { reason } => {
+            Update::Lost(loss) => {
+                let reason = &loss.reason;
                 match told.len() {
                     0 => {
-                        warn!(log, "Docker is not reachable, trying again until it is"; "reason" => &reason);
+                        warn!(log, "Docker is not reachable, trying again until it is"; "reason" => reason);
                     }
-                    1..MAX_REASONS if !told.contains(&reason) => {
-                        info!(log, "Docker is still not reachable"; "reason" => &reason);
+                    1..MAX_REASONS if !told.contains(reason) => {
+                        info!(log, "Docker is still not reachable"; "reason" => reason);
                     }
-                    _ => debug!(log, "Docker is still not reachable"; "reason" => &reason),
+                    _ => debug!(log, "Docker is still not reachable"; "reason" => reason),
                 }
                 if told.len() < MAX_REASONS {
                     told.insert(reason.clone());
                 }
                 let mut facts = board.lock();
                 facts.docker.connected = false;
-                facts.set_troubles(
-                    Reporter::Docker,
-                    vec![format!("Docker is not reachable: {reason}")],
-                );
+                let problem = problem("Docker is not reachable", &loss);
+                facts.set_problems(Reporter::Docker, vec![problem]);
+                facts.set_problems(Reporter::Answers, Vec::new());
+            }
+            Update::NetworksUnlisted(loss) => {
+                let what = "Docker does not list its networks";
+                let problems = loss.iter().map(|loss| problem(what, loss)).collect();
+                board.lock().set_problems(Reporter::Answers, problems);
             }
             Update::Snapshot(snapshot) => {
                 debug!(log, "snapshot"; "containers" => snapshot.containers.len());
@@ -176,6 +182,16 @@ async fn pass_on(
             }
         }
     }
+}
+
+/// A loss as `status` tells it.
+fn problem(what: &str, loss: &Loss) -> Problem {
+    if !loss.refused {
+        return Problem::new(ProblemId::Docker, format!("{what}: {}", loss.reason));
+    }
+    // The five paths, all that is ever asked for.
+    let remedy = "permit GET of /version, /events, /containers, /networks and /_ping";
+    Problem::new(ProblemId::EngineRefuses, loss.reason.clone()).with_remedy(remedy)
 }
 
 impl Handler<Resync> for EventWatcher {

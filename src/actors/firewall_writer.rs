@@ -70,11 +70,13 @@ impl FirewallWriter {
             .iter()
             .partition(|t| matches!(t, Trouble::Journal(_)));
         facts.set_troubles(Reporter::Journal, journal.into_iter().map(chain).collect());
-        let mut firewall: Vec<String> = firewall.into_iter().map(chain).collect();
+        facts.set_troubles(
+            Reporter::Firewall,
+            firewall.into_iter().map(chain).collect(),
+        );
         let sighting = self.reconciler.sighting();
-        firewall.extend(sighting.map(Sighting::complaints).unwrap_or_default());
-        facts.set_troubles(Reporter::Firewall, firewall);
-        let sighting = self.reconciler.sighting();
+        let native = sighting.map(Sighting::problems).unwrap_or_default();
+        facts.set_problems(Reporter::Native, native);
         let all_the_same = sighting.map(|seen| seen.audit.served_all_the_same.clone());
         facts.served_all_the_same = all_the_same.unwrap_or_default();
         facts.native = sighting.map(Native::of);

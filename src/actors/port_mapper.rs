@@ -35,6 +35,7 @@ use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surrounding
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
+use crate::model::problem::Problem;
 use crate::netlink::watch::{OwnPorts, Watched, watch};
 use crate::text::chain;
 
@@ -55,6 +56,9 @@ const JUST_AFTER: Duration = Duration::from_millis(1);
 /// How long being ready waits for containers that Docker has listed and not answered about. An
 /// inspect takes some milliseconds, and up to a second in a container's teardown.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Each container that starts or ends changes links several times.
+const HOST_SETTLES: Duration = Duration::from_millis(250);
 
 /// How it is noticed that somebody else has changed our rules.
 #[derive(Debug, Clone)]
@@ -98,6 +102,8 @@ pub struct PortMapper {
     backoff: Backoff,
     complaints: Vec<String>,
     skipped: BTreeSet<String>,
+    /// What keeps packets from getting through, as it was told last.
+    problems: Vec<Problem>,
     /// The ports for which docker-proxies were looked for last; `None` before the first time.
     scanned: Option<BTreeSet<(Proto, u16)>>,
 }
@@ -134,6 +140,7 @@ impl PortMapper {
             backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
             complaints: Vec::new(),
             skipped: BTreeSet::new(),
+            problems: Vec::new(),
             scanned: None,
         }
     }
@@ -179,6 +186,7 @@ impl PortMapper {
         }
         let Planned { desired, resolved } = planned;
         let desired = Arc::new(desired);
+        self.report_health(&resolved);
         self.report_skipped(&resolved.skipped);
         self.wanted = false;
         self.in_flight = true;
@@ -215,6 +223,7 @@ impl PortMapper {
         self.around.host_addrs = host::addresses()?;
         if self.plan.devices == Choice::Auto {
             let devices = host::default_devices()?;
+            self.around.routed = !devices.is_empty();
             // A route that comes and goes must not cut what is open.
             if !devices.is_empty() && devices != self.around.default_devices {
                 let names: Vec<&str> = devices.iter().map(Device::as_str).collect();
@@ -283,9 +292,7 @@ impl Actor for PortMapper {
                 this.want(ctx);
             }
         });
-        if self.plan.devices == Choice::Auto {
-            self.watch(Watched::Routes, ctx);
-        }
+        self.watch(Watched::Routes, ctx);
         ctx.run_interval(self.vigil.interval, |this, ctx| {
             killpoint::pass("it is time to verify");
             this.verify = true;
@@ -330,6 +337,10 @@ impl Handler<HostChanged> for PortMapper {
     type Result = ();
 
     fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
+        if what == Watched::Routes && self.plan.devices != Choice::Auto {
+            // It bears on what is told, and not on any rule.
+            return self.try_again_in(HOST_SETTLES, ctx);
+        }
         if what == Watched::Rules {
             self.verify = true;
             let (since, looks) = self.looks;

@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often actors are asked where no supervisor wants to know more often.
 const PERIOD: Duration = Duration::from_secs(2);
 
+/// How long a start takes at the most. Whoever waits for the daemon waits for what it is able to do:
+/// a supervisor would restart it after a while (systemd's default is 90 s), which helps nobody.
+const LONGEST_START: Duration = Duration::from_secs(15);
+
 /// Questions per interval of the supervisor's watchdog: one that is late must not be fatal.
 const PER_INTERVAL: u32 = 4;
 
@@ -101,6 +105,10 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
             supervisor.status(&escape(doing.chars()).to_string());
             said = doing;
         }
+        let uptime = now.duration_since(board.started());
+        if !supervisor.is_ready() && uptime + period >= LONGEST_START {
+            supervisor.ready_at_last(&said);
+        }
     }
 }
 
@@ -108,10 +116,17 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
 fn sentence(board: &Board) -> String {
     let status = board.status(Instant::now());
     let open = format!("{} published ports open over IPv6", status.forwards);
-    match status.state {
-        State::Starting => "starting".to_owned(),
-        State::Running => open,
-        State::Degraded => format!("degraded: {}; {open}", status.troubles.join("; ")),
-        State::Stopping => "leaving".to_owned(),
-    }
+    let wrong = || format!("degraded: {}", status.troubles.join("; "));
+    let waits = status.waiting_for.as_ref();
+    let waits = waits.map(|what| format!("waiting for {what}"));
+    let parts = match status.state {
+        State::Starting => vec![waits.unwrap_or_else(|| "starting".to_owned())],
+        State::Running => vec![open],
+        State::Degraded => [Some(wrong()), waits, Some(open)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        State::Stopping => vec!["leaving".to_owned()],
+    };
+    parts.join("; ")
 }

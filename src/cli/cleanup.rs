@@ -27,8 +27,8 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     require_privilege()?;
     privilege::keep_files_private();
     let state_dir = &args.state.state_dir;
-    let mut locks = places::lock(state_dir, None)?;
-    locks.wait_for_tools(state_dir);
+    let mut locks = places::lock(state_dir, None, &log)?;
+    locks.wait_for_tools(state_dir, &log);
     let Chosen { backend, others } = backends::all(&locks, &log)?;
     let opened = match open_journal(state_dir, &locks) {
         Ok(opened) => opened,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use slog::{Logger, info};
+
 use super::run::state_failure;
 use super::{Exit, Failure};
 use crate::backend::ip6tables::ToolLock;
@@ -20,6 +22,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a command waits for a daemon that holds the lock and does not answer (yet).
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long that is not worth a word.
+const QUIETLY: Duration = Duration::from_millis(200);
 
 /// How long recovery waits for the tools of a dead daemon. They die with it, so in practice it
 /// is milliseconds; one in an uninterruptible call may take longer.
@@ -39,7 +44,9 @@ pub(super) enum Asked {
 /// Asks the daemon that holds `state_dir`, if one does.
 pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> {
     let lock = locks::state_path(state_dir);
-    let deadline = Instant::now() + ANSWER_PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + ANSWER_PATIENCE;
+    let mut said = false;
     loop {
         let held = locks::inspect(&lock).map_err(|e| Failure::new(Exit::Failed, &e))?;
         let Some(holder) = held else {
@@ -65,6 +72,10 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> 
                     ANSWER_PATIENCE.as_secs()
                 ),
             ));
+        }
+        if !said && begun.elapsed() >= QUIETLY {
+            said = true;
+            eprintln!("docker-nat66: waiting for the daemon, process {pid}: {why}");
         }
         thread::sleep(RETRY);
     }
@@ -104,18 +115,27 @@ impl Locks {
     }
 
     /// Waits for the tools of a dead daemon, and holds their lock from then on.
-    pub(super) fn wait_for_tools(&mut self, state_dir: &Path) {
+    pub(super) fn wait_for_tools(&mut self, state_dir: &Path, log: &Logger) {
         let Ok(state) = &mut self.state else { return };
-        match ToolLock::acquire(state_dir, TOOL_PATIENCE) {
+        let tools = ToolLock::acquire(state_dir, Duration::ZERO).or_else(|_| {
+            info!(log, "waiting for the tools of an earlier run to end";
+                "at_most_s" => TOOL_PATIENCE.as_secs());
+            ToolLock::acquire(state_dir, TOOL_PATIENCE)
+        });
+        match tools {
             Ok(tools) => state.tools = Some(tools),
             Err(e) => self.state = Err(Failure::new(Exit::Failed, &e)),
         }
     }
 }
 
-/// Takes the locks of a daemon. `control` is where the holder will be reached; `None` for a command that
-/// will not be.
-pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Failure> {
+/// Takes the locks of a daemon, and says for whom it waits. `control` is where the holder will be
+/// reached; `None` for a command that will not be.
+pub(super) fn lock(
+    state_dir: &Path,
+    control: Option<&Path>,
+    log: &Logger,
+) -> Result<Locks, Failure> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     let holder = Holder {
         pid: std::process::id(),
@@ -138,11 +158,18 @@ pub(super) fn lock(state_dir: &Path, control: Option<&Path>) -> Result<Locks, Fa
         }
         LockError::Io { .. } => Failure::new(Exit::Failed, &error),
     };
-    let netns = Lock::acquire(&netns, &holder, deadline)
-        .map_err(|e| fail(e, "runs in this network namespace"))?;
+    let acquire = |path: &Path| match Lock::acquire(path, &holder, Instant::now()) {
+        Err(held @ LockError::Held { .. }) => {
+            info!(log, "waiting for another docker-nat66 to end"; "reason" => %held,
+                "at_most_s" => LOCK_PATIENCE.as_secs());
+            Lock::acquire(path, &holder, deadline)
+        }
+        ended => ended,
+    };
+    let netns = acquire(&netns).map_err(|e| fail(e, "runs in this network namespace"))?;
     let state = || {
         recover::prepare_dir(state_dir).map_err(|e| state_failure(&e))?;
-        let daemon = Lock::acquire(&locks::state_path(state_dir), &holder, deadline)
+        let daemon = acquire(&locks::state_path(state_dir))
             .map_err(|e| fail(e, "uses this state directory"))?;
         Ok::<_, Failure>(StateLocks {
             daemon: Arc::new(daemon),

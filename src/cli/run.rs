@@ -18,9 +18,8 @@ use crate::docker::host::DockerHost;
 use crate::docker::stream;
 use crate::journal::recover::{OpenError, Opened};
 use crate::logging::{self, Format};
-use crate::mapper::plan::{Choice, HairpinMode, Plan};
+use crate::mapper::plan::{HairpinMode, Plan};
 use crate::mapper::rules::Unpublished;
-use crate::model::device::Device;
 use crate::text::chain;
 use crate::{host, panics, privilege};
 
@@ -43,15 +42,12 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
         warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
     }
-    if let Choice::Fixed(devices) = &devices {
-        warn_of_missing(devices, &log);
-    }
     require_privilege()?;
     privilege::keep_files_private();
 
-    let mut locks = places::lock(&args.state.state_dir, Some(&control))?;
+    let mut locks = places::lock(&args.state.state_dir, Some(&control), &log)?;
     let signals = runtime.signals().map_err(not_started)?;
-    locks.wait_for_tools(&args.state.state_dir);
+    locks.wait_for_tools(&args.state.state_dir, &log);
     let Chosen { backend, others } = backends::choose(args.backend, &locks, &log)?;
     // The tools and the kernel's modules have been found by now.
     if let Err(e) = privilege::give_up_all_else() {
@@ -167,16 +163,6 @@ fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
         (None, None) => return Ok(DockerHost::default()),
     };
     DockerHost::parse(url, tls).map_err(|e| usage(format!("{origin}: {e}")))
-}
-
-fn warn_of_missing(devices: &[Device], log: &Logger) {
-    for device in devices.iter().filter(|d| !host::has_device(d)) {
-        warn!(
-            log,
-            "there is no interface {device} yet; its rules are set all the same, and \
-            work once it appears"
-        );
-    }
 }
 
 /// Changing the firewall takes CAP_NET_ADMIN.

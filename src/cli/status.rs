@@ -4,7 +4,7 @@ use super::args::ReadArgs;
 use super::places::{self, Asked};
 use super::{Exit, Failure};
 use crate::control::protocol::{Answer, Request};
-use crate::control::status::{State, Status};
+use crate::control::status::{State, Status, Told};
 use crate::model::text::{Untrusted, escape};
 
 pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
@@ -87,8 +87,14 @@ fn screen(status: &Status) -> String {
             lines.extend(ports.iter().map(line));
         }
     }
-    for trouble in &status.troubles {
-        lines.push(format!("trouble  {}", escape(trouble.chars())));
+    for Told { id, what, remedy } in &status.problems {
+        let (id, what) = (escape(id.chars()), escape(what.chars()));
+        lines.push(format!("trouble  {id}: {what}"));
+        let remedy = remedy.iter().map(|remedy| escape(remedy.chars()));
+        lines.extend(remedy.map(|remedy| format!("do       {remedy}")));
+    }
+    if let Some(what) = status.waiting_for.as_ref() {
+        lines.push(format!("waiting  for {}", escape(what.chars())));
     }
     for container in &status.unanswered {
         lines.push(format!(
@@ -125,7 +131,7 @@ mod tests {
         );
         assert!(screen.contains("\ndocker   not connected\n"), "{screen}");
         assert!(
-            screen.ends_with("\ntrouble  Docker is not reachable: gone\n"),
+            screen.ends_with("\ntrouble  docker: Docker is not reachable: gone\n"),
             "{screen}"
         );
     }

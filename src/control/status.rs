@@ -13,6 +13,7 @@ use super::protocol::{Row, VERSION};
 use crate::logging;
 use crate::mapper::standby::Stand;
 use crate::model::native::HostForward;
+use crate::model::problem::{Problem, ProblemId};
 use crate::reconcile::standby::Sighting;
 
 /// `status --json`.
@@ -24,8 +25,11 @@ pub struct Status {
     pub pid: u32,
     /// What it is doing.
     pub state: State,
-    /// Why it is degraded; one sentence each.
+    /// Why it is degraded; one sentence each, after the id of its kind.
     pub troubles: Vec<String>,
+    /// The same, in parts.
+    #[serde(default)]
+    pub problems: Vec<Told>,
     /// Which backend holds the rules.
     pub backend: String,
     /// The Engine.
@@ -36,6 +40,9 @@ pub struct Status {
     pub rules: usize,
     /// Published ports that open nothing, with the reason.
     pub skipped: Vec<String>,
+    /// What the daemon waits for before its start is over; null once it is.
+    #[serde(default)]
+    pub waiting_for: Option<String>,
     /// Containers that Docker has named and not answered about yet.
     #[serde(default)]
     pub unanswered: Vec<String>,
@@ -49,6 +56,28 @@ pub struct Status {
     pub journal: Journal,
     /// Seconds since the process started.
     pub uptime_s: u64,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its kind, see [`ProblemId`].
+    pub id: String,
+    /// One sentence.
+    pub what: String,
+    /// The command that mends it; null where no single command does.
+    #[serde(rename = "do")]
+    pub remedy: Option<String>,
+}
+
+impl From<&Problem> for Told {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            id: problem.id.to_string(),
+            what: problem.what.clone(),
+            remedy: problem.remedy.clone(),
+        }
+    }
 }
 
 /// What the daemon is doing.
@@ -124,16 +153,38 @@ pub struct Journal {
 pub enum Reporter {
     /// The connection to the Engine.
     Docker,
+    /// What of the Engine's answers is refused or cannot be read.
+    Answers,
     /// The mapping.
     Mapper,
-    /// The kernel.
+    /// The host, apart from its rules.
+    Host,
+    /// The kernel's rules.
     Firewall,
+    /// Docker's own IPv6 NAT, and what it left behind.
+    Native,
     /// The journal.
     Journal,
     /// Whoever looks whether the journal is still where it belongs.
     Place,
     /// Whoever asks the actors whether they are alive.
     Watchdog,
+}
+
+impl Reporter {
+    /// The kind of problem that its sentences are of.
+    fn kind(self) -> ProblemId {
+        match self {
+            Self::Docker => ProblemId::Docker,
+            Self::Answers => ProblemId::EngineRefuses,
+            Self::Mapper | Self::Host => ProblemId::Host,
+            Self::Firewall => ProblemId::Firewall,
+            Self::Native => ProblemId::NotServed,
+            Self::Journal => ProblemId::Journal,
+            Self::Place => ProblemId::StateDir,
+            Self::Watchdog => ProblemId::Watchdog,
+        }
+    }
 }
 
 /// What the actors have reported so far.
@@ -167,13 +218,36 @@ pub struct Facts {
     pub resyncs: u64,
     /// See [`Status::journal`].
     pub journal: Journal,
-    troubles: BTreeMap<Reporter, Vec<String>>,
+    problems: BTreeMap<Reporter, Vec<Problem>>,
 }
 
 impl Facts {
     /// Replaces what `reporter` complains of; an empty list is the end of its troubles.
     pub fn set_troubles(&mut self, reporter: Reporter, troubles: Vec<String>) {
-        self.troubles.insert(reporter, troubles);
+        let problem = |trouble| Problem::new(reporter.kind(), trouble);
+        self.set_problems(reporter, troubles.into_iter().map(problem).collect());
+    }
+
+    /// What the start waits for.
+    fn waiting_for(&self) -> Option<String> {
+        let is_unsettled = |native: &Native| native.state == "unsettled";
+        let what = if self.ready || self.stopping {
+            return None;
+        } else if !self.docker.connected {
+            "Docker".to_owned()
+        } else if let Some(container) = self.unanswered.first() {
+            format!("Docker's answer about {container}")
+        } else if self.native.as_ref().is_some_and(is_unsettled) {
+            "Docker's own IPv6 NAT to show whether it is on".to_owned()
+        } else {
+            "the first complete list to be applied".to_owned()
+        };
+        Some(what)
+    }
+
+    /// As [`Facts::set_troubles`], where the kinds differ.
+    pub fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
+        self.problems.insert(reporter, problems);
     }
 }
 
@@ -200,7 +274,7 @@ impl Board {
             drift_repairs: 0,
             resyncs: 0,
             journal: Journal::default(),
-            troubles: BTreeMap::new(),
+            problems: BTreeMap::new(),
         })))
     }
 
@@ -210,14 +284,20 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When the process began.
+    pub fn started(&self) -> Instant {
+        self.lock().started
+    }
+
     /// The facts as a whole.
     pub fn status(&self, now: Instant) -> Status {
         let facts = self.lock();
-        let mut troubles: Vec<String> = facts.troubles.values().flatten().cloned().collect();
+        let mut problems: Vec<Problem> = facts.problems.values().flatten().cloned().collect();
         if let lines @ 1.. = logging::lost() {
-            troubles.push(format!("the log is not read: {lines} lines of it are lost"));
+            let what = format!("the log is not read: {lines} lines of it are lost");
+            problems.push(Problem::new(ProblemId::Log, what));
         }
-        let state = match (facts.stopping, facts.ready, troubles.is_empty()) {
+        let state = match (facts.stopping, facts.ready, problems.is_empty()) {
             (true, _, _) => State::Stopping,
             (false, _, false) => State::Degraded,
             (false, true, true) => State::Running,
@@ -229,12 +309,14 @@ impl Board {
             v: VERSION,
             pid: std::process::id(),
             state,
-            troubles,
+            troubles: problems.iter().map(ToString::to_string).collect(),
+            problems: problems.iter().map(Told::from).collect(),
             backend: facts.backend.clone(),
             docker: facts.docker.clone(),
             forwards: facts.forwards,
             rules: facts.rules,
             skipped,
+            waiting_for: facts.waiting_for(),
             unanswered: facts.unanswered.clone(),
             native: facts.native.clone(),
             drift_repairs: facts.drift_repairs,

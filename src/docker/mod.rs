@@ -19,6 +19,7 @@ pub mod client;
 pub mod convert;
 mod error;
 pub mod event;
+mod faults;
 mod flood;
 mod holders;
 pub mod host;

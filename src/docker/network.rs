@@ -21,6 +21,9 @@ const GATEWAY_MODE: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 /// Whether the bridge masquerades.
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 
+/// The name of the bridge's interface.
+const BRIDGE: &str = "com.docker.network.bridge.name";
+
 /// The source address of what leaves the bridge (Engine 25).
 const HOST_IPV6: &str = "com.docker.network.host_ipv6";
 
@@ -98,10 +101,16 @@ fn network(id: &str, row: &Value, notes: &mut Notes) -> Network {
         None => GatewayMode::Nat,
         Some(value) => gateway_mode(value, notes),
     };
+    let driver = text_of(&row["Driver"]);
+    let given = options.get(BRIDGE).and_then(Value::as_str);
+    let given = given.filter(|name| !name.is_empty());
+    let bridge = given.map_or_else(|| format!("br-{}", short(id)), str::to_owned);
     Network {
         id: id.to_owned(),
         name: text_of(&row["Name"]),
-        driver: text_of(&row["Driver"]),
+        bridge: bridge.parse().ok().filter(|_| driver.raw() == "bridge"),
+        driver,
+        ingress: row["Ingress"] == true,
         internal: flag(&row["Internal"], "Internal", notes).unwrap_or(true),
         subnets: match flag(&row["EnableIPv6"], "EnableIPv6", notes) {
             Some(true) => subnets(&row["IPAM"], notes),
@@ -112,6 +121,11 @@ fn network(id: &str, row: &Value, notes: &mut Notes) -> Network {
         masquerade: masquerade && !unreadable && host_ipv6 != Some(None),
         host_ipv6: host_ipv6.flatten(),
     }
+}
+
+/// The digits of an id that name its bridge.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
 }
 
 /// `None` where it is neither true nor false; absent is false.

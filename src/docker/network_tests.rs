@@ -31,6 +31,8 @@ fn a_bare_network_is_read_with_docker_s_defaults() {
         gateway_mode: GatewayMode::Nat,
         masquerade: true,
         host_ipv6: None,
+        bridge: "br-ab".parse().ok(),
+        ingress: false,
     };
     assert_eq!((network, odd), (expected.clone(), vec![]));
     assert_eq!(with(Value::Null), (expected, vec![]));

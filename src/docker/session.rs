@@ -3,24 +3,25 @@
 //! A session is a future without a task of its own; dropping it drops every request under way.
 //! What it has learned stays in the [`View`], which outlives it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use slog::{Logger, debug, warn};
+use slog::{Logger, debug};
 use tokio::sync::mpsc::{Permit, Sender};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::client::{Engine, EngineError, Events};
 use super::convert::{Inspected, List};
+use super::faults::Faults;
 use super::flood::Flood;
 use super::holders::{Held, NetworkQuestions};
 use super::network::Networks;
-use super::stream::{Command, Inbox, Settings, Update};
+use super::stream::{Command, Inbox, Loss, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
 use crate::killpoint;
 use crate::model::interface::InterfaceNews;
@@ -53,9 +54,6 @@ const MAX_REFUSED_PINGS: u32 = 3;
 /// When inspects of a container keep failing, the list is asked again after this long.
 const RELIST_AFTER: Duration = Duration::from_secs(10);
 
-/// Complaints remembered per session, so that each is logged once.
-const MAX_COMPLAINTS: usize = 1024;
-
 /// Runs one session, and says why it ended. `look_back`: whether to have recent events replayed.
 /// `told_connected` is set once [`Update::Connected`] was sent.
 pub(super) async fn session(
@@ -81,10 +79,10 @@ pub(super) async fn session(
     // The list that comes next is what they asked for.
     while inbox.commands.try_recv().is_ok() {}
     let session = Session {
-        greeting: Some(Update::Connected {
+        to_say: VecDeque::from([Update::Connected {
             api_version: engine.api_version,
             engine_version: engine.engine_version.clone(),
-        }),
+        }]),
         listed_once: false,
         settings,
         log,
@@ -99,13 +97,14 @@ pub(super) async fn session(
         networks: None,
         networks_backoff: Backoff::new(RETRY.0, RETRY_NETWORKS_MAX),
         networks_retry: None,
+        networks_loss: None,
         ping: None,
         next_ping: Instant::now() + settings.ping_interval,
         refused_pings: 0,
         retries: BTreeMap::new(),
         relist_at: None,
         news_since: None,
-        complaints: BTreeSet::new(),
+        faults: Faults::new(log),
     };
     match session.run(events, inbox, updates).await {
         Ok(never) => match never {},
@@ -127,7 +126,7 @@ struct Session<'a> {
     told_connected: &'a mut bool,
     engine: Engine,
     /// To be sent before the first snapshot, once a list was answered.
-    greeting: Option<Update>,
+    to_say: VecDeque<Update>,
     listed_once: bool,
     /// Whether questions have to wait.
     flood: Flood,
@@ -140,6 +139,8 @@ struct Session<'a> {
     networks_backoff: Backoff,
     /// When the list of networks is asked for again, after a failure.
     networks_retry: Option<Instant>,
+    /// Why they cannot be listed, as it was told last.
+    networks_loss: Option<Loss>,
     ping: Option<Request<()>>,
     next_ping: Instant,
     /// In a row.
@@ -149,8 +150,7 @@ struct Session<'a> {
     relist_at: Option<Instant>,
     /// Since when there is something to publish.
     news_since: Option<Instant>,
-    /// What was logged already.
-    complaints: BTreeSet<String>,
+    faults: Faults,
 }
 
 impl Session<'_> {
@@ -284,16 +284,16 @@ impl Session<'_> {
 
     /// Whether there is something to say, and nothing worth waiting for.
     fn may_publish(&self, now: Instant) -> bool {
-        let greeting = self.listed_once && self.greeting.is_some();
+        let has_to_say = self.listed_once && !self.to_say.is_empty();
         let settled =
             self.inspects.is_empty() && self.networks.is_none() && self.view.waiting() == 0;
-        greeting || (self.view.has_news() && (settled || self.is_overdue(now)))
+        has_to_say || (self.view.has_news() && (settled || self.is_overdue(now)))
     }
 
     fn publish(&mut self, permit: Permit<'_, Update>) {
-        if let Some(greeting) = self.greeting.take() {
+        if let Some(update) = self.to_say.pop_front() {
             *self.told_connected = true;
-            permit.send(greeting);
+            permit.send(update);
         } else if let Some(snapshot) = self.view.take_news() {
             self.news_since = None;
             permit.send(Update::Snapshot(snapshot));
@@ -316,7 +316,7 @@ impl Session<'_> {
 
     fn listed(&mut self, list: List) {
         for row in &list.odd {
-            self.complain(row.to_string(), "an answer of docker cannot be read");
+            self.faults.log(row, "an answer of docker cannot be read");
         }
         self.listed_once = true;
         self.view.listed(list.rows);
@@ -327,16 +327,26 @@ impl Session<'_> {
         match networks {
             Ok(networks) => {
                 for row in &networks.odd {
-                    self.complain(row.to_string(), "a network's settings cannot be read");
+                    self.faults.log(row, "a network's settings cannot be read");
                 }
                 self.networks_backoff.reset();
+                self.say_of_networks(None);
                 self.view.networks_listed(networks.rows);
             }
             Err(error) => {
                 self.networks_retry = Some(Instant::now() + self.networks_backoff.wait());
                 self.view.networks_failed();
-                self.complain(error.to_string(), "docker's networks cannot be listed");
+                self.say_of_networks(Some(Loss::from(&error)));
+                self.faults
+                    .log(&error, "docker's networks cannot be listed");
             }
+        }
+    }
+
+    fn say_of_networks(&mut self, loss: Option<Loss>) {
+        if self.networks_loss != loss {
+            self.networks_loss.clone_from(&loss);
+            self.to_say.push_back(Update::NetworksUnlisted(loss));
         }
     }
 
@@ -344,7 +354,7 @@ impl Session<'_> {
         let answer = match &inspection {
             Ok(Some(inspected)) => Answer::Inspected(inspected.clone()),
             Ok(None) => Answer::Gone,
-            Err(EngineError::Unreadable { .. }) => Answer::Unreadable,
+            Err(EngineError::Unreadable { reason, .. }) => Answer::Unreadable(reason.clone()),
             Err(_) => Answer::Failed,
         };
         match self.view.answered(&question, answer) {
@@ -360,7 +370,7 @@ impl Session<'_> {
                         let at = Instant::now() + RELIST_AFTER;
                         self.relist_at.get_or_insert(at);
                     }
-                    self.complain(error.to_string(), "a container cannot be inspected");
+                    self.faults.log(&error, "a container cannot be inspected");
                 }
             }
         }
@@ -371,17 +381,9 @@ impl Session<'_> {
         if let Err(error) = &held
             && !matches!(error, EngineError::Refused { status: 404, .. })
         {
-            self.complain(error.to_string(), "a network cannot be inspected");
+            self.faults.log(error, "a network cannot be inspected");
         }
         self.view.network_answered(network, held.ok());
-    }
-
-    /// Logs a fault the first time that it is seen in this session.
-    fn complain(&mut self, fault: String, what: &'static str) {
-        if self.complaints.len() < MAX_COMPLAINTS && !self.complaints.contains(&fault) {
-            warn!(self.log, "{}", what; "fault" => %fault);
-            self.complaints.insert(fault);
-        }
     }
 }
 

@@ -92,6 +92,24 @@ pub struct Inbox {
     pub interfaces: Receiver<InterfaceNews>,
 }
 
+/// Why something is not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Fit for a log line.
+    pub reason: String,
+    /// Whether the Engine, or what stands before its socket, does not permit a request.
+    pub refused: bool,
+}
+
+impl From<&EngineError> for Loss {
+    fn from(error: &EngineError) -> Self {
+        Self {
+            reason: error.to_string(),
+            refused: matches!(error, EngineError::Refused { status, .. } if *status < 500),
+        }
+    }
+}
+
 /// What the follower says. Snapshots come only between `Connected` and the next `Lost`, the first
 /// one when the first list is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,10 +123,10 @@ pub enum Update {
     },
     /// The Engine is lost, or could not be reached to begin with. Said once, however many
     /// attempts follow, and again when one fails for another reason.
-    Lost {
-        /// Why, fit for a log line.
-        reason: String,
-    },
+    Lost(Loss),
+    /// Why the networks cannot be listed; `None` once they can. Nothing is known before the first
+    /// time that they were.
+    NetworksUnlisted(Option<Loss>),
     /// What Docker says now.
     Snapshot(Arc<Snapshot>),
 }
@@ -140,10 +158,10 @@ pub async fn follow(settings: Settings, log: Logger, mut inbox: Inbox, updates: 
         view.lost();
         // An event that cannot be read ends the stream, and would end it again if replayed.
         look_back = !matches!(error, EngineError::Unreadable { .. });
-        let reason = error.to_string();
-        if told_connected || told.as_ref() != Some(&reason) {
-            told = Some(reason.clone());
-            if updates.send(Update::Lost { reason }).await.is_err() {
+        let loss = Loss::from(&error);
+        if told_connected || told.as_ref() != Some(&loss) {
+            told = Some(loss.clone());
+            if updates.send(Update::Lost(loss)).await.is_err() {
                 return;
             }
         }

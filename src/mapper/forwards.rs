@@ -91,6 +91,11 @@ fn resolve_container(
             return;
         }
     };
+    let networks = container.endpoints.iter();
+    let networks = networks.filter_map(|e| around.snapshot.networks.get(&e.network_id));
+    if networks.filter(|network| network.ingress).count() > 0 {
+        resolved.skipped.push(skip(None, Reason::SwarmIngress));
+    }
     let mut target = None;
     for row in &container.ports {
         let Some(reach) = reach(container, row) else {
@@ -180,13 +185,17 @@ fn choose(around: &Around<'_>, container: &Container) -> Result<(Untrusted, Ipv6
         .into_iter()
         .filter_map(|e| Some((e, e.address.filter(inside)?)))
         .collect();
-    if within.is_empty() {
-        return Err(Reason::NoAddress(has));
-    }
-    let (endpoint, addr) = within
-        .into_iter()
-        .find(|(e, _)| networks::serves(snapshot, e))
-        .ok_or(Reason::NotForwarding)?;
+    let reason = |endpoint: &Endpoint| {
+        let why = networks::why_not(snapshot, endpoint)?;
+        Some(Reason::NotForwarding(endpoint.network.clone(), why))
+    };
+    let serving = |(endpoint, _): &&(&Endpoint, Ipv6Addr)| reason(endpoint).is_none();
+    let Some((endpoint, addr)) = within.iter().find(serving).copied() else {
+        // With --prefix auto, what forwards nothing is in no prefix either.
+        let with_address = container.endpoints.iter().filter(|e| e.address.is_some());
+        let why = with_address.filter_map(reason).next();
+        return Err(why.unwrap_or(Reason::NoAddress(has)));
+    };
     if endpoint.left {
         return Err(Reason::LeftNetwork(endpoint.network.clone()));
     }
@@ -266,6 +275,8 @@ pub(crate) mod samples {
             gateway_mode: GatewayMode::Nat,
             masquerade: true,
             host_ipv6: None,
+            bridge: None,
+            ingress: false,
         }
     }
 

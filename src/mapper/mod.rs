@@ -10,6 +10,7 @@
 
 mod elements;
 pub mod forwards;
+pub mod health;
 mod holders;
 pub mod labels;
 pub mod networks;

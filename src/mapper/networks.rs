@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
+use super::skipped::NotForwarding;
 use crate::model::container::{Endpoint, GatewayMode, Network, Snapshot};
 
 /// The IPv6 subnets that Docker would masquerade itself: of bridge networks that are not
@@ -43,19 +44,34 @@ pub fn sources(snapshot: &Snapshot, prefixes: &[Ipv6Net]) -> Vec<(Ipv6Net, Ipv6A
 /// Whether ports of containers on this endpoint are forwarded. A network that is named, but not
 /// listed yet, forwards nothing until it is; one that is not named is judged by the address.
 pub(super) fn serves(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
-    endpoint.network_id.is_empty()
-        || snapshot
-            .networks
-            .get(&endpoint.network_id)
-            .is_some_and(forwards_ports)
+    why_not(snapshot, endpoint).is_none()
+}
+
+/// Why they are not forwarded.
+pub(super) fn why_not(snapshot: &Snapshot, endpoint: &Endpoint) -> Option<NotForwarding> {
+    if endpoint.network_id.is_empty() {
+        return None;
+    }
+    match snapshot.networks.get(&endpoint.network_id) {
+        Some(network) => forwards_none(network),
+        None => Some(NotForwarding::NotListed),
+    }
 }
 
 fn forwards_ports(network: &Network) -> bool {
-    !network.internal
-        && match network.gateway_mode {
-            GatewayMode::Nat | GatewayMode::NatUnprotected => true,
-            GatewayMode::Routed | GatewayMode::Isolated | GatewayMode::Unknown(_) => false,
-        }
+    forwards_none(network).is_none()
+}
+
+fn forwards_none(network: &Network) -> Option<NotForwarding> {
+    if network.internal {
+        return Some(NotForwarding::Internal);
+    }
+    match &network.gateway_mode {
+        GatewayMode::Nat | GatewayMode::NatUnprotected => None,
+        GatewayMode::Routed => Some(NotForwarding::Routed),
+        GatewayMode::Isolated => Some(NotForwarding::Isolated),
+        GatewayMode::Unknown(mode) => Some(NotForwarding::Mode(mode.clone())),
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +88,8 @@ mod tests {
             gateway_mode: GatewayMode::Nat,
             masquerade: true,
             host_ipv6: None,
+            bridge: None,
+            ingress: false,
         }
     }
 

@@ -55,8 +55,10 @@ pub enum HairpinMode {
 pub struct Surroundings {
     /// Its own addresses.
     pub host_addrs: BTreeSet<Ipv6Addr>,
-    /// The interfaces of its IPv6 default routes.
+    /// The interfaces of its IPv6 default routes, those of the last time that there was one.
     pub default_devices: Vec<Device>,
+    /// Whether there is one now.
+    pub routed: bool,
     /// Published ports that no docker-proxy serves.
     pub unserved: BTreeSet<(Proto, u16)>,
     /// Whether forwards of an earlier run have stayed unconfirmed for as long as they may.
@@ -84,6 +86,15 @@ pub struct Planned {
 }
 
 impl Plan {
+    /// The containers' prefixes, as far as they are known.
+    pub(super) fn prefixes_of(&self, snapshot: Option<&Snapshot>) -> Vec<Ipv6Net> {
+        match (&self.prefixes, snapshot) {
+            (Choice::Fixed(prefixes), _) => prefixes.clone(),
+            (Choice::Auto, Some(snapshot)) => networks::prefixes(snapshot),
+            (Choice::Auto, None) => Vec::new(),
+        }
+    }
+
     /// What should be in the kernel now.
     pub fn make(&self, heard: Heard<'_>, around: &Surroundings) -> Planned {
         let snapshot = match heard {
@@ -94,14 +105,11 @@ impl Plan {
             Choice::Fixed(devices) => devices.clone(),
             Choice::Auto => around.default_devices.clone(),
         };
-        let prefixes = match (&self.prefixes, snapshot) {
-            (Choice::Fixed(prefixes), _) => Some(prefixes.clone()),
-            (Choice::Auto, Some(snapshot)) => Some(networks::prefixes(snapshot)),
-            (Choice::Auto, None) => None,
-        };
+        let prefixes = self.prefixes_of(snapshot);
+        let are_known = self.prefixes != Choice::Auto || snapshot.is_some();
         let known = Known {
             // A host without a default route (yet) does not tell where its egress is.
-            statics: prefixes.is_some() && !devices.is_empty(),
+            statics: are_known && !devices.is_empty(),
             forwards: match heard {
                 Heard::NotYet => false,
                 Heard::Silence => true,
@@ -110,7 +118,6 @@ impl Plan {
                 Heard::Snapshot(_) => !devices.is_empty() || around.grace_over,
             },
         };
-        let prefixes = prefixes.unwrap_or_default();
         let resolved = snapshot.map(|snapshot| {
             let bounds = Bounds {
                 prefixes: prefixes.clone(),

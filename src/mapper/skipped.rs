@@ -38,8 +38,10 @@ pub enum Reason {
     Label(labels::Closed),
     /// The label `docker-nat66.ports` does not name the port.
     NotListed,
-    /// None of the networks that hold the container's addresses forwards ports.
-    NotForwarding,
+    /// The network that holds the container's address forwards no ports.
+    NotForwarding(Untrusted, NotForwarding),
+    /// The container is part of a Swarm's service, whose ports Swarm publishes itself.
+    SwarmIngress,
     /// The container has left the network that its port led to.
     LeftNetwork(Untrusted),
     /// Docker has given the container's address to another one, which started later.
@@ -59,6 +61,36 @@ pub enum Refusal {
     Gateway,
     /// It is the prefix's subnet-router anycast address (RFC 4291, 2.6.1).
     SubnetRouter,
+}
+
+/// Why ports of containers on a network are not forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotForwarding {
+    /// `docker network create --internal`.
+    Internal,
+    /// Gateway mode `routed`.
+    Routed,
+    /// Gateway mode `isolated`.
+    Isolated,
+    /// A gateway mode that is not known.
+    Mode(Untrusted),
+    /// Docker has named the network, and not listed it yet.
+    NotListed,
+}
+
+impl fmt::Display for NotForwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internal => write!(f, "is internal"),
+            Self::Routed => write!(
+                f,
+                "is routed: over IPv6 the container is reached at its own addresses"
+            ),
+            Self::Isolated => write!(f, "is isolated: it has no gateway"),
+            Self::Mode(mode) => write!(f, "has the unknown gateway mode \"{mode}\""),
+            Self::NotListed => write!(f, "is not known yet"),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -82,7 +114,11 @@ impl fmt::Display for Reason {
             }
             Self::Label(closed) => closed.fmt(f),
             Self::NotListed => write!(f, "label docker-nat66.ports does not name it"),
-            Self::NotForwarding => write!(f, "its network is internal, or is not translated"),
+            Self::NotForwarding(network, why) => write!(f, "its network {network} {why}"),
+            Self::SwarmIngress => write!(
+                f,
+                "what its service publishes through Swarm's ingress network is not ours to forward"
+            ),
             Self::PortZero => write!(f, "port 0 cannot be forwarded"),
             Self::LeftNetwork(network) => write!(f, "it has left the network {network}"),
             Self::AddressOf(addr, id) => {
@@ -112,12 +148,21 @@ impl Reason {
             Self::Label(_) => self.is_malformed_label(),
             Self::Closed(Closed::BoundToV4(_) | Closed::Routed | Closed::BindingsUnknown)
             | Self::NotListed
-            | Self::NotForwarding
+            | Self::NotForwarding(..)
+            | Self::SwarmIngress
             | Self::NoOwnNetwork(_)
             | Self::LeftNetwork(_)
             | Self::AddressOf(..)
             | Self::NoAddress(_) => false,
         }
+    }
+
+    /// Whether what Docker says of it cannot be read.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable(_) | Self::Closed(Closed::Malformed(_))
+        )
     }
 
     /// Whether a label could not be understood.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
+use super::device::Device;
 use super::forward::Proto;
 use super::interface::MacAddr;
 use super::text::Untrusted;
@@ -20,6 +21,8 @@ pub struct Snapshot {
     /// them, or though it was asked time and again: by their full id, with their names where they
     /// are known. Not all that they publish is known.
     pub unanswered: BTreeMap<String, Untrusted>,
+    /// Containers about which Docker's last answer could not be read, and why.
+    pub unreadable: BTreeMap<String, Untrusted>,
     /// Addresses that Docker has given to containers that it is about to start.
     pub claims: BTreeMap<Ipv6Addr, Claim>,
 }
@@ -60,6 +63,11 @@ pub struct Network {
     /// IPv6 subnets of its address management (`IPAM.Config[*].Subnet`), masked. Empty where
     /// `EnableIPv6` is false.
     pub subnets: Vec<Ipv6Net>,
+    /// The interface of a bridge network: option `com.docker.network.bridge.name`, else `br-` and
+    /// the first twelve digits of the id. `None` for other drivers.
+    pub bridge: Option<Device>,
+    /// `Ingress`: the network by which a Swarm publishes the ports of its services.
+    pub ingress: bool,
     /// Option `com.docker.network.bridge.gateway_mode_ipv6` (Engine 27): how the bridge treats
     /// its containers' IPv6.
     pub gateway_mode: GatewayMode,

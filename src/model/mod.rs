@@ -12,5 +12,6 @@ pub mod forward;
 pub mod identity;
 pub mod interface;
 pub mod native;
+pub mod problem;
 pub mod rule;
 pub mod text;

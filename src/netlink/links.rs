@@ -24,15 +24,15 @@ use crate::model::interface::{InterfaceNews, MacAddr};
 const LINKS: u32 = 0x1;
 
 /// `RTM_NEWLINK`: a link was made or moved here, or has changed (linux/rtnetlink.h).
-const NEW_LINK: u16 = 16;
+pub(super) const NEW_LINK: u16 = 16;
 
 /// Length of `struct ifinfomsg` (linux/rtnetlink.h), which begins with the family as u8: that of
 /// messages of bridges, which tell the same once more, is not 0.
-const LINK_HEADER: usize = 16;
+pub(super) const LINK_HEADER: usize = 16;
 
 /// `IFLA_ADDRESS` and `IFLA_LINKINFO`; in that, `IFLA_INFO_KIND` (linux/if_link.h).
 const ADDRESS: u16 = 1;
-const LINK_INFO: u16 = 18;
+pub(super) const LINK_INFO: u16 = 18;
 const KIND: u16 = 1;
 
 /// The kind of link whose ends a container and a bridge are given.

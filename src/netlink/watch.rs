@@ -73,7 +73,7 @@ impl OwnPorts {
 /// What is watched, in the network namespace of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watched {
-    /// Links and IPv6 routes.
+    /// Links, IPv6 routes, and what is forwarded.
     Routes,
     /// The rules of nf_tables, those of ip6tables' nft variant included. Whatever ip6tables'
     /// legacy variant does is announced to nobody.
@@ -81,11 +81,12 @@ pub enum Watched {
 }
 
 impl Watched {
-    /// Groups as bits: `RTMGRP_LINK` and `RTMGRP_IPV6_ROUTE` (uapi/linux/rtnetlink.h), or
-    /// `NFNLGRP_NFTABLES`, the seventh (uapi/linux/netfilter/nfnetlink_compat.h).
+    /// Groups as bits: `RTMGRP_LINK`, `RTMGRP_IPV6_ROUTE` and `RTNLGRP_IPV6_NETCONF`, the 25th
+    /// (uapi/linux/rtnetlink.h), or `NFNLGRP_NFTABLES`, the seventh
+    /// (uapi/linux/netfilter/nfnetlink_compat.h).
     fn groups(self) -> u32 {
         match self {
-            Self::Routes => 0x1 | 0x400,
+            Self::Routes => 0x1 | 0x400 | 1 << 24,
             Self::Rules => 1 << 6,
         }
     }

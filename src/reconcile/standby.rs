@@ -10,6 +10,7 @@ use super::{Reconciler, Report, Trouble};
 use crate::journal::Journal;
 use crate::mapper::standby::{self, Audit, Stand};
 use crate::model::change::Desired;
+use crate::model::problem::{Problem, ProblemId};
 use crate::model::rule::RuleSpec;
 
 /// Time since any fixed moment, never going back.
@@ -112,9 +113,9 @@ fn log_changes(log: &Logger, before: Option<&Sighting>, now: &Sighting) {
             }
         }
     }
-    let known = before.map(Sighting::complaints).unwrap_or_default();
-    for complaint in now.complaints().iter().filter(|it| !known.contains(it)) {
-        error!(log, "degraded: {complaint}");
+    let known = before.map(Sighting::problems).unwrap_or_default();
+    for problem in now.problems().iter().filter(|it| !known.contains(it)) {
+        error!(log, "degraded: {problem}"; "do" => problem.remedy.as_deref());
     }
     let before = before
         .map(|sighting| sighting.audit.clone())
@@ -128,23 +129,23 @@ fn log_changes(log: &Logger, before: Option<&Sighting>, now: &Sighting) {
 }
 
 impl Sighting {
-    /// What is wrong in a way that our rules do not mend; each begins with a word that stays the
-    /// same.
-    pub fn complaints(&self) -> Vec<String> {
+    /// What is wrong in a way that our rules do not mend.
+    pub fn problems(&self) -> Vec<Problem> {
         let Audit {
             unserved,
             left_behind,
             ..
         } = &self.audit;
         let unserved = unserved.iter().map(|forward| {
-            format!("not-served: Docker's own IPv6 NAT is on, but has no rule for {forward}")
+            let what = format!("Docker's own IPv6 NAT is on, but has no rule for {forward}");
+            Problem::new(ProblemId::NotServed, what)
         });
         let left_behind = left_behind.iter().map(|left| {
-            format!(
-                "left-behind: {} drops what is forwarded; an Engine left it when it came back \
-                 without IPv6 NAT. Remove it: {}",
-                left.place, left.remedy
-            )
+            let what = format!(
+                "{} drops what is forwarded; an Engine left it when it came back without IPv6 NAT",
+                left.place
+            );
+            Problem::new(ProblemId::LeftBehind, what).with_remedy(&left.remedy)
         });
         unserved.chain(left_behind).collect()
     }
@@ -309,15 +310,19 @@ mod tests {
         };
         let mut hollow = chain(false);
         hollow.left_behind.insert(left);
-        let complaints = |scene: &Scene| scene.daemon.sighting().expect("seen").complaints();
+        let problems = |scene: &Scene| scene.daemon.sighting().expect("seen").problems();
         let (_, report) = scene.round(&wish(), hollow.clone());
         assert_eq!(report.look_again_in, Some(SETTLES_AFTER));
-        assert!(complaints(&scene).is_empty());
+        assert!(problems(&scene).is_empty());
         scene.seconds.store(6, Ordering::Relaxed);
         assert!(scene.round(&wish(), hollow).1.is_in_step());
-        assert!(complaints(&scene)[0].starts_with("left-behind: chain DOCKER "));
+        assert!(
+            problems(&scene)[0]
+                .to_string()
+                .starts_with("left-behind: chain DOCKER ")
+        );
         scene.round(&wish(), chain(false));
-        assert!(complaints(&scene).is_empty());
+        assert!(problems(&scene).is_empty());
 
         // The same at the start of a daemon whose predecessor left rules.
         let mut daemon = Reconciler::new(

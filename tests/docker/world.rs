@@ -94,7 +94,7 @@ impl World {
             let body = self.inspects[&question.id].to_string();
             let answer = match convert::inspect(&question.id, &body) {
                 Ok(inspected) => Answer::Inspected(inspected),
-                Err(_) => Answer::Unreadable,
+                Err(_) => Answer::Unreadable("odd".into()),
             };
             self.view.answered(&question, answer);
         }

@@ -38,6 +38,15 @@ const CONFINED: [&str; 3] = [
     "--inh-caps=-all",
 ];
 
+/// A host that forwards, its egress interface, and the bridge of the fake Engine's network.
+const HOST: &str = "ip link set lo up
+echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+ip link del eth0 2>/dev/null || :
+ip link add eth0 type veth peer name other
+ip addr add 2001:db8::1/64 dev eth0 nodad
+ip link set eth0 up
+ip link add br-698eb0372114 type bridge 2>/dev/null || :";
+
 /// Rules of somebody else, like ours and unlike them.
 const FOREIGN: &str = "ip6tables-restore <<'RULES'
 *nat
@@ -61,9 +70,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(backend: Backend) -> Self {
-        sh(
-            "ip link set lo up; ip link del eth0 2>/dev/null || :; ip link add eth0 type veth peer name other; ip addr add 2001:db8::1/64 dev eth0 nodad; ip link set eth0 up",
-        );
+        sh(HOST);
         sh(FOREIGN);
         let mut scene = Self {
             backend,

@@ -257,7 +257,7 @@ fn an_interface_that_comes_later_is_served_when_it_comes() {
     let lab = Lab::up("degraded_interface");
     let engine = Engine::up(&lab, &[]);
     let mut daemon = Daemon::ready(&lab, &["--dev", "later0", ARGS[2], ARGS[3]]);
-    daemon.says("WARN there is no interface later0 yet");
+    daemon.says("degraded: no-device: there is no interface later0");
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     eventually(SOON, "the rule", || {
         same(ports(&lab), vec!["later0 tcp * 8080".to_owned()])

@@ -23,6 +23,7 @@ mod dump;
 mod elements;
 mod engine;
 mod flows;
+mod health;
 mod hitless;
 mod home;
 mod image;

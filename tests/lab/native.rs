@@ -324,10 +324,14 @@ fn what_an_engine_leaves_behind_is_named_with_the_command_that_heals_it() {
         let command = "ip6tables -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
         complains(
             &lab,
-            &format!(
-                "left-behind: chain DOCKER of table ip6 filter drops what is forwarded; an Engine \
-             left it when it came back without IPv6 NAT. Remove it: {command}"
-            ),
+            "left-behind: chain DOCKER of table ip6 filter drops what is forwarded; an Engine \
+             left it when it came back without IPv6 NAT",
+        );
+        let screen = daemon.command(&["status"]).stdout;
+        let screen = String::from_utf8_lossy(&screen).into_owned();
+        assert!(
+            screen.contains(&format!("\ndo       {command}\n")),
+            "{screen}"
         );
         lab.host().sh(command);
     }

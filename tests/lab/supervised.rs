@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ fn the_supervisor_hears_of_readiness_life_and_leaving() {
     daemon.says("Docker is not reachable");
     // Not ready, but alive.
     supervisor.hears_life();
-    supervisor.hears("STATUS=degraded: Docker is not reachable");
+    supervisor.hears("STATUS=degraded: docker: Docker is not reachable");
     assert!(!supervisor.listen().contains(&"READY=1".to_owned()));
     engine.start();
     supervisor.hears("READY=1");
@@ -102,6 +102,30 @@ fn the_supervisor_hears_of_readiness_life_and_leaving() {
     supervisor.hears_life();
     daemon.leaves();
     supervisor.hears("STOPPING=1");
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_start_that_waits_for_docker_is_over_after_15_seconds() {
+    let lab = Lab::up("supervised_late");
+    let mut supervisor = Supervisor::new(&lab);
+    let began = Instant::now();
+    let daemon = Daemon::start_by(&lab, &Supervisor::ENV, &ARGS);
+    supervisor.hears("STATUS=degraded: docker: ");
+    let waits = |line: &String| line.contains("; waiting for Docker; ");
+    assert!(supervisor.listen().iter().any(waits));
+    supervisor.hears("READY=1");
+    let after = began.elapsed();
+    assert!(after > Duration::from_secs(10), "{after:?}");
+    supervisor.hears_life();
+    let status = daemon.command(&["status"]);
+    let screen = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert_eq!(status.status.code(), Some(1), "{screen}");
+    assert!(screen.contains("\nwaiting  for Docker\n"), "{screen}");
+    daemon.leaves();
+    supervisor.hears("STOPPING=1");
+    let ready = supervisor.listen().iter().filter(|l| *l == "READY=1");
+    assert_eq!(ready.count(), 1);
 }
 
 /// Makes the tool hang for the daemon only: Docker calls the same program by another name.

@@ -9,8 +9,13 @@ use slog::{debug, error, info, warn};
 use super::{JUST_AFTER, PortMapper, QUARREL};
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
+use crate::host;
 use crate::killpoint;
+use crate::mapper::forwards::Resolved;
+use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
+use crate::model::container::Snapshot;
+use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
 use crate::text::chain;
@@ -97,18 +102,67 @@ impl PortMapper {
     }
 
     /// Names the containers that Docker has not answered about: it is a trouble once their
-    /// forwards of an earlier run are gone.
+    /// forwards of an earlier run are gone; and those whose answer cannot be read, at once.
     pub(super) fn report_unanswered(&self) {
-        let unanswered = self.snapshot.iter().flat_map(|s| &s.unanswered);
-        let names: Vec<String> = unanswered.map(|(id, name)| container(id, name)).collect();
-        let trouble = |name: &String| {
-            format!("Docker does not say what {name} publishes: what is not known stays closed")
-        };
+        let none = Snapshot::default();
+        let snapshot = self.snapshot.as_deref().unwrap_or(&none);
+        let names: Vec<String> = snapshot
+            .unanswered
+            .iter()
+            .map(|(id, name)| container(id, name))
+            .collect();
+        let unread = snapshot.unreadable.iter().map(|(id, why)| {
+            let known = snapshot.containers.get(id).map(|c| &c.name);
+            let name = known.or_else(|| snapshot.unanswered.get(id)).cloned();
+            let name = container(id, &name.unwrap_or_default());
+            let what = format!("what Docker says of {name} cannot be read: {why}");
+            Problem::new(ProblemId::Unreadable, what)
+        });
         let late = self.around.grace_over;
-        let troubles = names.iter().filter(|_| late).map(trouble).collect();
+        let waiting = snapshot.unanswered.iter();
+        let waiting = waiting.filter(|(id, _)| late && !snapshot.unreadable.contains_key(*id));
+        let unanswered = waiting.map(|(id, name)| {
+            let name = container(id, name);
+            let what = format!(
+                "Docker does not say what {name} publishes: what is not known stays closed"
+            );
+            Problem::new(ProblemId::Unanswered, what)
+        });
+        let problems = unread.chain(unanswered).collect();
         let mut facts = self.board.lock();
-        facts.set_troubles(Reporter::Mapper, troubles);
+        facts.set_problems(Reporter::Mapper, problems);
         facts.unanswered = names;
+    }
+
+    /// Looks whether packets can get through, and says what keeps them from it.
+    pub(super) fn report_health(&mut self, resolved: &Resolved) {
+        let Self { plan, around, .. } = self;
+        let snapshot = self.snapshot.as_deref();
+        let looked_at = health::interfaces(plan, around, snapshot);
+        let mut problems = match host::conditions(&looked_at) {
+            Ok(conditions) => {
+                let native = self.board.lock().native.clone();
+                let standing_by = native.is_some_and(|native| native.state == "on");
+                let docker = snapshot.map(|snapshot| (snapshot, resolved));
+                health::problems(plan, around, &conditions, docker, standing_by)
+            }
+            Err(error) => {
+                let what = format!("the host cannot be read: {}", chain(&error));
+                vec![Problem::new(ProblemId::Host, what)]
+            }
+        };
+        let unread = resolved.skipped.iter().filter(|s| s.reason.is_unreadable());
+        problems.extend(unread.map(|s| Problem::new(ProblemId::Unreadable, s.to_string())));
+        let is_new = |problem: &&Problem| !self.problems.contains(problem);
+        for problem in problems.iter().filter(is_new) {
+            error!(self.log, "degraded: {problem}"; "do" => problem.remedy.as_deref());
+        }
+        for problem in self.problems.iter().filter(|it| !problems.contains(it)) {
+            info!(self.log, "no more: {problem}");
+        }
+        let told = problems.clone();
+        self.board.lock().set_problems(Reporter::Host, told);
+        self.problems = problems;
     }
 
     /// Logs each reason once, for as long as it holds.

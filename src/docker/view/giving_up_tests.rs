@@ -27,7 +27,7 @@ fn a_question_that_keeps_failing_is_given_up_and_blocks_nobody() {
     view.listed(vec![row("a", "a", true)]);
     let question = ask(&mut view);
     assert_eq!(question.id, "a", "a later list asks again");
-    view.answered(&question, Answer::Unreadable);
+    view.answered(&question, Answer::Unreadable("odd".into()));
     begin(&mut view);
     view.listed(Vec::new());
     assert_eq!(unanswered(&view), []);
@@ -51,7 +51,7 @@ fn a_row_or_an_answer_that_cannot_be_read_hides_no_other() {
     let (id, container) = ("a".to_owned(), None);
     view.listed(vec![ListRow { id, container }, row("b", "b", false)]);
     let question = ask(&mut view);
-    let verdict = view.answered(&question, Answer::Unreadable);
+    let verdict = view.answered(&question, Answer::Unreadable("odd".into()));
     assert_eq!(verdict, Verdict::GaveUp);
     assert_eq!(news(&mut view), Some(vec![pair("b", "b")]));
 }

@@ -27,6 +27,7 @@ impl View {
         // Who is not listed and was not heard of since does not run.
         let shown = &self.shown;
         let ids = shown.containers.keys().chain(shown.unanswered.keys());
+        let ids = ids.chain(shown.unreadable.keys());
         let ids = ids.chain(self.open.keys());
         let gone: Vec<String> = ids.filter(|id| !stays(id)).cloned().collect();
         for id in gone {

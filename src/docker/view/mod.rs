@@ -243,7 +243,15 @@ impl View {
                 open.asking = Asking::Failed;
                 return Verdict::Retry(open.failures);
             }
-            Answer::Failed | Answer::Unreadable => {
+            Answer::Failed => {
+                self.give_up(id);
+                return Verdict::GaveUp;
+            }
+            Answer::Unreadable(why) => {
+                Arc::make_mut(&mut self.shown)
+                    .unreadable
+                    .insert(id.clone(), why);
+                self.changed = true;
                 self.give_up(id);
                 return Verdict::GaveUp;
             }
@@ -372,8 +380,15 @@ impl View {
 
     /// Nothing is open about this container any more.
     fn settle(&mut self, id: &str) {
-        if self.shown.unanswered.contains_key(id) {
-            Arc::make_mut(&mut self.shown).unanswered.remove(id);
+        let Snapshot {
+            unanswered,
+            unreadable,
+            ..
+        } = &*self.shown;
+        if unanswered.contains_key(id) || unreadable.contains_key(id) {
+            let shown = Arc::make_mut(&mut self.shown);
+            shown.unanswered.remove(id);
+            shown.unreadable.remove(id);
             self.changed = true;
         }
     }

@@ -16,6 +16,8 @@ pub(in super::super) fn network(id: &str) -> Network {
         gateway_mode: GatewayMode::Nat,
         masquerade: true,
         host_ipv6: None,
+        bridge: None,
+        ingress: false,
     }
 }
 

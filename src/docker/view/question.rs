@@ -1,6 +1,7 @@
 //! What is asked about a container, and what comes of it.
 
 use crate::docker::convert::Inspected;
+use crate::model::text::Untrusted;
 
 /// Times that a question is asked before it is given up.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -23,8 +24,8 @@ pub enum Answer {
     Gone,
     /// No answer, this time.
     Failed,
-    /// An answer that cannot be read, and will not be the next time either.
-    Unreadable,
+    /// An answer that cannot be read, and will not be the next time either; why.
+    Unreadable(Untrusted),
 }
 
 /// What is to be done about an answer.

@@ -59,6 +59,8 @@ fn any_network() -> impl Strategy<Value = Network> {
             gateway_mode,
             masquerade: true,
             host_ipv6: None,
+            bridge: None,
+            ingress: false,
         }
     })
 }

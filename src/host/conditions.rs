@@ -1,0 +1,112 @@
+//! What of the host decides whether packets get through, apart from rules: sysctls, interfaces
+//! and their networks.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+
+use super::IF_INET6;
+use crate::mapper::health::{Conditions, Interface};
+use crate::model::device::Device;
+use crate::netlink::interface;
+
+/// The IPv6 settings of this network namespace (Documentation/networking/ip-sysctl.rst); absent
+/// in a kernel without IPv6.
+const CONF: &str = "/proc/sys/net/ipv6/conf";
+
+/// Scope of an address that routers forward (`IPV6_ADDR_SCOPE_GLOBAL`, net/ipv6.h), as
+/// `if_inet6` has it.
+const GLOBAL: &str = "00";
+
+/// Reads what there is to know of these interfaces.
+///
+/// # Errors
+/// A file is there and cannot be read, or the kernel does not answer over netlink.
+pub fn conditions(interfaces: &[Device]) -> io::Result<Conditions> {
+    let networks = match super::read_if_there(IF_INET6)? {
+        Some(text) => parse_networks(&text),
+        None => BTreeMap::new(),
+    };
+    let mut found = BTreeMap::new();
+    for device in interfaces {
+        let state = interface(device, &networks)?;
+        found.insert(device.clone(), state);
+    }
+    Ok(Conditions {
+        forwarding: flag("all", "forwarding")?,
+        interfaces: found,
+    })
+}
+
+fn interface(device: &Device, networks: &BTreeMap<String, Vec<Ipv6Net>>) -> io::Result<Interface> {
+    let name = device.as_str();
+    Ok(match interface::look_up(name).map_err(io::Error::other)? {
+        None => Interface::Missing,
+        Some(found) if found.name != name => Interface::AnotherNameOf(found.name),
+        Some(found) => Interface::Here {
+            disable_ipv6: flag(name, "disable_ipv6")? == Some(true),
+            force_forwarding: flag(name, "force_forwarding")? == Some(true),
+            bridge: found.bridge,
+            networks: networks.get(name).cloned().unwrap_or_default(),
+        },
+    })
+}
+
+/// A setting that is 0 or not; `None` where this kernel does not have it.
+fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
+    let text = super::read_if_there(&format!("{CONF}/{interface}/{key}"))?;
+    Ok(text.map(|text| text.trim() != "0"))
+}
+
+/// By interface, the networks of its global addresses; an address that stands for itself alone
+/// (/128) is in none. Each line: address, interface's index, length of the prefix, scope, flags,
+/// interface (net/ipv6/addrconf.c, `if6_seq_show`); numbers are hexadecimal.
+fn parse_networks(text: &str) -> BTreeMap<String, Vec<Ipv6Net>> {
+    let mut networks: BTreeMap<String, Vec<Ipv6Net>> = BTreeMap::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [addr, _, length, GLOBAL, _, name] = fields[..] else {
+            continue;
+        };
+        let addr = u128::from_str_radix(addr, 16).map(Ipv6Addr::from);
+        let length = u8::from_str_radix(length, 16);
+        if let (Ok(addr), Ok(length @ ..128)) = (addr, length)
+            && let Ok(net) = Ipv6Net::new(addr, length)
+        {
+            let known = networks.entry(name.to_owned()).or_default();
+            if !known.contains(&net.trunc()) {
+                known.push(net.trunc());
+            }
+        }
+    }
+    networks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_in_the_networks_of_its_global_addresses() {
+        let text = "fe8000000000000042acfffe110002 02 40 20 80 eth0\n\
+                    20010db8000000000000000000000001 02 40 00 80 eth0\n\
+                    20010db8000000000000000000000002 02 40 00 80 eth0\n\
+                    20010db8000100000000000000000001 02 80 00 80 eth0\n";
+        let networks = parse_networks(text);
+        let net: Ipv6Net = "2001:db8::/64".parse().expect("a network");
+        assert_eq!(networks, [("eth0".to_owned(), vec![net])].into());
+    }
+
+    #[test]
+    fn what_is_not_there_is_missing() {
+        let names = ["lo", "no-such-dev"].map(|name| name.parse().expect("a name"));
+        let read = conditions(&names).expect("readable");
+        let states: Vec<&Interface> = read.interfaces.values().collect();
+        assert!(
+            matches!(states[..], [Interface::Here { .. }, Interface::Missing]),
+            "{states:?}"
+        );
+    }
+}

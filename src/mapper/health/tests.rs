@@ -1,0 +1,207 @@
+//! Each condition with its id.
+
+use super::*;
+use crate::mapper::forwards::samples::snapshot;
+use crate::mapper::forwards::{Bounds, resolve};
+use crate::mapper::plan::HairpinMode;
+use crate::mapper::rules::Unpublished;
+use crate::model::rule::BackendKind;
+
+/// A host on which everything is right.
+struct Scene {
+    plan: Plan,
+    around: Surroundings,
+    conditions: Conditions,
+    snapshot: Snapshot,
+    standing_by: bool,
+}
+
+fn here() -> Interface {
+    Interface::Here {
+        disable_ipv6: false,
+        force_forwarding: false,
+        bridge: None,
+        networks: vec!["2001:db8::/64".parse().unwrap()],
+    }
+}
+
+fn device(name: &str) -> Device {
+    name.parse().unwrap()
+}
+
+impl Scene {
+    fn sound() -> Self {
+        let mut snapshot = snapshot();
+        let network = snapshot.networks.get_mut("n").unwrap();
+        network.bridge = Some(device("docker0"));
+        Self {
+            plan: Plan {
+                backend: BackendKind::Ip6tables,
+                devices: Choice::Fixed(vec![device("eth0")]),
+                prefixes: Choice::Fixed(vec!["fd00::/64".parse().unwrap()]),
+                unpublished: Unpublished::Accept,
+                hairpin: HairpinMode::Off,
+            },
+            around: Surroundings {
+                default_devices: vec![device("eth0")],
+                routed: true,
+                host_addrs: ["fd00::1".parse().unwrap()].into(),
+                ..Surroundings::default()
+            },
+            conditions: Conditions {
+                forwarding: Some(true),
+                interfaces: [(device("eth0"), here()), (device("docker0"), here())].into(),
+            },
+            snapshot,
+            standing_by: false,
+        }
+    }
+
+    fn ids(&self) -> Vec<&'static str> {
+        let bounds = Bounds {
+            prefixes: self.plan.prefixes_of(Some(&self.snapshot)),
+            ..Bounds::default()
+        };
+        let resolved = resolve(&self.snapshot, &bounds);
+        let docker = Some((&self.snapshot, &resolved));
+        let found = problems(
+            &self.plan,
+            &self.around,
+            &self.conditions,
+            docker,
+            self.standing_by,
+        );
+        let ids = found.iter().map(|problem| problem.id.as_str());
+        ids.collect()
+    }
+
+    /// The egress interface's state.
+    fn eth0(&mut self, change: impl FnOnce(&mut Interface)) {
+        let interfaces = &mut self.conditions.interfaces;
+        change(interfaces.get_mut(&device("eth0")).unwrap());
+    }
+}
+
+/// What is changed, which id it gives, and which while Docker's own NAT serves the ports.
+type Case = (&'static str, fn(&mut Scene), &'static [&'static str]);
+
+#[test]
+fn each_condition_has_its_id() {
+    let cases: &[Case] = &[
+        ("all is right", |_| {}, &[]),
+        (
+            "forwarding off",
+            |s| s.conditions.forwarding = Some(false),
+            &["forwarding"],
+        ),
+        (
+            "no IPv6 at all",
+            |s| s.conditions.forwarding = None,
+            &["ipv6-disabled"],
+        ),
+        (
+            "no device",
+            |s| s.eth0(|eth0| *eth0 = Interface::Missing),
+            &["no-device"],
+        ),
+        (
+            "an altname",
+            |s| s.eth0(|eth0| *eth0 = Interface::AnotherNameOf("enp3s0".into())),
+            &["no-device"],
+        ),
+        (
+            "IPv6 off on it",
+            |s| {
+                s.eth0(|eth0| match eth0 {
+                    Interface::Here { disable_ipv6, .. } => *disable_ipv6 = true,
+                    _ => unreachable!(),
+                });
+            },
+            &["ipv6-disabled"],
+        ),
+        (
+            "a port of a bridge",
+            |s| {
+                s.eth0(|eth0| match eth0 {
+                    Interface::Here { bridge, .. } => *bridge = Some("br0".into()),
+                    _ => unreachable!(),
+                });
+            },
+            &["bridge-port"],
+        ),
+        (
+            "no default route",
+            |s| {
+                s.plan.devices = Choice::Auto;
+                s.around.routed = false;
+            },
+            &["no-egress"],
+        ),
+        (
+            "no default route, and nobody asks for one",
+            |s| s.around.routed = false,
+            &[],
+        ),
+        (
+            "a prefix elsewhere",
+            |s| s.plan.prefixes = Choice::Fixed(vec!["fd01::/64".parse().unwrap()]),
+            &["no-prefix-match"],
+        ),
+        (
+            "a prefix around the LAN",
+            |s| {
+                let wide = ["fd00::/64", "2001:db8::/32"].map(|p| p.parse().unwrap());
+                s.plan.prefixes = Choice::Fixed(wide.to_vec());
+            },
+            &["prefix-overlap"],
+        ),
+        (
+            "a prefix inside the LAN",
+            |s| {
+                let inside = ["fd00::/64", "2001:db8::1:0/112"].map(|p| p.parse().unwrap());
+                s.plan.prefixes = Choice::Fixed(inside.to_vec());
+            },
+            &[],
+        ),
+        (
+            "no bridge",
+            |s| {
+                s.around.host_addrs.clear();
+                let docker0 = device("docker0");
+                s.conditions.interfaces.insert(docker0, Interface::Missing);
+            },
+            &["wrong-netns"],
+        ),
+        (
+            "a bridge of another name, with the gateway's address",
+            |s| {
+                let docker0 = device("docker0");
+                s.conditions.interfaces.insert(docker0, Interface::Missing);
+            },
+            &[],
+        ),
+    ];
+    for (what, change, ids) in cases {
+        let mut scene = Scene::sound();
+        change(&mut scene);
+        assert_eq!(scene.ids(), *ids, "{what}");
+        scene.standing_by = true;
+        let of_the_host = |id: &&&str| ["forwarding", "ipv6-disabled"].contains(*id);
+        let is_off = scene.conditions.forwarding != Some(true);
+        let ids = ids.iter().filter(|id| is_off && of_the_host(id));
+        assert!(scene.ids().iter().eq(ids), "{what}, standing by");
+    }
+}
+
+#[test]
+fn forwarding_that_is_forced_on_the_egress_interface_is_enough() {
+    let mut scene = Scene::sound();
+    scene.conditions.forwarding = Some(false);
+    scene.eth0(|eth0| match eth0 {
+        Interface::Here {
+            force_forwarding, ..
+        } => *force_forwarding = true,
+        _ => unreachable!(),
+    });
+    assert!(scene.ids().is_empty());
+}

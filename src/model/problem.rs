@@ -1,0 +1,120 @@
+//! What keeps packets from getting through, or the daemon from its work: a stable id, a sentence,
+//! and the command that mends it.
+
+use std::fmt;
+
+/// Something that is wrong, as `status` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Its kind.
+    pub id: ProblemId,
+    /// One sentence.
+    pub what: String,
+    /// The command that mends it, for a shell; `None` where no single command does.
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    /// One that no single command mends.
+    pub fn new(id: ProblemId, what: impl Into<String>) -> Self {
+        Self {
+            id,
+            what: what.into(),
+            remedy: None,
+        }
+    }
+
+    /// The command that mends it.
+    #[must_use]
+    pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Self {
+            remedy: Some(remedy.into()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.id, self.what)
+    }
+}
+
+/// What kind of problem it is. The names are stable: monitoring counts by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProblemId {
+    /// The kernel forwards no IPv6 packets.
+    Forwarding,
+    /// An egress interface does not exist here.
+    NoDevice,
+    /// IPv6 is off, on an egress interface or in the whole kernel.
+    Ipv6Disabled,
+    /// With `--dev auto`: no default route tells the egress interface.
+    NoEgress,
+    /// No container that publishes a port has an address in a prefix.
+    NoPrefixMatch,
+    /// Docker's bridges are in another network namespace.
+    WrongNetns,
+    /// An egress interface is a port of a bridge, and sees no packet of its own.
+    BridgePort,
+    /// A prefix takes in the network of an egress interface.
+    PrefixOverlap,
+    /// The Engine, or a proxy before its socket, refuses a request.
+    EngineRefuses,
+    /// What Docker says of a container cannot be read.
+    Unreadable,
+    /// Docker has not answered about a container.
+    Unanswered,
+    /// Docker's own IPv6 NAT is on and does not serve a port.
+    NotServed,
+    /// What an Engine left behind drops what is forwarded.
+    LeftBehind,
+    /// The Engine is not reachable.
+    Docker,
+    /// The kernel's rules are not as desired.
+    Firewall,
+    /// The journal cannot be written.
+    Journal,
+    /// The journal is not where it belongs any more.
+    StateDir,
+    /// A part of the daemon does not answer.
+    Watchdog,
+    /// The host cannot be read.
+    Host,
+    /// Lines of the log are lost.
+    Log,
+}
+
+impl ProblemId {
+    /// The name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarding => "forwarding",
+            Self::NoDevice => "no-device",
+            Self::Ipv6Disabled => "ipv6-disabled",
+            Self::NoEgress => "no-egress",
+            Self::NoPrefixMatch => "no-prefix-match",
+            Self::WrongNetns => "wrong-netns",
+            Self::BridgePort => "bridge-port",
+            Self::PrefixOverlap => "prefix-overlap",
+            Self::EngineRefuses => "engine-refuses",
+            Self::Unreadable => "unreadable",
+            Self::Unanswered => "unanswered",
+            Self::NotServed => "not-served",
+            Self::LeftBehind => "left-behind",
+            Self::Docker => "docker",
+            Self::Firewall => "firewall",
+            Self::Journal => "journal",
+            Self::StateDir => "state-dir",
+            Self::Watchdog => "watchdog",
+            Self::Host => "host",
+            Self::Log => "log",
+        }
+    }
+}
+
+impl fmt::Display for ProblemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

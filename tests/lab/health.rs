@@ -1,0 +1,303 @@
+//! Set-ups in which nobody gets through: `status` names each, and the command that it gives mends
+//! it, or a hand does; then it is well again by itself.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
+use crate::engine::Engine;
+use crate::lab::{CLIENT, Lab, PREFIX};
+use crate::rules;
+use crate::talk::Proto::Tcp;
+use crate::wait::{SOON, eventually, same};
+
+const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
+const WEB: &str = "[2001:db8::1]:8080";
+
+/// What `status` complains of, as it is printed; the exit code goes with it.
+fn problems(lab: &Lab, state_dir: &str) -> Result<Vec<(String, String)>, String> {
+    let command = [PROGRAM, "status", "--state-dir", state_dir];
+    let of = |args: &[&str]| lab.host().output(&[&command, args].concat());
+    let (screen, json) = (of(&[]), of(&["--json"]));
+    let status: Value = serde_json::from_slice(&json.stdout).map_err(|e| e.to_string())?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let told = status["problems"].as_array().ok_or("no problems")?;
+    let told: Vec<_> = told
+        .iter()
+        .map(|p| (text(&p["id"]), text(&p["do"])))
+        .collect();
+    let code = i32::from(!told.is_empty());
+    let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+    for (id, remedy) in &told {
+        let shown = [
+            format!("\ntrouble  {id}: "),
+            format!("\ndo       {remedy}\n"),
+        ];
+        let is = |shown: &&String| screen.contains(*shown);
+        let all = shown.iter().take(1 + usize::from(!remedy.is_empty()));
+        if let Some(missing) = all.clone().find(|shown| !is(shown)) {
+            return Err(format!("no {missing:?} in {screen}"));
+        }
+    }
+    same(json.status.code(), Some(code)).map_err(|e| format!("{e:?}: {status}"))?;
+    Ok(told)
+}
+
+/// Waits until it complains of these ids, and of nothing else; the remedies.
+#[track_caller]
+fn complains(lab: &Lab, ids: &[&str]) -> Vec<String> {
+    let what = format!("the problems {ids:?}");
+    eventually(SOON, &what, || {
+        let (told, remedies): (Vec<_>, Vec<_>) = problems(lab, STATE_DIR)?.into_iter().unzip();
+        match told == ids {
+            true => Ok(remedies),
+            false => Err(format!("{told:?}")),
+        }
+    })
+}
+
+/// The command in the one remedy.
+#[track_caller]
+fn remedy(lab: &Lab, id: &str) -> String {
+    let mut remedies = complains(lab, &[id]);
+    remedies.pop().expect("one")
+}
+
+/// It comes to complain of one thing, with this remedy.
+#[track_caller]
+fn advises(lab: &Lab, id: &str, remedy: &str) {
+    let expected = [(id.to_owned(), remedy.to_owned())];
+    eventually(SOON, remedy, || {
+        let told = problems(lab, STATE_DIR)?;
+        (told == expected).then_some(()).ok_or(format!("{told:?}"))
+    });
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn what_keeps_packets_out_is_named_with_its_remedy() {
+    let lab = Lab::up("health_host");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let host = lab.host();
+    let mut daemon = Daemon::ready(&lab, &[&ARGS[..], &["--dev", "eth1"]].concat());
+    complains(&lab, &[]);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+
+    host.sh("sysctl -qw net.ipv6.conf.all.forwarding=0");
+    let mend = remedy(&lab, "forwarding");
+    daemon.says("degraded: forwarding: net.ipv6.conf.all.forwarding is 0");
+    lab.is_closed(Tcp, WEB);
+    host.sh(&mend);
+    complains(&lab, &[]);
+    daemon.says("no more: forwarding");
+    lab.answers(Tcp, WEB, "web", CLIENT);
+
+    host.sh("sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1");
+    let mend = remedy(&lab, "ipv6-disabled");
+    host.sh(&mend);
+    complains(&lab, &[]);
+
+    host.sh("ip link add br7 type bridge && ip link set eth1 master br7");
+    advises(&lab, "bridge-port", "restart with --dev br7");
+    host.sh("ip link set eth1 nomaster");
+    complains(&lab, &[]);
+
+    host.sh("ip link set eth1 down && ip link set eth1 name wan1");
+    complains(&lab, &["no-device"]);
+    host.sh("ip link property add dev wan1 altname eth1");
+    advises(&lab, "no-device", "restart with --dev wan1");
+    host.sh("ip link property del dev wan1 altname eth1 && ip link set wan1 name eth1");
+    complains(&lab, &[]);
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn settings_that_fit_no_packet_are_named() {
+    let lab = Lab::up("health_settings");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+
+    let daemon = Daemon::ready(&lab, &["--dev", "eth0", "--prefix", "fd99::/64"]);
+    let mend = remedy(&lab, "no-prefix-match");
+    assert_eq!(mend, format!("restart with --prefix {PREFIX}"));
+    // One that publishes nothing is nobody's affair.
+    engine.remove("web");
+    complains(&lab, &[]);
+    daemon.leaves();
+
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let wide = [&ARGS[..], &["--prefix", "2001:db8::/32"]].concat();
+    let daemon = Daemon::ready(&lab, &wide);
+    complains(&lab, &["prefix-overlap"]);
+    lab.is_closed(Tcp, WEB);
+    daemon.leaves();
+
+    let daemon = Daemon::ready(&lab, &ARGS);
+    complains(&lab, &[]);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.leaves();
+
+    let daemon = Daemon::start(&lab, &["--dev", "auto", "--prefix", PREFIX]);
+    let mend = remedy(&lab, "no-egress");
+    let mend = mend.replace("ROUTER", "2001:db8::2");
+    lab.host().sh(&mend.replace("INTERFACE", "eth0"));
+    complains(&lab, &[]);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    lab.host().sh("ip -6 route del default");
+    complains(&lab, &["no-egress"]);
+    // What is open stays so.
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_daemon_in_another_network_namespace_than_docker_says_so() {
+    let lab = Lab::up("health_netns");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let before = rules::theirs(lab.client());
+    lab.client().sh("sysctl -qw net.ipv6.conf.all.forwarding=1");
+    let state = "/run/lab/home/elsewhere";
+    let own = daemon::arguments(&ARGS, state);
+    let control = ["--control", "/run/lab/elsewhere.sock"];
+    let args = [&own[..], &control].concat();
+    let log = lab.log("elsewhere");
+    let mut child = lab.client().spawn(PROGRAM, &args, &log);
+    eventually(SOON, "wrong-netns", || {
+        let told = problems(&lab, state)?;
+        let ids: Vec<_> = told.iter().map(|(id, _)| id.as_str()).collect();
+        match ids == ["wrong-netns"] {
+            true => Ok(()),
+            false => Err(format!("{ids:?}")),
+        }
+    });
+    crate::lab::signal(&child, rustix::process::Signal::TERM);
+    let ended = crate::lab::wait(&mut child, "the daemon", SOON);
+    assert!(ended.success(), "{ended}");
+    assert_eq!(rules::theirs(lab.client()), before);
+}
+
+/// What stands before the Engine's socket, and lets through what it likes.
+struct Proxy {
+    /// Requests for paths with these words are refused, or answered with these words instead.
+    rule: Arc<Mutex<Option<(&'static str, &'static str)>>>,
+}
+
+/// What a proxy says that refuses a request.
+const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// An answer that is JSON, and not what was asked for.
+const ODD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+                   Connection: close\r\n\r\n[]";
+
+impl Proxy {
+    /// Where the daemon finds it.
+    const URL: &'static str = "unix:///run/lab/home/proxy.sock";
+
+    fn up(lab: &Lab) -> Self {
+        let rule = Arc::new(Mutex::new(None));
+        let listener = UnixListener::bind(lab.home().join("proxy.sock")).expect("bind");
+        let engine = PathBuf::from(format!("/proc/{}/root/run/docker.sock", lab.init()));
+        let rules = Arc::clone(&rule);
+        // It ends with the process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (engine, rules) = (engine.clone(), Arc::clone(&rules));
+                thread::spawn(move || serve(client, &engine, &rules));
+            }
+        });
+        Self { rule }
+    }
+
+    fn set(&self, rule: Option<(&'static str, &'static str)>) {
+        *self.rule.lock().expect("no panic") = rule;
+    }
+}
+
+/// Serves one request: one for each connection, so that each is looked at.
+fn serve(
+    mut client: UnixStream,
+    engine: &PathBuf,
+    rule: &Mutex<Option<(&'static str, &'static str)>>,
+) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match client.read(&mut byte) {
+            Ok(1) => head.extend(byte),
+            _ => return,
+        }
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+    let rule = *rule.lock().expect("no panic");
+    if let Some((words, answer)) = rule
+        && path.contains(words)
+    {
+        let _ = client.write_all(answer.as_bytes());
+        return;
+    }
+    let Ok(mut server) = UnixStream::connect(engine) else {
+        return;
+    };
+    let request = text.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    if server.write_all(request.as_bytes()).is_err() {
+        return;
+    }
+    let (Ok(mut ended), Ok(watched)) = (client.try_clone(), server.try_clone()) else {
+        return;
+    };
+    thread::spawn(move || {
+        // A client that goes takes its request with it.
+        let _ = ended.read(&mut [0]);
+        let _ = watched.shutdown(std::net::Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut server, &mut client);
+    let _ = client.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
+    let lab = Lab::up("health_proxy");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    let proxy = Proxy::up(&lab);
+    let args = [&ARGS[..], &["--docker-host", Proxy::URL]].concat();
+    for path in ["/version", "/events", "/containers/json", "/networks"] {
+        proxy.set(Some((path, FORBIDDEN)));
+        let daemon = Daemon::start(&lab, &args);
+        let told = complains(&lab, &["engine-refuses"]);
+        assert!(told[0].contains("/version, /events"), "{told:?}");
+        let screen = daemon.command(&["status"]).stdout;
+        let screen = String::from_utf8_lossy(&screen).into_owned();
+        assert!(screen.contains(&format!("{path} was refused")), "{screen}");
+        assert!(screen.contains("\nwaiting  for "), "{screen}");
+        proxy.set(None);
+        complains(&lab, &[]);
+        lab.answers(Tcp, WEB, "web", CLIENT);
+        daemon.leaves();
+    }
+    let mut daemon = Daemon::ready(&lab, &args);
+    // Of one that starts, only an inspect tells what it publishes.
+    let id = "/json";
+    proxy.set(Some((id, ODD)));
+    engine.run("new", &["-p", "8081:80"], &["tcp:80"]);
+    complains(&lab, &["unreadable"]);
+    daemon.says("a container cannot be inspected");
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    lab.is_closed(Tcp, "[2001:db8::1]:8081");
+    proxy.set(None);
+    daemon.signal(rustix::process::Signal::HUP);
+    complains(&lab, &[]);
+    lab.answers(Tcp, "[2001:db8::1]:8081", "new", CLIENT);
+    daemon.leaves();
+}
