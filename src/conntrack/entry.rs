@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use crate::model::forward::Proto;
 use crate::netlink::message::{
-    ACK, Attrs, DUMP, Malformed, Message, NFGENMSG_IPV6, REQUEST, Writer,
+    ACK, Attrs, DUMP, Malformed, Message, NFGENMSG_IPV6, REQUEST, Writer, find,
 };
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what a dump answers with.
@@ -21,6 +21,7 @@ const IPV6: u8 = 10;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_PROTOINFO: u16 = 4;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 
@@ -34,6 +35,13 @@ const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+
+/// `TCP_CONNTRACK_SYN_RECV` to `TCP_CONNTRACK_TIME_WAIT`: the other side has answered
+/// (linux/netfilter/nf_conntrack_tcp.h).
+const ANSWERED: std::ops::RangeInclusive<u8> = 2..=7;
+
 /// An IPv6 entry of a protocol that Docker publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry<'a> {
@@ -44,6 +52,8 @@ pub(super) struct Entry<'a> {
     pub(super) destination: (Ipv6Addr, u16),
     /// Who answers: the DNAT target, or `destination` where there was no DNAT.
     pub(super) answerer: (Ipv6Addr, u16),
+    /// Whether it is a TCP connection that was accepted, by whoever that is.
+    pub(super) accepted: bool,
     tuple: &'a [u8],
     zone: Option<&'a [u8]>,
     id: &'a [u8],
@@ -71,10 +81,12 @@ impl<'a> Entry<'a> {
             return Ok(None);
         }
         let (mut original, mut reply, mut zone, mut id) = (None, None, None, None);
+        let mut accepted = false;
         for attr in Attrs::new(attrs) {
             match attr? {
                 (CTA_TUPLE_ORIG, value) => original = Some(value),
                 (CTA_TUPLE_REPLY, value) => reply = Some(value),
+                (CTA_PROTOINFO, value) => accepted = is_accepted(value),
                 (CTA_ZONE, value) => zone = Some(value),
                 (CTA_ID, value) => id = Some(value),
                 _ => {}
@@ -97,6 +109,7 @@ impl<'a> Entry<'a> {
             source: original.source.0,
             destination: original.destination,
             answerer: reply.source,
+            accepted,
             tuple,
             zone,
             id,
@@ -169,6 +182,12 @@ impl Tuple {
     }
 }
 
+/// Reads `CTA_PROTOINFO`; that of another protocol than TCP tells of no connection.
+fn is_accepted(info: &[u8]) -> bool {
+    let state = find(info, CTA_PROTOINFO_TCP).and_then(|tcp| find(tcp, CTA_PROTOINFO_TCP_STATE));
+    state.is_some_and(|state| matches!(state, [state] if ANSWERED.contains(state)))
+}
+
 fn port(value: &[u8]) -> Option<u16> {
     value.try_into().ok().map(u16::from_be_bytes)
 }
@@ -219,6 +238,7 @@ pub(super) fn invented(
         source,
         destination,
         answerer,
+        accepted: false,
         tuple: &[],
         zone: None,
         id: &[],

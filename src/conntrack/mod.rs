@@ -93,7 +93,7 @@ pub enum Purge {
     Removed(Flow),
     /// The forward is new: entries from elsewhere to its port on a local address of the host
     /// that carry another DNAT or none. What carries the DNAT of some `Installed` of the same
-    /// call stays.
+    /// call stays, and so does a TCP connection that the host itself has accepted.
     Installed(Flow),
 }
 

@@ -48,7 +48,8 @@ impl<'a> Selection<'a> {
                 }
             }
         }
-        old || (fresh && !kept && self.is_from_outside_to_the_host(entry))
+        let past = fresh && !kept && self.is_from_outside_to_the_host(entry);
+        old || (past && !is_served_by_the_host(entry))
     }
 
     /// A DNAT rule means packets that arrive for a local address. What the host or a container
@@ -56,6 +57,12 @@ impl<'a> Selection<'a> {
     fn is_from_outside_to_the_host(&self, entry: &Entry<'_>) -> bool {
         self.local.contains(&entry.destination.0) && !self.local.contains(&entry.source)
     }
+}
+
+/// A connection that the host itself has accepted, by docker-proxy as a rule: translated in
+/// midstream it would be reset, and left alone it goes on.
+fn is_served_by_the_host(entry: &Entry<'_>) -> bool {
+    entry.accepted && entry.answerer == entry.destination
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ mod golden {
             );
             assert_eq!(entry.destination, at(destination));
             assert_eq!(entry.answerer, at(&answerer));
+            assert_eq!(entry.accepted, proto == Proto::Tcp);
         }
     }
 

@@ -75,6 +75,21 @@ fn an_installation_means_what_goes_past_it() {
 }
 
 #[test]
+fn an_installation_leaves_the_connections_that_docker_proxy_serves() {
+    let purge = [Purge::Installed(flow(None, NEW))];
+    let accepted = |container| {
+        let mut entry = entry(CLIENT, HOST, container);
+        entry.accepted = true;
+        entry
+    };
+    assert_meant(&purge, &accepted(None), false);
+    // Whoever had the port before is not asked any more.
+    assert_meant(&purge, &accepted(Some(OLD)), true);
+    let purge = [Purge::Removed(flow(None, OLD))];
+    assert_meant(&purge, &accepted(Some(OLD)), true);
+}
+
+#[test]
 fn an_installation_leaves_flows_that_no_rule_of_ours_could_have_met() {
     let purge = [Purge::Installed(flow(None, NEW))];
     // What a container or the host itself sends out to the same port.

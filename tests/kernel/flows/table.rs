@@ -34,6 +34,7 @@ impl Table {
         let sport = self.last;
         let (by, by_port) = container.map_or((destination, port), |c| (c, 80));
         let state = match proto {
+            "tcp" if more.contains("--state") => "",
             "tcp" => "--state ESTABLISHED",
             "sctp" => "--state ESTABLISHED --orig-vtag 1 --reply-vtag 2",
             _ => "",
@@ -74,7 +75,8 @@ fn a_purge_takes_its_own_flows_of_any_protocol_and_zone_and_no_other() {
         let mut installed = BTreeSet::new();
         for zone in ["", "-w 7", "--orig-zone 9", "--reply-zone 11"] {
             removed.insert(table.add("tcp", here, Some(ONE), zone));
-            installed.insert(table.add("tcp", here, None, zone));
+            let unanswered = format!("{zone} --state SYN_SENT");
+            installed.insert(table.add("tcp", here, None, &unanswered));
         }
         // The same tuple in two zones: the second differs by its zone only.
         let twin = table.last;
@@ -87,6 +89,8 @@ fn a_purge_takes_its_own_flows_of_any_protocol_and_zone_and_no_other() {
                 .replace("--reply-zone 11", "-w 12"),
         );
         table.commands.push('\n');
+        // What docker-proxy serves stays.
+        table.add("tcp", here, None, "");
         let removed_udp = table.add("udp", here, Some(ONE), "");
         let removed_sctp = table.add("sctp", here, Some(ONE), "");
         let to_two = table.add("tcp", here, Some(TWO), "");
