@@ -57,8 +57,8 @@ struct Follower {
     updates: mpsc::Receiver<Update>,
     commands: mpsc::Sender<Command>,
     interfaces: mpsc::Sender<InterfaceNews>,
-    /// What was said of the list of networks.
-    networks: Vec<Option<Loss>>,
+    /// What was said of requests that fail alone.
+    partial: Vec<Vec<Loss>>,
 }
 
 impl Follower {
@@ -76,7 +76,7 @@ impl Follower {
             updates,
             commands: command_tx,
             interfaces: interface_tx,
-            networks: Vec::new(),
+            partial: Vec::new(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Follower {
             let update = tokio::time::timeout(DEADLINE, self.updates.recv()).await;
             let update = update.expect("an update in time");
             match update.expect("it still follows") {
-                Update::NetworksUnlisted(loss) => self.networks.push(loss),
+                Update::Partial(losses) => self.partial.push(losses),
                 update => return update,
             }
         }

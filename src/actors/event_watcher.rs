@@ -169,9 +169,9 @@ async fn pass_on(
                 facts.set_problems(Reporter::Docker, vec![problem]);
                 facts.set_problems(Reporter::Answers, Vec::new());
             }
-            Update::NetworksUnlisted(loss) => {
-                let what = "Docker does not list its networks";
-                let problems = loss.iter().map(|loss| problem(what, loss)).collect();
+            Update::Partial(losses) => {
+                let what = "Docker does not answer every request";
+                let problems = losses.iter().map(|loss| problem(what, loss)).collect();
                 board.lock().set_problems(Reporter::Answers, problems);
             }
             Update::Snapshot(snapshot) => {

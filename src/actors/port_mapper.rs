@@ -31,6 +31,7 @@ use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
 use crate::host;
 use crate::killpoint;
+use crate::mapper::forwards::Resolved;
 use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
@@ -104,6 +105,10 @@ pub struct PortMapper {
     skipped: BTreeSet<String>,
     /// What keeps packets from getting through, as it was told last.
     problems: Vec<Problem>,
+    /// What the last snapshot gave.
+    resolved: Arc<Resolved>,
+    /// Whether the host is about to be looked at again.
+    host_changed: bool,
     /// The ports for which docker-proxies were looked for last; `None` before the first time.
     scanned: Option<BTreeSet<(Proto, u16)>>,
 }
@@ -141,6 +146,8 @@ impl PortMapper {
             complaints: Vec::new(),
             skipped: BTreeSet::new(),
             problems: Vec::new(),
+            resolved: Arc::default(),
+            host_changed: false,
             scanned: None,
         }
     }
@@ -186,8 +193,8 @@ impl PortMapper {
         }
         let Planned { desired, resolved } = planned;
         let desired = Arc::new(desired);
-        self.report_health(&resolved);
         self.report_skipped(&resolved.skipped);
+        self.resolved = Arc::new(resolved);
         self.wanted = false;
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
@@ -197,6 +204,8 @@ impl PortMapper {
             this.in_flight = false;
             match report {
                 Ok(report) => {
+                    // It depends on whether Docker's own NAT is on, which the writer has seen.
+                    this.report_health();
                     this.take_report(&report, heard, verify, ctx);
                     let auto = this.plan.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, for it reads all of /proc.
@@ -339,7 +348,14 @@ impl Handler<HostChanged> for PortMapper {
     fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
         if what == Watched::Routes && self.plan.devices != Choice::Auto {
             // It bears on what is told, and not on any rule.
-            return self.try_again_in(HOST_SETTLES, ctx);
+            if !self.host_changed {
+                self.host_changed = true;
+                ctx.run_later(HOST_SETTLES, |this, _| {
+                    this.host_changed = false;
+                    this.report_health();
+                });
+            }
+            return;
         }
         if what == Watched::Rules {
             self.verify = true;

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,15 +45,15 @@ pub(super) enum Asked {
 /// Asks the daemon that holds `state_dir`, if one does.
 pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> {
     let lock = locks::state_path(state_dir);
-    let begun = Instant::now();
-    let deadline = begun + ANSWER_PATIENCE;
-    let mut said = false;
+    let deadline = Instant::now() + ANSWER_PATIENCE;
+    let mut waiting = None;
     loop {
         let held = locks::inspect(&lock).map_err(|e| Failure::new(Exit::Failed, &e))?;
         let Some(holder) = held else {
             return Ok(Asked::NotRunning);
         };
         let pid = holder.as_ref().map_or(0, |h| h.pid);
+        waiting.get_or_insert_with(|| say_later(pid));
         let why = match holder.and_then(|h| h.control) {
             None => "it has no control socket yet".to_owned(),
             Some(control) => match client::ask(&control, request) {
@@ -73,12 +74,20 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> 
                 ),
             ));
         }
-        if !said && begun.elapsed() >= QUIETLY {
-            said = true;
-            eprintln!("docker-nat66: waiting for the daemon, process {pid}: {why}");
-        }
         thread::sleep(RETRY);
     }
+}
+
+/// Says for whom the caller waits, unless what is returned is dropped before: a daemon that was
+/// stopped, or is busy, takes the connection and does not answer.
+fn say_later(pid: u32) -> mpsc::Sender<()> {
+    let (waiting, over) = mpsc::channel();
+    thread::spawn(move || {
+        if over.recv_timeout(QUIETLY) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("docker-nat66: waiting for the daemon, process {pid}, to answer");
+        }
+    });
+    waiting
 }
 
 /// What `run` and `cleanup` stand on: that nobody else is at work here.

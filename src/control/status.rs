@@ -65,7 +65,7 @@ pub struct Told {
     pub id: String,
     /// One sentence.
     pub what: String,
-    /// The command that mends it; null where no single command does.
+    /// What mends it: a command for a shell, or a few words; null where that is not known.
     #[serde(rename = "do")]
     pub remedy: Option<String>,
 }

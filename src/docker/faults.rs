@@ -1,9 +1,12 @@
-//! Faults of the Engine's answers, each logged the first time that it is seen.
+//! Faults of single answers: each logged the first time that it is seen, and which requests fail
+//! while the others are answered.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use slog::{Logger, warn};
+
+use super::stream::{Loss, Update};
 
 /// How many are remembered; more are not logged.
 const MAX: usize = 1024;
@@ -31,5 +34,31 @@ impl Faults {
             warn!(self.log, "{}", what; "fault" => %fault);
             self.logged.insert(fault);
         }
+    }
+}
+
+/// The requests that fail while the others are answered.
+#[derive(Debug, Default)]
+pub(super) struct Partial {
+    /// Why the networks cannot be listed.
+    pub(super) networks: Option<Loss>,
+    /// Why no sign of life is given.
+    pub(super) ping: Option<Loss>,
+    told: Vec<Loss>,
+}
+
+impl Partial {
+    /// What there is to say, if it is not what was said last.
+    pub(super) fn news(&mut self) -> Option<Update> {
+        let now: Vec<Loss> = [&self.networks, &self.ping]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        if self.told == now {
+            return None;
+        }
+        self.told.clone_from(&now);
+        Some(Update::Partial(now))
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::Backoff;
 use super::client::{Engine, EngineError, Events};
 use super::convert::{Inspected, List};
-use super::faults::Faults;
+use super::faults::{Faults, Partial};
 use super::flood::Flood;
 use super::holders::{Held, NetworkQuestions};
 use super::network::Networks;
@@ -97,7 +97,7 @@ pub(super) async fn session(
         networks: None,
         networks_backoff: Backoff::new(RETRY.0, RETRY_NETWORKS_MAX),
         networks_retry: None,
-        networks_loss: None,
+        partial: Partial::default(),
         ping: None,
         next_ping: Instant::now() + settings.ping_interval,
         refused_pings: 0,
@@ -139,8 +139,7 @@ struct Session<'a> {
     networks_backoff: Backoff,
     /// When the list of networks is asked for again, after a failure.
     networks_retry: Option<Instant>,
-    /// Why they cannot be listed, as it was told last.
-    networks_loss: Option<Loss>,
+    partial: Partial,
     ping: Option<Request<()>>,
     next_ping: Instant,
     /// In a row.
@@ -166,6 +165,7 @@ impl Session<'_> {
             killpoint::pass("a session goes on");
             let now = Instant::now();
             self.start_what_is_due(now);
+            self.to_say.extend(self.partial.news());
             if self.view.has_news() {
                 self.news_since.get_or_insert(now);
             }
@@ -302,14 +302,16 @@ impl Session<'_> {
 
     fn ponged(&mut self, pong: Result<(), EngineError>) -> Result<(), EngineError> {
         self.next_ping = Instant::now() + self.settings.ping_interval;
+        self.partial.ping = pong.as_ref().err().map(Loss::from).filter(|l| l.refused);
         match pong {
-            Ok(()) => {
+            // One that is not permitted is an answer, too.
+            _ if pong.is_ok() || self.partial.ping.is_some() => {
                 self.refused_pings = 0;
                 self.view.grow_old();
             }
             Err(e @ EngineError::TimedOut { .. }) => return Err(e),
             Err(e) if self.refused_pings + 1 >= MAX_REFUSED_PINGS => return Err(e),
-            Err(_) => self.refused_pings += 1,
+            _ => self.refused_pings += 1,
         }
         Ok(())
     }
@@ -330,23 +332,16 @@ impl Session<'_> {
                     self.faults.log(row, "a network's settings cannot be read");
                 }
                 self.networks_backoff.reset();
-                self.say_of_networks(None);
+                self.partial.networks = None;
                 self.view.networks_listed(networks.rows);
             }
             Err(error) => {
                 self.networks_retry = Some(Instant::now() + self.networks_backoff.wait());
                 self.view.networks_failed();
-                self.say_of_networks(Some(Loss::from(&error)));
+                self.partial.networks = Some(Loss::from(&error));
                 self.faults
                     .log(&error, "docker's networks cannot be listed");
             }
-        }
-    }
-
-    fn say_of_networks(&mut self, loss: Option<Loss>) {
-        if self.networks_loss != loss {
-            self.networks_loss.clone_from(&loss);
-            self.to_say.push_back(Update::NetworksUnlisted(loss));
         }
     }
 
@@ -366,10 +361,8 @@ impl Session<'_> {
             }
             Verdict::GaveUp => {
                 if let Err(error) = inspection {
-                    if !matches!(error, EngineError::Unreadable { .. }) {
-                        let at = Instant::now() + RELIST_AFTER;
-                        self.relist_at.get_or_insert(at);
-                    }
+                    let at = Instant::now() + RELIST_AFTER;
+                    self.relist_at.get_or_insert(at);
                     self.faults.log(&error, "a container cannot be inspected");
                 }
             }

@@ -124,9 +124,9 @@ pub enum Update {
     /// The Engine is lost, or could not be reached to begin with. Said once, however many
     /// attempts follow, and again when one fails for another reason.
     Lost(Loss),
-    /// Why the networks cannot be listed; `None` once they can. Nothing is known before the first
-    /// time that they were.
-    NetworksUnlisted(Option<Loss>),
+    /// The requests that fail while others are answered; empty once none does. Before the networks
+    /// were listed once nothing is known.
+    Partial(Vec<Loss>),
     /// What Docker says now.
     Snapshot(Arc<Snapshot>),
 }

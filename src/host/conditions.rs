@@ -20,37 +20,49 @@ const CONF: &str = "/proc/sys/net/ipv6/conf";
 /// `if_inet6` has it.
 const GLOBAL: &str = "00";
 
-/// Reads what there is to know of these interfaces.
+/// Reads what there is to know of the egress interfaces, and of bridges whether they are there.
+/// Only the former are asked of netlink, where the kernel answers under a lock that others may hold
+/// for a while.
 ///
 /// # Errors
 /// A file is there and cannot be read, or the kernel does not answer over netlink.
-pub fn conditions(interfaces: &[Device]) -> io::Result<Conditions> {
+pub fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Conditions> {
     let networks = match super::read_if_there(IF_INET6)? {
         Some(text) => parse_networks(&text),
         None => BTreeMap::new(),
     };
-    let mut found = BTreeMap::new();
-    for device in interfaces {
-        let state = interface(device, &networks)?;
-        found.insert(device.clone(), state);
+    let mut interfaces = BTreeMap::new();
+    for device in bridges {
+        let there = flag(device.as_str(), "disable_ipv6")?;
+        let state = there.map_or(Ok(Interface::Missing), |_| here(device, None, &networks));
+        interfaces.insert(device.clone(), state?);
+    }
+    for device in egress {
+        let name = device.as_str();
+        let state = match interface::look_up(name).map_err(io::Error::other)? {
+            None => Interface::Missing,
+            Some(found) if found.name != name => Interface::AnotherNameOf(found.name),
+            Some(found) => here(device, found.master, &networks)?,
+        };
+        interfaces.insert(device.clone(), state);
     }
     Ok(Conditions {
         forwarding: flag("all", "forwarding")?,
-        interfaces: found,
+        interfaces,
     })
 }
 
-fn interface(device: &Device, networks: &BTreeMap<String, Vec<Ipv6Net>>) -> io::Result<Interface> {
+fn here(
+    device: &Device,
+    bridge: Option<String>,
+    networks: &BTreeMap<String, Vec<Ipv6Net>>,
+) -> io::Result<Interface> {
     let name = device.as_str();
-    Ok(match interface::look_up(name).map_err(io::Error::other)? {
-        None => Interface::Missing,
-        Some(found) if found.name != name => Interface::AnotherNameOf(found.name),
-        Some(found) => Interface::Here {
-            disable_ipv6: flag(name, "disable_ipv6")? == Some(true),
-            force_forwarding: flag(name, "force_forwarding")? == Some(true),
-            bridge: found.bridge,
-            networks: networks.get(name).cloned().unwrap_or_default(),
-        },
+    Ok(Interface::Here {
+        disable_ipv6: flag(name, "disable_ipv6")? == Some(true),
+        force_forwarding: flag(name, "force_forwarding")? == Some(true),
+        bridge,
+        networks: networks.get(name).cloned().unwrap_or_default(),
     })
 }
 
@@ -102,7 +114,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_missing() {
         let names = ["lo", "no-such-dev"].map(|name| name.parse().expect("a name"));
-        let read = conditions(&names).expect("readable");
+        let read = conditions(&names, &[]).expect("readable");
+        assert_eq!(conditions(&[], &names).expect("readable"), read);
         let states: Vec<&Interface> = read.interfaces.values().collect();
         assert!(
             matches!(states[..], [Interface::Here { .. }, Interface::Missing]),

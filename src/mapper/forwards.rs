@@ -193,7 +193,8 @@ fn choose(around: &Around<'_>, container: &Container) -> Result<(Untrusted, Ipv6
     let Some((endpoint, addr)) = within.iter().find(serving).copied() else {
         // With --prefix auto, what forwards nothing is in no prefix either.
         let with_address = container.endpoints.iter().filter(|e| e.address.is_some());
-        let why = with_address.filter_map(reason).next();
+        let why: Option<Vec<Reason>> = with_address.map(reason).collect();
+        let why = why.and_then(|why| why.into_iter().next());
         return Err(why.unwrap_or(Reason::NoAddress(has)));
     };
     if endpoint.left {

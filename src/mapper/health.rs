@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 
 use super::forwards::Resolved;
 use super::plan::{Choice, Plan, Surroundings};
-use super::skipped::{Reason, container};
+use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::device::Device;
 use crate::model::problem::{Problem, ProblemId};
@@ -36,20 +36,18 @@ pub enum Interface {
         /// `net.ipv6.conf.IF.force_forwarding` (kernel 6.17): packets that come in here are
         /// forwarded whatever `all` says.
         force_forwarding: bool,
-        /// The bridge whose port it is.
+        /// The bridge, bond or team whose port it is.
         bridge: Option<String>,
         /// The networks that its addresses lie in.
         networks: Vec<Ipv6Net>,
     },
 }
 
-/// The interfaces whose state [`problems`] asks about.
-pub fn interfaces(plan: &Plan, around: &Surroundings, snapshot: Option<&Snapshot>) -> Vec<Device> {
+/// The bridges whose state [`problems`] asks about.
+pub fn bridges(snapshot: Option<&Snapshot>) -> Vec<Device> {
     let networks = snapshot.into_iter().flat_map(|s| s.networks.values());
     let bridges = networks.filter_map(|network| network.bridge.clone());
-    let mut all = egress(plan, around).to_vec();
-    all.extend(bridges);
-    all
+    bridges.collect()
 }
 
 /// What keeps packets from getting through. Where Docker's own NAT serves the ports, only what
@@ -72,7 +70,10 @@ pub fn problems(
         let remedy = "ip -6 route add default via ROUTER dev INTERFACE";
         found.push(Problem::new(ProblemId::NoEgress, what).with_remedy(remedy));
     }
-    found.extend(devices.iter().filter_map(|d| interface(d, conditions)));
+    // Without a route the interfaces are those of before.
+    if plan.devices != Choice::Auto || around.routed {
+        found.extend(devices.iter().filter_map(|d| interface(d, conditions)));
+    }
     let prefixes = plan.prefixes_of(docker.map(|(snapshot, _)| snapshot));
     found.extend(overlaps(devices, &prefixes, conditions));
     if let Some((snapshot, resolved)) = docker {
@@ -84,7 +85,8 @@ pub fn problems(
     found
 }
 
-fn egress<'a>(plan: &'a Plan, around: &'a Surroundings) -> &'a [Device] {
+/// The egress interfaces, whose state [`problems`] asks about.
+pub fn egress<'a>(plan: &'a Plan, around: &'a Surroundings) -> &'a [Device] {
     match &plan.devices {
         Choice::Fixed(devices) => devices,
         Choice::Auto => &around.default_devices,
@@ -92,18 +94,20 @@ fn egress<'a>(plan: &'a Plan, around: &'a Surroundings) -> &'a [Device] {
 }
 
 fn forwarding(devices: &[Device], conditions: &Conditions) -> Option<Problem> {
-    let forced = |device: &Device| match conditions.interfaces.get(device) {
-        Some(Interface::Here {
+    // On the bridges too, for that is where answers come in.
+    let forced = |interface: &Interface| match interface {
+        Interface::Here {
             force_forwarding, ..
-        }) => *force_forwarding,
-        _ => false,
+        } => *force_forwarding,
+        Interface::Missing | Interface::AnotherNameOf(_) => true,
     };
+    let all_forced = conditions.interfaces.values().all(forced);
     match conditions.forwarding {
         None => Some(Problem::new(
             ProblemId::Ipv6Disabled,
             "this kernel has no IPv6, or was booted with ipv6.disable=1",
         )),
-        Some(false) if devices.is_empty() || !devices.iter().all(forced) => {
+        Some(false) if devices.is_empty() || !all_forced => {
             let what = "net.ipv6.conf.all.forwarding is 0: no packet reaches a container";
             let remedy = "sysctl -w net.ipv6.conf.all.forwarding=1";
             Some(Problem::new(ProblemId::Forwarding, what).with_remedy(remedy))
@@ -131,6 +135,20 @@ fn interface(device: &Device, conditions: &Conditions) -> Option<Problem> {
             )
             .with_remedy(format!("restart with --dev {name}")),
         ),
+        // First: a bridge's ports have no IPv6 of their own as a rule.
+        Interface::Here {
+            bridge: Some(bridge),
+            ..
+        } => Some(
+            Problem::new(
+                ProblemId::BridgePort,
+                format!(
+                    "{device} is a port of {bridge}: requests arrive on {bridge}, and rules see \
+                     none on {device}"
+                ),
+            )
+            .with_remedy(format!("restart with --dev {bridge}")),
+        ),
         Interface::Here {
             disable_ipv6: true, ..
         } => Some(
@@ -139,19 +157,6 @@ fn interface(device: &Device, conditions: &Conditions) -> Option<Problem> {
                 format!("IPv6 is off on the interface {device}"),
             )
             .with_remedy(format!("sysctl -w net.ipv6.conf.{key}.disable_ipv6=0")),
-        ),
-        Interface::Here {
-            bridge: Some(bridge),
-            ..
-        } => Some(
-            Problem::new(
-                ProblemId::BridgePort,
-                format!(
-                    "{device} is a port of the bridge {bridge}: requests arrive on {bridge}, and \
-                     rules see none on {device}"
-                ),
-            )
-            .with_remedy(format!("restart with --dev {bridge}")),
         ),
         Interface::Here { .. } => None,
     }
@@ -182,30 +187,33 @@ fn overlaps(devices: &[Device], prefixes: &[Ipv6Net], conditions: &Conditions) -
     found
 }
 
-/// Ports are published, and no container has an address in a prefix.
+/// Ports are published, and no container that does has an address in a prefix.
 fn no_prefix_match(
     prefixes: &[Ipv6Net],
     snapshot: &Snapshot,
     resolved: &Resolved,
 ) -> Option<Problem> {
+    let publishes = |c: &&Container| c.ports.iter().any(|row| row.host_port.is_some());
+    let publishing = || snapshot.containers.values().filter(publishes);
+    let addresses = || {
+        publishing()
+            .flat_map(|c| &c.endpoints)
+            .filter_map(|e| e.address)
+    };
     let inside = |addr: Ipv6Addr| prefixes.iter().any(|prefix| prefix.contains(&addr));
-    let all = snapshot.containers.values().flat_map(|c| &c.endpoints);
-    if all.filter_map(|e| e.address).any(inside) {
+    let without = |skipped: &Skipped| matches!(skipped.reason, Reason::NoAddress(_));
+    if addresses().any(inside) || !resolved.skipped.iter().any(without) {
         return None;
     }
-    let outside = resolved
-        .skipped
-        .iter()
-        .find_map(|skipped| match &skipped.reason {
-            Reason::NoAddress(has) => has.first().map(|addr| (skipped, *addr)),
-            _ => None,
-        });
-    let (skipped, addr) = outside?;
+    let Some(addr) = addresses().next() else {
+        let what = "no container that publishes a port has an IPv6 address: IPv6 is off in \
+                    Docker, or on their networks";
+        return Some(Problem::new(ProblemId::NoPrefixMatch, what));
+    };
     let given: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
     let what = format!(
-        "no container that publishes a port has an address in --prefix {}: {} has {addr}",
-        given.join(","),
-        container(&skipped.container_id, &skipped.container_name),
+        "no container that publishes a port has an address in --prefix {}",
+        given.join(",")
     );
     let subnets = snapshot.networks.values().flat_map(|n| &n.subnets);
     let subnet = subnets.filter(|subnet| subnet.contains(&addr)).max();

@@ -1,5 +1,5 @@
 //! What keeps packets from getting through, or the daemon from its work: a stable id, a sentence,
-//! and the command that mends it.
+//! and what mends it.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ pub struct Problem {
     pub id: ProblemId,
     /// One sentence.
     pub what: String,
-    /// The command that mends it, for a shell; `None` where no single command does.
+    /// What mends it: a command for a shell, or a few words; `None` where that is not known.
     pub remedy: Option<String>,
 }
 
 impl Problem {
-    /// One that no single command mends.
+    /// One of which it is not known what mends it.
     pub fn new(id: ProblemId, what: impl Into<String>) -> Self {
         Self {
             id,
@@ -24,7 +24,7 @@ impl Problem {
         }
     }
 
-    /// The command that mends it.
+    /// The command, or the words, that mend it.
     #[must_use]
     pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self {

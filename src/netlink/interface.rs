@@ -16,6 +16,9 @@ const NAME: u16 = 3;
 const MASTER: u16 = 10;
 const SLAVE_KIND: u16 = 4;
 
+/// Kinds of interfaces that receive what arrives on their ports.
+const SWALLOW: [&[u8]; 3] = [b"bridge", b"bond", b"team"];
+
 /// The kernel answers at once, or under a lock that others hold for moments.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -27,8 +30,8 @@ pub struct Found {
     /// Its name, which need not be the one that was asked for: the kernel finds an interface by
     /// its other names (altnames), too.
     pub name: String,
-    /// The bridge whose port it is.
-    pub bridge: Option<String>,
+    /// The bridge, bond or team whose port it is.
+    pub master: Option<String>,
 }
 
 /// The interface of this name; `None` where there is none.
@@ -40,20 +43,20 @@ pub fn look_up(name: &str) -> Result<Option<Found>, SocketError> {
     let Some(link) = ask(&mut socket, 0, Some(name))? else {
         return Ok(None);
     };
-    let bridge = match link.bridge {
+    let master = match link.master {
         None => None,
         // It may be gone by now.
-        Some(index) => ask(&mut socket, index, None)?.map(|bridge| bridge.name),
+        Some(index) => ask(&mut socket, index, None)?.map(|master| master.name),
     };
     let name = link.name;
-    Ok(Some(Found { name, bridge }))
+    Ok(Some(Found { name, master }))
 }
 
 /// One answer of the kernel.
 struct Link {
     name: String,
-    /// The index of the bridge whose port it is.
-    bridge: Option<u32>,
+    /// The index of the interface whose port it is.
+    master: Option<u32>,
 }
 
 /// Asks for the interface of this index, or where that is 0, of this name.
@@ -98,11 +101,12 @@ fn read(message: &Message<'_>) -> Result<Option<Link>, SocketError> {
         return Err(Malformed("no interface where one was asked for").into());
     };
     let info = find(attributes, LINK_INFO).unwrap_or_default();
-    let is_port = find(info, SLAVE_KIND).is_some_and(|kind| kind.starts_with(b"bridge"));
+    let kind = find(info, SLAVE_KIND).map(|kind| kind.strip_suffix(&[0]).unwrap_or(kind));
+    let is_port = kind.is_some_and(|kind| SWALLOW.contains(&kind));
     let master = find(attributes, MASTER).and_then(|index| index.try_into().ok());
     Ok(Some(Link {
         name: name.to_owned(),
-        bridge: master.map(u32::from_ne_bytes).filter(|_| is_port),
+        master: master.map(u32::from_ne_bytes).filter(|_| is_port),
     }))
 }
 
@@ -115,14 +119,14 @@ mod tests {
         let found = look_up("lo").expect("an answer");
         let loopback = Found {
             name: "lo".into(),
-            bridge: None,
+            master: None,
         };
         assert_eq!(found, Some(loopback));
         assert_eq!(look_up("no-such-dev").expect("an answer"), None);
     }
 
     #[test]
-    fn a_port_of_a_bridge_is_told_from_that_of_a_bond() {
+    fn a_port_whose_packets_its_master_receives_is_known() {
         let link = |slave_kind: &str| {
             let mut writer = Writer::default();
             writer.message(NEW_LINK, 0, 1, |writer| {
@@ -135,8 +139,9 @@ mod tests {
             let link = messages.next().map(|message| read(&message));
             link.expect("one message").expect("readable").expect("one")
         };
-        assert_eq!(link("bridge").bridge, Some(7));
-        assert_eq!(link("bond").bridge, None);
+        assert_eq!(link("bridge").master, Some(7));
+        assert_eq!(link("bond").master, Some(7));
+        assert_eq!(link("vrf").master, None);
         assert_eq!(link("bond").name, "eth0");
     }
 }

@@ -187,9 +187,11 @@ fn a_daemon_in_another_network_namespace_than_docker_says_so() {
 
 /// What stands before the Engine's socket, and lets through what it likes.
 struct Proxy {
-    /// Requests for paths with these words are refused, or answered with these words instead.
-    rule: Arc<Mutex<Option<(&'static str, &'static str)>>>,
+    rule: Arc<Mutex<Rule>>,
 }
+
+/// Requests for such paths are answered with these words.
+type Rule = Option<(Box<dyn Fn(&str) -> bool + Send>, &'static str)>;
 
 /// What a proxy says that refuses a request.
 const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -217,17 +219,18 @@ impl Proxy {
         Self { rule }
     }
 
-    fn set(&self, rule: Option<(&'static str, &'static str)>) {
-        *self.rule.lock().expect("no panic") = rule;
+    /// Requests for such paths are not passed on, but answered with these words.
+    fn answers(&self, is: impl Fn(&str) -> bool + Send + 'static, words: &'static str) {
+        *self.rule.lock().expect("no panic") = Some((Box::new(is), words));
+    }
+
+    fn passes_all_on(&self) {
+        *self.rule.lock().expect("no panic") = None;
     }
 }
 
 /// Serves one request: one for each connection, so that each is looked at.
-fn serve(
-    mut client: UnixStream,
-    engine: &PathBuf,
-    rule: &Mutex<Option<(&'static str, &'static str)>>,
-) {
+fn serve(mut client: UnixStream, engine: &PathBuf, rule: &Mutex<Rule>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -238,9 +241,8 @@ fn serve(
     }
     let text = String::from_utf8_lossy(&head).into_owned();
     let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-    let rule = *rule.lock().expect("no panic");
-    if let Some((words, answer)) = rule
-        && path.contains(words)
+    if let Some((is, answer)) = &*rule.lock().expect("no panic")
+        && is(&path)
     {
         let _ = client.write_all(answer.as_bytes());
         return;
@@ -273,7 +275,7 @@ fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
     let proxy = Proxy::up(&lab);
     let args = [&ARGS[..], &["--docker-host", Proxy::URL]].concat();
     for path in ["/version", "/events", "/containers/json", "/networks"] {
-        proxy.set(Some((path, FORBIDDEN)));
+        proxy.answers(move |asked| asked.contains(path), FORBIDDEN);
         let daemon = Daemon::start(&lab, &args);
         let told = complains(&lab, &["engine-refuses"]);
         assert!(told[0].contains("/version, /events"), "{told:?}");
@@ -281,22 +283,28 @@ fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
         let screen = String::from_utf8_lossy(&screen).into_owned();
         assert!(screen.contains(&format!("{path} was refused")), "{screen}");
         assert!(screen.contains("\nwaiting  for "), "{screen}");
-        proxy.set(None);
+        proxy.passes_all_on();
         complains(&lab, &[]);
         lab.answers(Tcp, WEB, "web", CLIENT);
         daemon.leaves();
     }
+    // Asked only now and then; what is known stays so.
     let mut daemon = Daemon::ready(&lab, &args);
+    proxy.answers(|asked| asked.contains("/_ping"), FORBIDDEN);
+    complains(&lab, &["engine-refuses"]);
+    lab.answers(Tcp, WEB, "web", CLIENT);
+    proxy.passes_all_on();
+    complains(&lab, &[]);
+    assert!(!daemon.log().contains("not reachable"), "{}", daemon.log());
     // Of one that starts, only an inspect tells what it publishes.
-    let id = "/json";
-    proxy.set(Some((id, ODD)));
+    let is_inspect = |asked: &str| asked.ends_with("/json") && !asked.contains("/containers/json");
+    proxy.answers(is_inspect, ODD);
     engine.run("new", &["-p", "8081:80"], &["tcp:80"]);
     complains(&lab, &["unreadable"]);
     daemon.says("a container cannot be inspected");
     lab.answers(Tcp, WEB, "web", CLIENT);
     lab.is_closed(Tcp, "[2001:db8::1]:8081");
-    proxy.set(None);
-    daemon.signal(rustix::process::Signal::HUP);
+    proxy.passes_all_on();
     complains(&lab, &[]);
     lab.answers(Tcp, "[2001:db8::1]:8081", "new", CLIENT);
     daemon.leaves();

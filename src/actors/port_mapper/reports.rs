@@ -11,7 +11,6 @@ use crate::control::protocol::Row;
 use crate::control::status::Reporter;
 use crate::host;
 use crate::killpoint;
-use crate::mapper::forwards::Resolved;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
 use crate::model::container::Snapshot;
@@ -135,11 +134,12 @@ impl PortMapper {
     }
 
     /// Looks whether packets can get through, and says what keeps them from it.
-    pub(super) fn report_health(&mut self, resolved: &Resolved) {
+    pub(super) fn report_health(&mut self) {
         let Self { plan, around, .. } = self;
+        let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
-        let looked_at = health::interfaces(plan, around, snapshot);
-        let mut problems = match host::conditions(&looked_at) {
+        let (egress, bridges) = (health::egress(plan, around), health::bridges(snapshot));
+        let mut problems = match host::conditions(egress, &bridges) {
             Ok(conditions) => {
                 let native = self.board.lock().native.clone();
                 let standing_by = native.is_some_and(|native| native.state == "on");
@@ -147,8 +147,12 @@ impl PortMapper {
                 health::problems(plan, around, &conditions, docker, standing_by)
             }
             Err(error) => {
+                // What was found before may still be so.
+                let mut problems = self.problems.clone();
+                problems.retain(|p| !matches!(p.id, ProblemId::Host | ProblemId::Unreadable));
                 let what = format!("the host cannot be read: {}", chain(&error));
-                vec![Problem::new(ProblemId::Host, what)]
+                problems.push(Problem::new(ProblemId::Host, what));
+                problems
             }
         };
         let unread = resolved.skipped.iter().filter(|s| s.reason.is_unreadable());

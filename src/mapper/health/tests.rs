@@ -194,14 +194,20 @@ fn each_condition_has_its_id() {
 }
 
 #[test]
-fn forwarding_that_is_forced_on_the_egress_interface_is_enough() {
+fn forwarding_that_is_forced_on_every_interface_is_enough() {
     let mut scene = Scene::sound();
     scene.conditions.forwarding = Some(false);
-    scene.eth0(|eth0| match eth0 {
-        Interface::Here {
-            force_forwarding, ..
-        } => *force_forwarding = true,
-        _ => unreachable!(),
-    });
+    for interface in scene.conditions.interfaces.values_mut() {
+        match interface {
+            Interface::Here {
+                force_forwarding, ..
+            } => *force_forwarding = true,
+            _ => unreachable!(),
+        }
+    }
     assert!(scene.ids().is_empty());
+    // Answers come in on the bridge.
+    let docker0 = device("docker0");
+    scene.conditions.interfaces.insert(docker0, here());
+    assert_eq!(scene.ids(), ["forwarding"]);
 }
