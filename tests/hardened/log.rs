@@ -61,7 +61,10 @@ fn a_log_that_nobody_reads_keeps_no_port_open() {
         let status = scene.status().expect("it answers");
         assert_eq!(status.state, State::Degraded);
         let trouble = status.troubles.concat();
-        assert!(trouble.starts_with("the log is not read: "), "{trouble}");
+        assert!(
+            trouble.starts_with("log: the log is not read: "),
+            "{trouble}"
+        );
 
         // Somebody reads, and it has something to say.
         let mut lines = BufReader::new(reader).lines().map(|l| l.expect("reads"));
