@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use docker_nat66::journal::record::{BootId, Record, State};
 use docker_nat66::journal::recover::{OpenError, Opened};
@@ -51,13 +51,24 @@ fn fill(disk: &Path) -> PathBuf {
     ballast
 }
 
+/// How long the database's threads may keep its file open once it is closed.
+const LETS_GO: Duration = Duration::from_secs(10);
+
 fn remount(disk: &Path, how: &str) {
-    // with the source named, mount does not repeat options that a user namespace cannot map
-    let status = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", &format!("remount,{how}"), "none"])
-        .arg(disk)
-        .status();
-    assert!(status.expect("mount runs").success());
+    let begun = Instant::now();
+    loop {
+        // with the source named, mount does not repeat options that a user namespace cannot map
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("remount,{how}"), "none"])
+            .arg(disk)
+            .output()
+            .expect("mount runs");
+        if output.status.success() {
+            return;
+        }
+        // busy, as long as somebody may still write
+        assert!(begun.elapsed() < LETS_GO, "{output:?}");
+    }
 }
 
 fn record(n: u16) -> Record {
