@@ -105,6 +105,7 @@ fn forwards(first: u16, last: u16) -> Batch {
             },
             target: "fdfd:5898:4917:1::2".parse().expect("an address"),
             target_port: port,
+            spares_link_local: false,
         }))
     };
     Batch {

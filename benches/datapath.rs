@@ -113,6 +113,7 @@ fn rule(backend: BackendKind, host_port: u16, target_port: u16) -> Rule {
             },
             target: SERVER,
             target_port,
+            spares_link_local: false,
         }),
     }
 }

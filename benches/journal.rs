@@ -32,6 +32,7 @@ fn record(n: u32) -> Record {
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("an address"),
                     target_port: port,
+                    spares_link_local: false,
                 }),
             },
             owners: BTreeSet::from([Owner {

@@ -174,6 +174,7 @@ impl Row {
                 key,
                 target,
                 target_port,
+                spares_link_local: _,
             }) => Self {
                 proto: Some(key.proto.to_string()),
                 host_addr: key.host_addr,

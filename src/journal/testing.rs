@@ -29,6 +29,7 @@ pub(super) fn record(port: u16) -> Record {
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                     target_port: 80,
+                    spares_link_local: false,
                 }),
             },
             owners: BTreeSet::from([Owner {

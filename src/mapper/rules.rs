@@ -199,6 +199,7 @@ fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
 
 /// The rule that rewrites what comes that way.
 pub(super) fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
+    let spares_link_local = source.is_none() && matches!(via, Via::Egress(_) | Via::Host);
     RuleSpec::Dnat(Dnat {
         key: DnatKey {
             via,
@@ -209,5 +210,6 @@ pub(super) fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> Rule
         },
         target: forward.container_addr,
         target_port: forward.container_port,
+        spares_link_local,
     })
 }

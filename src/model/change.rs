@@ -201,3 +201,55 @@ impl ChangeSet {
             && self.reown.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forward::Proto;
+    use super::super::rule::{BackendKind, Dnat, Rule, Via};
+    use super::*;
+
+    /// A forward as this release makes it, or as the one before did.
+    fn forward(spares_link_local: bool) -> OwnedRule {
+        let key = DnatKey {
+            via: Via::Egress("eth0".parse().expect("a name")),
+            proto: Proto::Tcp,
+            host_addr: None,
+            host_port: 80,
+            source: None,
+        };
+        let spec = RuleSpec::Dnat(Dnat {
+            key,
+            target: "fdfd::2".parse().expect("an address"),
+            target_port: 8080,
+            spares_link_local,
+        });
+        let rule = Rule {
+            backend: BackendKind::Ip6tables,
+            spec,
+        };
+        OwnedRule {
+            rule,
+            owners: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn an_upgrade_replaces_what_an_earlier_release_has_left_without_a_gap() {
+        let by_id = |owned: OwnedRule| BTreeMap::from([(owned.rule.id(), owned)]);
+        let (old, new) = (forward(false), forward(true));
+        let desired = Desired {
+            rules: by_id(new.clone()),
+            ..Desired::nothing()
+        };
+        let change = ChangeSet::between(&desired, &by_id(old.clone()));
+        let replace = vec![Replacement {
+            old: old.rule.id(),
+            new,
+        }];
+        let expected = ChangeSet {
+            replace,
+            ..ChangeSet::default()
+        };
+        assert_eq!(change, expected);
+    }
+}

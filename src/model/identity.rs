@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use super::element::Element;
-use super::rule::{Dnat, Hook, HostPort, Rule, RuleSpec, Via};
+use super::rule::{Dnat, Hook, HostPort, LINK_LOCAL, Rule, RuleSpec, Via};
 
 /// What stands before the [`RuleId`] in a rule's comment.
 pub const COMMENT_PREFIX: &str = "docker-nat66:";
@@ -163,6 +163,9 @@ fn write_dnat(text: &mut String, dnat: &Dnat) -> fmt::Result {
     if let Some(source) = key.source {
         write!(text, " source={source}")?;
     }
+    if dnat.spares_link_local {
+        write!(text, " source=!{LINK_LOCAL}")?;
+    }
     let (target, port) = (dnat.target, dnat.target_port);
     write!(text, " do=dnat target={target} target_port={port}")
 }
@@ -229,6 +232,7 @@ mod tests {
                 },
                 target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                 target_port: 80,
+                spares_link_local: false,
             }),
         }
     }
@@ -270,7 +274,7 @@ mod tests {
         let mut other = dnat(8080);
         other.backend = BackendKind::Nftables;
         let mut all = vec![dnat(8080), dnat(8081), other];
-        let changes: [fn(&mut Dnat); 7] = [
+        let changes: [fn(&mut Dnat); 8] = [
             |dnat| dnat.key.via = Via::Egress("eth1".parse().expect("valid")),
             |dnat| dnat.key.via = Via::Host,
             |dnat| dnat.key.proto = Proto::Udp,
@@ -278,6 +282,7 @@ mod tests {
             |dnat| dnat.key.source = Some("2001:db8::/32".parse().expect("valid")),
             |dnat| dnat.target = "fdfd:5898:4917:1::3".parse().expect("valid"),
             |dnat| dnat.target_port = 81,
+            |dnat| dnat.spares_link_local = true,
         ];
         for change in changes {
             let mut rule = dnat(8080);

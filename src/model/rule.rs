@@ -152,6 +152,10 @@ impl Guard {
 }
 
 /// A DNAT rule: its key (everything before the target), and its target.
+///
+/// Packets from link-local addresses cannot be forwarded (RFC 4291, section 2.5.6): rewritten, they
+/// would be answered with an error. Spared, they reach what listens on the host, as without us. In
+/// our nftables table a rule of its own spares them, before any map is asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dnat {
     /// What it matches.
@@ -160,7 +164,13 @@ pub struct Dnat {
     pub target: Ipv6Addr,
     /// The container's port, never 0.
     pub target_port: u16,
+    /// Whether the rule itself spares packets from [`LINK_LOCAL`] sources; never with a source in
+    /// its key.
+    pub spares_link_local: bool,
 }
+
+/// Link-local addresses, as a rule writes them: fe80::/10 (RFC 4291, section 2.4).
+pub const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
 
 /// What a DNAT rule matches. Two DNAT rules with one key and different targets contradict
 /// each other: one replaces the other.

@@ -96,6 +96,7 @@ pub(crate) fn record(port: u16) -> Record {
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                     target_port: port,
+                    spares_link_local: false,
                 }),
             },
             owners: BTreeSet::from([Owner {

@@ -96,6 +96,7 @@ pub(crate) fn via(via: Via, change: impl FnOnce(&mut Dnat)) -> Rule {
         },
         target: "fdfd:5898:4917:1::2".parse().expect("valid"),
         target_port: 80,
+        spares_link_local: false,
     };
     change(&mut dnat);
     rule(RuleSpec::Dnat(dnat))

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::lab::{CLIENT, HOST, Lab};
 use crate::release;
 use crate::rules;
+use crate::space::Place;
 use crate::talk::Proto::{self, Tcp, Udp};
 use crate::talk::{Answer, ask};
 use crate::wait::{SOON, eventually, same};
@@ -268,4 +269,50 @@ fn a_hairpin_found_by_auto_outlasts_kill_and_restart_without_a_gap() {
     let changes: Vec<&str> = log.lines().filter(|l| l.contains("NAT66 ")).collect();
     assert!(changes.is_empty(), "{changes:#?}");
     daemon.leaves();
+}
+
+/// The host's link-local address on eth0.
+fn link_local(lab: &Lab) -> Ipv6Addr {
+    let shown = lab.host().run(&[
+        "ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link",
+    ]);
+    let addr = shown
+        .split([' ', '/'])
+        .find(|word| word.starts_with("fe80:"));
+    addr.expect("an address").parse().expect("an address")
+}
+
+/// The number of an interface there.
+fn number_of(place: Place<'_>, dev: &str) -> String {
+    let shown = place.run(&["ip", "-o", "link", "show", "dev", dev]);
+    let number = shown.split(':').next().unwrap_or_default();
+    number.to_owned()
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn link_local_clients_which_cannot_be_forwarded_are_left_to_docker_proxy() {
+    let lab = Lab::up("reach_link_local");
+    let engine = Engine::up(&lab, &[]);
+    populate(&engine);
+    let addr = link_local(&lab);
+    let asks = [("the client", lab.client()), ("the host", lab.host())];
+    let all_answered = |hairpin: &str| {
+        for (who, place) in asks {
+            for (proto, port) in [(Tcp, 8080), (Udp, 8053)] {
+                let to = format!("[{addr}%{}]:{port}", number_of(place, "eth0"));
+                let what = format!("docker-proxy to answer {who} on {proto:?} {to}, {hairpin}");
+                let answer = eventually(SOON, &what, || ask(place, proto, &to));
+                assert_eq!(answer.name, "one");
+            }
+        }
+    };
+    all_answered("no daemon");
+    for hairpin in ["auto", "on"] {
+        let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--hairpin", hairpin]].concat());
+        lab.answers(Tcp, &format!("[{HOST}]:8080"), "one", CLIENT);
+        lab.answers(Udp, &format!("[{HOST}]:8053"), "one", CLIENT);
+        all_answered(hairpin);
+        daemon.leaves();
+    }
 }

@@ -9,13 +9,14 @@ use ipnet::Ipv6Net;
 
 use super::shape::{AddrType, HOOKS, Shape, Table, Target, chain, own_chain, states};
 use super::words::Word;
-use crate::model::rule::{BackendKind, Rule, RuleId};
+use crate::model::rule::{BackendKind, LINK_LOCAL, Rule, RuleId};
 
 /// The options of a rule of ours, each at most once. Anything else makes it none.
 #[derive(Debug, Default)]
 struct Options<'a> {
     chain: Option<&'a str>,
     source: Option<&'a str>,
+    not_from: Option<&'a str>,
     destination: Option<&'a str>,
     not_to: Option<&'a str>,
     device_in: Option<&'a str>,
@@ -50,6 +51,7 @@ impl<'a> Options<'a> {
             let slot = match (negated, option) {
                 (false, "-A") => &mut found.chain,
                 (false, "-s") => &mut found.source,
+                (true, "-s") => &mut found.not_from,
                 (false, "-d") => &mut found.destination,
                 (true, "-d") => &mut found.not_to,
                 (false, "-i") => &mut found.device_in,
@@ -98,6 +100,11 @@ impl<'a> Options<'a> {
             dev_in: value(self.device_in, |dev| dev.parse().ok())?,
             dev_out: value(self.device_out, |dev| dev.parse().ok())?,
             from: value(self.source, net)?.into_iter().collect(),
+            not_from_link_local: match value(self.not_from, net)? {
+                None => false,
+                Some(LINK_LOCAL) if self.source.is_none() => true,
+                Some(_) => return None,
+            },
             to: one_of(value(self.destination, net)?, value(self.not_to, net)?)?,
             port: match (self.proto, self.port) {
                 (None, None) => None,

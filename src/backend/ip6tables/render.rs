@@ -154,7 +154,7 @@ mod tests {
             format!(
                 "NAT66 add portfwd: /sbin/ip6tables -t nat -A PREROUTING -i eth0 -p tcp \
                  --dport 2356 -j DNAT --to-destination [fdfd:5898:4917:1::2]:6379 \
-                 -m addrtype --dst-type LOCAL -m comment --comment docker-nat66:{id}"
+                 ! -s fe80::/10 -m addrtype --dst-type LOCAL -m comment --comment docker-nat66:{id}"
             )
         );
         assert!(
@@ -168,7 +168,7 @@ mod tests {
         let rule = dnat("eth0", "udp", Some("2001:db8::1"), 53, "fdfd::2", 5353);
         assert!(command(Verb::Add, &rule, 1).starts_with(
             "/sbin/ip6tables -t nat -A PREROUTING -i eth0 -p udp --dport 53 -j DNAT \
-             --to-destination [fdfd::2]:5353 -d 2001:db8::1 -m addrtype --dst-type LOCAL "
+             --to-destination [fdfd::2]:5353 ! -s fe80::/10 -d 2001:db8::1 -m addrtype --dst-type LOCAL "
         ));
     }
 
@@ -192,14 +192,14 @@ mod tests {
              -m addrtype --dst-type LOCAL -j DROP",
             "nat -A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
              -s 2001:db8:1::/48 -m addrtype --dst-type LOCAL",
-            "nat -A OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -d ::1 \
-             -m addrtype --dst-type LOCAL",
-            "nat -A OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
+            "nat -A OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -s fe80::/10 \
+             ! -d ::1 -m addrtype --dst-type LOCAL",
+            "nat -A OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -s fe80::/10 \
              -d 2001:db8::1 -m addrtype --dst-type LOCAL",
             "nat -A PREROUTING -s fdfd::/64 -p tcp --dport 80 -j DNAT \
              --to-destination [fdfd::2]:8080 -m addrtype --dst-type LOCAL",
             "nat -A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
-             -m addrtype --dst-type LOCAL",
+             ! -s fe80::/10 -m addrtype --dst-type LOCAL",
             "filter -I DOCKER-NAT66 -i eth0 -s fdfd::/64 -j DROP",
             "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 \
              -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",

@@ -118,6 +118,8 @@ pub(super) struct Shape {
     /// Sources, without "any", which the tools do not print. One at most can be said; the
     /// mapper makes no rule with two, and the tool would refuse it.
     pub(super) from: Vec<Ipv6Net>,
+    /// Sources are all but [`LINK_LOCAL`].
+    pub(super) not_from_link_local: bool,
     /// Destination; `true` for anything but that.
     pub(super) to: Option<(bool, Ipv6Net)>,
     pub(super) port: Option<(Proto, u16)>,
@@ -135,6 +137,7 @@ impl Shape {
             dev_in: None,
             dev_out: None,
             from: Vec::new(),
+            not_from_link_local: false,
             to: None,
             port: None,
             states: None,
@@ -228,6 +231,7 @@ impl Shape {
         let target = Target::Dnat(dnat.target, dnat.target_port);
         let rule = |chain| Self {
             from: sources(*source),
+            not_from_link_local: dnat.spares_link_local,
             to: host_addr.map(|addr| (false, addr.into())),
             port: Some((*proto, *host_port)),
             addr_type: Some(AddrType::ToLocal),
@@ -318,6 +322,7 @@ impl Shape {
                         },
                         target: *target,
                         target_port: *target_port,
+                        spares_link_local: self.not_from_link_local,
                     })
                 };
                 sources.map(dnat).into()

@@ -28,7 +28,7 @@ pub(in crate::backend) fn rule(spec: RuleSpec) -> Rule {
     }
 }
 
-/// A DNAT rule on an egress interface, for every source.
+/// A DNAT rule on an egress interface, for every source that can be forwarded.
 pub(in crate::backend) fn dnat(
     dev: &str,
     proto: &str,
@@ -47,6 +47,7 @@ pub(in crate::backend) fn dnat(
         },
         target: target.parse().expect("valid"),
         target_port,
+        spares_link_local: true,
     }))
 }
 
@@ -54,10 +55,18 @@ pub(in crate::backend) fn dnat(
 pub(in crate::backend) fn with_key(rule: &Rule, change: impl FnOnce(&mut DnatKey)) -> Rule {
     let mut changed = rule.clone();
     match &mut changed.spec {
-        RuleSpec::Dnat(dnat) => change(&mut dnat.key),
+        RuleSpec::Dnat(dnat) => {
+            change(&mut dnat.key);
+            dnat.spares_link_local = may_spare(&dnat.key);
+        }
         other => panic!("no DNAT rule: {other:?}"),
     }
     changed
+}
+
+/// Whether a DNAT rule with this key spares link-local sources, as the mapper makes them.
+fn may_spare(key: &DnatKey) -> bool {
+    key.source.is_none() && !matches!(key.via, Via::Containers(_))
 }
 
 /// A filter rule on eth0.
@@ -158,16 +167,18 @@ pub(in crate::backend) fn any_rule() -> impl Strategy<Value = Rule> {
                 host_port,
             })
         }),
-        6 => (via, at, any::<u128>(), 1u16..).prop_map(
-            |((via, source), (proto, host_addr, host_port), target, target_port)| {
+        6 => (via, at, (any::<u128>(), 1u16..), any::<bool>()).prop_map(
+            |((via, source), (proto, host_addr, host_port), (target, target_port), spares)| {
+                let key = DnatKey {
+                    via,
+                    proto,
+                    host_addr: host_addr.map(Into::into),
+                    host_port,
+                    source,
+                };
                 RuleSpec::Dnat(Dnat {
-                    key: DnatKey {
-                        via,
-                        proto,
-                        host_addr: host_addr.map(Into::into),
-                        host_port,
-                        source,
-                    },
+                    spares_link_local: spares && may_spare(&key),
+                    key,
                     target: target.into(),
                     target_port,
                 })

@@ -6,6 +6,7 @@
 use ipnet::Ipv6Net;
 
 use super::shape::{AddrType, Shape, Table, Target, own_chain};
+use crate::model::rule::LINK_LOCAL;
 
 impl Shape {
     /// All after the chain and before the comment. In the nat table the documented text comes
@@ -15,8 +16,9 @@ impl Shape {
         let documented = self.table == Table::Nat;
         let source = self.source();
         // The documented DNAT rule has no source.
-        let (early, late) = match (&self.target, &self.dev_in) {
-            (Target::Dnat(..), Some(_)) => (String::new(), source),
+        let is_published = self.dev_in.is_some() || self.not_from_link_local;
+        let (early, late) = match self.target {
+            Target::Dnat(..) if is_published => (String::new(), source),
             _ => (source, String::new()),
         };
         let (before, after) = match documented {
@@ -82,7 +84,10 @@ impl Shape {
 
     fn source(&self) -> String {
         let each = self.from.iter().map(|net| format!(" -s {}", net.trunc()));
-        each.collect()
+        let spared = self
+            .not_from_link_local
+            .then(|| format!(" ! -s {LINK_LOCAL}"));
+        each.chain(spared).collect()
     }
 
     fn conntrack(&self) -> String {

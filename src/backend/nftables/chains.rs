@@ -3,6 +3,7 @@
 //! ```text
 //! chain prerouting {
 //!   type nat hook prerouting priority dstnat; policy accept;
+//!   ip6 saddr fe80::/10 return
 //!   iifname @egress fib daddr type local meta l4proto tcp dnat to ip6 saddr . ip6 daddr . meta l4proto . th dport map @forwards_from_host
 //!   … the same for udp and sctp, and for forwards_from without ip6 daddr
 //!   iifname @egress fib daddr type local dnat to ip6 daddr . meta l4proto . th dport map @forwards_host
@@ -12,6 +13,7 @@
 //! }
 //! chain output {
 //!   type nat hook output priority -100; policy accept;
+//!   ip6 saddr fe80::/10 return
 //!   ip6 daddr != ::1 fib daddr type local dnat to ip6 daddr . meta l4proto . th dport map @forwards_inside_host
 //!   ip6 daddr != ::1 fib daddr type local dnat to meta l4proto . th dport map @forwards_inside
 //! }
@@ -44,6 +46,7 @@ use std::net::Ipv6Addr;
 use super::expression::{Base, Ct, End, Expr, Meta, REG_1, Verdict};
 use super::sets::{Field, Set};
 use crate::model::forward::Proto;
+use crate::model::rule::LINK_LOCAL;
 
 /// A base chain of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +101,20 @@ pub(super) fn chains() -> Vec<Chain> {
     ]
 }
 
+/// A packet from a link-local address cannot be forwarded.
+fn spare_link_local() -> Vec<Expr> {
+    let equal = true;
+    let value = LINK_LOCAL.addr().octets().into();
+    vec![
+        address(SOURCE, REG_1),
+        Expr::Mask(LINK_LOCAL.netmask().octets().into()),
+        Expr::Compare { equal, value },
+        Expr::Verdict(Verdict::Return),
+    ]
+}
+
 fn prerouting() -> Vec<Vec<Expr>> {
-    let mut rules = Vec::new();
+    let mut rules = vec![spare_link_local()];
     // Whose sources are limited first: the most is known of them.
     for map in [Set::ForwardsFromHost, Set::ForwardsFrom] {
         for proto in Proto::ALL {
@@ -128,9 +143,12 @@ fn output() -> Vec<Vec<Expr>> {
             value: Ipv6Addr::LOCALHOST.octets().into(),
         },
     ];
-    [Set::ForwardsInsideHost, Set::ForwardsInside]
-        .map(|map| rule([not_loopback.clone(), to_local()], dnat(map)))
-        .into()
+    let rewrite = |map| rule([not_loopback.clone(), to_local()], dnat(map));
+    vec![
+        spare_link_local(),
+        rewrite(Set::ForwardsInsideHost),
+        rewrite(Set::ForwardsInside),
+    ]
 }
 
 fn postrouting() -> Vec<Vec<Expr>> {
@@ -253,7 +271,7 @@ fn connection(what: Ct, bits: u32) -> Vec<Expr> {
     let none = vec![0; 4];
     vec![
         Expr::Ct(what),
-        Expr::Mask(bits),
+        Expr::Mask(bits.to_ne_bytes().into()),
         Expr::Compare {
             equal: false,
             value: none,

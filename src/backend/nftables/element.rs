@@ -205,6 +205,7 @@ impl Item {
             },
             target: (*target).into(),
             target_port,
+            spares_link_local: false,
         }))
     }
 

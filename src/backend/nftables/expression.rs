@@ -35,7 +35,7 @@ pub(super) enum Expr {
     /// Goes on if register 1 is, or is not, equal.
     Compare { equal: bool, value: Vec<u8> },
     /// Keeps these bits of register 1.
-    Mask(u32),
+    Mask(Vec<u8>),
     /// Goes on if the key in register 1 is in a set, or is not.
     Lookup { set: Set, is_in: bool },
     /// Goes on if the key in register 1 is in a map, and loads where it leads.
@@ -85,12 +85,13 @@ pub(super) enum Ct {
     Status = 2,
 }
 
-/// `NF_DROP`, `NF_ACCEPT`.
+/// `NF_DROP`, `NF_ACCEPT`, and `NFT_RETURN` (-5), which in a base chain means its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Verdict {
     Drop = 0,
     Accept = 1,
+    Return = 0xffff_fffb,
 }
 
 /// `NFT_FIB_RESULT_ADDRTYPE`.
@@ -146,9 +147,11 @@ impl Expr {
                 writer.nested(3, |writer| writer.attr(DATA_VALUE, value));
             }
             Self::Mask(bits) => {
-                numbers(&[(1, REG_1), (2, REG_1), (3, 4)]);
-                writer.nested(4, |writer| writer.attr(DATA_VALUE, &bits.to_ne_bytes()));
-                writer.nested(5, |writer| writer.attr(DATA_VALUE, &[0; 4]));
+                // 16 bytes are the most that a register holds.
+                let len = u32::try_from(bits.len()).unwrap_or(u32::MAX);
+                numbers(&[(1, REG_1), (2, REG_1), (3, len)]);
+                writer.nested(4, |writer| writer.attr(DATA_VALUE, bits));
+                writer.nested(5, |writer| writer.attr(DATA_VALUE, &vec![0; bits.len()]));
             }
             Self::Lookup { set, is_in } => {
                 writer.text(1, set.name());

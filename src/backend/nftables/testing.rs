@@ -29,6 +29,7 @@ pub(super) fn tcp(host_port: u16) -> Rule {
         },
         target: "fdfd::2".parse().unwrap(),
         target_port: 80,
+        spares_link_local: false,
     }))
 }
 
@@ -76,6 +77,7 @@ pub(super) fn any_rule() -> impl Strategy<Value = Rule> {
             },
             target,
             target_port,
+            spares_link_local: false,
         },
     );
     prop_oneof![

@@ -40,8 +40,10 @@ fn spec() -> impl Strategy<Value = RuleSpec> {
         Just(Via::Outside),
         Just(Via::Inside),
     ];
-    let dnat = (via, at.clone(), prop::option::of(prefix()), addr(), 1_u16..).prop_map(
-        |(via, (proto, host_addr, host_port), source, target, target_port)| {
+    let source = prop::option::of(prefix());
+    let target = (addr(), 1_u16..);
+    let dnat = (via, at.clone(), source, target, any::<bool>()).prop_map(
+        |(via, (proto, host_addr, host_port), source, (target, target_port), spares)| {
             RuleSpec::Dnat(Dnat {
                 key: DnatKey {
                     via,
@@ -52,6 +54,7 @@ fn spec() -> impl Strategy<Value = RuleSpec> {
                 },
                 target,
                 target_port,
+                spares_link_local: spares && source.is_none(),
             })
         },
     );
@@ -140,6 +143,7 @@ fn sample(host_port: u16, names: &str) -> Record {
                     },
                     target: "fdfd:5898:4917:1::2".parse().expect("valid"),
                     target_port: 80,
+                    spares_link_local: false,
                 }),
             },
             owners: BTreeSet::from([Owner {

@@ -171,6 +171,7 @@ fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
             },
             target: "fd00::2".parse().unwrap(),
             target_port: 80,
+            spares_link_local: false,
         }),
     };
     let batch = Batch {

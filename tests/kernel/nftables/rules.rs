@@ -60,6 +60,7 @@ pub(crate) fn dnat(via: Via, host_port: u16, change: impl FnOnce(&mut Dnat)) -> 
         },
         target: "fdfd:5898:4917:1::2".parse().expect("valid"),
         target_port: 80,
+        spares_link_local: false,
     };
     change(&mut dnat);
     rule(RuleSpec::Dnat(dnat))

@@ -42,14 +42,14 @@ fn the_normal_form_of_both_variants_is_read() {
          -m addrtype --dst-type LOCAL @ -j DROP",
         "nat PREROUTING -s 2001:db8:1::/48 -i eth0 -p tcp -m tcp --dport 80 \
          -m addrtype --dst-type LOCAL @ -j DNAT --to-destination [fdfd::2]:8080",
-        "nat OUTPUT ! -d ::1/128 -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL @ \
-         -j DNAT --to-destination [fdfd::2]:8080",
-        "nat OUTPUT -d 2001:db8::1/128 -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL @ \
-         -j DNAT --to-destination [fdfd::2]:8080",
+        "nat OUTPUT ! -s fe80::/10 ! -d ::1/128 -p tcp -m tcp --dport 80 \
+         -m addrtype --dst-type LOCAL @ -j DNAT --to-destination [fdfd::2]:8080",
+        "nat OUTPUT ! -s fe80::/10 -d 2001:db8::1/128 -p tcp -m tcp --dport 80 \
+         -m addrtype --dst-type LOCAL @ -j DNAT --to-destination [fdfd::2]:8080",
         "nat PREROUTING -s fdfd::/64 -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL @ \
          -j DNAT --to-destination [fdfd::2]:8080",
-        "nat PREROUTING -i eth0 -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL @ \
-         -j DNAT --to-destination [fdfd::2]:8080",
+        "nat PREROUTING ! -s fe80::/10 -i eth0 -p tcp -m tcp --dport 80 \
+         -m addrtype --dst-type LOCAL @ -j DNAT --to-destination [fdfd::2]:8080",
         "filter DOCKER-NAT66 -s fdfd::/64 -i eth0 @ -j DROP",
         "filter DOCKER-NAT66 -d fdfd::/64 -i eth0 -m conntrack --ctstate RELATED,ESTABLISHED @ \
          -j ACCEPT",
@@ -120,6 +120,10 @@ fn content_that_is_not_what_the_comment_names_is_not_believed() {
     for (from, to) in [
         ("--dport 80", "--dport 81"),
         ("-i eth0", "! -i eth0"),
+        ("! -s fe80::/10 ", ""),
+        ("! -s fe80::/10", "-s fe80::/10"),
+        ("! -s fe80::/10", "! -s fe80::/9"),
+        ("! -s fe80::/10", "! -s fe80::/10 -s fdfd::/64"),
         ("-i eth0", "-i eth0 -i eth0"),
         ("[fdfd::2]:80", "[fdfd::2]:80 --random"),
         ("[fdfd::2]:80", "[fdfd::2-fdfd::3]:80"),

@@ -55,7 +55,7 @@ fn a_replacement_is_removed_first_in_one_section() {
     let new = dnat("eth0", "tcp", None, 80, "fdfd::3", 80);
     let input = input(&[], &[old], &[new]);
     assert_eq!(input[0], "*nat");
-    assert!(input[1].starts_with("-D PREROUTING -i eth0 -p tcp "));
+    assert!(input[1].starts_with("-D PREROUTING ! -s fe80::/10 -i eth0 -p tcp "));
     assert!(input[2].starts_with("-A PREROUTING -i eth0 -p tcp "));
     assert_eq!(input[3..], ["COMMIT"]);
 }

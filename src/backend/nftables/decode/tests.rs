@@ -86,10 +86,13 @@ fn a_comment_is_found_among_other_notes() {
 
 #[test]
 fn every_rule_is_as_told_and_like_no_other() {
-    let all: Vec<Vec<u8>> = super::super::chains::chains()
+    let mut all: Vec<Vec<u8>> = super::super::chains::chains()
         .iter()
         .flat_map(|chain| chain.rules.iter().map(|rule| encode(rule)))
         .collect();
+    // Some stand in two chains.
+    all.sort();
+    all.dedup();
     for (n, told) in all.iter().enumerate() {
         for (m, printed) in all.iter().enumerate() {
             assert_eq!(is_as_told(told, printed), n == m, "{n} {m}");

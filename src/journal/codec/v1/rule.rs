@@ -47,6 +47,13 @@ pub(super) enum Rule {
         to: Prefix,
     },
     Element(Element),
+    /// As [`Rule::Dnat`] without a source, but for packets from link-local addresses.
+    SparingDnat {
+        via: Via,
+        at: Port,
+        target: [u8; 16],
+        target_port: u16,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,23 +164,7 @@ impl From<&RuleSpec> for Rule {
                 dev: dev.to_string(),
                 prefix: (*prefix).into(),
             },
-            RuleSpec::Dnat(Dnat {
-                key,
-                target,
-                target_port,
-            }) => Self::Dnat {
-                via: match &key.via {
-                    rule::Via::Egress(dev) => Via::Egress(dev.to_string()),
-                    rule::Via::Host => Via::Host,
-                    rule::Via::Containers(prefix) => Via::Containers((*prefix).into()),
-                    rule::Via::Outside => Via::Outside,
-                    rule::Via::Inside => Via::Inside,
-                },
-                at: Port::new(key.proto, key.host_addr, key.host_port),
-                source: key.source.map(Into::into),
-                target: target.octets(),
-                target_port: *target_port,
-            },
+            RuleSpec::Dnat(dnat) => dnat.into(),
             RuleSpec::Jump(hook) => Self::Jump(match hook {
                 rule::Hook::Forward => Hook::Forward,
                 rule::Hook::Input => Hook::Input,
@@ -210,6 +201,36 @@ impl From<&RuleSpec> for Rule {
                 to: (*to).into(),
             },
             RuleSpec::Element(element) => Self::Element(element.into()),
+        }
+    }
+}
+
+impl From<&Dnat> for Rule {
+    fn from(dnat: &Dnat) -> Self {
+        let key = &dnat.key;
+        let (target, target_port) = (dnat.target.octets(), dnat.target_port);
+        let at = Port::new(key.proto, key.host_addr, key.host_port);
+        let via = match &key.via {
+            rule::Via::Egress(dev) => Via::Egress(dev.to_string()),
+            rule::Via::Host => Via::Host,
+            rule::Via::Containers(prefix) => Via::Containers((*prefix).into()),
+            rule::Via::Outside => Via::Outside,
+            rule::Via::Inside => Via::Inside,
+        };
+        if dnat.spares_link_local {
+            return Self::SparingDnat {
+                via,
+                at,
+                target,
+                target_port,
+            };
+        }
+        Self::Dnat {
+            via,
+            at,
+            source: key.source.map(Into::into),
+            target,
+            target_port,
         }
     }
 }
@@ -258,6 +279,35 @@ impl TryFrom<Element> for element::Element {
     }
 }
 
+fn dnat(
+    via: Via,
+    at: Port,
+    source: Option<Ipv6Net>,
+    (target, target_port): ([u8; 16], u16),
+    spares_link_local: bool,
+) -> Result<Dnat, String> {
+    let (proto, host_addr, host_port) = at.read()?;
+    let via = match via {
+        Via::Egress(dev) => rule::Via::Egress(device(&dev)?),
+        Via::Host => rule::Via::Host,
+        Via::Containers(prefix) => rule::Via::Containers(prefix.try_into()?),
+        Via::Outside => rule::Via::Outside,
+        Via::Inside => rule::Via::Inside,
+    };
+    Ok(Dnat {
+        key: DnatKey {
+            via,
+            proto,
+            host_addr,
+            host_port,
+            source,
+        },
+        target: target.into(),
+        target_port: nonzero(target_port)?,
+        spares_link_local,
+    })
+}
+
 impl TryFrom<Rule> for RuleSpec {
     /// What is wrong with the rule.
     type Error = String;
@@ -275,26 +325,15 @@ impl TryFrom<Rule> for RuleSpec {
                 target,
                 target_port,
             } => {
-                let (proto, host_addr, host_port) = at.read()?;
-                let via = match via {
-                    Via::Egress(dev) => rule::Via::Egress(device(&dev)?),
-                    Via::Host => rule::Via::Host,
-                    Via::Containers(prefix) => rule::Via::Containers(prefix.try_into()?),
-                    Via::Outside => rule::Via::Outside,
-                    Via::Inside => rule::Via::Inside,
-                };
-                Self::Dnat(Dnat {
-                    key: DnatKey {
-                        via,
-                        proto,
-                        host_addr,
-                        host_port,
-                        source: source.map(TryInto::try_into).transpose()?,
-                    },
-                    target: target.into(),
-                    target_port: nonzero(target_port)?,
-                })
+                let source = source.map(TryInto::try_into).transpose()?;
+                Self::Dnat(dnat(via, at, source, (target, target_port), false)?)
             }
+            Rule::SparingDnat {
+                via,
+                at,
+                target,
+                target_port,
+            } => Self::Dnat(dnat(via, at, None, (target, target_port), true)?),
             Rule::Element(element) => Self::Element(element.try_into()?),
             Rule::Jump(Hook::Forward) => Self::Jump(rule::Hook::Forward),
             Rule::Jump(Hook::Input) => Self::Jump(rule::Hook::Input),
