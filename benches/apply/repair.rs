@@ -21,7 +21,7 @@ use docker_nat66::journal::recover;
 use docker_nat66::locks::{self, Holder, Lock};
 use docker_nat66::logging::{Format, to_writer};
 use docker_nat66::mapper::plan::{Choice, HairpinMode, Plan};
-use docker_nat66::mapper::rules::Unpublished;
+use docker_nat66::mapper::rules::{Outgoing, Unpublished};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::bare::Bare;
@@ -132,6 +132,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
             devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
             prefixes: Choice::Fixed(vec!["fdfd:5898:4917:1::/64".parse().expect("a prefix")]),
             unpublished: Unpublished::Drop,
+            outgoing: Outgoing::Accept,
             hairpin: HairpinMode::Off,
         },
         backend,

@@ -25,6 +25,9 @@ pub struct ObservedRule {
     pub rule: Option<Rule>,
     /// How the backend that listed it finds it again to remove it; opaque to everybody else.
     pub locator: String,
+    /// It stands where others' rules keep it from having its effect, or it keeps them from having
+    /// theirs: it is to be removed and inserted again in one batch.
+    pub is_misplaced: bool,
 }
 
 /// One atomic change of the kernel: it succeeds whole or, per table, not at all.

@@ -87,6 +87,10 @@ pub struct RunArgs {
     /// What becomes of packets from outside for container ports that are not published
     #[arg(long, value_enum, env = "DOCKER_NAT66_UNPUBLISHED", default_value_t = Unpublished::Drop)]
     pub unpublished: Unpublished,
+    /// What becomes of connections that containers begin by way of an egress interface, with the
+    /// ip6tables backend; leave: the rest of the firewall decides
+    #[arg(long, value_enum, env = "DOCKER_NAT66_OUTGOING", default_value_t = Outgoing::Accept)]
+    pub outgoing: Outgoing,
     /// Whether the host itself and the containers reach published ports at the host's
     /// addresses; auto: where no docker-proxy serves them
     #[arg(long, value_enum, env = "DOCKER_NAT66_HAIRPIN", default_value_t = Hairpin::Auto)]
@@ -187,6 +191,15 @@ pub enum Unpublished {
     Drop,
     /// They are left to the rest of the firewall.
     Accept,
+}
+
+/// `--outgoing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Outgoing {
+    /// They are accepted.
+    Accept,
+    /// They are left to the rest of the firewall.
+    Leave,
 }
 
 /// `--hairpin`.

@@ -19,7 +19,7 @@ use crate::docker::stream;
 use crate::journal::recover::{OpenError, Opened};
 use crate::logging::{self, Format};
 use crate::mapper::plan::{HairpinMode, Plan};
-use crate::mapper::rules::Unpublished;
+use crate::mapper::rules::{Outgoing, Unpublished};
 use crate::text::chain;
 use crate::{host, panics, privilege};
 
@@ -71,6 +71,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
             unpublished: match args.unpublished {
                 args::Unpublished::Drop => Unpublished::Drop,
                 args::Unpublished::Accept => Unpublished::Accept,
+            },
+            outgoing: match args.outgoing {
+                args::Outgoing::Accept => Outgoing::Accept,
+                args::Outgoing::Leave => Outgoing::Leave,
             },
             hairpin: match args.hairpin {
                 args::Hairpin::Auto => HairpinMode::Auto,

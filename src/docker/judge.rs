@@ -10,7 +10,7 @@ use super::convert::{self, Inspected};
 use super::json::MAX_NOTES;
 use super::{event, network};
 use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Surroundings};
-use crate::mapper::rules::Unpublished;
+use crate::mapper::rules::{Outgoing, Unpublished};
 use crate::model::container::{Container, HostIp, Snapshot};
 use crate::model::rule::{BackendKind, Dnat, OwnedRule, RuleSpec};
 
@@ -105,6 +105,7 @@ fn opens_only_containers(snapshot: &Snapshot) {
             devices: Choice::Auto,
             prefixes: Choice::Auto,
             unpublished: Unpublished::Drop,
+            outgoing: Outgoing::Accept,
             hairpin: HairpinMode::On,
         };
         let planned = plan.make(Heard::Snapshot(snapshot), &around);

@@ -87,7 +87,7 @@ fn merged(prefixes: &[Ipv6Net]) -> Vec<Ipv6Net> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::super::rules::{Hairpin, desired};
+    use super::super::rules::{Hairpin, Outgoing, desired};
     use super::*;
     use crate::model::forward::{Owner, Proto};
     use crate::model::rule::BackendKind;
@@ -102,6 +102,7 @@ mod tests {
             devices: vec!["eth0".parse().unwrap(), "eth1".parse().unwrap()],
             prefixes: nets(prefixes),
             unpublished: Unpublished::Drop,
+            outgoing: Outgoing::Accept,
             hairpin: Hairpin::On,
             snat: Vec::new(),
         }

@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 
 use super::forwards::{Bounds, Resolved, resolve};
 use super::published::published;
-use super::rules::{Hairpin, Layout, Unpublished, desired};
+use super::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use super::{holders, networks};
 use crate::model::change::{Desired, Known, Undecided};
 use crate::model::container::Snapshot;
@@ -26,6 +26,8 @@ pub struct Plan {
     pub prefixes: Choice<Ipv6Net>,
     /// `--unpublished`.
     pub unpublished: Unpublished,
+    /// `--outgoing`.
+    pub outgoing: Outgoing,
     /// `--hairpin`.
     pub hairpin: HairpinMode,
 }
@@ -129,6 +131,7 @@ impl Plan {
             backend: self.backend,
             devices,
             unpublished: self.unpublished,
+            outgoing: self.outgoing,
             hairpin: match self.hairpin {
                 HairpinMode::Auto => Hairpin::Only(around.unserved.clone()),
                 HairpinMode::On => Hairpin::On,
@@ -167,6 +170,7 @@ mod tests {
             devices: Choice::Auto,
             prefixes: Choice::Auto,
             unpublished: Unpublished::Accept,
+            outgoing: Outgoing::Accept,
             hairpin: HairpinMode::Auto,
         }
     }

@@ -24,6 +24,8 @@ pub struct Layout {
     pub prefixes: Vec<Ipv6Net>,
     /// What becomes of packets for ports that are not published.
     pub unpublished: Unpublished,
+    /// What becomes of the connections that containers begin.
+    pub outgoing: Outgoing,
     /// Whether the host and the containers reach published ports at the host's addresses.
     pub hairpin: Hairpin,
     /// Subnets whose outgoing traffic gets a source address of its own.
@@ -37,6 +39,15 @@ pub enum Unpublished {
     Drop,
     /// They are none of our business.
     Accept,
+}
+
+/// `--outgoing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// They are accepted, where an accept of ours decides: not in our nftables table.
+    Accept,
+    /// They are left to the rest of the firewall.
+    Leave,
 }
 
 /// `--hairpin`, and what `auto` has found out.
@@ -148,8 +159,12 @@ fn statics(layout: &Layout, rules: &mut Rules) {
         for dev in &layout.devices {
             let (dev, prefix) = (dev.clone(), *prefix);
             for guard in Guard::ALL {
-                let off = layout.unpublished == Unpublished::Accept;
-                if guard == Guard::Unpublished && off {
+                let is_off = match guard {
+                    Guard::Unpublished => layout.unpublished == Unpublished::Accept,
+                    Guard::Outgoing => layout.outgoing == Outgoing::Leave,
+                    _ => false,
+                };
+                if is_off {
                     continue;
                 }
                 let dev = dev.clone();

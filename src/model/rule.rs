@@ -125,17 +125,21 @@ pub enum Guard {
     Forwarded,
     /// Accepts what containers send out for a connection that exists.
     Reply,
+    /// Accepts the connections that containers begin by way of an egress interface, which the
+    /// masquerade is for.
+    Outgoing,
     /// Drops what else arrives for the containers.
     Unpublished,
 }
 
 impl Guard {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Spoofed,
         Self::Established,
         Self::Forwarded,
         Self::Reply,
+        Self::Outgoing,
         Self::Unpublished,
     ];
 
@@ -146,6 +150,7 @@ impl Guard {
             Self::Established => "established",
             Self::Forwarded => "forwarded",
             Self::Reply => "reply",
+            Self::Outgoing => "outgoing",
             Self::Unpublished => "unpublished",
         }
     }

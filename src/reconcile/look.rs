@@ -26,11 +26,34 @@ impl<J: Journal> Reconciler<J> {
         self.adopt(&seen, now);
         self.in_doubt = false;
         self.look_again = false;
+        if !seen.misplaced.is_empty() {
+            self.listed = None;
+            self.put_right(seen.misplaced, report);
+        }
         if !seen.surplus.is_empty() {
             self.listed = None;
             self.remove_surplus(seen.surplus, report);
         }
         Ok(())
+    }
+
+    /// Moves rules of ours to where they belong. Their records stand.
+    fn put_right(&mut self, remove: Vec<ObservedRule>, report: &mut Report) {
+        let count = remove.len();
+        warn!(self.log, "putting rules of ours back behind others' that come first"; "count" => count);
+        let insert = remove.iter().filter_map(|seen| seen.rule.clone()).collect();
+        let batch = Batch { remove, insert };
+        match self.backend.commit(&batch) {
+            Ok(()) => {
+                report.drift += count;
+                self.log_done(&batch, report);
+            }
+            Err(last) => {
+                // The old ones may be gone.
+                self.look_again = true;
+                report.troubles.push(Trouble::Insertion { count, last });
+            }
+        }
     }
 
     fn drop_lost(&mut self, seen: &Seen, report: &mut Report) {
@@ -327,6 +350,8 @@ fn empty(backend: &mut dyn Backend, held_some: bool) -> Result<usize, BackendErr
 pub(super) struct Seen {
     /// The first copy of each rule whose content is what its identity says.
     pub(super) genuine: BTreeMap<RuleId, Rule>,
+    /// Of those, the ones that stand in the wrong place.
+    pub(super) misplaced: Vec<ObservedRule>,
     /// Further copies, and rules with our comment but another content.
     pub(super) surplus: Vec<ObservedRule>,
 }
@@ -335,12 +360,19 @@ impl Seen {
     pub(super) fn sort(observed: Vec<ObservedRule>) -> Self {
         let mut seen = Self {
             genuine: BTreeMap::new(),
+            misplaced: Vec::new(),
             surplus: Vec::new(),
         };
-        for rule in observed {
+        // A copy that stands in its place is the one that stays.
+        let (misplaced, placed): (Vec<_>, Vec<_>) =
+            observed.into_iter().partition(|seen| seen.is_misplaced);
+        for rule in placed.into_iter().chain(misplaced) {
             match &rule.rule {
                 Some(content) if !seen.genuine.contains_key(&rule.id) => {
                     seen.genuine.insert(rule.id, content.clone());
+                    if rule.is_misplaced {
+                        seen.misplaced.push(rule);
+                    }
                 }
                 _ => seen.surplus.push(rule),
             }

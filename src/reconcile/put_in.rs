@@ -170,7 +170,7 @@ impl<J: Journal> Reconciler<J> {
         Ok(())
     }
 
-    fn log_done(&self, batch: &Batch, report: &mut Report) {
+    pub(super) fn log_done(&self, batch: &Batch, report: &mut Report) {
         report.removed += batch.remove.len();
         report.inserted += batch.insert.len();
         self.log_removed(&batch.remove);

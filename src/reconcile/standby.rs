@@ -164,7 +164,7 @@ mod tests {
     use crate::conntrack::fake::FakeTable;
     use crate::journal::memory::MemoryJournal;
     use crate::journal::record::BootId;
-    use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+    use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
     use crate::mapper::standby::SETTLES_AFTER;
     use crate::model::forward::{Forward, Owner, Proto, Sources};
     use crate::model::native::{HostForward, LeftBehind, Native, Published};
@@ -177,6 +177,7 @@ mod tests {
             devices: vec!["eth0".parse().unwrap()],
             prefixes: vec!["fd00::/64".parse().unwrap()],
             unpublished: Unpublished::Drop,
+            outgoing: Outgoing::Accept,
             hairpin: Hairpin::Off,
             snat: Vec::new(),
         };

@@ -185,6 +185,42 @@ fn what_docker_user_drops_stays_dropped() {
 
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
+fn docker_user_comes_first_though_its_jump_comes_behind_ours_while_the_daemon_runs() {
+    let lab = Lab::up("limits_user_later");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let host = lab.host();
+    let_the_client_try(&lab);
+    populate(&engine);
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1h"]].concat());
+    published_ports_answer(&lab);
+    host.sh(&format!(
+        "ip6tables -N DOCKER-USER; ip6tables -A DOCKER-USER -s {STRANGER} -j DROP"
+    ));
+    let to = format!("[{HOST}]:8080");
+    // Behind all there is; and then a second one, behind that.
+    for _ in 0..2 {
+        host.sh("ip6tables -A FORWARD -j DOCKER-USER");
+        eventually(SOON, "the order to be put right", || {
+            let jumps = host.run(&["ip6tables", "-S", "FORWARD"]);
+            let last = |chain: &str| {
+                let lines: Vec<&str> = jumps.lines().collect();
+                lines.iter().rposition(|line| line.contains(chain))
+            };
+            let ours = last("-j DOCKER-NAT66");
+            match ours.is_none() || ours > last("-j DOCKER-USER") {
+                true => Ok(()),
+                false => Err(jumps),
+            }
+        });
+        let answer = stranger(&lab, Tcp, &to);
+        assert!(answer.is_err(), "{answer:?}");
+        published_ports_answer(&lab);
+    }
+    daemon.leaves();
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
 fn a_port_limited_to_one_source_is_closed_to_others_by_docker_proxy_too() {
     let lab = Lab::up("limits_allow");
     let engine = Engine::up(&lab, &["--userland-proxy=true"]);

@@ -7,6 +7,7 @@ use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::lab::{CLIENT, CLIENT_ETH1, HOST, Lab};
 use crate::rules;
+use crate::talk::Proto::Tcp;
 use crate::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];
@@ -166,4 +167,40 @@ fn a_network_s_own_source_address_is_what_the_world_sees_of_it() {
         daemon.leaves();
         assert_eq!(rules::as_before(lab.host()), before);
     }
+}
+
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn containers_go_out_where_forward_drops_unless_that_is_left_to_the_firewall() {
+    let lab = Lab::up("outgoing_drop");
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let listener = listen(&lab);
+    engine.run("one", &[], &["tcp:80"]);
+    lab.host().run(&["ip6tables", "-P", "FORWARD", "DROP"]);
+    let before = rules::as_before(lab.host());
+    let to = format!("[{CLIENT}]:{PORT}");
+    let is_refused = |when: &str| {
+        let answer = engine.ask_inside("one", Tcp, &to);
+        assert!(answer.is_err(), "{when}: {answer:?}");
+        let waiting = listener.accept();
+        assert!(waiting.is_err(), "{when}: {waiting:?}");
+    };
+    is_refused("without a daemon");
+    let daemon = Daemon::ready(&lab, &ARGS);
+    let source = seen(&engine, &listener, "one").to_string();
+    assert!(EGRESS.contains(&&*source), "{source}");
+    // A user's word comes first.
+    lab.host().sh(
+        "ip6tables -N DOCKER-USER; ip6tables -A DOCKER-USER -o eth0 -j DROP; \
+         ip6tables -I FORWARD -j DOCKER-USER",
+    );
+    is_refused("by DOCKER-USER");
+    lab.host().sh(
+        "ip6tables -D FORWARD -j DOCKER-USER; ip6tables -F DOCKER-USER; ip6tables -X DOCKER-USER",
+    );
+    daemon.leaves();
+    assert_eq!(rules::as_before(lab.host()), before);
+    let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--outgoing", "leave"]].concat());
+    is_refused("--outgoing leave");
+    daemon.leaves();
 }

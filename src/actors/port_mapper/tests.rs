@@ -17,12 +17,12 @@ use crate::journal::record::BootId;
 use crate::journal::recover;
 use crate::locks::{Holder, Lock};
 use crate::mapper::forwards::samples;
-use crate::mapper::rules::Unpublished;
+use crate::mapper::rules::{Outgoing, Unpublished};
 use crate::model::rule::BackendKind;
 use crate::reconcile::Reconciler;
 
-/// Static rules of one interface and one prefix: jump, five guards, masquerade.
-const STATICS: usize = 7;
+/// Static rules of one interface and one prefix: jump, six guards, masquerade.
+const STATICS: usize = 8;
 
 fn listings(kernel: &FakeKernel) -> usize {
     let calls = kernel.calls();
@@ -85,6 +85,7 @@ fn after_recovery(
         devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
         prefixes: Choice::Fixed(vec!["fdfd::/64".parse().expect("a prefix")]),
         unpublished: Unpublished::Drop,
+        outgoing: Outgoing::Accept,
         hairpin: HairpinMode::Off,
     };
     let grace_ends = now + grace.unwrap_or(LATER);

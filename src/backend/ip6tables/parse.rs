@@ -7,11 +7,11 @@
 
 use super::content;
 use super::plan::Ground;
-use super::render;
+use super::render::{self, Locator};
 use super::shape::Table;
 use super::words::{self, Word};
 use crate::backend::ObservedRule;
-use crate::model::rule::RuleId;
+use crate::model::rule::{Hook, RuleId, RuleSpec};
 
 /// Longest rule that ip6tables-restore reads back, in bytes: its line buffer has 10240
 /// (`xtables-restore.c`), the `-A`/`-D`, line feed and NUL included.
@@ -109,10 +109,12 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
     let missing = |what: String| Err(Uncertain::Incomplete(what));
     match (generator, committed && completed && !inside) {
         (Some(generator), true) => {
+            mark_misplaced(&mut rules, &ground);
             rules.extend(ground.idle().map(|hook| ObservedRule {
                 id: idle_chain(),
                 rule: None,
                 locator: render::chain_locator(hook),
+                is_misplaced: false,
             }));
             Ok(Listing {
                 generator,
@@ -145,6 +147,27 @@ fn note(ground: &mut Ground, line: &str, words: &[Word]) {
     }
 }
 
+/// A jump of ours is misplaced before one to DOCKER-USER: it takes away the packets that users
+/// filter there.
+fn mark_misplaced(rules: &mut [ObservedRule], ground: &Ground) {
+    let is_jump = |seen: &&mut ObservedRule| {
+        let spec = seen.rule.as_ref().map(|rule| &rule.spec);
+        spec == Some(&RuleSpec::Jump(Hook::Forward))
+    };
+    let mut jumps: Vec<&mut ObservedRule> = rules.iter_mut().filter(is_jump).collect();
+    let Some(first) = jumps.first() else {
+        return;
+    };
+    // Copies are listed alike.
+    let places = match render::read_locator(&first.locator) {
+        Ok(Locator::Rule(_, text)) => ground.precede_docker_user(text),
+        _ => Vec::new(),
+    };
+    for (jump, precedes) in jumps.iter_mut().zip(places) {
+        jump.is_misplaced = precedes;
+    }
+}
+
 /// At most 200 characters of a line that somebody else wrote.
 fn shorten(line: &str) -> &str {
     match line.char_indices().nth(200) {
@@ -174,6 +197,7 @@ fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
         id,
         rule: content::of(table, words, id),
         locator: render::rule_locator(table, text),
+        is_misplaced: false,
     })
 }
 

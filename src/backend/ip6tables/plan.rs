@@ -73,6 +73,15 @@ impl Ground {
         yielding.rposition(|yields| yields).map_or(1, |at| at + 2)
     }
 
+    /// For each rule of FORWARD that is listed so: whether a jump to DOCKER-USER stands behind it.
+    pub(super) fn precede_docker_user(&self, text: &str) -> Vec<bool> {
+        let last = self.forward.iter().rposition(|(_, yields)| *yields);
+        let same = self.forward.iter().enumerate();
+        let same = same.filter(|(_, (listed, _))| listed == text);
+        same.map(|(at, _)| last.is_some_and(|last| at < last))
+            .collect()
+    }
+
     fn chain(&self, hook: Hook) -> &Chain {
         &self.chains[hook as usize]
     }

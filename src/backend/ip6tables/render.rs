@@ -206,6 +206,7 @@ mod tests {
             "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 -m conntrack --ctstate DNAT -j ACCEPT",
             "filter -A DOCKER-NAT66 -o eth0 -s fdfd::/64 \
              -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "filter -A DOCKER-NAT66 -o eth0 -s fdfd::/64 -m conntrack --ctstate NEW -j ACCEPT",
             "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 \
              -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
         ];
@@ -236,7 +237,7 @@ mod tests {
         for (set, unset, rules) in [
             ("set postrouting", "unset postrouting", 3),
             ("add portfwd", "del portfwd", 5),
-            ("set forward", "unset forward", 7),
+            ("set forward", "unset forward", 8),
             ("add refuse", "del refuse", 3),
         ] {
             let these = all.iter().filter(|(s, u)| s == set && u == unset);

@@ -72,6 +72,7 @@ pub(super) fn chain(name: &str) -> Option<&'static str> {
 /// States of a connection, as the conntrack match names them.
 const EXISTING: &str = "RELATED,ESTABLISHED";
 const REWRITTEN: &str = "DNAT";
+const BEGUN: &str = "NEW";
 const EXISTING_OR_REWRITTEN: &str = "RELATED,ESTABLISHED,DNAT";
 
 /// A list of states as one of those above, in whatever order it is printed.
@@ -81,7 +82,7 @@ pub(super) fn states(list: &str) -> Option<&'static str> {
         names.sort_unstable();
         names
     };
-    [EXISTING, REWRITTEN, EXISTING_OR_REWRITTEN]
+    [EXISTING, REWRITTEN, BEGUN, EXISTING_OR_REWRITTEN]
         .into_iter()
         .find(|known| sorted(known) == sorted(list))
 }
@@ -191,6 +192,12 @@ impl Shape {
             states: Some(states),
             ..rule(target)
         };
+        let leaving = |states| Self {
+            dev_out: Some(dev.clone()),
+            from: sources([prefix]),
+            states: Some((false, states)),
+            ..rule(Target::Accept)
+        };
         match guard {
             Guard::Spoofed => Self {
                 dev_in: Some(dev.clone()),
@@ -199,12 +206,8 @@ impl Shape {
             },
             Guard::Established => incoming(Target::Accept, (false, EXISTING)),
             Guard::Forwarded => incoming(Target::Accept, (false, REWRITTEN)),
-            Guard::Reply => Self {
-                dev_out: Some(dev.clone()),
-                from: sources([prefix]),
-                states: Some((false, EXISTING)),
-                ..rule(Target::Accept)
-            },
+            Guard::Reply => leaving(EXISTING),
+            Guard::Outgoing => leaving(BEGUN),
             // What the two above accept is left out, so that it is right wherever it stands.
             Guard::Unpublished => incoming(Target::Drop, (true, EXISTING_OR_REWRITTEN)),
         }

@@ -214,6 +214,7 @@ impl Raw {
             id: self.comment.or(own).unwrap_or(RuleId::from_bytes([0; 8])),
             rule: content.filter(|_| self.comment.is_some() && self.comment == own),
             locator: item.locator(),
+            is_misplaced: false,
         }
     }
 }

@@ -53,6 +53,7 @@ impl State {
                 id: RuleId::from_bytes([0; 8]),
                 rule: None,
                 locator: WHOLE_TABLE.to_owned(),
+                is_misplaced: false,
             }];
         }
         self.rules.values().cloned().collect()
@@ -111,6 +112,7 @@ impl State {
                 id: rule.id(),
                 rule: Some(rule.clone()),
                 locator: locator.clone(),
+                is_misplaced: false,
             };
             self.rules.insert(locator, observed);
         }

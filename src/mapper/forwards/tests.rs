@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::samples::{container, row};
 use super::*;
-use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use crate::model::change::ChangeSet;
 use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
 use crate::model::rule::{BackendKind, OwnedRule, RuleId};
@@ -171,6 +171,7 @@ fn two_devices_and_two_prefixes_give_every_pair() {
         devices: vec!["eth0".parse().unwrap(), "eth1".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap(), "fd01::/64".parse().unwrap()],
         unpublished: Unpublished::Accept,
+        outgoing: Outgoing::Accept,
         hairpin: Hairpin::Off,
         snat: Vec::new(),
     };
@@ -186,7 +187,7 @@ fn two_devices_and_two_prefixes_give_every_pair() {
     );
     assert_eq!(
         count("guard"),
-        4 * 4,
+        4 * 5,
         "all but the drop of what is not published"
     );
 }
@@ -250,6 +251,7 @@ fn layout() -> Layout {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: bounds().prefixes,
         unpublished: Unpublished::Accept,
+        outgoing: Outgoing::Accept,
         hairpin: Hairpin::Off,
         snat: Vec::new(),
     }

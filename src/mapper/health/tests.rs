@@ -4,7 +4,7 @@ use super::*;
 use crate::mapper::forwards::samples::snapshot;
 use crate::mapper::forwards::{Bounds, resolve};
 use crate::mapper::plan::HairpinMode;
-use crate::mapper::rules::Unpublished;
+use crate::mapper::rules::{Outgoing, Unpublished};
 use crate::model::rule::BackendKind;
 
 /// A host on which everything is right.
@@ -40,6 +40,7 @@ impl Scene {
                 devices: Choice::Fixed(vec![device("eth0")]),
                 prefixes: Choice::Fixed(vec!["fd00::/64".parse().unwrap()]),
                 unpublished: Unpublished::Accept,
+                outgoing: Outgoing::Accept,
                 hairpin: HairpinMode::Off,
             },
             around: Surroundings {

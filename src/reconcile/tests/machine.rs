@@ -11,7 +11,7 @@ use crate::backend::{Batch, ObservedRule};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
-use crate::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::rule::BackendKind;
 
@@ -281,6 +281,7 @@ pub(super) fn layout() -> Layout {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap()],
         unpublished: Unpublished::Accept,
+        outgoing: Outgoing::Accept,
         hairpin: Hairpin::Off,
         snat: Vec::new(),
     }

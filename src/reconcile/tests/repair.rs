@@ -1,6 +1,7 @@
 //! Putting back what others have removed, and what becomes of it without the disk.
 
 use super::machine::{Fate, Machine, wish};
+use crate::backend::fake::Call;
 use crate::conntrack::FlowError;
 use crate::reconcile::Trouble;
 
@@ -74,4 +75,46 @@ fn packets_that_wait_for_who_has_gone_are_let_go_of_and_no_flow_is_cut_twice_for
     assert_eq!((first, first.len()), (second, 1));
     assert!(daemon.converge(&wish(&[]), 3).is_converged());
     assert_eq!(machine.flows.releases().len(), 2);
+}
+
+#[test]
+fn a_jump_that_has_come_to_stand_before_docker_user_is_moved_behind_it_in_one_batch() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    let one = wish(&[(80, 2, 'a')]);
+    assert!(daemon.converge(&one, 1).is_converged());
+    let user = "-A FORWARD -j DOCKER-USER";
+    let jumps = || {
+        let mut lines = machine.kernel.lines();
+        lines.retain(|line| line.starts_with("-A FORWARD "));
+        lines
+    };
+    let ours = jumps();
+    assert_eq!(ours.len(), 1);
+    // Appended; in the second round there are two, of which ours stands between.
+    for round in 0..2 {
+        machine.kernel.edit(|lines| lines.push(user.to_owned()));
+        let before = machine.kernel.calls().len();
+        daemon.doubt();
+        let report = daemon.converge(&one, 2);
+        assert!(report.is_converged());
+        assert_eq!((report.drift, report.inserted, report.removed), (1, 1, 1));
+        assert_eq!(jumps().last(), ours.first(), "{round}");
+        assert_eq!(jumps().len(), round + 2);
+        let calls = machine.kernel.calls().split_off(before);
+        let commits = calls.iter().filter(|call| matches!(call, Call::Commit(_)));
+        assert_eq!(commits.count(), 1, "{calls:?}");
+    }
+    // A copy before it is surplus, and the one behind stays.
+    machine
+        .kernel
+        .edit(|lines| lines.insert(0, ours[0].clone()));
+    daemon.doubt();
+    let report = daemon.converge(&one, 3);
+    assert!(report.is_converged());
+    assert_eq!((report.drift, report.inserted, report.removed), (1, 0, 1));
+    assert_eq!(jumps(), [user, user, &ours[0]]);
+    daemon.doubt();
+    assert_eq!(daemon.converge(&one, 4).drift, 0);
 }

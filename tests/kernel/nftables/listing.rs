@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use docker_nat66::backend::Backend as _;
-use docker_nat66::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use docker_nat66::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use docker_nat66::model::forward::{Forward, Sources};
 use docker_nat66::model::rule::{BackendKind, Rule};
 
@@ -79,6 +79,7 @@ fn each_scenario_has_its_elements() {
     ];
     let open = Layout {
         unpublished: Unpublished::Accept,
+        outgoing: Outgoing::Accept,
         ..layout()
     };
     let hairpin = Layout {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
 use docker_nat66::backend::nftables::{Nftables, Settings};
-use docker_nat66::mapper::rules::{Hairpin, Layout, Unpublished, desired};
+use docker_nat66::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use docker_nat66::model::change::ChangeSet;
 use docker_nat66::model::forward::{Forward, Owner, Proto, Sources};
 use docker_nat66::model::rule::{BackendKind, RuleSpec};
@@ -212,6 +212,7 @@ pub(crate) fn layout() -> Layout {
         devices: vec!["eth0".parse().expect("valid")],
         prefixes: vec!["fdfd:5898:4917:1::/64".parse().expect("valid")],
         unpublished: Unpublished::Drop,
+        outgoing: Outgoing::Accept,
         hairpin: Hairpin::Off,
         snat: Vec::new(),
     }

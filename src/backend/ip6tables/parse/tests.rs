@@ -56,6 +56,7 @@ fn the_normal_form_of_both_variants_is_read() {
         "filter DOCKER-NAT66 -d fdfd::/64 -i eth0 -m conntrack --ctstate DNAT @ -j ACCEPT",
         "filter DOCKER-NAT66 -s fdfd::/64 -o eth0 -m conntrack --ctstate RELATED,ESTABLISHED @ \
          -j ACCEPT",
+        "filter DOCKER-NAT66 -s fdfd::/64 -o eth0 -m conntrack --ctstate NEW @ -j ACCEPT",
         "filter DOCKER-NAT66 -d fdfd::/64 -i eth0 \
          -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT @ -j DROP",
     ];

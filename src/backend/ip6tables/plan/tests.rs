@@ -32,6 +32,7 @@ fn input(lines: &[String], remove: &[Rule], insert: &[Rule]) -> Vec<String> {
         id: rule.id(),
         rule: Some(rule.clone()),
         locator: render::rule_locator(Shape::of(&rule.spec).table, &render::listed(rule)),
+        is_misplaced: false,
     };
     let batch = Batch {
         remove: remove.iter().map(observed).collect(),
@@ -197,6 +198,7 @@ fn only_what_touches_the_filter_table_needs_a_listing() {
                 id: rule.id(),
                 rule: None,
                 locator,
+                is_misplaced: false,
             }],
             insert: Vec::new(),
         };

@@ -106,6 +106,7 @@ pub(super) enum Guard {
     Forwarded,
     Reply,
     Unpublished,
+    Outgoing,
 }
 
 impl From<Ipv6Net> for Prefix {
@@ -178,6 +179,7 @@ impl From<&RuleSpec> for Rule {
                     rule::Guard::Forwarded => Guard::Forwarded,
                     rule::Guard::Reply => Guard::Reply,
                     rule::Guard::Unpublished => Guard::Unpublished,
+                    rule::Guard::Outgoing => Guard::Outgoing,
                 },
             },
             RuleSpec::Snat {
@@ -346,6 +348,7 @@ impl TryFrom<Rule> for RuleSpec {
                     Guard::Forwarded => rule::Guard::Forwarded,
                     Guard::Reply => rule::Guard::Reply,
                     Guard::Unpublished => rule::Guard::Unpublished,
+                    Guard::Outgoing => rule::Guard::Outgoing,
                 },
             },
             Rule::Snat {
