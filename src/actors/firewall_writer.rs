@@ -28,6 +28,10 @@ use crate::text::chain;
 /// soon, and removals must not wait for it.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Records in one request: each is answered in time however many there are in all, and the
+/// database's memory stays that of a small batch.
+const AT_ONCE: usize = 500;
+
 /// The actor. See the module's documentation.
 pub struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
@@ -188,25 +192,33 @@ impl JournalClient {
 
 impl Journal for JournalClient {
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        let operation = format!("recording {} intents", records.len());
-        self.ask(&operation, Intend(records.to_vec()))
+        records.chunks(AT_ONCE).try_for_each(|some| {
+            let operation = format!("recording {} intents", some.len());
+            self.ask(&operation, Intend(some.to_vec()))
+        })
     }
 
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        let operation = format!("committing {} records", ids.len());
-        self.ask(&operation, Commit(ids.to_vec()))
+        ids.chunks(AT_ONCE).try_for_each(|some| {
+            let operation = format!("committing {} records", some.len());
+            self.ask(&operation, Commit(some.to_vec()))
+        })
     }
 
     /// Does not wait: a removal follows, and must not wait for the disk.
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         if self.unanswered.is_none() {
-            self.journal.do_send(Removing(ids.to_vec()));
+            for some in ids.chunks(AT_ONCE) {
+                self.journal.do_send(Removing(some.to_vec()));
+            }
         }
         Ok(())
     }
 
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        let operation = format!("forgetting {} records", ids.len());
-        self.ask(&operation, Forget(ids.to_vec()))
+        ids.chunks(AT_ONCE).try_for_each(|some| {
+            let operation = format!("forgetting {} records", some.len());
+            self.ask(&operation, Forget(some.to_vec()))
+        })
     }
 }

@@ -19,7 +19,7 @@ use crate::model::text::escape;
 use crate::supervisor::Supervisor;
 
 /// How long an actor may be busy before that is a trouble. The longest that one is on purpose is
-/// a tool's deadline, 10 s, which is worth telling.
+/// a tool's deadline, 10 s, and longer where that works on very many rules: worth telling.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often actors are asked where no supervisor wants to know more often.

@@ -30,7 +30,8 @@ pub struct ObservedRule {
     pub is_misplaced: bool,
 }
 
-/// One atomic change of the kernel: it succeeds whole or, per table, not at all.
+/// One atomic change of the kernel: it succeeds whole or, per table, not at all. One that only removes
+/// may be done in parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Rules to remove, each from a fresh listing; one entry per copy.

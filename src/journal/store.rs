@@ -18,6 +18,7 @@
 //! one of them.
 
 mod database;
+mod shrink;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub struct Store {
     marker: Option<Marker>,
     records: BTreeMap<RuleId, Record>,
     generation: u64,
+    /// The generation at which the database's size was looked at.
+    looked_at: u64,
     /// Names what is quarantined: the store reads no clock.
     opened_at: SystemTime,
 }
@@ -65,6 +68,7 @@ impl Store {
             marker: Some(marker),
             records,
             generation,
+            looked_at: 0,
             opened_at,
         }
     }
@@ -94,13 +98,14 @@ impl Store {
         self.database.is_some()
     }
 
-    /// Writes the journal anew where it was removed or replaced, or has failed.
+    /// Writes the journal anew where it was removed or replaced, has failed, or has outgrown its
+    /// content.
     ///
     /// # Errors
-    /// It is not there. Nothing was retried.
+    /// It is not there, or not smaller. Nothing was retried.
     pub fn keep_in_place(&mut self) -> Result<(), JournalError> {
         if self.database.as_ref().is_some_and(Database::is_in_place) {
-            return Ok(());
+            return self.shrink();
         }
         self.rebuild().map_err(|e| JournalError {
             operation: "writing the journal anew".to_owned(),

@@ -9,7 +9,7 @@ use ipnet::Ipv6Net;
 use super::holders::{Holders, order};
 use super::labels::{self, Wishes};
 use super::networks;
-use super::publish::{Reach, reach};
+use super::publish::{Publication, Reach};
 use super::skipped::{Reason, Refusal, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::{Forward, Owner, Proto};
@@ -97,8 +97,9 @@ fn resolve_container(
         resolved.skipped.push(skip(None, Reason::SwarmIngress));
     }
     let mut target = None;
+    let publication = Publication::of(container);
     for row in &container.ports {
-        let Some(reach) = reach(container, row) else {
+        let Some(reach) = publication.reach(row) else {
             continue;
         };
         let port = row.host_port.map(|port| (row.proto, port));

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::model::container::{Bindings, Container, HostIp, PortRow};
+use crate::model::container::{Bindings, Container, HostIp, PortRow, Rows};
 use crate::model::text::Untrusted;
 
 /// Where a published port is open over IPv6.
@@ -47,36 +47,87 @@ impl fmt::Display for Closed {
     }
 }
 
-/// What a row means; `None` for a port that is only exposed, and for a row that another one of
-/// the same port speaks for: the IPv4 half of a double binding (its `::` half does), and the
-/// `::` row of a routed port that is published over IPv4 (the row with the host's port does).
-pub fn reach(container: &Container, row: &PortRow) -> Option<Result<Reach, Closed>> {
-    if row.host_port.is_none() {
-        let has_host_port = container.ports.iter().any(|other| {
-            other.host_port.is_some()
-                && (other.proto, other.container_port) == (row.proto, row.container_port)
-        });
-        return (row.is_routed_v6() && !has_host_port).then_some(Err(Closed::Routed));
+/// What a container publishes, row by row.
+#[derive(Debug)]
+pub struct Publication<'c> {
+    shown: Rows<'c>,
+    asked: Rows<'c>,
+    bindings: &'c Bindings,
+}
+
+impl<'c> Publication<'c> {
+    /// Of this container.
+    pub fn of(container: &'c Container) -> Self {
+        let asked = match &container.bindings {
+            Bindings::Known { rows, .. } => Rows::of(rows),
+            Bindings::Unknown => Rows::default(),
+        };
+        Self {
+            shown: Rows::of(&container.ports),
+            asked,
+            bindings: &container.bindings,
+        }
     }
-    let routed = container.shows_routed_v6(row.proto, row.container_port);
-    let half = row.host_ip.is_empty_or_any_v4()
-        && container.ports.iter().any(|other| {
-            other.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
-                && (other.proto, other.container_port, other.host_port)
-                    == (row.proto, row.container_port, row.host_port)
-        });
-    if half {
-        return None;
+
+    /// What one of its rows means; `None` for a port that is only exposed, and for a row that
+    /// another one of the same port speaks for: the IPv4 half of a double binding (its `::` half
+    /// does), and the `::` row of a routed port that is published over IPv4 (the row with the
+    /// host's port does).
+    pub fn reach(&self, row: &PortRow) -> Option<Result<Reach, Closed>> {
+        if row.host_port.is_none() {
+            let has_host_port = self.shown.like(row).any(|other| other.host_port.is_some());
+            return (row.is_routed_v6() && !has_host_port).then_some(Err(Closed::Routed));
+        }
+        let routed = self.shown.show_routed_v6(row);
+        let any = HostIp::V6(Ipv6Addr::UNSPECIFIED);
+        let half = row.host_ip.is_empty_or_any_v4()
+            && self
+                .shown
+                .like(row)
+                .any(|other| other.host_ip == any && other.host_port == row.host_port);
+        if half {
+            return None;
+        }
+        Some(match &row.host_ip {
+            HostIp::V6(_) | HostIp::Empty if routed => Err(Closed::Routed),
+            HostIp::V4(addr) if routed && addr.is_unspecified() => Err(Closed::Routed),
+            HostIp::V6(addr) if addr.is_unspecified() => Ok(Reach::AnyLocal),
+            HostIp::V6(addr) => v6(*addr),
+            HostIp::V4(addr) if !addr.is_unspecified() => Err(Closed::BoundToV4(*addr)),
+            HostIp::Malformed(text) => Err(Closed::Malformed(text.clone())),
+            HostIp::V4(_) | HostIp::Empty => self.any_v4(row),
+        })
     }
-    Some(match &row.host_ip {
-        HostIp::V6(_) | HostIp::Empty if routed => Err(Closed::Routed),
-        HostIp::V4(addr) if routed && addr.is_unspecified() => Err(Closed::Routed),
-        HostIp::V6(addr) if addr.is_unspecified() => Ok(Reach::AnyLocal),
-        HostIp::V6(addr) => v6(*addr),
-        HostIp::V4(addr) if !addr.is_unspecified() => Err(Closed::BoundToV4(*addr)),
-        HostIp::Malformed(text) => Err(Closed::Malformed(text.clone())),
-        HostIp::V4(_) | HostIp::Empty => any_v4(container, row),
-    })
+
+    /// `0.0.0.0` in `Ports`. An Engine that binds `::` too shows a row for it, and then that row
+    /// alone counts. Engines before 20.10.6 show none; there only the binding as it was asked for
+    /// tells an unspecified address (any family) from an explicit `0.0.0.0` (IPv4 only).
+    fn any_v4(&self, row: &PortRow) -> Result<Reach, Closed> {
+        let explicit = Err(Closed::BoundToV4(Ipv4Addr::UNSPECIFIED));
+        if self.shown.show_any_v6(row) {
+            return explicit;
+        }
+        let Bindings::Known { publish_all, .. } = self.bindings else {
+            return Err(Closed::BindingsUnknown);
+        };
+        let mut asked = self.asked.like(row).peekable();
+        if asked.peek().is_none() {
+            return if *publish_all {
+                Ok(Reach::AnyLocal)
+            } else {
+                explicit
+            };
+        }
+        let (exact, loose): (Vec<_>, Vec<_>) = asked.partition(|b| b.host_port == row.host_port);
+        // A binding of this very host port decides; otherwise the port was chosen by Docker, and
+        // every binding that it may have been chosen for must leave the address open.
+        let deciding = if exact.is_empty() { loose } else { exact };
+        if deciding.iter().all(|b| b.host_ip == HostIp::Empty) {
+            Ok(Reach::AnyLocal)
+        } else {
+            explicit
+        }
+    }
 }
 
 /// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) counts as the IPv4 address it is.
@@ -90,43 +141,14 @@ fn v6(addr: Ipv6Addr) -> Result<Reach, Closed> {
     Ok(Reach::Only(addr))
 }
 
-/// `0.0.0.0` in `Ports`. An Engine that binds `::` too shows a row for it, and then that row
-/// alone counts. Engines before 20.10.6 show none; there only the binding as it was asked for
-/// tells an unspecified address (any family) from an explicit `0.0.0.0` (IPv4 only).
-fn any_v4(container: &Container, row: &PortRow) -> Result<Reach, Closed> {
-    let explicit = Err(Closed::BoundToV4(Ipv4Addr::UNSPECIFIED));
-    if container.shows_any_v6(row.proto, row.container_port) {
-        return explicit;
-    }
-    let Bindings::Known { rows, publish_all } = &container.bindings else {
-        return Err(Closed::BindingsUnknown);
-    };
-    let mut asked = rows
-        .iter()
-        .filter(|b| b.proto == row.proto && b.container_port == row.container_port)
-        .peekable();
-    if asked.peek().is_none() {
-        return if *publish_all {
-            Ok(Reach::AnyLocal)
-        } else {
-            explicit
-        };
-    }
-    let (exact, loose): (Vec<_>, Vec<_>) = asked.partition(|b| b.host_port == row.host_port);
-    // A binding of this very host port decides; otherwise the port was chosen by Docker, and
-    // every binding that it may have been chosen for must leave the address open.
-    let deciding = if exact.is_empty() { loose } else { exact };
-    if deciding.iter().all(|b| b.host_ip == HostIp::Empty) {
-        Ok(Reach::AnyLocal)
-    } else {
-        explicit
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mapper::forwards::samples::{container, known, row};
+
+    fn reach(container: &Container, row: &PortRow) -> Option<Result<Reach, Closed>> {
+        Publication::of(container).reach(row)
+    }
 
     type Case<'a> = (&'a str, &'a [(&'a str, u16)], Bindings, Vec<Reach>);
 

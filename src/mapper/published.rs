@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::holders::Holders;
 use super::labels;
 use super::networks;
-use super::publish::{Closed, Reach, reach};
+use super::publish::{Closed, Publication, Reach};
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::Sources;
@@ -40,8 +40,9 @@ fn so_far(snapshot: &Snapshot) -> Published {
             continue;
         };
         let wishes = labels::read(&container.labels);
+        let publication = Publication::of(container);
         for row in &container.ports {
-            let Some((forward, kind)) = forward(container, row, target) else {
+            let Some((forward, kind)) = forward(&publication, row, target) else {
                 continue;
             };
             let is_open = wishes.as_ref().is_ok_and(|wishes| {
@@ -77,8 +78,12 @@ enum Kind {
 }
 
 /// Where a row leads, and from where.
-fn forward(container: &Container, row: &PortRow, addr: Ipv6Addr) -> Option<(HostForward, Kind)> {
-    let (host_addr, kind) = match reach(container, row)? {
+fn forward(
+    publication: &Publication<'_>,
+    row: &PortRow,
+    addr: Ipv6Addr,
+) -> Option<(HostForward, Kind)> {
+    let (host_addr, kind) = match publication.reach(row)? {
         Ok(Reach::AnyLocal) => (None, Kind::Outside),
         Ok(Reach::Only(addr)) => (Some(addr), Kind::Outside),
         Err(Closed::NotRoutable(addr)) => (Some(addr), Kind::Local),

@@ -1,6 +1,6 @@
 //! What Docker says: containers with their ports and addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
@@ -210,41 +210,61 @@ pub enum Bindings {
     },
 }
 
+/// Rows by the container's port that they are about: a container may have tens of thousands.
+#[derive(Debug, Default)]
+pub struct Rows<'c>(HashMap<(Proto, u16), Vec<&'c PortRow>>);
+
+impl<'c> Rows<'c> {
+    /// All of them.
+    pub fn of(rows: &'c [PortRow]) -> Self {
+        let mut by_port: HashMap<_, Vec<&PortRow>> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let port = (row.proto, row.container_port);
+            by_port.entry(port).or_default().push(row);
+        }
+        Self(by_port)
+    }
+
+    /// Those about the same port as `row`, in order.
+    pub fn like(&self, row: &PortRow) -> impl Iterator<Item = &'c PortRow> {
+        let same = self.0.get(&(row.proto, row.container_port));
+        same.into_iter().flatten().copied()
+    }
+
+    /// Whether one of them publishes that port on `::`.
+    pub fn show_any_v6(&self, row: &PortRow) -> bool {
+        let any = HostIp::V6(Ipv6Addr::UNSPECIFIED);
+        self.like(row)
+            .any(|row| row.host_port.is_some() && row.host_ip == any)
+    }
+
+    /// Whether one of them says that Docker routes that port over IPv6, and publishes it at no
+    /// address of the host.
+    pub fn show_routed_v6(&self, row: &PortRow) -> bool {
+        self.like(row).any(PortRow::is_routed_v6)
+    }
+}
+
 impl Container {
     /// Whether the ports' meaning hangs on [`Bindings`] that are not known: some port is bound
     /// to `0.0.0.0` (or nothing) and none of its rows shows `::`. Then only an inspect tells
     /// an explicit `0.0.0.0` and a routed port (nothing over IPv6) from an Engine before 20.10.6.
     pub fn needs_bindings(&self) -> bool {
-        self.bindings == Bindings::Unknown
-            && self.ports.iter().any(|row| {
-                row.host_port.is_some()
-                    && row.host_ip.is_empty_or_any_v4()
-                    && !self.shows_any_v6(row.proto, row.container_port)
-                    && !self.shows_routed_v6(row.proto, row.container_port)
-            })
+        if self.bindings != Bindings::Unknown {
+            return false;
+        }
+        let rows = Rows::of(&self.ports);
+        self.ports.iter().any(|row| {
+            row.host_port.is_some()
+                && row.host_ip.is_empty_or_any_v4()
+                && !rows.show_any_v6(row)
+                && !rows.show_routed_v6(row)
+        })
     }
 
     /// Whether Docker must be asked before all of what it publishes is known.
     pub fn needs_answer(&self) -> bool {
         self.needs_bindings() || self.endpoints.iter().any(|e| e.left)
-    }
-
-    /// Whether some row publishes this container port on `::`.
-    pub fn shows_any_v6(&self, proto: Proto, container_port: u16) -> bool {
-        self.ports.iter().any(|row| {
-            row.proto == proto
-                && row.container_port == container_port
-                && row.host_port.is_some()
-                && row.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
-        })
-    }
-
-    /// Whether some row says that Docker routes this container port over IPv6, and publishes it
-    /// at no address of the host.
-    pub fn shows_routed_v6(&self, proto: Proto, container_port: u16) -> bool {
-        self.ports.iter().any(|row| {
-            row.is_routed_v6() && (row.proto, row.container_port) == (proto, container_port)
-        })
     }
 
     /// Completes a row of the list with what an inspect told of this container before: what was

@@ -9,7 +9,7 @@ use super::rules::{
     contents, guard, hairpin_guard, insertion, jump, listed, masquerade, refuse, removal, snat, tcp,
 };
 
-pub(crate) const CASES: [(&str, Case); 9] = [
+pub(crate) const CASES: [(&str, Case); 10] = [
     (
         "one by one",
         chains_come_with_the_first_and_go_with_the_last,
@@ -34,6 +34,10 @@ pub(crate) const CASES: [(&str, Case); 9] = [
         a_spoofed_source_is_dropped_before_anything_is_accepted,
     ),
     ("both tables", a_replacement_of_the_jump_is_one_batch),
+    (
+        "very many rules",
+        more_rules_than_are_removed_at_once_go_and_the_chain_with_them,
+    ),
 ];
 
 const CHAIN: &str = ":DOCKER-NAT66 - [0:0]";
@@ -234,4 +238,24 @@ fn a_replacement_of_the_jump_is_one_batch(backend: &mut dyn Backend, foreign: &m
     assert_eq!(forward.len(), 2);
     assert!(forward[1].ends_with("-j DOCKER-NAT66"), "{forward:?}");
     assert_eq!(listed(backend).len(), 2);
+}
+
+/// What goes out in parts leaves no less behind than what goes in one.
+fn more_rules_than_are_removed_at_once_go_and_the_chain_with_them(
+    backend: &mut dyn Backend,
+    foreign: &mut dyn Foreign,
+) {
+    let before = foreign.lines();
+    foreign.add("-A PREROUTING -i eth9 -j ACCEPT");
+    let ports = (1..=6000).map(tcp);
+    let statics = [jump(Hook::Forward), guard(Guard::Reply)];
+    let rules: Vec<Rule> = statics.into_iter().chain(ports).collect();
+    insert(backend, &rules);
+    let all = removal(backend, |_| true);
+    assert_eq!(all.remove.len(), rules.len());
+    assert_eq!(backend.commit(&all), Ok(()));
+    assert_eq!(contents(backend), Vec::<Option<Rule>>::new());
+    assert_eq!(foreign.lines().len(), before.len() + 1);
+    foreign.delete("-A PREROUTING -i eth9 -j ACCEPT");
+    assert_eq!(foreign.lines(), before);
 }

@@ -9,6 +9,7 @@ mod content;
 pub mod lock;
 mod native;
 pub(super) mod parse;
+mod patience;
 pub(super) mod plan;
 mod process;
 pub mod render;
@@ -56,6 +57,11 @@ const PROBE: &str = "*filter\n\
     -A PREROUTING -i lo -p tcp --dport 1 -j DNAT --to-destination [fd00::1]:1 \
     -m addrtype --dst-type LOCAL -m comment --comment docker-nat66\n\
     COMMIT\n";
+
+/// Rules removed in one run of the tool. For each it searches the chain from the top, and it reads
+/// the whole table in each run: 45,000 rules took 26 s so, 65 s in one run, and 122 s by 1,000
+/// (1.8.9, nf_tables).
+const AT_ONCE: usize = 5000;
 
 /// One variant of ip6tables.
 #[derive(Debug)]
@@ -262,6 +268,26 @@ impl Ip6tables {
         self.generator.clone_from(&listing.generator);
         Ok(listing)
     }
+
+    fn commit_whole(&mut self, batch: &Batch, ground: &Ground) -> Result<(), BackendError> {
+        let what = format!(
+            "{} removals and {} insertions",
+            batch.remove.len(),
+            batch.insert.len()
+        );
+        let plan = Plan::new(batch, ground).map_err(|e| BackendError {
+            operation: format!("ip6tables-restore of {what}"),
+            kind: ErrorKind::Failed,
+            detail: e.to_string(),
+        })?;
+        if plan.sections.is_empty() {
+            return Ok(());
+        }
+        if let Some(place) = plan.place_of_jump() {
+            self.jump = place;
+        }
+        self.tools.restore(&what, &plan.input(), Network::Own)
+    }
 }
 
 impl Backend for Ip6tables {
@@ -296,30 +322,28 @@ impl Backend for Ip6tables {
         Ok(rules)
     }
 
-    /// One input for both tables. What it needs to know of our chains it takes from the last
+    /// One input for both tables, except for removals of more than [`AT_ONCE`] rules and nothing
+    /// else, which are done in parts. What it needs to know of our chains it takes from the last
     /// listing, and lists first where there was none since the last change.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
         if self.ground.is_none() && !Plan::needs_no_ground(batch) {
             self.list()?;
         }
         let ground = self.ground.take().unwrap_or_default();
-        let what = format!(
-            "{} removals and {} insertions",
-            batch.remove.len(),
-            batch.insert.len()
-        );
-        let plan = Plan::new(batch, &ground).map_err(|e| BackendError {
-            operation: format!("ip6tables-restore of {what}"),
-            kind: ErrorKind::Failed,
-            detail: e.to_string(),
-        })?;
-        if plan.sections.is_empty() {
-            return Ok(());
+        if !batch.insert.is_empty() {
+            return self.commit_whole(batch, &ground);
         }
-        if let Some(place) = plan.place_of_jump() {
-            self.jump = place;
-        }
-        self.tools.restore(&what, &plan.input(), Network::Own)
+        // What is guarded goes before what guards it.
+        let (nat, filter): (Vec<_>, Vec<_>) =
+            batch.remove.iter().cloned().partition(plan::is_in_nat);
+        let all = [nat, filter].concat();
+        all.chunks(AT_ONCE).try_for_each(|some| {
+            let part = Batch {
+                remove: some.to_vec(),
+                insert: Vec::new(),
+            };
+            self.commit_whole(&part, &ground)
+        })
     }
 
     /// What nf_tables holds, and with the legacy variant what that holds: Docker uses the tool

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::render::{self, Locator, NotALocator};
 use super::shape::{HOOKS, Shape, Table, Target, own_chain};
-use crate::backend::Batch;
+use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::{BackendKind, Hook, Rule, RuleSpec};
 
 /// What a listing of the filter table shows around our rules. All rules, whosever they are, as
@@ -123,6 +123,14 @@ fn named(chain: &str) -> Option<Hook> {
     HOOKS.into_iter().find(|hook| own_chain(*hook) == chain)
 }
 
+/// Whether a listed rule stands in the nat table.
+pub(super) fn is_in_nat(seen: &ObservedRule) -> bool {
+    matches!(
+        render::read_locator(&seen.locator),
+        Ok(Locator::Rule(Table::Nat, _))
+    )
+}
+
 /// One line of the tool's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::backend) enum Step {
@@ -182,13 +190,7 @@ impl Plan {
     /// Whether a batch can be planned without a listing.
     pub(super) fn needs_no_ground(batch: &Batch) -> bool {
         let is_nat = |rule: &Rule| Shape::of(&rule.spec).table == Table::Nat;
-        let was_nat = |locator: &str| {
-            matches!(
-                render::read_locator(locator),
-                Ok(Locator::Rule(Table::Nat, _))
-            )
-        };
-        batch.insert.iter().all(is_nat) && batch.remove.iter().all(|gone| was_nat(&gone.locator))
+        batch.insert.iter().all(is_nat) && batch.remove.iter().all(is_in_nat)
     }
 
     /// The input of `ip6tables-restore --noflush`.

@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::patience::{Patience, time_used};
 use crate::killpoint;
 use crate::netlink::watch::OwnPorts;
 
@@ -36,7 +37,8 @@ const CHUNK: usize = 64 * 1024;
 /// What a run may take, and what its child inherits.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds {
-    /// From start to exit.
+    /// From start to exit. One that uses the processor meanwhile gets as much again, time after
+    /// time, within bounds ([`Patience`]).
     pub(super) deadline: Duration,
     /// Bytes, standard output and standard error each.
     pub(super) max_output: usize,
@@ -197,11 +199,11 @@ impl Running {
             rustix::io::ioctl_fionbio(fd, true).map_err(watch)?;
         }
         let mut input = input;
+        let mut patience = Patience::new(start, bounds.deadline);
         loop {
-            let left = bounds.deadline.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return Err(Failure::Deadline(bounds.deadline, stderr.bytes));
-            }
+            let Some(left) = patience.left(|| time_used(self.pid())) else {
+                return Err(Failure::Deadline(start.elapsed(), stderr.bytes));
+            };
             let ended = wait(
                 pidfd.as_fd(),
                 stdin.as_ref(),

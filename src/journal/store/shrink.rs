@@ -1,0 +1,110 @@
+//! The database does not outgrow its content for long: sled gives back neither the file nor the
+//! memory that large changes have taken, and a new database of the same records needs neither.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::database::Database;
+use super::{Store, with_sources};
+use crate::journal::JournalError;
+use crate::journal::codec;
+
+/// Bytes of a database that are nobody's business: an empty one has half a megabyte.
+const FLOOR: u64 = 4 * 1024 * 1024;
+
+/// How many times its content a database may be as large, beyond [`FLOOR`].
+const SLACK: u64 = 4;
+
+impl Store {
+    /// Builds the database anew where it has outgrown its content. It is looked at once after each
+    /// change: whatever comes of it, it is well until the next.
+    ///
+    /// # Errors
+    /// The new one could not be built, and the old one serves on, or not even that: then the next
+    /// change repairs it.
+    pub(super) fn shrink(&mut self) -> Result<(), JournalError> {
+        if self.looked_at == self.generation || !self.has_outgrown() {
+            self.looked_at = self.generation;
+            return Ok(());
+        }
+        let failed = |detail: String| JournalError {
+            operation: "making the journal smaller".to_owned(),
+            detail,
+        };
+        if let Some(old) = self.database.take() {
+            old.close().map_err(|e| failed(e.to_string()))?;
+        }
+        let built = self.rebuild();
+        self.looked_at = self.generation;
+        let Err(error) = built else {
+            return Ok(());
+        };
+        if self.database.is_none() {
+            // The old one stands where it stood, with all that was acknowledged.
+            self.database = Database::open(&self.dir.journal()).ok();
+        }
+        Err(failed(with_sources(&error)))
+    }
+
+    fn has_outgrown(&self) -> bool {
+        let size = size(&self.dir.journal()).unwrap_or(0);
+        if size <= FLOOR {
+            return false;
+        }
+        let records = self.records.values();
+        let live =
+            records.map(|record| codec::encode(record).map_or(0, |value| value.len() as u64));
+        size > FLOOR + SLACK * live.sum::<u64>()
+    }
+}
+
+/// The bytes of all files below a directory.
+fn size(dir: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        sum += match found.is_dir() {
+            true => size(&entry.path())?,
+            false => found.len(),
+        };
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::{ids, records, started};
+    use crate::journal::{Journal, recover};
+
+    #[test]
+    fn a_database_that_has_outgrown_its_content_is_built_anew() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut store = recover::open(dir.path(), started()).expect("opens").store;
+        store.intend(&records(1..=3)).expect("intends");
+        let journal = dir.path().join("journal");
+        let mut rounds = 0;
+        while size(&journal).expect("readable") <= 2 * FLOOR {
+            store.intend(&records(100..=2000)).expect("intends");
+            store.forget(&ids(100..=2000)).expect("forgets");
+            rounds += 1;
+            assert!(rounds < 1000, "it does not grow");
+        }
+        store.keep_in_place().expect("in its place");
+        assert!(size(&journal).expect("readable") < FLOOR);
+        let kept = store.records();
+        assert_eq!(kept.len(), 3);
+        assert!(store.is_healthy());
+        // As long as nothing changes there is nothing to look at.
+        let generation = store.generation();
+        store.keep_in_place().expect("in its place");
+        assert_eq!(store.generation(), generation);
+        store.intend(&records(4..=4)).expect("goes on");
+        drop(store);
+        let opened = recover::open(dir.path(), started()).expect("opens");
+        assert!(opened.quarantined.is_none(), "{:?}", opened.quarantined);
+        assert_eq!(opened.records.len(), 4);
+    }
+}
