@@ -28,9 +28,11 @@ use crate::text::chain;
 /// soon, and removals must not wait for it.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Records in one request: each is answered in time however many there are in all, and the
-/// database's memory stays that of a small batch.
+/// Records in one request: the database's memory stays that of a small batch.
 const AT_ONCE: usize = 500;
+
+/// What each further request of a call adds to the call's patience.
+const PATIENCE_EACH: Duration = Duration::from_millis(200);
 
 /// The actor. See the module's documentation.
 pub struct FirewallWriter {
@@ -160,7 +162,27 @@ impl JournalClient {
         }
     }
 
-    fn ask<M>(&mut self, operation: &str, message: M) -> Result<(), JournalError>
+    /// One call in requests of [`AT_ONCE`] items.
+    fn ask_in_parts<T, M>(
+        &mut self,
+        operation: &str,
+        items: &[T],
+        message: impl Fn(Vec<T>) -> M,
+    ) -> Result<(), JournalError>
+    where
+        T: Clone,
+        M: Message<Result = Result<(), JournalError>> + Send + 'static,
+        JournalActor: Handler<M>,
+    {
+        let operation = format!("{operation} {} records", items.len());
+        let further = u32::try_from(items.len() / AT_ONCE).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + JOURNAL_PATIENCE + PATIENCE_EACH * further;
+        items
+            .chunks(AT_ONCE)
+            .try_for_each(|some| self.ask(&operation, message(some.to_vec()), deadline))
+    }
+
+    fn ask<M>(&mut self, operation: &str, message: M, deadline: Instant) -> Result<(), JournalError>
     where
         M: Message<Result = Result<(), JournalError>> + Send + 'static,
         JournalActor: Handler<M>,
@@ -176,7 +198,8 @@ impl JournalClient {
             self.unanswered = None;
         }
         let mut request = Box::pin(self.journal.send(message));
-        let patience = async { tokio::time::timeout(JOURNAL_PATIENCE, &mut request).await };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = async { tokio::time::timeout(left, &mut request).await };
         match self.runtime.block_on(patience) {
             Ok(Ok(result)) => result,
             Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => {
@@ -184,7 +207,7 @@ impl JournalClient {
             }
             Err(_) => {
                 self.unanswered = Some(request.map(|_| ()).boxed());
-                Err(error(format!("no answer within {JOURNAL_PATIENCE:?}")))
+                Err(error(format!("no answer within {} s", left.as_secs())))
             }
         }
     }
@@ -192,17 +215,11 @@ impl JournalClient {
 
 impl Journal for JournalClient {
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        records.chunks(AT_ONCE).try_for_each(|some| {
-            let operation = format!("recording {} intents", some.len());
-            self.ask(&operation, Intend(some.to_vec()))
-        })
+        self.ask_in_parts("recording the intents of", records, Intend)
     }
 
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        ids.chunks(AT_ONCE).try_for_each(|some| {
-            let operation = format!("committing {} records", some.len());
-            self.ask(&operation, Commit(some.to_vec()))
-        })
+        self.ask_in_parts("committing", ids, Commit)
     }
 
     /// Does not wait: a removal follows, and must not wait for the disk.
@@ -216,9 +233,6 @@ impl Journal for JournalClient {
     }
 
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        ids.chunks(AT_ONCE).try_for_each(|some| {
-            let operation = format!("forgetting {} records", some.len());
-            self.ask(&operation, Forget(some.to_vec()))
-        })
+        self.ask_in_parts("forgetting", ids, Forget)
     }
 }

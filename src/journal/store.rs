@@ -47,6 +47,8 @@ pub struct Store {
     generation: u64,
     /// The generation at which the database's size was looked at.
     looked_at: u64,
+    /// The size of the database when it was last built anew, in bytes.
+    built: u64,
     /// Names what is quarantined: the store reads no clock.
     opened_at: SystemTime,
 }
@@ -69,6 +71,7 @@ impl Store {
             records,
             generation,
             looked_at: 0,
+            built: 0,
             opened_at,
         }
     }
@@ -202,7 +205,13 @@ impl Store {
         }
         self.dir = StateDir::prepare(self.dir.path())?;
         let generation = self.generation + 1;
-        let replaced = build(&self.dir, &self.records, generation)?;
+        fill_beside(&self.dir, &self.records, generation)?;
+        self.exchange(generation)
+    }
+
+    /// Puts the database that was made beside the present one, which is closed, into its place.
+    fn exchange(&mut self, generation: u64) -> Result<(), OpenError> {
+        let replaced = self.dir.replace()?;
         self.generation = generation;
         if let Some(replaced) = replaced {
             // the new one stands: what becomes of the old one is no reason to refuse a change
@@ -272,15 +281,24 @@ pub(super) fn build(
     records: &BTreeMap<RuleId, Record>,
     generation: u64,
 ) -> Result<Option<PathBuf>, OpenError> {
+    fill_beside(dir, records, generation)?;
+    dir.replace()
+}
+
+/// The first half of it: nothing has changed its place yet.
+fn fill_beside(
+    dir: &StateDir,
+    records: &BTreeMap<RuleId, Record>,
+    generation: u64,
+) -> Result<(), OpenError> {
     let new = dir.new_journal();
     layout::remove(&new)?;
     let filled = layout::make_private(&new).and_then(|()| fill(&new, records, generation));
-    if let Err(error) = filled {
+    if filled.is_err() {
         // a half-made database only takes up space that may be what is missing
         let _ = layout::remove(&new);
-        return Err(error);
     }
-    dir.replace()
+    filled
 }
 
 fn fill(path: &Path, records: &BTreeMap<RuleId, Record>, generation: u64) -> Result<(), OpenError> {

@@ -26,7 +26,8 @@ impl<J: Journal> Reconciler<J> {
         self.adopt(&seen, now);
         self.in_doubt = false;
         self.look_again = false;
-        if !seen.misplaced.is_empty() {
+        // What the journal may not know is not inserted again.
+        if !seen.misplaced.is_empty() && !self.journal_behind {
             self.listed = None;
             self.put_right(seen.misplaced, report);
         }
@@ -152,9 +153,21 @@ impl<J: Journal> Reconciler<J> {
             }
             Err(_) => {}
         }
-        // One of them may be the cause, and must not keep the others in.
+        // One of them may be the cause, and must not keep the others in. Others may have gone, and
+        // what is listed like them then is the copy that stays.
+        let left = match self.backend.list() {
+            Ok(observed) => Seen::sort(observed).surplus,
+            Err(last) => {
+                self.look_again = true;
+                report.troubles.push(Trouble::Removal { count, last });
+                return;
+            }
+        };
+        let gone = count.saturating_sub(left.len());
+        report.drift += gone;
+        report.removed += gone;
         let mut failure = None;
-        for stray in surplus {
+        for stray in left {
             match self.remove_all(vec![stray]) {
                 Ok(()) => {
                     report.drift += 1;

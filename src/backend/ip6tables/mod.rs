@@ -3,7 +3,7 @@
 //! [`render`] and `parse` are pure; `process` alone starts processes, bounded in time and
 //! output, none of which outlives the daemon ([`lock`]). No task runs here: each call starts
 //! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
-//! whole or not at all, and no record here of which: list again.
+//! whole or not at all, or of many removals some, and no record here of which: list again.
 
 mod content;
 pub mod lock;
@@ -322,8 +322,8 @@ impl Backend for Ip6tables {
         Ok(rules)
     }
 
-    /// One input for both tables, except for removals of more than [`AT_ONCE`] rules and nothing
-    /// else, which are done in parts. What it needs to know of our chains it takes from the last
+    /// One input for both tables, except for removals of more than [`AT_ONCE`] rules of the nat table
+    /// and nothing else, which are done in parts. What it needs to know of our chains it takes from the last
     /// listing, and lists first where there was none since the last change.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
         if self.ground.is_none() && !Plan::needs_no_ground(batch) {
@@ -336,14 +336,16 @@ impl Backend for Ip6tables {
         // What is guarded goes before what guards it.
         let (nat, filter): (Vec<_>, Vec<_>) =
             batch.remove.iter().cloned().partition(plan::is_in_nat);
-        let all = [nat, filter].concat();
-        all.chunks(AT_ONCE).try_for_each(|some| {
-            let part = Batch {
-                remove: some.to_vec(),
-                insert: Vec::new(),
-            };
-            self.commit_whole(&part, &ground)
-        })
+        let insert = Vec::new;
+        let last = nat.len() / AT_ONCE * AT_ONCE;
+        for some in nat[..last].chunks(AT_ONCE) {
+            let (remove, insert) = (some.to_vec(), insert());
+            self.commit_whole(&Batch { remove, insert }, &ground)?;
+        }
+        // The filter table in one, for our chains go with the last of their rules.
+        let remove = [&nat[last..], &filter].concat();
+        let insert = insert();
+        self.commit_whole(&Batch { remove, insert }, &ground)
     }
 
     /// What nf_tables holds, and with the legacy variant what that holds: Docker uses the tool

@@ -17,8 +17,10 @@ use crate::model::rule::{BackendKind, Hook, Rule, RuleSpec};
 /// listed without the `-A`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::backend) struct Ground {
-    /// The rules of FORWARD, and whether they jump to DOCKER-USER.
+    /// The rules of FORWARD, and whether they jump to DOCKER-USER where packets still come to it.
     forward: Vec<(String, bool)>,
+    /// A rule of FORWARD has taken all packets.
+    forward_ends: bool,
     chains: [Chain; HOOKS.len()],
 }
 
@@ -47,8 +49,10 @@ impl Ground {
     /// that it sends packets to.
     pub(super) fn note_rule(&mut self, text: &str, chain: &str, target: Option<&str>) {
         if chain == "FORWARD" {
-            let yields = target == Some(DOCKER_USER);
+            // Behind what takes all, our jump would be dead, and DOCKER-USER's is.
+            let yields = target == Some(DOCKER_USER) && !self.forward_ends;
             self.forward.push((text.to_owned(), yields));
+            self.forward_ends |= takes_all(text);
         }
         if let Some(hook) = named(chain) {
             self.chain_mut(hook).rules.push(text.to_owned());
@@ -105,6 +109,14 @@ impl Chain {
         let mut mine = self.rules.iter().chain(&self.callers);
         mine.any(|text| leaving.contains(text))
     }
+}
+
+/// Whether a rule of FORWARD ends the way of every packet.
+fn takes_all(text: &str) -> bool {
+    ["ACCEPT", "DROP", "REJECT"].iter().any(|end| {
+        let rest = text.strip_prefix("FORWARD -j ");
+        rest.is_some_and(|rest| rest.split(' ').next() == Some(end))
+    })
 }
 
 /// Indexes of what is left of `texts` when one copy goes for each entry of `leaving`, the first

@@ -52,7 +52,8 @@ impl fmt::Display for Variant {
 pub struct Settings {
     /// Directories that hold the tools, searched in order.
     pub tool_dirs: Vec<PathBuf>,
-    /// Longest run of a tool; then it is killed.
+    /// Longest run of a tool that does not work; then it is killed. For one that does see
+    /// [`super::patience`].
     pub deadline: Duration,
     /// Most bytes that a tool may print.
     pub max_output: usize,

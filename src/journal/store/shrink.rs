@@ -5,8 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::database::Database;
-use super::{Store, with_sources};
+use super::{Store, fill_beside, with_sources};
 use crate::journal::JournalError;
 use crate::journal::codec;
 
@@ -18,38 +17,39 @@ const SLACK: u64 = 4;
 
 impl Store {
     /// Builds the database anew where it has outgrown its content. It is looked at once after each
-    /// change: whatever comes of it, it is well until the next.
+    /// change. Where there is no room for a new one the old one serves on, and that it is large is
+    /// no reason to call it ill.
     ///
     /// # Errors
-    /// The new one could not be built, and the old one serves on, or not even that: then the next
-    /// change repairs it.
+    /// The database was closed, and neither took its place; the next change repairs it.
     pub(super) fn shrink(&mut self) -> Result<(), JournalError> {
-        if self.looked_at == self.generation || !self.has_outgrown() {
-            self.looked_at = self.generation;
+        if self.looked_at == self.generation {
+            return Ok(());
+        }
+        self.looked_at = self.generation;
+        let generation = self.generation + 1;
+        if !self.has_outgrown() || fill_beside(&self.dir, &self.records, generation).is_err() {
             return Ok(());
         }
         let failed = |detail: String| JournalError {
             operation: "making the journal smaller".to_owned(),
             detail,
         };
+        // Before it is moved, for it writes by its name.
         if let Some(old) = self.database.take() {
             old.close().map_err(|e| failed(e.to_string()))?;
         }
-        let built = self.rebuild();
+        self.exchange(generation)
+            .map_err(|e| failed(with_sources(&e)))?;
         self.looked_at = self.generation;
-        let Err(error) = built else {
-            return Ok(());
-        };
-        if self.database.is_none() {
-            // The old one stands where it stood, with all that was acknowledged.
-            self.database = Database::open(&self.dir.journal()).ok();
-        }
-        Err(failed(with_sources(&error)))
+        self.built = size(&self.dir.journal()).unwrap_or(0);
+        Ok(())
     }
 
     fn has_outgrown(&self) -> bool {
         let size = size(&self.dir.journal()).unwrap_or(0);
-        if size <= FLOOR {
+        // A new one of the same records would not be smaller.
+        if size <= FLOOR.max(2 * self.built) {
             return false;
         }
         let records = self.records.values();
