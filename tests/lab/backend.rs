@@ -37,11 +37,11 @@ impl Backend {
     }
 
     /// How many rules follow from the daemon's options alone, for one interface and one prefix:
-    /// the jump, five guards and the masquerade; or the interface, the prefix, and the prefix
+    /// the jump, six guards and the masquerade; or the interface, the prefix, and the prefix
     /// again as one whose unpublished ports are closed.
     pub(crate) fn statics(self) -> usize {
         match self {
-            Self::Ip6tables => 7,
+            Self::Ip6tables => 8,
             Self::Nftables => 3,
         }
     }
