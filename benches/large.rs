@@ -141,14 +141,13 @@ fn measure(ports: u32, backend: &str, hairpin: &str) {
     show("one container in", &lab, &daemon, Some(began.elapsed()));
     let began = Instant::now();
     daemon.signal(rustix::process::Signal::TERM);
-    let mut daemon = Some(daemon);
-    let pid = daemon.as_ref().expect("it runs").id();
+    let pid = daemon.id();
     eventually(NEVER, "the daemon's end", || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let ended = stat.is_empty() || stat.contains(") Z ");
         ended.then_some(()).ok_or("it runs")
     });
-    let status = daemon.take().expect("it ran").ended();
+    let status = daemon.ended();
     println!(
         "  out, by SIGTERM: {:.1} s, {status}",
         began.elapsed().as_secs_f64()

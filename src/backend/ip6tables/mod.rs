@@ -336,16 +336,17 @@ impl Backend for Ip6tables {
         // What is guarded goes before what guards it.
         let (nat, filter): (Vec<_>, Vec<_>) =
             batch.remove.iter().cloned().partition(plan::is_in_nat);
-        let insert = Vec::new;
+        let removal = |remove| Batch {
+            remove,
+            ..Batch::default()
+        };
         let last = nat.len() / AT_ONCE * AT_ONCE;
         for some in nat[..last].chunks(AT_ONCE) {
-            let (remove, insert) = (some.to_vec(), insert());
-            self.commit_whole(&Batch { remove, insert }, &ground)?;
+            self.commit_whole(&removal(some.to_vec()), &ground)?;
         }
         // The filter table in one, for our chains go with the last of their rules.
-        let remove = [&nat[last..], &filter].concat();
-        let insert = insert();
-        self.commit_whole(&Batch { remove, insert }, &ground)
+        let rest = [&nat[last..], &filter].concat();
+        self.commit_whole(&removal(rest), &ground)
     }
 
     /// What nf_tables holds, and with the legacy variant what that holds: Docker uses the tool
