@@ -1,4 +1,4 @@
-//! What the kernel answers to a dump and to deletions, datagram by datagram. Pure.
+//! What the kernel answers to a dump and to other requests, datagram by datagram. Pure.
 //!
 //! Messages with another sequence number than those asked for are passed over: they belong to
 //! nobody here.
@@ -89,26 +89,27 @@ impl Dump {
     }
 }
 
-/// The answers to deletions that were sent together, with consecutive sequence numbers.
+/// The answers to requests, to delete entries or to make them, that were sent together with
+/// consecutive sequence numbers.
 #[derive(Debug)]
-pub(super) struct Deletions {
+pub(super) struct Acks {
     first: u32,
     /// By request; whether it was answered.
     answered: Vec<bool>,
     open: usize,
-    /// Entries that are gone by our doing.
-    pub(super) deleted: usize,
-    /// Entries that the kernel would not delete, and the last reason.
+    /// Requests that the kernel has carried out.
+    pub(super) done: usize,
+    /// Requests that the kernel would not carry out, and the last reason.
     pub(super) refused: Option<(usize, Errno)>,
 }
 
-impl Deletions {
+impl Acks {
     pub(super) fn new(first: u32, count: usize) -> Self {
         Self {
             first,
             answered: vec![false; count],
             open: count,
-            deleted: 0,
+            done: 0,
             refused: None,
         }
     }
@@ -126,10 +127,10 @@ impl Deletions {
                     *answered = true;
                     self.open -= 1;
                     match code {
-                        None => self.deleted += 1,
+                        None => self.done += 1,
                         // It ended by itself, or another flow has its tuple; or the interface has
-                        // gone on which a neighbour was asked for.
-                        Some(Errno::NOENT | Errno::NODEV) => {}
+                        // gone on which a neighbour was asked for; or what is to be made is there.
+                        Some(Errno::NOENT | Errno::NODEV | Errno::EXIST) => {}
                         // The kernel answers for the whole datagram with one such message.
                         Some(errno @ (Errno::PERM | Errno::ACCESS)) => {
                             return Err(FlowError::Denied(errno));

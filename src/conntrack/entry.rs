@@ -1,4 +1,4 @@
-//! One connection-tracking entry: read from a dump, and named again in a deletion. Pure.
+//! One connection-tracking entry: read from a dump, named again in a deletion, or made. Pure.
 //!
 //! Attribute numbers are those of linux/netfilter/nfnetlink_conntrack.h.
 
@@ -6,10 +6,10 @@ use std::net::Ipv6Addr;
 
 use crate::model::forward::Proto;
 use crate::netlink::message::{
-    ACK, Attrs, DUMP, Malformed, Message, NFGENMSG_IPV6, REQUEST, Writer, find,
+    ACK, Attrs, CREATE, DUMP, EXCL, Malformed, Message, NFGENMSG_IPV6, REQUEST, Writer, find,
 };
 
-/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what a dump answers with.
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what a dump answers with, and what makes one.
 pub(super) const CT_NEW: u16 = 0x0100;
 /// `… | IPCTNL_MSG_CT_GET`.
 const CT_GET: u16 = 0x0101;
@@ -21,7 +21,9 @@ const IPV6: u8 = 10;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
+const CTA_TIMEOUT: u16 = 7;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 
@@ -37,6 +39,24 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 
 const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
+const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
+
+/// `TCP_CONNTRACK_ESTABLISHED` (linux/netfilter/nf_conntrack_tcp.h).
+const ESTABLISHED: u8 = 3;
+
+/// `struct nf_ct_tcp_flags`, flags and mask: `IP_CT_TCP_FLAG_BE_LIBERAL`, for nobody knows the
+/// windows of a connection that is under way.
+const BE_LIBERAL: [u8; 2] = [0x08, 0x08];
+
+/// `IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED` (linux/netfilter/nf_conntrack_common.h): it is
+/// past the first packet, which alone is asked about by NAT rules, and is not the first to go when
+/// the table is full.
+const UNDER_WAY: u32 = 1 << 1 | 1 << 2 | 1 << 3;
+
+/// Seconds until an entry is dropped in which no packet comes: the kernel's own default for an
+/// established connection (net/netfilter/nf_conntrack_proto_tcp.c).
+const TIMEOUT: u32 = 5 * 24 * 60 * 60;
 
 /// `TCP_CONNTRACK_SYN_RECV` to `TCP_CONNTRACK_TIME_WAIT`: the other side has answered
 /// (linux/netfilter/nf_conntrack_tcp.h).
@@ -124,6 +144,15 @@ impl<'a> Entry<'a> {
             id: self.id.to_vec(),
         }
     }
+}
+
+/// A TCP connection that the host itself has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Accepted {
+    /// Who began it.
+    pub(super) client: (Ipv6Addr, u16),
+    /// The host's address and port.
+    pub(super) server: (Ipv6Addr, u16),
 }
 
 /// One direction of a flow.
@@ -214,6 +243,42 @@ pub(super) fn delete(writer: &mut Writer, seq: u32, locator: &Locator) {
             payload.attr(CTA_ZONE, zone);
         }
         payload.attr(CTA_ID, &locator.id);
+    });
+}
+
+/// Appends the request for an entry of a connection that is under way, without NAT.
+pub(super) fn create(writer: &mut Writer, seq: u32, accepted: &Accepted) {
+    let Accepted { client, server } = *accepted;
+    writer.message(CT_NEW, REQUEST | ACK | CREATE | EXCL, seq, |payload| {
+        payload.raw(&NFGENMSG_IPV6);
+        tuple(payload, CTA_TUPLE_ORIG, client, server);
+        tuple(payload, CTA_TUPLE_REPLY, server, client);
+        payload.number(CTA_STATUS, UNDER_WAY);
+        payload.number(CTA_TIMEOUT, TIMEOUT);
+        payload.nested(CTA_PROTOINFO, |info| {
+            info.nested(CTA_PROTOINFO_TCP, |tcp| {
+                tcp.attr(CTA_PROTOINFO_TCP_STATE, &[ESTABLISHED]);
+                tcp.attr(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &BE_LIBERAL);
+                tcp.attr(CTA_PROTOINFO_TCP_FLAGS_REPLY, &BE_LIBERAL);
+            });
+        });
+    });
+}
+
+/// Appends one direction of a TCP connection.
+fn tuple(writer: &mut Writer, kind: u16, source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16)) {
+    /// `IPPROTO_TCP`.
+    const TCP: u8 = 6;
+    writer.nested(kind, |tuple| {
+        tuple.nested(CTA_TUPLE_IP, |ip| {
+            ip.attr(CTA_IP_V6_SRC, &source.0.octets());
+            ip.attr(CTA_IP_V6_DST, &destination.0.octets());
+        });
+        tuple.nested(CTA_TUPLE_PROTO, |transport| {
+            transport.attr(CTA_PROTO_NUM, &[TCP]);
+            transport.attr(CTA_PROTO_SRC_PORT, &source.1.to_be_bytes());
+            transport.attr(CTA_PROTO_DST_PORT, &destination.1.to_be_bytes());
+        });
     });
 }
 

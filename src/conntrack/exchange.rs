@@ -7,12 +7,12 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::FlowError;
-use super::answer::{Deletions, Dump, Progress};
-use super::entry::{self, Entry, Locator};
+use super::answer::{Acks, Dump, Progress};
+use super::entry::{self, Accepted, Entry, Locator};
 use crate::netlink::message::Writer;
 use crate::netlink::socket::Socket;
 
-/// Deletions in one datagram. An answer occupies up to 1 KiB of the receive buffer, which has
+/// Requests in one datagram. An answer occupies up to 1 KiB of the receive buffer, which has
 /// 208 KiB by default and may be set as low as some 32 KiB (net.core.rmem_default).
 const AT_ONCE: usize = 32;
 
@@ -44,33 +44,50 @@ impl Exchange {
         deadline: Instant,
         deleted: &mut usize,
     ) -> Result<(), FlowError> {
-        match delete(&mut self.0, stale, entry::delete, deadline, deleted)? {
+        match request(&mut self.0, stale, entry::delete, deadline, deleted)? {
             None => Ok(()),
             Some((left, last)) => Err(FlowError::Deletion { left, last }),
         }
     }
+
+    /// Makes entries for connections that have none; returns how many had none.
+    pub(super) fn create(
+        &mut self,
+        accepted: &[Accepted],
+        deadline: Instant,
+    ) -> Result<usize, FlowError> {
+        let mut made = 0;
+        match request(&mut self.0, accepted, entry::create, deadline, &mut made)? {
+            None => Ok(made),
+            Some((_, errno)) => Err(FlowError::Failed {
+                operation: "making an entry for a connection",
+                errno,
+            }),
+        }
+    }
 }
 
-/// Deletes what is still there: `write` writes the request for one. Adds to `deleted` what was,
-/// and tells how many the kernel would not delete, and the last reason.
-pub(super) fn delete<T>(
+/// Sends requests, each as `write` writes it, and waits for the answers. What was asked for and is
+/// so already is passed over. Adds to `done` what was carried out, and tells how many the kernel
+/// would not carry out, and the last reason.
+pub(super) fn request<T>(
     socket: &mut Socket,
-    stale: &[T],
+    wishes: &[T],
     write: impl Fn(&mut Writer, u32, &T),
     deadline: Instant,
-    deleted: &mut usize,
+    done: &mut usize,
 ) -> Result<Option<(usize, Errno)>, FlowError> {
     let mut refused = None;
-    for some in stale.chunks(AT_ONCE) {
+    for some in wishes.chunks(AT_ONCE) {
         let first = socket.take_seq(AT_ONCE);
         let mut requests = Writer::default();
         for (seq, one) in (0..).map(|n| first.wrapping_add(n)).zip(some) {
             write(&mut requests, seq, one);
         }
         socket.send(requests.bytes())?;
-        let mut answers = Deletions::new(first, some.len());
+        let mut answers = Acks::new(first, some.len());
         while answers.take(socket.receive(deadline)?)? == Progress::More {}
-        *deleted += answers.deleted;
+        *done += answers.done;
         if let Some((count, last)) = answers.refused {
             let before = refused.map_or(0, |(count, _)| count);
             refused = Some((before + count, last));

@@ -40,6 +40,7 @@ struct State {
     faults: VecDeque<Fault>,
     fails: Option<FlowError>,
     calls: Vec<Vec<Purge>>,
+    kept: Vec<BTreeSet<u16>>,
     releases: Vec<BTreeSet<Ipv6Addr>>,
     release_fails: Option<FlowError>,
 }
@@ -73,6 +74,11 @@ impl FakeTable {
     /// What was asked for, call by call, whatever became of it.
     pub fn calls(&self) -> Vec<Vec<Purge>> {
         self.state().calls.clone()
+    }
+
+    /// On which ports connections were to be kept, call by call.
+    pub fn kept(&self) -> Vec<BTreeSet<u16>> {
+        self.state().kept.clone()
     }
 
     /// The next release fails.
@@ -110,6 +116,12 @@ impl Flows for FakeFlows {
             Some(Fault::Panic) => panic!("injected panic"),
         }
         fails.map_or(Ok(purges.len()), Err)
+    }
+
+    fn keep(&mut self, ports: &BTreeSet<u16>) -> Result<usize, FlowError> {
+        let mut state = self.0.state();
+        state.kept.push(ports.clone());
+        state.fails.clone().map_or(Ok(0), Err)
     }
 
     fn release(&mut self, gone: &BTreeSet<Ipv6Addr>) -> Result<(), FlowError> {

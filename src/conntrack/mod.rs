@@ -18,6 +18,11 @@
 //! bring every message of every subsystem, and the tuple that a deletion must repeat is safest
 //! as the kernel's own bytes, which none of them hands out.
 //!
+//! A connection that nothing tracked before us has no entry. Its next packet makes one, as if it
+//! were the first, and the rules would send it in midstream to a container that knows nothing of
+//! it. So before the first forward, [`Flows::keep`] makes entries for what the host itself has
+//! accepted on its port.
+//!
 //! What a purge cannot do: an entry that a packet is making while the rules change is not in
 //! the table yet and is missed; the time is microseconds, unless something holds packets back
 //! (nfqueue). A container that goes on sending from the published port by itself opens a flow
@@ -30,6 +35,7 @@ mod exchange;
 pub mod fake;
 mod neighbours;
 mod selection;
+mod sockets;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use entry::judge;
@@ -115,6 +121,14 @@ pub trait Flows: Send {
     /// Entries may be left; some may have been deleted. To do it again is harmless. What is
     /// worth repeating at once ([`FlowError::is_passing`]) was tried three times.
     fn purge(&mut self, purges: &[Purge]) -> Result<usize, FlowError>;
+
+    /// Makes entries for the TCP connections that the host itself has accepted on these ports and
+    /// that are not tracked yet, so that rules which are to come leave them where they are; returns
+    /// how many that were. Call it before the kernel's rules change.
+    ///
+    /// # Errors
+    /// Some may have none. To do it again is harmless.
+    fn keep(&mut self, ports: &BTreeSet<u16>) -> Result<usize, FlowError>;
 
     /// Lets go of the packets that wait for these addresses, which nothing is forwarded to any
     /// more, or not to whom it was. Call it after the purge.
@@ -283,6 +297,23 @@ impl Flows for Conntrack {
             }
         }
         outcome.map(|()| deleted)
+    }
+
+    fn keep(&mut self, ports: &BTreeSet<u16>) -> Result<usize, FlowError> {
+        let deadline = Instant::now() + PATIENCE;
+        let accepted = sockets::accepted(ports, deadline)?;
+        if accepted.is_empty() {
+            return Ok(0);
+        }
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(Exchange::open()?),
+        };
+        let kept = socket.create(&accepted, deadline);
+        if kept.is_err() {
+            self.socket = None;
+        }
+        kept
     }
 
     fn release(&mut self, gone: &BTreeSet<Ipv6Addr>) -> Result<(), FlowError> {

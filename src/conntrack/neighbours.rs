@@ -68,7 +68,7 @@ impl Neighbours {
         while read(&mut answer, socket.receive(deadline)?, &mut found)? == Progress::More {}
         found.retain(|entry| addresses.contains(&entry.address));
         let found: Vec<_> = found.into_iter().collect();
-        match exchange::delete(socket, &found, delete, deadline, &mut 0)? {
+        match exchange::request(socket, &found, delete, deadline, &mut 0)? {
             None => Ok(()),
             Some((_, last)) => Err(failed(DELETING, last)),
         }

@@ -33,6 +33,11 @@ pub(crate) const DUMP_INTERRUPTED: u16 = 0x10;
 /// `NLM_F_DUMP`, that is `NLM_F_ROOT | NLM_F_MATCH`.
 pub(crate) const DUMP: u16 = 0x300;
 
+/// `NLM_F_EXCL`: not where it is there already.
+pub(crate) const EXCL: u16 = 0x200;
+/// `NLM_F_CREATE`.
+pub(crate) const CREATE: u16 = 0x400;
+
 /// `AF_INET6`.
 pub(crate) const IPV6: u8 = 10;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
+use rustix::net::netlink::{NETFILTER, SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
     set_socket_send_buffer_size_force,
@@ -79,6 +79,11 @@ impl Socket {
     /// One to links, neighbours and routes.
     pub(crate) fn route() -> Result<Self, SocketError> {
         Self::open(ROUTE)
+    }
+
+    /// One to the list of sockets.
+    pub(crate) fn sock_diag() -> Result<Self, SocketError> {
+        Self::open(Some(SOCK_DIAG))
     }
 
     fn open(protocol: Option<Protocol>) -> Result<Self, SocketError> {

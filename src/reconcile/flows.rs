@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use slog::{debug, warn};
+use slog::{debug, info, warn};
 
 use super::{Reconciler, Report, Trouble};
 use crate::conntrack::{Flow, FlowError, Purge};
 use crate::journal::Journal;
 use crate::journal::record::Record;
-use crate::model::forward::Owner;
+use crate::model::change::ChangeSet;
+use crate::model::forward::{Owner, Proto};
 use crate::model::rule::{OwnedRule, Rule, RuleSpec};
 
 /// What is still to be cut.
@@ -69,6 +70,33 @@ impl Stale {
 }
 
 impl<J: Journal> Reconciler<J> {
+    /// Before the first forward of this run: connections under way to docker-proxy stay with it,
+    /// though nothing has tracked them so far. Those that begin later are tracked, for rules of ours
+    /// are there. It needs no second try, for the rules come at once.
+    pub(super) fn keep_connections(&mut self, change: &ChangeSet) {
+        let fresh = change.insert.iter().map(|owned| &owned.rule.spec);
+        let ports: BTreeSet<u16> = fresh
+            .filter_map(|spec| match spec {
+                RuleSpec::Dnat(dnat) if dnat.key.proto == Proto::Tcp => Some(dnat.key.host_port),
+                _ => None,
+            })
+            .collect();
+        if self.kept || ports.is_empty() {
+            return;
+        }
+        self.kept = true;
+        match self.flows.keep(&ports) {
+            Ok(0) => {}
+            Ok(count) => {
+                info!(self.log, "connections that the host serves go on"; "count" => count);
+            }
+            Err(error) => {
+                let why = crate::text::chain(&error);
+                warn!(self.log, "connections that the host serves may be cut"; "reason" => why);
+            }
+        }
+    }
+
     /// Cuts what the changes of this round, and of earlier ones that failed, have left over: flows,
     /// and then packets that wait for who has gone.
     pub(super) fn cut_flows(&mut self, report: &mut Report) {

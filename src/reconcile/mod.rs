@@ -159,6 +159,8 @@ pub struct Reconciler<J> {
     /// Addresses that nothing is forwarded to any more, for which packets may still wait.
     awaited: BTreeSet<Ipv6Addr>,
     standby: Option<Standby>,
+    /// Whether the connections that were under way before the first forward have been kept.
+    kept: bool,
     /// Whether it has been said that flows cannot be cut at all.
     flows_unsupported: bool,
 }
@@ -192,6 +194,7 @@ impl<J: Journal> Reconciler<J> {
             stale: Stale::default(),
             awaited: BTreeSet::new(),
             standby: None,
+            kept: false,
             flows_unsupported: false,
         }
     }

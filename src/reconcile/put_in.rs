@@ -60,6 +60,7 @@ impl<J: Journal> Reconciler<J> {
             self.lost.remove(&id);
             self.records.insert(id, record);
         }
+        self.keep_connections(change);
         if let Err(Incomplete { count, last }) = self.insert_all(&arrivals, report) {
             // What is there and what is not is for the next listing to say.
             self.in_doubt = true;

@@ -189,24 +189,27 @@ fn a_udp_client_that_never_stops_reaches_the_container_to_which_its_port_moves()
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn a_connection_through_docker_proxy_survives_our_start() {
-    let lab = Lab::up("flows_proxied");
-    let engine = Engine::up(&lab, &["--userland-proxy=true"]);
-    engine.run("web", &PORTS, &SERVE);
-    // A host that tracks its connections. Where nobody did before us, the kernel takes one that is
-    // under way for new.
-    let stateful = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
-    lab.host().sh(&format!("ip6tables -A INPUT {stateful}"));
-    let to = format!("[{HOST}]:8080");
-    let mut proxied = lab.connect(&to);
-    assert_eq!(proxied.echo("before").as_deref(), Ok("before"));
-    for _ in 0..2 {
-        let daemon = Daemon::ready(&lab, &ARGS);
-        lab.answers(Tcp, &to, "web", CLIENT);
-        assert_eq!(proxied.echo("beside").as_deref(), Ok("beside"));
-        let mut forwarded = lab.connect(&to);
-        assert_eq!(forwarded.echo("here").as_deref(), Ok("here"));
-        daemon.leaves();
-        assert_eq!(proxied.echo("after").as_deref(), Ok("after"));
+    for (name, tracked) in [("flows_proxied", false), ("flows_tracked", true)] {
+        println!("the host tracks its connections: {tracked}");
+        let lab = Lab::up(name);
+        let engine = Engine::up(&lab, &["--userland-proxy=true"]);
+        engine.run("web", &PORTS, &SERVE);
+        if tracked {
+            let stateful = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+            lab.host().sh(&format!("ip6tables -A INPUT {stateful}"));
+        }
+        let to = format!("[{HOST}]:8080");
+        let mut proxied = lab.connect(&to);
+        assert_eq!(proxied.echo("before").as_deref(), Ok("before"));
+        for _ in 0..2 {
+            let daemon = Daemon::ready(&lab, &ARGS);
+            lab.answers(Tcp, &to, "web", CLIENT);
+            assert_eq!(proxied.echo("beside").as_deref(), Ok("beside"));
+            let mut forwarded = lab.connect(&to);
+            assert_eq!(forwarded.echo("here").as_deref(), Ok("here"));
+            daemon.leaves();
+            assert_eq!(proxied.echo("after").as_deref(), Ok("after"));
+        }
     }
 }
 

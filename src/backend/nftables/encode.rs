@@ -5,11 +5,11 @@ use super::element::Item;
 use super::expression;
 use super::sets::{Set, datatype, length};
 use super::wire::{
-    APPEND, BATCH_BEGIN, BATCH_END, CREATE, DATA_VALUE, LIST_ELEM, SUBSYSTEM, chain, element,
-    message, rule, set, table,
+    APPEND, BATCH_BEGIN, BATCH_END, DATA_VALUE, LIST_ELEM, SUBSYSTEM, chain, element, message,
+    rule, set, table,
 };
 use crate::model::rule::RuleId;
-use crate::netlink::message::{ACK, NFGENMSG_IPV6, REQUEST, Writer};
+use crate::netlink::message::{ACK, CREATE, NFGENMSG_IPV6, REQUEST, Writer};
 
 /// Elements in one message: the length of their list is 16 bits, and an element takes 160 bytes
 /// at the most; and an error brings the whole message back in one datagram of ours

@@ -30,8 +30,6 @@ pub(in crate::backend) mod message {
     pub(in super::super) const GET_GENERATION: u16 = NFTABLES | 16;
 }
 
-/// `NLM_F_CREATE` (linux/netlink.h).
-pub(super) const CREATE: u16 = 0x400;
 /// `NLM_F_APPEND`.
 pub(super) const APPEND: u16 = 0x800;
 

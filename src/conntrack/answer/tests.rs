@@ -88,7 +88,7 @@ fn a_dumps_failure_is_what_the_kernel_calls_it() {
 #[test]
 fn every_deletion_is_waited_for_and_counted_once() {
     // The sequence numbers wrap around.
-    let mut answers = Deletions::new(u32::MAX, 4);
+    let mut answers = Acks::new(u32::MAX, 4);
     let mut datagram = Writer::default();
     error(&mut datagram, u32::MAX, 0);
     error(&mut datagram, u32::MAX, 0);
@@ -101,13 +101,13 @@ fn every_deletion_is_waited_for_and_counted_once() {
     let mut datagram = Writer::default();
     error(&mut datagram, 0, 0);
     assert_eq!(answers.take(datagram.bytes()), Ok(Progress::Done));
-    assert_eq!(answers.deleted, 2);
+    assert_eq!(answers.done, 2);
     assert_eq!(answers.refused, Some((1, Errno::BUSY)));
 }
 
 #[test]
 fn missing_privilege_is_told_once_for_all_deletions() {
-    let mut answers = Deletions::new(1, 3);
+    let mut answers = Acks::new(1, 3);
     let mut datagram = Writer::default();
     error(&mut datagram, 1, -Errno::PERM.raw_os_error());
     let told = answers.take(datagram.bytes());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rustix::io::Errno;
 
 use super::{CTA_ID, CTA_TUPLE_ORIG, CTA_ZONE, Entry, Tuple, delete};
-use crate::conntrack::answer::{Deletions, Dump, Progress};
-use crate::conntrack::neighbours;
+use crate::conntrack::answer::{Acks, Dump, Progress};
+use crate::conntrack::{neighbours, sockets};
 use crate::netlink::message::{Attrs, DONE, ERROR, Messages, Writer};
 
 /// How many deletions the input is taken for the answers to.
@@ -19,6 +19,7 @@ pub(crate) fn judge(bytes: &[u8]) {
     judge_dump(bytes, seq);
     judge_deletions(bytes, seq);
     neighbours::judge(bytes);
+    sockets::judge(bytes);
 }
 
 fn judge_dump(bytes: &[u8], seq: u32) {
@@ -61,7 +62,7 @@ fn judge_deletion_of(entry: &Entry<'_>) {
 
 /// Each deletion counts once, by its first answer.
 fn judge_deletions(bytes: &[u8], first: u32) {
-    let mut deletions = Deletions::new(first, DELETIONS);
+    let mut deletions = Acks::new(first, DELETIONS);
     let Ok(progress) = deletions.take(bytes) else {
         return;
     };
@@ -73,7 +74,7 @@ fn judge_deletions(bytes: &[u8], first: u32) {
         }
     }
     let codes = || answers.values().flatten();
-    assert_eq!(deletions.deleted, answers.len() - codes().count());
+    assert_eq!(deletions.done, answers.len() - codes().count());
     let refused = codes().filter(|errno| **errno != Errno::NOENT).count();
     assert_eq!(deletions.refused.map_or(0, |(count, _)| count), refused);
     assert_eq!(progress == Progress::Done, answers.len() == DELETIONS);

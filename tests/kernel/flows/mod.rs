@@ -3,6 +3,7 @@
 pub(crate) mod scenery;
 mod table;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use docker_nat66::conntrack::{FlowError, Flows as _, Purge};
@@ -10,8 +11,9 @@ use docker_nat66::model::forward::Proto;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use self::scenery::{
-    ANSWER, ONE, TWO, Tcp, Udp, build, conntrack, flow, rule, rules, serve_tcp_in_a_container,
-    serve_tcp_on_the_host, serve_udp_in_containers, serve_udp_on_the_host, sh,
+    ANSWER, ONE, PORT, TWO, Tcp, Udp, build, conntrack, flow, rule, rules,
+    serve_tcp_in_a_container, serve_tcp_on_the_host, serve_udp_in_containers,
+    serve_udp_on_the_host, sh,
 };
 use super::namespace;
 
@@ -56,6 +58,42 @@ fn a_connection_to_docker_proxy_goes_on_and_the_next_one_reaches_the_container()
         old.ask().expect("whoever accepted it serves it");
         new.ask().expect("it has our DNAT");
     });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_connection_that_nothing_has_tracked_goes_on_once_it_is_kept() {
+    namespace::fresh(|| {
+        let mut old = untracked();
+        assert_eq!(conntrack().keep(&BTreeSet::from([PORT + 1])), Ok(0));
+        assert_eq!(conntrack().keep(&BTreeSet::from([PORT])), Ok(1));
+        assert_eq!(conntrack().keep(&BTreeSet::from([PORT])), Ok(0));
+        rules(&[rule(Proto::Tcp, ONE)]);
+        let installed = [Purge::Installed(flow(Proto::Tcp, ONE))];
+        assert_eq!(conntrack().purge(&installed), Ok(0));
+        old.ask().expect("whoever accepted it serves it");
+        Tcp::begin().ask().expect("an answer");
+    });
+}
+
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn a_connection_that_nothing_has_tracked_is_broken_by_a_rule() {
+    namespace::fresh(|| {
+        let mut old = untracked();
+        rules(&[rule(Proto::Tcp, ONE)]);
+        old.ask().expect_err("a container that knows nothing of it");
+    });
+}
+
+/// A connection to docker-proxy in a namespace without any rules.
+fn untracked() -> Tcp {
+    build();
+    serve_tcp_in_a_container();
+    serve_tcp_on_the_host();
+    let mut old = Tcp::begin();
+    old.ask().expect("an answer");
+    old
 }
 
 /// Asks without a pause, the client's socket being the same all the time, until `name` answers.
