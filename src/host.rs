@@ -1,6 +1,7 @@
 //! What the daemon needs to know of the host it runs on, read from `/proc` and over netlink.
 
 mod conditions;
+mod proxies;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,9 +10,9 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::conditions::conditions;
+pub use self::proxies::{Proxied, Seen, proxied_ports};
 use crate::journal::record::BootId;
 use crate::model::device::Device;
-use crate::model::forward::Proto;
 
 /// The kernel's id of this boot (`Documentation/admin-guide/sysctl/kernel.rst`, random).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -87,50 +88,6 @@ fn parse_default_devices(text: &str) -> Vec<Device> {
     devices
 }
 
-/// The host ports that some docker-proxy of this pid namespace serves.
-///
-/// # Errors
-/// `/proc` cannot be listed.
-pub fn proxied_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
-    let mut ports = BTreeSet::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let name = entry.file_name();
-        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-        if !is_process {
-            continue;
-        }
-        // A process may end while it is looked at.
-        if let Ok(line) = std::fs::read(entry.path().join("cmdline")) {
-            ports.extend(parse_proxy(&line));
-        }
-    }
-    Ok(ports)
-}
-
-/// `docker-proxy -proto tcp -host-ip :: -host-port 8080 …`, each word closed by a NUL.
-fn parse_proxy(cmdline: &[u8]) -> Option<(Proto, u16)> {
-    let mut words = cmdline.split(|b| *b == 0);
-    let program = words.next()?;
-    let name = program.rsplit(|b| *b == b'/').next()?;
-    if name != b"docker-proxy" {
-        return None;
-    }
-    let words: Vec<&str> = words.filter_map(|w| std::str::from_utf8(w).ok()).collect();
-    let value = |option: &str| {
-        let at = words.iter().position(|w| *w == option)?;
-        words.get(at + 1).copied()
-    };
-    // It serves IPv6 clients where it listens on an IPv6 address.
-    let host_ip: std::net::IpAddr = value("-host-ip")?.parse().ok()?;
-    if host_ip.is_ipv4() {
-        return None;
-    }
-    Some((
-        value("-proto")?.parse().ok()?,
-        value("-host-port")?.parse().ok()?,
-    ))
-}
-
 /// The inode that names this network namespace.
 ///
 /// # Errors
@@ -183,18 +140,6 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(names, ["eth0", "wwan0"]);
-    }
-
-    #[test]
-    fn a_docker_proxy_is_known_by_its_arguments() {
-        let line = |ip: &str| {
-            format!("/usr/sbin/docker-proxy\0-proto\0udp\0-host-ip\0{ip}\0-host-port\053\0")
-        };
-        assert_eq!(parse_proxy(line("::").as_bytes()), Some((Proto::Udp, 53)));
-        assert_eq!(parse_proxy(line("0.0.0.0").as_bytes()), None);
-        assert_eq!(parse_proxy(b"/usr/sbin/docker-proxy\0-proto\0tcp\0"), None);
-        assert_eq!(parse_proxy(b"vi\0docker-proxy\0"), None);
-        assert!(proxied_ports().is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //!                                        └───────── pause, on troubles ◀────────┘
 //! ```
 
+mod around;
 mod reports;
 
 use std::collections::BTreeSet;
@@ -22,19 +23,18 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle,
     WrapFuture,
 };
-use slog::{Logger, info, warn};
+use slog::{Logger, warn};
 
 use super::die;
 use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
-use crate::host;
+use crate::host::Seen;
 use crate::killpoint;
 use crate::mapper::forwards::Resolved;
 use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
 use crate::model::container::Snapshot;
-use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::model::problem::Problem;
 use crate::netlink::watch::{OwnPorts, Watched, watch};
@@ -111,6 +111,8 @@ pub struct PortMapper {
     host_changed: bool,
     /// The ports for which docker-proxies were looked for last; `None` before the first time.
     scanned: Option<BTreeSet<(Proto, u16)>>,
+    /// How it was known what they serve.
+    seen: Option<Seen>,
 }
 
 impl PortMapper {
@@ -149,6 +151,7 @@ impl PortMapper {
             resolved: Arc::default(),
             host_changed: false,
             scanned: None,
+            seen: None,
         }
     }
 
@@ -225,36 +228,6 @@ impl PortMapper {
         let in_time = self.first_heard.is_some_and(|at| at.elapsed() < PATIENCE);
         let snapshot = self.snapshot.as_ref();
         snapshot.is_some_and(|s| s.unanswered.is_empty() || !in_time)
-    }
-
-    /// Reads what the plan needs to know of the host.
-    fn look_around(&mut self) -> std::io::Result<()> {
-        self.around.host_addrs = host::addresses()?;
-        if self.plan.devices == Choice::Auto {
-            let devices = host::default_devices()?;
-            self.around.routed = !devices.is_empty();
-            // A route that comes and goes must not cut what is open.
-            if !devices.is_empty() && devices != self.around.default_devices {
-                let names: Vec<&str> = devices.iter().map(Device::as_str).collect();
-                info!(self.log, "egress interfaces, by the default route"; "dev" => names.join(","));
-                self.around.default_devices = devices;
-            }
-        }
-        Ok(())
-    }
-
-    /// With `--hairpin auto`: finds out which of these ports nobody serves.
-    fn look_for_proxies(&mut self, published: &BTreeSet<(Proto, u16)>) {
-        match host::proxied_ports() {
-            Ok(served) => {
-                self.around.unserved = published.difference(&served).copied().collect();
-            }
-            Err(error) => {
-                let why = chain(&error);
-                warn!(self.log, "cannot tell which ports docker-proxy serves"; "reason" => why);
-            }
-        }
-        self.scanned = Some(published.clone());
     }
 
     /// Looks again whenever something of this kind has changed.

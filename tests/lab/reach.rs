@@ -157,6 +157,53 @@ fn with_docker_proxy_hairpin_auto_leaves_the_host_and_containers_to_it() {
     every_mode("reach_proxy", "--userland-proxy=true", rows);
 }
 
+/// As in Docker within LXC: its processes are seen from the host, and serve others.
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_docker_proxy_of_another_network_namespace_serves_nobody_here() {
+    let lab = Lab::up("reach_elsewhere");
+    let engine = Engine::up(&lab, &[WITHOUT_PROXY]);
+    populate(&engine);
+    let elsewhere = "unshare --net bash -c \"exec -a docker-proxy sh -c 'sleep 600; :' sh \
+                     -proto tcp -host-ip :: -host-port 8080\" >/dev/null 2>&1 &";
+    lab.host().sh(elsewhere);
+    let seen = "grep -lsz '^docker-proxy' /proc/[0-9]*/cmdline";
+    eventually(SOON, "the other docker-proxy", || {
+        let count = lab.host().sh(&format!("{seen} | wc -l"));
+        same(count.trim().to_owned(), "1".to_owned())
+    });
+    let daemon = Daemon::ready(&lab, &ARGS);
+    let to = format!("[{HOST}]:8080");
+    for who in ["the host", "two"] {
+        eventually(SOON, who, || {
+            same(gets(&lab, &engine, who, Tcp, &to), Gets::Direct)
+        });
+    }
+    assert!(!daemon.log().contains("no process of Docker's"));
+    daemon.leaves();
+}
+
+/// As in a container without `--pid=host`.
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn where_no_process_of_dockers_is_seen_who_listens_counts() {
+    let lab = Lab::up("reach_unseen");
+    let engine = Engine::up(&lab, &["--userland-proxy=true"]);
+    populate(&engine);
+    let apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let mut daemon = Daemon::start_by(&lab, &apart, &ARGS);
+    daemon.says("no process of Docker's is to be seen from here");
+    let to = format!("[{HOST}]:8080");
+    lab.answers(Tcp, &to, "one", CLIENT);
+    for who in ["the host", "two"] {
+        eventually(SOON, who, || {
+            same(gets(&lab, &engine, who, Tcp, &to), Gets::Relayed)
+        });
+    }
+    daemon.sigkill();
+    Daemon::ready(&lab, &ARGS).leaves();
+}
+
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn with_docker_proxy_a_forced_hairpin_to_the_same_container_needs_bridges_unfiltered() {
