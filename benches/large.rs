@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench large -- PORTS BACKEND [--hairpin on|off]`; without arguments 10,000, 15,000
 //! and 60,000 ports with both backends. Containers have 15,000 ports each at the most.
+//!
+//! `cargo bench --bench large -- PORTS BACKEND --times N`: what is left in memory and on the disk when
+//! a container with so many ports has come and gone so often.
 
 #![allow(dead_code, reason = "the lab has more than is needed here")]
 
@@ -66,8 +69,51 @@ fn main() {
         [ports, backend, "--hairpin", hairpin] => {
             measure(ports.parse().expect("a number"), backend, hairpin);
         }
-        _ => panic!("expected: PORTS BACKEND [--hairpin on|off]"),
+        [ports, backend, "--times", times] => churn(
+            ports.parse().expect("a number"),
+            backend,
+            times.parse().expect("a number"),
+        ),
+        _ => panic!("expected: PORTS BACKEND [--hairpin on|off | --times N]"),
     }
+}
+
+fn churn(ports: u32, backend: &str, times: u32) {
+    println!("{ports} ports, {backend}, {times} times");
+    let lab = Lab::up("large");
+    let engine = FakeEngine::start();
+    let url = format!("unix://{}", engine.socket().display());
+    let own = ["--docker-host", &url, "--backend", backend];
+    let quiet = ["--log-level", "warning"];
+    let daemon = Daemon::start(&lab, &[&ARGS[..], &own, &quiet].concat());
+    settles(&lab, 0);
+    show("nothing published", &lab, &daemon, None);
+    for time in 1..=times {
+        let began = Instant::now();
+        engine.run(container("churned", 1..=ports));
+        settles(&lab, ports);
+        for id in engine.ids() {
+            engine.die(&id);
+        }
+        settles(&lab, 0);
+        for id in engine.ids() {
+            engine.remove(&id);
+        }
+        show(
+            &format!("time {time}"),
+            &lab,
+            &daemon,
+            Some(began.elapsed()),
+        );
+    }
+}
+
+/// A container that publishes these ports.
+fn container(name: &str, ports: impl Iterator<Item = u32>) -> FakeContainer {
+    let port = |number: u32| u16::try_from(number).expect("a port");
+    ports.fold(FakeContainer::new(2, name), |container, number| {
+        container.publish(port(number), port(number))
+    })
 }
 
 fn measure(ports: u32, backend: &str, hairpin: &str) {
@@ -173,7 +219,8 @@ fn settles(lab: &Lab, ports: u32) {
 }
 
 fn show(what: &str, lab: &Lab, daemon: &Daemon<'_>, took: Option<Duration>) {
-    wait::let_pass(Duration::from_secs(1));
+    // Free memory goes back a second after a large change.
+    wait::let_pass(Duration::from_secs(2));
     let pid = daemon.pid();
     let status = lab.host().run(&["cat", &format!("/proc/{pid}/status")]);
     let line = status

@@ -56,6 +56,7 @@ pub mod killpoint;
 pub mod locks;
 pub mod logging;
 pub mod mapper;
+pub mod memory;
 pub mod model;
 pub mod netlink;
 pub mod panic_guard;

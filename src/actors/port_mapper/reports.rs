@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context};
 use slog::{debug, error, info, warn};
 
-use super::{JUST_AFTER, PortMapper, QUARREL};
+use super::{JUST_AFTER, LETS_GO, MANY, PortMapper, QUARREL};
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
 use crate::host;
 use crate::killpoint;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
+use crate::memory;
 use crate::model::container::Snapshot;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::watch::Watched;
@@ -28,6 +29,13 @@ impl PortMapper {
         ctx: &mut Context<Self>,
     ) {
         killpoint::pass("a report is read");
+        if report.inserted + report.removed >= MANY && !self.gives_back {
+            self.gives_back = true;
+            ctx.run_later(LETS_GO, |this, _| {
+                this.gives_back = false;
+                memory::give_back();
+            });
+        }
         let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
         let failed = !complaints.is_empty();
         if verified {
