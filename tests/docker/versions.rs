@@ -81,6 +81,9 @@ fn every_version_s_shapes_give_the_forwards_that_docker_means() {
             assert_eq!(names, case.containers, "{dir}");
             assert_eq!(networks(&first), case.networks, "{dir}");
             assert_eq!(forwards(&first), case.forwards, "{dir}, from the list");
+            for id in unreadable(dir) {
+                requested_times(&engine, &Route::Inspect((*id).to_owned()), 1).await;
+            }
             let name = |id: &String| first.containers.get(id).map_or("odd", |c| c.name.raw());
             let mut asked: Vec<_> = ids
                 .iter()
