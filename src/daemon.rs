@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, SyncArbiter, SyncContext};
 use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::actors::die;
 use crate::actors::event_watcher::EventWatcher;
@@ -28,7 +29,6 @@ use crate::actors::port_mapper::{PortMapper, Vigil};
 use crate::actors::watchdog::{self, Party};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
-use crate::control::protocol::{Answer, Request, Row};
 use crate::control::server::{Server, ServerError};
 use crate::control::status::Board;
 use crate::docker;
@@ -181,9 +181,13 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let writer = start_once("the firewall writer is gone", writer, log);
     let control = {
         let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
-        let answer = async move |request| answer(request, &journal, &board).await;
+        let status = move || board.status(Instant::now());
+        let page = async move |after| match journal.send(Dump { after }).await {
+            Ok(page) => page.map_err(|e| chain(&e)),
+            Err(_) => Err("the journal has stopped".to_owned()),
+        };
         actix_rt::spawn(async move {
-            server.serve(answer, log.clone()).await;
+            server.serve(status, page, log.clone()).await;
             die(&log, "the control socket is served no more")
         })
     };
@@ -191,6 +195,14 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         records,
         salvaged: quarantined.map_or_else(Vec::new, |q| q.salvaged),
     };
+    let workers = || {
+        let journal = Party::new("journal", journal.clone());
+        let writer = Party::new("firewall writer", writer.clone());
+        vec![journal.at_work(), writer.at_work()]
+    };
+    let watch_over =
+        |parties| actix_rt::spawn(watchdog::watch(parties, supervisor.clone(), board.clone()));
+    let watching = watch_over(workers());
     let mut recovering = std::pin::pin!(writer.send(recover));
     let mut leaving = None;
     let recovered = loop {
@@ -206,6 +218,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let Ok(recovered) = recovered else {
         die(log, "the firewall writer is gone");
     };
+    watching.abort();
     log_troubles(log, &recovered);
     let name = match leaving {
         Some(name) => name,
@@ -230,17 +243,13 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 let log = log.new(o!("actor" => "watcher"));
                 EventWatcher::new(parts.docker, mapper, board.clone(), log)
             };
-            let parties = vec![
-                Party::new("journal", journal.clone()),
-                Party::new("firewall writer", writer.clone()),
-            ];
-            let vigil = |parties| watchdog::watch(parties, supervisor.clone(), board.clone());
-            follow(mapper, watcher, parties, vigil, &mut signals, log).await
+            follow(mapper, watcher, workers(), watch_over, &mut signals, log).await
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
     board.lock().stopping = true;
     supervisor.stopping();
+    let watching = watch_over(workers());
     killpoint::reach("before leaving");
     let impatient = log.clone();
     actix_rt::spawn(async move {
@@ -263,6 +272,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         Err(_) => die(log, "the journal is gone"),
     }
     killpoint::reach("after the journal was closed");
+    watching.abort();
     // Ends the control server, which removes its socket.
     control.abort();
     let _ = control.await;
@@ -308,11 +318,11 @@ async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
 
 /// Follows Docker until a signal asks to leave; its name. No change of the rules comes from
 /// there any more then.
-async fn follow<V: Future<Output = ()> + 'static>(
+async fn follow(
     mapper: PortMapper,
     watcher: impl FnOnce(Addr<PortMapper>) -> EventWatcher,
     mut parties: Vec<Party>,
-    vigil: impl FnOnce(Vec<Party>) -> V,
+    watch_over: impl FnOnce(Vec<Party>) -> JoinHandle<()>,
     signals: &mut Signals,
     log: &Logger,
 ) -> &'static str {
@@ -320,7 +330,7 @@ async fn follow<V: Future<Output = ()> + 'static>(
     let watcher = watcher(mapper.clone()).start();
     parties.push(Party::new("port mapper", mapper.clone()));
     parties.push(Party::new("event watcher", watcher.clone()));
-    let vigil = actix_rt::spawn(vigil(parties));
+    let watching = watch_over(parties);
     let name = loop {
         match signals.next().await {
             Wish::Resync => {
@@ -334,7 +344,7 @@ async fn follow<V: Future<Output = ()> + 'static>(
     // An actor that does not take its message is gone already, and the process with it.
     let _ = watcher.send(Stop).await;
     let _ = mapper.send(Stop).await;
-    vigil.abort();
+    watching.abort();
     name
 }
 
@@ -381,20 +391,5 @@ fn ready(started: Instant, board: Board, supervisor: Supervisor, log: Logger) ->
 fn log_troubles(log: &Logger, report: &Report) {
     for trouble in &report.troubles {
         error!(log, "degraded: {}", chain(trouble));
-    }
-}
-
-async fn answer(request: Request, journal: &Addr<JournalActor>, board: &Board) -> Answer {
-    match request {
-        Request::Status => Answer::Status(Box::new(board.status(Instant::now()))),
-        Request::Dump => match journal.send(Dump).await {
-            Ok(Ok(records)) => {
-                let mut rows: Vec<Row> = records.iter().flat_map(Row::of).collect();
-                rows.extend(board.lock().malformed.iter().cloned());
-                Answer::Dump(rows)
-            }
-            Ok(Err(e)) => Answer::Error(chain(&e)),
-            Err(_) => Answer::Error("the journal has stopped".to_owned()),
-        },
     }
 }

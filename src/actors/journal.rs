@@ -15,6 +15,8 @@ use actix::{Actor, ActorContext, Handler, SyncContext};
 use slog::{Logger, debug, warn};
 
 use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, Removing};
+use crate::control::protocol::Row;
+use crate::control::server::Page;
 use crate::control::status::{Board, Reporter};
 use crate::journal::record::Record;
 use crate::journal::recover;
@@ -23,6 +25,10 @@ use crate::journal::{Journal, JournalError};
 use crate::killpoint;
 use crate::locks::Lock;
 use crate::text::chain;
+
+/// How many records of a dump are in memory at once: some hundred kilobytes, and no change waits
+/// for long.
+const RECORDS_AT_ONCE: usize = 500;
 
 /// The state directory, as its owner.
 pub struct Tenure {
@@ -150,10 +156,19 @@ impl Handler<Forget> for JournalActor {
 }
 
 impl Handler<Dump> for JournalActor {
-    type Result = Result<Vec<Record>, JournalError>;
+    type Result = Result<Page, JournalError>;
 
-    fn handle(&mut self, _: Dump, _: &mut SyncContext<Self>) -> Self::Result {
-        self.with("dump", |store| Ok(store.records()))
+    fn handle(&mut self, Dump { after }: Dump, _: &mut SyncContext<Self>) -> Self::Result {
+        let records = self.with("dump", |store| {
+            Ok(store.records_after(after, RECORDS_AT_ONCE))
+        })?;
+        let is_full = records.len() == RECORDS_AT_ONCE;
+        let next = records.last().map(Record::id).filter(|_| is_full);
+        let mut rows: Vec<Row> = records.iter().flat_map(Row::of).collect();
+        if next.is_none() {
+            rows.extend(self.board.lock().malformed.iter().cloned());
+        }
+        Ok(Page { rows, next })
     }
 }
 

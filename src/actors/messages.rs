@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 
 use crate::backend::BackendError;
+use crate::control::server::Page;
 use crate::journal::JournalError;
 use crate::journal::record::Record;
 use crate::model::change::Desired;
@@ -83,10 +84,14 @@ pub struct Removing(pub Vec<RuleId>);
 #[rtype(result = "Result<(), JournalError>")]
 pub struct Forget(pub Vec<RuleId>);
 
-/// Control server → journal: every record.
+/// Control server → journal: the next records, in the order of their ids, and behind the last what
+/// is closed, and why.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Vec<Record>, JournalError>")]
-pub struct Dump;
+#[rtype(result = "Result<Page, JournalError>")]
+pub struct Dump {
+    /// After this one; `None` for the first.
+    pub after: Option<RuleId>,
+}
 
 /// Daemon → journal: write everything out; no more messages follow.
 #[derive(Debug, Clone, Copy, Message)]

@@ -1,9 +1,12 @@
 //! The blocking client of the control socket.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Deserializer;
 
 use super::connect::connect_within;
 use super::protocol::{Answer, MAX_ANSWER, Request};
@@ -62,7 +65,7 @@ fn exchange(mut stream: UnixStream, request: Request) -> io::Result<Answer> {
     let mut line = serde_json::to_string(&request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    // Not as a text first: that of many rules is as large as they are.
+    let mut answer = Deserializer::from_reader(BufReader::new(stream.take(MAX_ANSWER)));
+    Ok(Answer::deserialize(&mut answer)?)
 }

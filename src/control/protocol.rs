@@ -17,8 +17,8 @@ pub const VERSION: u32 = 1;
 /// Longest request, in bytes. The known ones have fewer than 40.
 pub const MAX_REQUEST: u64 = 1024;
 
-/// Longest answer that a client reads, in bytes: some 65,000 rules at 1 KiB each.
-pub const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+/// Longest answer that a client reads, in bytes: some 500,000 rules at 1 KiB each.
+pub const MAX_ANSWER: u64 = 512 * 1024 * 1024;
 
 /// What a client asks: `{"ask":"dump"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

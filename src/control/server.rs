@@ -14,23 +14,29 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::connect::connect_within;
-use super::protocol::{Answer, MAX_REQUEST, Request};
+use super::protocol::{Answer, MAX_REQUEST, Request, Row};
+use super::status::Status;
 use crate::killpoint;
+use crate::model::rule::RuleId;
 
 /// Connections at once, of which each takes a descriptor and some 10 KiB. A person asks one
 /// question at a time; but those who ask nothing must not keep others waiting for long.
 const MAX_CONNECTIONS: usize = 256;
 
-/// Dumps answered at once: one may take some megabytes, and whoever asks may not read.
+/// Dumps answered at once: one may take a megabyte, and whoever asks may not read.
 const MAX_DUMPS: usize = 4;
 
-/// How long a dump waits for its turn. One that is read takes milliseconds.
+/// How long a dump waits for its turn. One that is read takes milliseconds, but for the largest.
 const DUMP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a dump may take: 60,000 ports with three rules each take some seconds.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a request may take to come. A client sends it as soon as it is connected.
 const REQUEST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long one exchange may take, from the accepted connection to the last byte.
+/// How long one exchange may take, from the accepted connection to the last byte; of a dump each
+/// part.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause after a failed accept, so that an exhausted process does not spin.
@@ -126,14 +132,17 @@ impl Server {
         })
     }
 
-    /// Serves for ever, in a `LocalSet`. `answer` is asked once per request.
-    pub async fn serve<F>(self, answer: F, log: Logger)
+    /// Serves for ever, in a `LocalSet`: `status` as it is, and a dump `page` by `page`, each after
+    /// the rule with which the one before said to go on.
+    pub async fn serve<S, P>(self, status: S, page: P, log: Logger)
     where
-        F: AsyncFn(Request) -> Answer + 'static,
+        S: Fn() -> Status + 'static,
+        P: AsyncFn(Option<RuleId>) -> Result<Page, String> + 'static,
     {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let shared = Rc::new(Shared {
-            answer,
+            status,
+            page,
             dumps: Semaphore::new(MAX_DUMPS),
             own_uid: rustix::process::geteuid().as_raw(),
         });
@@ -152,11 +161,8 @@ impl Server {
             let (shared, log) = (shared.clone(), log.clone());
             tokio::task::spawn_local(async move {
                 let _slot = slot;
-                let served = timeout(TIMEOUT, exchange(stream, &*shared));
-                match served.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(log, "request failed"; "reason" => %error),
-                    Err(_) => debug!(log, "request timed out"),
+                if let Err(error) = exchange(stream, &*shared).await {
+                    debug!(log, "request failed"; "reason" => %error);
                 }
             });
         }
@@ -170,21 +176,30 @@ impl Drop for Server {
     }
 }
 
+/// A part of a dump.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// What it tells.
+    pub rows: Vec<Row>,
+    /// After which rule to go on; `None` where nothing is left.
+    pub next: Option<RuleId>,
+}
+
 /// What the connections have in common.
-struct Shared<F> {
-    answer: F,
+struct Shared<S, P> {
+    status: S,
+    page: P,
     dumps: Semaphore,
     own_uid: u32,
 }
 
-async fn exchange<F>(mut stream: UnixStream, shared: &Shared<F>) -> io::Result<()>
+async fn exchange<S, P>(mut stream: UnixStream, shared: &Shared<S, P>) -> io::Result<()>
 where
-    F: AsyncFn(Request) -> Answer,
+    S: Fn() -> Status,
+    P: AsyncFn(Option<RuleId>) -> Result<Page, String>,
 {
     killpoint::pass("a connection is served");
     let peer = stream.peer_cred()?.uid();
-    // Held until the answer is written.
-    let mut _turn = None;
     let reply = if peer == 0 || peer == shared.own_uid {
         let (reading, _) = stream.split();
         let mut line = Vec::new();
@@ -192,14 +207,11 @@ where
         let request = reading.read_until(b'\n', &mut line);
         timeout(REQUEST_PATIENCE, request).await??;
         match Request::read(&line) {
-            Some(Request::Dump) => {
-                _turn = timeout(DUMP_PATIENCE, shared.dumps.acquire()).await.ok();
-                match _turn {
-                    Some(_) => (shared.answer)(Request::Dump).await,
-                    None => Answer::Error("busy with other dumps".into()),
-                }
-            }
-            Some(request) => (shared.answer)(request).await,
+            Some(Request::Dump) => match timeout(DUMP_PATIENCE, shared.dumps.acquire()).await {
+                Ok(_turn) => return timeout(DUMP_TIMEOUT, dump(stream, &shared.page)).await?,
+                Err(_) => Answer::Error("busy with other dumps".into()),
+            },
+            Some(Request::Status) => Answer::Status(Box::new((shared.status)())),
             None => Answer::Error(
                 "expected one line: {\"ask\":\"dump\"} or {\"ask\":\"status\"}".into(),
             ),
@@ -207,10 +219,47 @@ where
     } else {
         Answer::Error("only root and the daemon's own user are served".into())
     };
-    let mut line = serde_json::to_vec(&reply)?;
+    tell(stream, &reply).await
+}
+
+/// Sends one answer, which is all.
+async fn tell(mut stream: UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
+    timeout(TIMEOUT, stream.write_all(&line)).await??;
     stream.shutdown().await
+}
+
+/// Sends the line that [`Answer::Dump`] would be, without having all of it at any time. Where the
+/// journal ends in the middle, so does the line.
+async fn dump<P>(mut stream: UnixStream, page: &P) -> io::Result<()>
+where
+    P: AsyncFn(Option<RuleId>) -> Result<Page, String>,
+{
+    let mut part = match timeout(TIMEOUT, page(None)).await? {
+        Ok(part) => part,
+        Err(why) => return tell(stream, &Answer::Error(why)).await,
+    };
+    let mut text = b"{\"dump\":[".to_vec();
+    let mut is_first = true;
+    loop {
+        for row in &part.rows {
+            if !std::mem::take(&mut is_first) {
+                text.push(b',');
+            }
+            serde_json::to_writer(&mut text, row)?;
+        }
+        if part.next.is_none() {
+            text.extend(b"]}\n");
+        }
+        timeout(TIMEOUT, stream.write_all(&text)).await??;
+        if part.next.is_none() {
+            return stream.shutdown().await;
+        }
+        text.clear();
+        let next = timeout(TIMEOUT, page(part.next)).await?;
+        part = next.map_err(io::Error::other)?;
+    }
 }
 
 #[cfg(any(test, fuzzing))]

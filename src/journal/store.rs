@@ -21,6 +21,7 @@ mod database;
 mod shrink;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -79,6 +80,13 @@ impl Store {
     /// Every acknowledged record, by id.
     pub fn records(&self) -> Vec<Record> {
         self.records.values().cloned().collect()
+    }
+
+    /// Acknowledged records, by id: the first `most` of those after `after`.
+    pub fn records_after(&self, after: Option<RuleId>, most: usize) -> Vec<Record> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.records.range((from, Bound::Unbounded));
+        rest.take(most).map(|(_, record)| record.clone()).collect()
     }
 
     /// How many records there are.

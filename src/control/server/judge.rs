@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{MAX_REQUEST, Semaphore, Shared, UnixStream, exchange};
-use crate::control::protocol::{Answer, Request};
+use super::{MAX_REQUEST, Page, Semaphore, Shared, UnixStream, exchange};
+use crate::control::protocol::{Answer, Request, Row};
+use crate::control::status::Board;
+use crate::model::rule::RuleId;
 
 thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread()
@@ -34,10 +37,20 @@ fn judge_request(bytes: &[u8]) {
     near.write_all(bytes).expect("they fit into a buffer");
     near.shutdown(Shutdown::Write).expect("a socket");
     let asked = RefCell::new(Vec::new());
+    let now = Instant::now();
+    let board = Board::new(now, String::new());
     let shared = Shared {
-        answer: async |request| {
-            asked.borrow_mut().push(request);
-            Answer::Error(String::new())
+        status: || {
+            asked.borrow_mut().push(Request::Status);
+            board.status(now)
+        },
+        page: async |after: Option<RuleId>| {
+            if after.is_none() {
+                asked.borrow_mut().push(Request::Dump);
+            }
+            let rows = vec![Row::default(); 2];
+            let next = after.is_none().then(|| RuleId::from_bytes([0; 8]));
+            Ok(Page { rows, next })
         },
         dumps: Semaphore::new(1),
         own_uid: rustix::process::geteuid().as_raw(),
@@ -54,13 +67,13 @@ fn judge_request(bytes: &[u8]) {
     let line = answer.strip_suffix(b"\n").expect("a line");
     assert!(!line.contains(&b'\n'));
     let answer: Answer = serde_json::from_slice(line).expect("an answer");
-    let Answer::Error(complaint) = answer else {
-        panic!("{answer:?}");
-    };
     let asked = asked.into_inner();
-    assert_eq!(asked.is_empty(), !complaint.is_empty());
+    match answer {
+        Answer::Error(_) => assert!(asked.is_empty()),
+        Answer::Status(_) => assert_eq!(asked, [Request::Status]),
+        Answer::Dump(rows) => assert_eq!((asked.as_slice(), rows.len()), (&[Request::Dump][..], 4)),
+    }
     if let Some(request) = asked.first() {
-        assert_eq!(asked.len(), 1);
         let most = bytes
             .len()
             .min(usize::try_from(MAX_REQUEST).expect("small"));

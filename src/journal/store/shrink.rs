@@ -15,6 +15,9 @@ const FLOOR: u64 = 4 * 1024 * 1024;
 /// How many times its content a database may be as large, beyond [`FLOOR`].
 const SLACK: u64 = 4;
 
+/// How many records tell how large one is.
+const SAMPLE: usize = 64;
+
 impl Store {
     /// Builds the database anew where it has outgrown its content. It is looked at once after each
     /// change. Where there is no room for a new one the old one serves on, and that it is large is
@@ -52,10 +55,20 @@ impl Store {
         if size <= FLOOR.max(2 * self.built) {
             return false;
         }
-        let records = self.records.values();
-        let live =
-            records.map(|record| codec::encode(record).map_or(0, |value| value.len() as u64));
-        size > FLOOR + SLACK * live.sum::<u64>()
+        size > FLOOR + SLACK * self.content()
+    }
+
+    /// Bytes of all records, by a sample of them: there may be very many, and this is asked after
+    /// each change.
+    fn content(&self) -> u64 {
+        let count = self.records.len();
+        let sample = self.records.values().step_by(count / SAMPLE + 1);
+        let (mut looked_at, mut bytes) = (0, 0);
+        for record in sample {
+            looked_at += 1;
+            bytes += codec::encode(record).map_or(0, |value| value.len() as u64);
+        }
+        bytes * count as u64 / u64::max(looked_at, 1)
     }
 }
 
