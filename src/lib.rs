@@ -62,6 +62,7 @@ pub mod netlink;
 pub mod panic_guard;
 pub mod panics;
 pub mod privilege;
+pub mod progress;
 pub mod reconcile;
 pub mod signals;
 pub mod supervisor;

@@ -61,6 +61,13 @@ impl Supervisor {
         self.tell(&[NotifyState::Watchdog]);
     }
 
+    /// It is to wait for so long from now on, if it was going to wait for less
+    /// (`EXTEND_TIMEOUT_USEC`).
+    pub fn needs(&self, time: Duration) {
+        let usec = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        self.tell(&[NotifyState::ExtendTimeoutUsec(usec)]);
+    }
+
     fn tell(&self, states: &[NotifyState<'_>]) {
         if let Err(e) = sd_notify::notify(states) {
             warn!(self.log, "the supervisor was not told"; "reason" => %e);

@@ -20,6 +20,7 @@ use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::killpoint;
 use crate::model::rule::{RuleId, RuleSpec};
+use crate::progress;
 use crate::reconcile::standby::Sighting;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
@@ -177,9 +178,11 @@ impl JournalClient {
         let operation = format!("{operation} {} records", items.len());
         let further = u32::try_from(items.len() / AT_ONCE).unwrap_or(u32::MAX);
         let deadline = Instant::now() + JOURNAL_PATIENCE + PATIENCE_EACH * further;
-        items
-            .chunks(AT_ONCE)
-            .try_for_each(|some| self.ask(&operation, message(some.to_vec()), deadline))
+        for some in items.chunks(AT_ONCE) {
+            self.ask(&operation, message(some.to_vec()), deadline)?;
+            progress::made();
+        }
+        Ok(())
     }
 
     fn ask<M>(&mut self, operation: &str, message: M, deadline: Instant) -> Result<(), JournalError>

@@ -1,8 +1,8 @@
 //! Asks every actor whether it is alive, and tells the supervisor and `status`.
 //!
 //! One task, which waits for answers and never for long. An actor that is busy for longer than
-//! [`PATIENCE`] is named in `status`; and as long as one has not answered, the supervisor is told
-//! nothing, and in the end restarts the daemon.
+//! [`PATIENCE`] is named in `status`; and as long as one has not answered, and its work gets on no
+//! more ([`crate::progress`]), the supervisor is told nothing, and in the end restarts the daemon.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::messages::Ping;
-use crate::control::status::{Board, Reporter, State};
+use crate::control::status::{Board, Reporter, State, Status};
 use crate::killpoint;
 use crate::logging;
 use crate::model::text::escape;
+use crate::progress::Observer;
 use crate::supervisor::Supervisor;
 
 /// How long an actor may be busy before that is a trouble. The longest that one is on purpose is
@@ -29,12 +30,18 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// a supervisor would restart it after a while (systemd's default is 90 s), which helps nobody.
 const LONGEST_START: Duration = Duration::from_secs(15);
 
+/// How much longer the supervisor is to wait for the end while rules are being taken out: it adds
+/// to no time that it gives by itself, and is asked for anew as long as the work gets on.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Questions per interval of the supervisor's watchdog: one that is late must not be fatal.
 const PER_INTERVAL: u32 = 4;
 
 /// An actor that is asked.
 pub struct Party {
     name: &'static str,
+    /// Whether signs of life from its work count for an answer.
+    is_worker: bool,
     ask: Box<dyn Fn() -> BoxFuture<'static, bool>>,
     /// The question that waits for its answer, and since when. There is never a second one.
     open: Option<(BoxFuture<'static, bool>, Instant)>,
@@ -53,9 +60,18 @@ impl Party {
         };
         Self {
             name,
+            is_worker: false,
             ask: Box::new(ask),
             open: None,
         }
+    }
+
+    /// The same, of an actor whose work may take minutes and gives signs of life meanwhile
+    /// ([`crate::progress`]).
+    #[must_use]
+    pub fn at_work(mut self) -> Self {
+        self.is_worker = true;
+        self
     }
 
     /// Asks, unless it has not answered yet; how long it has been silent.
@@ -78,6 +94,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
     let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
     let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
     let mut said = String::new();
+    let mut progress = Observer::new();
     loop {
         killpoint::pass("the watchdog looks");
         for party in &mut parties {
@@ -85,12 +102,21 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
         }
         tokio::time::sleep(period).await;
         let now = Instant::now();
-        let silent: Vec<(&str, Duration)> = parties
-            .iter_mut()
-            .filter_map(|party| Some((party.name, party.silence(now)?)))
-            .collect();
-        if silent.is_empty() && supervisor.watchdog.is_some() {
+        let works = progress.has_seen_any();
+        let mut gets_on = true;
+        let mut silent = Vec::new();
+        for party in &mut parties {
+            if let Some(silence) = party.silence(now) {
+                gets_on &= works && party.is_worker;
+                silent.push((party.name, silence));
+            }
+        }
+        if gets_on && supervisor.watchdog.is_some() {
             supervisor.alive();
+        }
+        let status = board.status(now);
+        if gets_on && status.state == State::Stopping {
+            supervisor.needs(STOP_PATIENCE);
         }
         let long = silent.iter().filter(|(_, silence)| *silence > PATIENCE);
         let troubles = long.map(|(name, silence)| {
@@ -99,7 +125,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
         let troubles: Vec<String> = troubles.collect();
         board.lock().set_troubles(Reporter::Watchdog, troubles);
         logging::catch_up();
-        let doing = sentence(&board);
+        let doing = sentence(&status);
         if doing != said {
             // A line break would begin another of the protocol's lines.
             supervisor.status(&escape(doing.chars()).to_string());
@@ -113,8 +139,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
 }
 
 /// What the daemon is doing, in one line for the supervisor.
-fn sentence(board: &Board) -> String {
-    let status = board.status(Instant::now());
+fn sentence(status: &Status) -> String {
     let open = format!("{} published ports open over IPv6", status.forwards);
     let wrong = || format!("degraded: {}", status.troubles.join("; "));
     let waits = status.waiting_for.as_ref();

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::daemon::{self, Daemon, PROGRAM};
@@ -162,6 +163,39 @@ fn a_hung_tool_is_noticed_by_status_and_supervisor() {
     supervisor.hears_life();
     lab.answers(Tcp, WEB, "web", CLIENT);
     daemon.leaves();
+}
+
+/// Makes the tool work for 8 s before it does what it is asked, for the daemon only.
+const TOIL: &str = r#"cp /usr/sbin/xtables-nft-multi /run/lab/real
+cat >/run/lab/toiling <<'TOILING'
+#!/bin/bash
+case $0 in *ip6tables*) while [ $SECONDS -lt 8 ]; do :; done; touch /run/lab/home/toiled;; esac
+exec -a "$0" /run/lab/real "$@"
+TOILING
+chmod +x /run/lab/toiling
+mount --bind /run/lab/toiling /usr/sbin/xtables-nft-multi"#;
+
+/// Very many rules take a tool longer than a watchdog, and a stop, wait.
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn a_tool_that_works_for_long_is_waited_for_by_status_and_supervisor() {
+    let lab = Lab::up("supervised_toil");
+    let mut supervisor = Supervisor::new(&lab);
+    let engine = Engine::up(&lab, &["--userland-proxy=false"]);
+    let mut daemon = Daemon::start_by(&lab, &Supervisor::ENV, &ARGS);
+    daemon.says("ready");
+    lab.host().sh(TOIL);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    supervisor.hears("STATUS=degraded: watchdog: the firewall writer has not answered");
+    supervisor.hears_life();
+    daemon.signal(Signal::TERM);
+    supervisor.hears("STOPPING=1");
+    supervisor.hears("EXTEND_TIMEOUT_USEC=60000000");
+    let toils = !lab.home().join("toiled").exists();
+    assert!(toils, "all this while it worked");
+    lab.host().sh("umount -l /usr/sbin/xtables-nft-multi");
+    assert_eq!(daemon.ended().code(), Some(0));
+    assert_eq!(rules::ours(lab.host()), Vec::<String>::new());
 }
 
 /// The file system as the unit shows it (`ProtectSystem=strict` and its kin), and its capabilities.

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use crate::progress;
+
 /// A tool that works may take this many times its deadline: tables of 50,000 rules take it
 /// 6 s to list on a machine that has nothing else to do.
 const LONGEST: u32 = 3;
@@ -12,6 +14,9 @@ const LONGEST: u32 = 3;
 /// it need not be alone on the machine.
 const AT_WORK: u32 = 20;
 
+/// How often it is looked whether the tool works.
+const LOOKS: Duration = Duration::from_secs(1);
+
 /// How long a tool may go on.
 pub(super) struct Patience {
     begun: Instant,
@@ -19,6 +24,8 @@ pub(super) struct Patience {
     until: Instant,
     /// The processor's time that it had used when it was last given more.
     used: Duration,
+    /// The same at the last look.
+    seen: Duration,
 }
 
 impl Patience {
@@ -28,12 +35,21 @@ impl Patience {
             deadline,
             until: begun + deadline,
             used: Duration::ZERO,
+            seen: Duration::ZERO,
         }
     }
 
-    /// What is left; `None` when the time is over. `used` tells the processor's time it has used.
-    pub(super) fn left(&mut self, used: impl FnOnce() -> Duration) -> Option<Duration> {
+    /// How long to wait before this is asked again; `None` when the time is over. `used` tells the
+    /// processor's time that the tool has used; it is a sign of life when that grows.
+    pub(super) fn left(&mut self, used: impl Fn() -> Duration) -> Option<Duration> {
         let now = Instant::now();
+        if now >= self.begun + LOOKS {
+            let used = used();
+            if used > self.seen {
+                progress::made();
+            }
+            self.seen = used;
+        }
         if now >= self.until {
             let used = used();
             let works = used >= self.used + self.deadline / AT_WORK;
@@ -42,7 +58,7 @@ impl Patience {
             }
             (self.used, self.until) = (used, now + self.deadline);
         }
-        Some(self.until - now)
+        Some((self.until - now).min(LOOKS))
     }
 }
 

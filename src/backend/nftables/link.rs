@@ -17,6 +17,7 @@ use crate::netlink::message::{
     DONE, DUMP, DUMP_INTERRUPTED, ERROR, Messages, NFGENMSG_IPV6, OVERRUN, REQUEST, Writer,
 };
 use crate::netlink::socket::Socket;
+use crate::progress;
 
 /// The seam at the kernel.
 pub(in crate::backend) trait Link: Send {
@@ -47,7 +48,9 @@ impl Link for Socket {
     }
 
     fn receive(&mut self, deadline: Instant) -> Result<&[u8], SocketError> {
-        Self::receive(self, deadline)
+        let datagram = Self::receive(self, deadline)?;
+        progress::made();
+        Ok(datagram)
     }
 
     fn pending(&mut self) -> Result<Option<&[u8]>, SocketError> {
