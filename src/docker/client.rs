@@ -78,9 +78,9 @@ const LIST_BOUND: Bound = Bound::Whole(64 * MIB);
 /// Most that is read of the version: about 1 KiB.
 const VERSION_BOUND: Bound = Bound::Whole(MIB);
 
-/// Most that is read of one container: about 5 KiB, and its labels and environment. Several are
-/// read at once.
-const INSPECT_BOUND: Bound = Bound::Whole(4 * MIB);
+/// Most that is read of one container: about 5 KiB, its labels and environment, and 170 bytes for
+/// each published port, of which there may be 65,535 for each protocol. Several are read at once.
+const INSPECT_BOUND: Bound = Bound::Whole(32 * MIB);
 
 /// Most that is read of one event: about 500 bytes, and the container's labels. bollard parses
 /// a line anew with every piece that arrives of it, so that a longer one would cost much time,

@@ -16,7 +16,7 @@ pub(super) const MAX_NOTES: usize = 16;
 
 /// Longest row of a list, in bytes: as [`super::client`] bounds the inspect of one container. Read,
 /// it takes some ten times as much.
-const MAX_ROW: usize = 4 << 20;
+const MAX_ROW: usize = 32 << 20;
 
 /// Most rows of a list. What is kept of one takes some hundred bytes though its text may have ten; and
 /// a bridge has 1,023 containers at most, a host some thousand.

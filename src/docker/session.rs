@@ -322,6 +322,7 @@ impl Session<'_> {
         }
         self.listed_once = true;
         self.view.listed(list.rows);
+        self.view.rows_were_odd(list.odd);
         debug!(self.log, "docker has listed its containers"; "to_inspect" => self.view.waiting());
     }
 

@@ -13,6 +13,7 @@ pub mod forwards;
 pub mod health;
 mod holders;
 pub mod labels;
+mod limit;
 pub mod networks;
 pub mod plan;
 pub mod publish;

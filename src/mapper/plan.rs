@@ -8,7 +8,7 @@ use ipnet::Ipv6Net;
 use super::forwards::{Bounds, Resolved, resolve};
 use super::published::published;
 use super::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
-use super::{holders, networks};
+use super::{holders, limit, networks};
 use crate::model::change::{Desired, Known, Undecided};
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
@@ -120,7 +120,7 @@ impl Plan {
                 Heard::Snapshot(_) => !devices.is_empty() || around.grace_over,
             },
         };
-        let resolved = snapshot.map(|snapshot| {
+        let mut resolved = snapshot.map(|snapshot| {
             let bounds = Bounds {
                 prefixes: prefixes.clone(),
                 host_addrs: around.host_addrs.clone(),
@@ -140,6 +140,9 @@ impl Plan {
             snat: snapshot.map_or_else(Vec::new, |s| networks::sources(s, &prefixes)),
             prefixes,
         };
+        if let (Some(snapshot), Some(resolved)) = (snapshot, &mut resolved) {
+            limit::keep_within(&layout, snapshot, resolved);
+        }
         let forwards = resolved.as_ref().map(|r| r.forwards.as_slice());
         let desired = desired(&layout, forwards);
         let undecided = match snapshot {

@@ -105,13 +105,8 @@ pub fn desired(layout: &Layout, forwards: Option<&[Forward]>) -> Desired {
         };
         for spec in specs {
             // What all forwards share has no owners: their number has no bound, a record has.
-            let shared = matches!(
-                spec,
-                RuleSpec::HairpinGuard { .. }
-                    | RuleSpec::HairpinMasquerade { .. }
-                    | RuleSpec::Jump(_)
-            );
-            rules.want(spec, (!shared).then_some(&forward.owner));
+            let owner = (!spec.is_shared()).then_some(&forward.owner);
+            rules.want(spec, owner);
         }
     }
     Desired {
@@ -176,7 +171,7 @@ fn statics(layout: &Layout, rules: &mut Rules) {
 }
 
 /// Every rule that one forward needs.
-fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
+pub(super) fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
     let mut specs = Vec::new();
     for dev in &layout.devices {
         match &forward.sources {

@@ -48,6 +48,13 @@ pub enum Reason {
     AddressOf(Ipv6Addr, String),
     /// Another container published the same port later.
     TakenBy(String),
+    /// With this container's rules there would be more than ip6tables could give back.
+    TooMany {
+        /// How many it needs.
+        rules: usize,
+        /// How many there may be, those of all containers together.
+        most: usize,
+    },
     /// A row of Docker's answer that could not be read.
     Unreadable(Untrusted),
 }
@@ -125,6 +132,11 @@ impl fmt::Display for Reason {
                 write!(f, "its address {addr} belongs to container {id} by now")
             }
             Self::TakenBy(id) => write!(f, "the port belongs to container {id}"),
+            Self::TooMany { rules, most } => write!(
+                f,
+                "it needs {rules} rules, and ip6tables cannot be relied on to remove more than \
+                 {most} in all: with --backend nftables there is no such limit"
+            ),
             Self::Unreadable(what) => write!(f, "cannot be read: {what}"),
         }
     }
@@ -144,6 +156,7 @@ impl Reason {
             | Self::Refused(..)
             | Self::PortZero
             | Self::TakenBy(_)
+            | Self::TooMany { .. }
             | Self::Unreadable(_) => true,
             Self::Label(_) => self.is_malformed_label(),
             Self::Closed(Closed::BoundToV4(_) | Closed::Routed | Closed::BindingsUnknown)
@@ -163,6 +176,11 @@ impl Reason {
             self,
             Self::Unreadable(_) | Self::Closed(Closed::Malformed(_))
         )
+    }
+
+    /// Whether there would be too many rules.
+    pub fn is_too_many(&self) -> bool {
+        matches!(self, Self::TooMany { .. })
     }
 
     /// Whether a label could not be understood.

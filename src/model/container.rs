@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub unanswered: BTreeMap<String, Untrusted>,
     /// Containers about which Docker's last answer could not be read, and why.
     pub unreadable: BTreeMap<String, Untrusted>,
+    /// Rows of the last list that do not say whose they are, described.
+    pub odd: Vec<Untrusted>,
     /// Addresses that Docker has given to containers that it is about to start.
     pub claims: BTreeMap<Ipv6Addr, Claim>,
 }

@@ -63,6 +63,8 @@ pub enum ProblemId {
     EngineRefuses,
     /// What Docker says of a container cannot be read.
     Unreadable,
+    /// A container's rules would be too many for the backend.
+    TooMany,
     /// Docker has not answered about a container.
     Unanswered,
     /// Docker's own IPv6 NAT is on and does not serve a port.
@@ -99,6 +101,7 @@ impl ProblemId {
             Self::PrefixOverlap => "prefix-overlap",
             Self::EngineRefuses => "engine-refuses",
             Self::Unreadable => "unreadable",
+            Self::TooMany => "too-many",
             Self::Unanswered => "unanswered",
             Self::NotServed => "not-served",
             Self::LeftBehind => "left-behind",

@@ -223,6 +223,14 @@ pub struct HostPort {
 }
 
 impl RuleSpec {
+    /// Whether it belongs to all forwards together, however many there are.
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::HairpinGuard { .. } | Self::HairpinMasquerade { .. } | Self::Jump(_)
+        )
+    }
+
     /// The key of a DNAT rule; `None` for any other, which has no target to replace.
     pub fn dnat_key(&self) -> Option<&DnatKey> {
         match self {

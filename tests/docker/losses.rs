@@ -122,6 +122,8 @@ fn a_container_that_cannot_be_read_hides_no_other() {
         // The web is not held up by the others.
         let first = follower.snapshot().await;
         assert_eq!(shown(&first), BTreeSet::from(["failing", "web"]));
+        assert_eq!(first.odd.len(), 1, "{:?}", first.odd);
+        assert!(first.odd[0].raw().ends_with("without an id: [null]"));
         assert!(
             first
                 .unanswered

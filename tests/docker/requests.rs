@@ -187,13 +187,13 @@ fn an_answer_is_read_up_to_its_bound_and_no_further() {
         let reason = "/containers/json: the answer cannot be read: an answer of more than 64 MiB";
         assert_eq!(error, reason);
         let inspect = Route::Inspect("ab".to_owned());
-        engine.fault(inspect, Fault::Body(mib(5)), 1);
+        engine.fault(inspect, Fault::Body(mib(33)), 1);
         let error = client
             .inspect("ab")
             .await
             .expect_err("too long")
             .to_string();
-        assert!(error.ends_with("an answer of more than 4 MiB"), "{error}");
+        assert!(error.ends_with("an answer of more than 32 MiB"), "{error}");
         engine.fault(Route::Networks, Fault::Body(mib(65)), 1);
         let error = client.networks().await.expect_err("too long").to_string();
         assert!(error.ends_with("an answer of more than 64 MiB"), "{error}");

@@ -135,7 +135,9 @@ impl PortMapper {
             );
             Problem::new(ProblemId::Unanswered, what)
         });
-        let problems = unread.chain(unanswered).collect();
+        let odd = snapshot.odd.iter();
+        let odd = odd.map(|row| Problem::new(ProblemId::Unreadable, row.to_string()));
+        let problems = unread.chain(odd).chain(unanswered).collect();
         let mut facts = self.board.lock();
         facts.set_problems(Reporter::Mapper, problems);
         facts.unanswered = names;
@@ -165,6 +167,11 @@ impl PortMapper {
         };
         let unread = resolved.skipped.iter().filter(|s| s.reason.is_unreadable());
         problems.extend(unread.map(|s| Problem::new(ProblemId::Unreadable, s.to_string())));
+        let many = resolved.skipped.iter().filter(|s| s.reason.is_too_many());
+        problems.extend(many.map(|s| {
+            let problem = Problem::new(ProblemId::TooMany, s.to_string());
+            problem.with_remedy("restart with --backend nftables")
+        }));
         let is_new = |problem: &&Problem| !self.problems.contains(problem);
         for problem in problems.iter().filter(is_new) {
             error!(self.log, "degraded: {problem}"; "do" => problem.remedy.as_deref());

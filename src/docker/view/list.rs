@@ -49,6 +49,14 @@ impl View {
         }
     }
 
+    /// The same list had rows that tell of no container.
+    pub fn rows_were_odd(&mut self, odd: Vec<Untrusted>) {
+        if self.shown.odd != odd {
+            Arc::make_mut(&mut self.shown).odd = odd;
+            self.changed = true;
+        }
+    }
+
     /// After the first list: a container that is asked about is unanswered, unless all of what it
     /// publishes was known before.
     fn open_rows(&mut self, names: &BTreeMap<String, Untrusted>) {
