@@ -108,7 +108,13 @@ fn open_settled(
             Err(LoadError::Damaged { reason, salvaged }) => (reason, salvaged),
             Err(LoadError::NewerVersion(version)) => return Err(newer(version)),
             Err(LoadError::Refused(error)) => {
-                return Err(store::refusal("opening", &journal, error));
+                let refusal = store::refusal("opening", &journal, error);
+                if !matches!(refusal, OpenError::NoSpace { .. }) {
+                    return Err(refusal);
+                }
+                // To open it takes room that only it has. The kernel knows the rules.
+                layout::remove(&journal)?;
+                ("the disk had no room to open it".to_owned(), Vec::new())
             }
         }
     };

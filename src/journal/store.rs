@@ -12,7 +12,8 @@
 //! error, and a page whose fsync failed may be lost though the kernel calls it clean. The next
 //! change first builds a new database from the records in memory and puts it into the old one's
 //! place; the old one stays until then. So a disk that was full heals without a restart, and an
-//! acknowledged record is lost by none of it.
+//! acknowledged record is lost by none of it. Where the disk has no room for both, the old one goes
+//! first ([`shrink`]).
 //!
 //! A crash at any point leaves either the old or the new batch, whole: [`super::recover`] finds
 //! one of them.
@@ -213,7 +214,12 @@ impl Store {
         }
         self.dir = StateDir::prepare(self.dir.path())?;
         let generation = self.generation + 1;
-        fill_beside(&self.dir, &self.records, generation)?;
+        match fill_beside(&self.dir, &self.records, generation) {
+            Err(OpenError::NoSpace { .. }) if !self.damaged && self.would_fit_in_place() => {
+                self.rebuild_in_place(generation)?;
+            }
+            filled => filled?,
+        }
         self.exchange(generation)
     }
 

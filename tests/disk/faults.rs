@@ -155,7 +155,7 @@ impl Tmpfs {
         fs::create_dir(&dir).expect("makes");
         let dir_shown = dir.display();
         sh(&format!(
-            "mount -t tmpfs -o size=4m,mode=700 none {dir_shown}"
+            "mount -t tmpfs -o size=2m,mode=700 none {dir_shown}"
         ));
         Self(dir)
     }
@@ -193,14 +193,48 @@ fn with_either(fault: &str, arrange: fn(Scene) -> Scene, breaks: Breaks) {
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn a_full_disk_is_waited_out() {
+    namespace::fresh(|| with_injected("disk full", "pwrite64:error=ENOSPC"));
+}
+
+/// There comes a time when the journal cannot grow, and there is no room for a new one beside it.
+#[test]
+#[ignore = "needs root and ip6tables: run by tests/run"]
+fn on_a_small_full_disk_the_journal_is_written_anew_in_its_own_room() {
     namespace::fresh(|| {
         for backend in [Backend::Ip6tables, Backend::Nftables] {
             let scene = Scene::new(backend);
             let _disk = Tmpfs::new(&scene);
-            refuses_and_heals("disk full", &scene, &|scene, _| {
-                let ballast = fill(&scene.state_dir());
-                Box::new(move || fs::remove_file(ballast).expect("removes"))
-            });
+            let expected = kernel_with(&scene, &[(2, 8080)]);
+            let mut score = Score::new(&format!("small full disk, {backend:?}"));
+            let engine = engine_with(&[(2, 8080)]);
+            let mut daemon = Daemon::start(&scene, &engine, Orders::default());
+            assert!(daemon.is_ready(), "{}", scene.log());
+            let is_full = || scene.log().contains("the journal cannot be written");
+            for round in 0.. {
+                assert!(round < 300, "never full: {}", scene.log());
+                let written = daemon.status().map(|status| status.journal.generation);
+                let many = many(&format!("many{round}"));
+                let id = many.id.clone();
+                engine.put(many);
+                engine.emit("rename", &id);
+                daemon.shows("the change in the journal", |status, _| {
+                    let is_written = Some(status.journal.generation) != written;
+                    is_written && status.state == State::Running
+                });
+                if is_full() {
+                    break;
+                }
+            }
+            agrees(&scene, &daemon, &expected, &mut score);
+            daemon.kill();
+            // Nor is there room to open it.
+            let ballast = fill(&scene.state_dir());
+            daemon = Daemon::start(&scene, &engine, Orders::default());
+            assert!(daemon.is_ready(), "{}", scene.log());
+            agrees(&scene, &daemon, &expected, &mut score);
+            fs::remove_file(ballast).expect("removes");
+            daemon.leaves();
+            assert!(score.compare(&[], &scene.ours()), "{}", scene.log());
         }
     });
 }

@@ -1,16 +1,23 @@
 //! The database does not outgrow its content for long: sled gives back neither the file nor the
 //! memory that large changes have taken, and a new database of the same records needs neither.
+//!
+//! On a small disk that is full the new one needs the room that the old one has. Then the old one
+//! is removed before the new one is written. A crash between the two loses who owns the rules, and
+//! not the rules: the kernel has them, with their comments.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::{Store, fill_beside, with_sources};
-use crate::journal::JournalError;
-use crate::journal::codec;
+use crate::journal::error::OpenError;
+use crate::journal::{JournalError, codec, layout};
 
 /// Bytes of a database that are nobody's business: an empty one has half a megabyte.
 const FLOOR: u64 = 4 * 1024 * 1024;
+
+/// Bytes of a database without records, and of the file system's own for it.
+const EMPTY: u64 = 640 * 1024;
 
 /// How many times its content a database may be as large, beyond [`FLOOR`].
 const SLACK: u64 = 4;
@@ -47,6 +54,23 @@ impl Store {
         self.looked_at = self.generation;
         self.built = size(&self.dir.journal()).unwrap_or(0);
         Ok(())
+    }
+
+    /// Whether a new database would fit, if the room of the one that has failed were free.
+    pub(super) fn would_fit_in_place(&self) -> bool {
+        let old = size(&self.dir.journal()).unwrap_or(0);
+        let free = rustix::fs::statvfs(self.dir.path()).map_or(0, |at| at.f_bavail * at.f_frsize);
+        old + free >= EMPTY + 2 * self.content()
+    }
+
+    /// Removes the database that has failed, and what an earlier exchange has left, and makes a new
+    /// one.
+    ///
+    /// # Errors
+    /// There is no database on the disk; the next change tries again.
+    pub(super) fn rebuild_in_place(&self, generation: u64) -> Result<(), OpenError> {
+        layout::remove(&self.dir.journal())?;
+        fill_beside(&self.dir, &self.records, generation)
     }
 
     fn has_outgrown(&self) -> bool {
