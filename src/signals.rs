@@ -23,6 +23,8 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// When it was first asked to leave.
+    told: Option<Instant>,
 }
 
 /// From now on SIGHUP does not end the process, for tokio never puts back what a signal did
@@ -44,28 +46,40 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            told: None,
         })
     }
 
     /// After the first wish to leave: waits for another.
     pub async fn leave_again(&mut self) {
-        let told = Instant::now();
-        loop {
-            let wish = self.next().await;
-            if matches!(wish, Wish::Leave(_)) && told.elapsed() >= SAME_WISH {
-                return;
-            }
-        }
+        while !matches!(self.next().await, Wish::Leave(_)) {}
     }
 
     /// Waits for the next one.
     pub async fn next(&mut self) -> Wish {
-        let wish = tokio::select! {
-            _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
-            _ = self.hangup.recv() => Wish::Resync,
-        };
-        killpoint::pass("a signal is heeded");
-        wish
+        loop {
+            let wish = tokio::select! {
+                _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
+                _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
+                _ = self.hangup.recv() => Wish::Resync,
+            };
+            killpoint::pass("a signal is heeded");
+            if self.is_new(&wish) {
+                return wish;
+            }
+        }
+    }
+
+    fn is_new(&mut self, wish: &Wish) -> bool {
+        match wish {
+            Wish::Resync => true,
+            Wish::Leave(_) => match self.told {
+                Some(told) => told.elapsed() >= SAME_WISH,
+                None => {
+                    self.told = Some(Instant::now());
+                    true
+                }
+            },
+        }
     }
 }

@@ -108,7 +108,9 @@ impl fmt::Display for Reason {
                 write!(f, "network mode \"{mode}\" has no address of its own")
             }
             Self::NoAddress(has) if has.is_empty() => {
-                write!(f, "the container has no IPv6 address")
+                let answers = "where docker-proxy serves the port, it answers in its stead, and the \
+                               container sees the bridge's address as the client's";
+                write!(f, "the container has no IPv6 address; {answers}")
             }
             Self::NoAddress(has) => {
                 write!(f, "no address of the container lies in a --prefix, it has")?;

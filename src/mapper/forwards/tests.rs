@@ -80,7 +80,11 @@ fn a_container_without_a_network_of_its_own_opens_nothing() {
 #[test]
 fn an_address_that_must_not_be_a_target_is_refused() {
     let cases = [
-        ("", "the container has no IPv6 address"),
+        (
+            "",
+            "the container has no IPv6 address; where docker-proxy serves the port, it answers in \
+             its stead, and the container sees the bridge's address as the client's",
+        ),
         (
             "2001:db8::2",
             "no address of the container lies in a --prefix, it has 2001:db8::2",
