@@ -5,7 +5,7 @@
 //! same contract suite. The handle outlives its backends,
 //! as a kernel outlives daemons, and takes the faults to be injected. No task runs here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use super::ip6tables::shape::Table;
 use super::ip6tables::{parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::native::Native;
-use crate::model::rule::{BackendKind, Rule};
+use crate::model::rule::{BackendKind, Rule, RuleId};
 
 /// A change of the tables' lines by somebody else.
 pub type Edit = Box<dyn FnOnce(&mut Vec<String>) + Send>;
@@ -64,6 +64,7 @@ struct State {
     on_list: VecDeque<Fault>,
     on_commit: VecDeque<Fault>,
     listing_fails: Option<ErrorKind>,
+    refused: BTreeSet<RuleId>,
     native: Native,
     native_fails: Option<ErrorKind>,
     calls: Vec<Call>,
@@ -98,6 +99,11 @@ impl FakeKernel {
     /// `None`, no longer.
     pub fn listing_fails(&self, kind: Option<ErrorKind>) {
         self.state().listing_fails = kind;
+    }
+
+    /// From now on no commit succeeds that inserts or removes one of these rules.
+    pub fn refuse(&self, rules: BTreeSet<RuleId>) {
+        self.state().refused = rules;
     }
 
     /// From now on Docker's own IPv6 NAT is this.
@@ -289,6 +295,11 @@ impl Backend for FakeBackend {
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
         let mut state = self.0.state();
         state.calls.push(Call::Commit(batch.clone()));
+        let inserted = batch.insert.iter().map(Rule::id);
+        let mut touched = inserted.chain(batch.remove.iter().map(|rule| rule.id));
+        if touched.any(|id| state.refused.contains(&id)) {
+            return Err(failure("commit", ErrorKind::Failed, INJECTED));
+        }
         match state.on_commit.pop_front() {
             None | Some(Fault::None) => {}
             Some(Fault::Before(kind)) => return Err(failure("commit", kind, INJECTED)),

@@ -43,7 +43,7 @@ use crate::mapper::standby::Stand;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
-/// How often a whole batch is tried before its rules are tried one at a time: a foreign change
+/// How often a whole batch is tried before parts of it are: a foreign change
 /// between listing and commit voids a batch, twice in a row is bad luck, three times a pattern.
 const BATCH_TRIES: usize = 3;
 

@@ -132,37 +132,58 @@ impl<J: Journal> Reconciler<J> {
             }
             tried = batch;
         }
-        self.insert_each(arrivals, report)
+        self.insert_halves(arrivals, report)
     }
 
-    /// One rule at a time: a rule that the kernel refuses must not keep the others out.
-    fn insert_each(&mut self, arrivals: &[Arrival], report: &mut Report) -> Result<(), Incomplete> {
-        let mut incomplete = None;
-        let mut count = 0;
-        for (done, arrival) in arrivals.iter().enumerate() {
-            let outcome = self
-                .outstanding(std::slice::from_ref(arrival), &Batch::default(), report)
-                .and_then(|batch| {
-                    if batch.is_empty() {
-                        return Ok(());
-                    }
-                    self.commit_logged(&batch, report)
-                });
-            if let Err(last) = outcome {
-                if let Some(old) = arrival.old {
-                    // The address is not the container's any more, whatever the kernel thinks
-                    // of the new rule.
-                    self.take_out(&BTreeSet::from([old]), report);
-                }
-                if blames_no_rule(&last) {
-                    let count = count + arrivals.len() - done;
-                    return Err(Incomplete { count, last });
-                }
-                count += 1;
-                incomplete = Some(Incomplete { count, last });
+    /// Half of them at a time, and of what fails half again: a rule that the kernel refuses must not
+    /// keep the others out, and each try takes a listing.
+    fn insert_halves(
+        &mut self,
+        arrivals: &[Arrival],
+        report: &mut Report,
+    ) -> Result<(), Incomplete> {
+        let (first, second) = arrivals.split_at(arrivals.len() / 2);
+        let mut incomplete: Option<Incomplete> = None;
+        for (half, later) in [(first, second.len()), (second, 0)] {
+            let Err(Incomplete { count, last }) = self.insert_part(half, report) else {
+                continue;
+            };
+            let before = incomplete.map_or(0, |earlier| earlier.count);
+            if blames_no_rule(&last) {
+                // What was not tried is not there either.
+                let count = count + before + later;
+                return Err(Incomplete { count, last });
             }
+            incomplete = Some(Incomplete {
+                count: count + before,
+                last,
+            });
         }
         incomplete.map_or(Ok(()), Err)
+    }
+
+    fn insert_part(&mut self, part: &[Arrival], report: &mut Report) -> Result<(), Incomplete> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let outcome =
+            self.outstanding(part, &Batch::default(), report)
+                .and_then(|batch| match batch.is_empty() {
+                    true => Ok(()),
+                    false => self.commit_logged(&batch, report),
+                });
+        let Err(last) = outcome else {
+            return Ok(());
+        };
+        if part.len() > 1 && !blames_no_rule(&last) {
+            return self.insert_halves(part, report);
+        }
+        // Their addresses are not the containers' any more, whatever the kernel thinks of the new
+        // rules.
+        let olds: BTreeSet<RuleId> = part.iter().filter_map(|arrival| arrival.old).collect();
+        self.take_out(&olds, report);
+        let count = part.len();
+        Err(Incomplete { count, last })
     }
 
     fn commit_logged(&mut self, batch: &Batch, report: &mut Report) -> Result<(), BackendError> {

@@ -33,7 +33,7 @@ impl<J: Journal> Reconciler<J> {
                 report.troubles.push(Trouble::Removal { count, last });
                 return;
             }
-            Err(Stuck::TryEach(last)) => match self.remove_each(ids, report) {
+            Err(Stuck::TryParts(last)) => match self.remove_parts(ids, report) {
                 Ok(left) if left.is_empty() => left,
                 Ok(left) => {
                     let count = left.len();
@@ -87,7 +87,7 @@ impl<J: Journal> Reconciler<J> {
                 Err(error) if attempt >= BATCH_TRIES => {
                     return Err(match blames_no_rule(&error) {
                         true => Stuck::Hopeless(error),
-                        false => Stuck::TryEach(error),
+                        false => Stuck::TryParts(error),
                     });
                 }
                 Err(error) => {
@@ -99,30 +99,43 @@ impl<J: Journal> Reconciler<J> {
         Ok(())
     }
 
-    /// One rule at a time; returns those that are still there.
-    fn remove_each(
+    /// Half of them at a time, and of what fails half again; returns those that are still there.
+    fn remove_parts(
         &mut self,
         ids: &BTreeSet<RuleId>,
         report: &mut Report,
     ) -> Result<BTreeSet<RuleId>, BackendError> {
-        for id in ids {
-            let one = BTreeSet::from([*id]);
-            for copy in self.copies_of(&one)? {
+        let all: Vec<RuleId> = ids.iter().copied().collect();
+        self.remove_halves(&all, report)?;
+        Ok(self.copies_of(ids)?.into_iter().map(|r| r.id).collect())
+    }
+
+    fn remove_halves(&mut self, ids: &[RuleId], report: &mut Report) -> Result<(), BackendError> {
+        let (first, second) = ids.split_at(ids.len() / 2);
+        for half in [first, second].into_iter().filter(|half| !half.is_empty()) {
+            let copies = self.copies_of(&half.iter().copied().collect())?;
+            // Of one rule each copy by itself: another one may go though this does not.
+            let batches: Vec<Vec<ObservedRule>> = match half {
+                [_] => copies.into_iter().map(|copy| vec![copy]).collect(),
+                _ => vec![copies],
+            };
+            for remove in batches.into_iter().filter(|copies| !copies.is_empty()) {
                 let batch = Batch {
-                    remove: vec![copy],
+                    remove,
                     insert: Vec::new(),
                 };
                 match self.backend.commit(&batch) {
                     Ok(()) => {
-                        report.removed += 1;
+                        report.removed += batch.remove.len();
                         self.log_removed(&batch.remove);
                     }
                     Err(error) if blames_no_rule(&error) => return Err(error),
+                    Err(_) if half.len() > 1 => self.remove_halves(half, report)?,
                     Err(error) => warn!(self.log, "removal failed"; "reason" => %error),
                 }
             }
         }
-        Ok(self.copies_of(ids)?.into_iter().map(|r| r.id).collect())
+        Ok(())
     }
 
     /// Every copy of the given rules that the kernel shows.
@@ -155,6 +168,6 @@ impl<J: Journal> Reconciler<J> {
 enum Stuck {
     /// Trying again now is pointless.
     Hopeless(BackendError),
-    /// One rule may be the cause: try each.
-    TryEach(BackendError),
+    /// One rule may be the cause: try parts.
+    TryParts(BackendError),
 }
