@@ -219,8 +219,8 @@ fn settles(lab: &Lab, ports: u32) {
 }
 
 fn show(what: &str, lab: &Lab, daemon: &Daemon<'_>, took: Option<Duration>) {
-    // Free memory goes back a second after a large change.
-    wait::let_pass(Duration::from_secs(2));
+    // Free memory goes back within ten seconds of a large change.
+    wait::let_pass(Duration::from_secs(12));
     let pid = daemon.pid();
     let status = lab.host().run(&["cat", &format!("/proc/{pid}/status")]);
     let line = status

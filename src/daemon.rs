@@ -20,13 +20,13 @@ use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::actors::die;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::{JournalActor, Tenure};
 use crate::actors::messages::{Close, Converge, Dump, Leave, Recover, Resync, Stop};
 use crate::actors::port_mapper::{PortMapper, Vigil};
 use crate::actors::watchdog::{self, Party};
+use crate::actors::{die, log_troubles};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::server::{Server, ServerError};
@@ -39,7 +39,8 @@ use crate::killpoint;
 use crate::mapper::plan::Plan;
 use crate::model::change::Desired;
 use crate::panics::end;
-use crate::reconcile::{Reconciler, Report};
+use crate::progress::Worker;
+use crate::reconcile::Reconciler;
 use crate::signals::{self, Signals, Wish};
 use crate::supervisor::Supervisor;
 use crate::text::chain;
@@ -196,12 +197,17 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         salvaged: quarantined.map_or_else(Vec::new, |q| q.salvaged),
     };
     let workers = || {
-        let journal = Party::new("journal", journal.clone());
-        let writer = Party::new("firewall writer", writer.clone());
-        vec![journal.at_work(), writer.at_work()]
+        vec![
+            Party::new("journal", journal.clone()).at_work(Worker::Journal),
+            Party::new("firewall writer", writer.clone()).at_work(Worker::Writer),
+        ]
     };
     let watch_over =
         |parties| actix_rt::spawn(watchdog::watch(parties, supervisor.clone(), board.clone()));
+    let is_leaving = || {
+        board.lock().stopping = true;
+        supervisor.stopping();
+    };
     let watching = watch_over(workers());
     let mut recovering = std::pin::pin!(writer.send(recover));
     let mut leaving = None;
@@ -210,7 +216,10 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
             recovered = &mut recovering => break recovered,
             wish = signals.next() => match (wish, leaving) {
                 (Wish::Resync, _) => {}
-                (Wish::Leave(name), None) => leaving = Some(name),
+                (Wish::Leave(name), None) => {
+                    leaving = Some(name);
+                    is_leaving();
+                }
                 (Wish::Leave(_), Some(_)) => leave_at_once(log),
             },
         }
@@ -247,8 +256,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
-    board.lock().stopping = true;
-    supervisor.stopping();
+    is_leaving();
     let watching = watch_over(workers());
     killpoint::reach("before leaving");
     let impatient = log.clone();
@@ -385,11 +393,5 @@ fn ready(started: Instant, board: Board, supervisor: Supervisor, log: Logger) ->
         info!(log, "ready"; "published_ports" => forwards, "rules" => rules,
             "after_ms" => started.elapsed().as_millis() as u64);
         supervisor.ready();
-    }
-}
-
-fn log_troubles(log: &Logger, report: &Report) {
-    for trouble in &report.troubles {
-        error!(log, "degraded: {}", chain(trouble));
     }
 }

@@ -20,7 +20,7 @@ use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::killpoint;
 use crate::model::rule::{RuleId, RuleSpec};
-use crate::progress;
+use crate::progress::{self, Worker};
 use crate::reconcile::standby::Sighting;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::text::chain;
@@ -180,7 +180,7 @@ impl JournalClient {
         let deadline = Instant::now() + JOURNAL_PATIENCE + PATIENCE_EACH * further;
         for some in items.chunks(AT_ONCE) {
             self.ask(&operation, message(some.to_vec()), deadline)?;
-            progress::made();
+            progress::made(Worker::Writer);
         }
         Ok(())
     }

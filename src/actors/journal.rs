@@ -24,6 +24,7 @@ use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError};
 use crate::killpoint;
 use crate::locks::Lock;
+use crate::progress::{self, Worker};
 use crate::text::chain;
 
 /// How many records of a dump are in memory at once: some hundred kilobytes, and no change waits
@@ -86,7 +87,11 @@ impl JournalActor {
             warn!(self.log, "the state directory was removed or replaced, it is taken again";
                 "dir" => dir);
         }
-        self.with(what, f)
+        let changed = self.with(what, f);
+        if changed.is_ok() {
+            progress::made(Worker::Journal);
+        }
+        changed
     }
 
     /// Does something with the store, and publishes how it stands afterwards.

@@ -22,3 +22,10 @@ pub fn die(log: &slog::Logger, what: &str) -> ! {
         slog::crit!(log, "stopping at once: {what}");
     })
 }
+
+/// Says what a round could not do.
+pub(crate) fn log_troubles(log: &slog::Logger, report: &crate::reconcile::Report) {
+    for trouble in &report.troubles {
+        slog::error!(log, "degraded: {}", crate::text::chain(trouble));
+    }
+}

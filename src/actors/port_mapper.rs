@@ -58,12 +58,13 @@ const JUST_AFTER: Duration = Duration::from_millis(1);
 /// inspect takes some milliseconds, and up to a second in a container's teardown.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// After a change of so many rules, free memory is given back to the system: less leaves some
+/// After changes of so many rules, free memory is given back to the system: less leaves some
 /// megabytes, which the next change uses again.
 const MANY: usize = 1_000;
 
-/// How long the other threads have to let go of what such a change has taken.
-const LETS_GO: Duration = Duration::from_secs(1);
+/// When that is done: once the other threads have let go of what such a change has taken, and again
+/// when the journal has been written anew, if it has outgrown its content.
+const GIVES_BACK_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// Each container that starts or ends changes links several times.
 const HOST_SETTLES: Duration = Duration::from_millis(250);
@@ -120,8 +121,8 @@ pub struct PortMapper {
     scanned: Option<BTreeSet<(Proto, u16)>>,
     /// How it was known what they serve.
     seen: Option<Seen>,
-    /// Whether free memory is about to be given back.
-    gives_back: bool,
+    /// Rules that were inserted or removed since free memory was given back last.
+    changes: usize,
 }
 
 impl PortMapper {
@@ -161,7 +162,7 @@ impl PortMapper {
             host_changed: false,
             scanned: None,
             seen: None,
-            gives_back: false,
+            changes: 0,
         }
     }
 

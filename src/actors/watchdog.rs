@@ -16,7 +16,7 @@ use crate::control::status::{Board, Reporter, State, Status};
 use crate::killpoint;
 use crate::logging;
 use crate::model::text::escape;
-use crate::progress::Observer;
+use crate::progress::{Observer, Worker};
 use crate::supervisor::Supervisor;
 
 /// How long an actor may be busy before that is a trouble. The longest that one is on purpose is
@@ -40,8 +40,8 @@ const PER_INTERVAL: u32 = 4;
 /// An actor that is asked.
 pub struct Party {
     name: &'static str,
-    /// Whether signs of life from its work count for an answer.
-    is_worker: bool,
+    /// Sees signs of life from its work, which count for an answer.
+    work: Option<Observer>,
     ask: Box<dyn Fn() -> BoxFuture<'static, bool>>,
     /// The question that waits for its answer, and since when. There is never a second one.
     open: Option<(BoxFuture<'static, bool>, Instant)>,
@@ -60,7 +60,7 @@ impl Party {
         };
         Self {
             name,
-            is_worker: false,
+            work: None,
             ask: Box::new(ask),
             open: None,
         }
@@ -69,9 +69,14 @@ impl Party {
     /// The same, of an actor whose work may take minutes and gives signs of life meanwhile
     /// ([`crate::progress`]).
     #[must_use]
-    pub fn at_work(mut self) -> Self {
-        self.is_worker = true;
+    pub fn at_work(mut self, worker: Worker) -> Self {
+        self.work = Some(Observer::of(worker));
         self
+    }
+
+    /// Whether its work has got on since this was asked last.
+    fn works(&mut self) -> bool {
+        self.work.as_mut().is_some_and(Observer::has_seen_any)
     }
 
     /// Asks, unless it has not answered yet; how long it has been silent.
@@ -94,7 +99,6 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
     let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
     let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
     let mut said = String::new();
-    let mut progress = Observer::new();
     loop {
         killpoint::pass("the watchdog looks");
         for party in &mut parties {
@@ -102,12 +106,12 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
         }
         tokio::time::sleep(period).await;
         let now = Instant::now();
-        let works = progress.has_seen_any();
         let mut gets_on = true;
         let mut silent = Vec::new();
         for party in &mut parties {
+            let works = party.works();
             if let Some(silence) = party.silence(now) {
-                gets_on &= works && party.is_worker;
+                gets_on &= works;
                 silent.push((party.name, silence));
             }
         }
@@ -132,7 +136,8 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
             said = doing;
         }
         let uptime = now.duration_since(board.started());
-        if !supervisor.is_ready() && uptime + period >= LONGEST_START {
+        let is_staying = status.state != State::Stopping;
+        if is_staying && !supervisor.is_ready() && uptime + period >= LONGEST_START {
             supervisor.ready_at_last(&said);
         }
     }

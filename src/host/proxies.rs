@@ -59,6 +59,12 @@ pub fn proxied_ports() -> io::Result<Proxied> {
     Ok(Proxied { ports, seen })
 }
 
+/// `::1`, as the kernel prints it: four words in the byte order of the machine.
+const LOOPBACK: &str = match cfg!(target_endian = "little") {
+    true => "00000000000000000000000001000000",
+    false => "00000000000000000000000000000001",
+};
+
 /// What tells the process's network namespace from others. `ns/net` may be read by the process's
 /// owner alone; but each namespace has its own tree under `net`, and any may ask for an inode there.
 fn netns(process: &Path) -> io::Result<u64> {
@@ -110,14 +116,14 @@ fn listened_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
     Ok(ports)
 }
 
-/// Each line: number, local address and port, remote address and port, state, and more; numbers
+/// Who waits at the loopback address waits for nobody else. Each line: number, local address and port, remote address and port, state, and more; numbers
 /// are hexadecimal (net/ipv6/tcp_ipv6.c, net/ipv6/udp.c).
 fn parse_waiting<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16> + 'a {
     text.lines().filter_map(move |line| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _, found) = (fields.next()?, fields.next()?, fields.next()?);
-        let (_, port) = local.split_once(':')?;
-        (found == state)
+        let (address, port) = local.split_once(':')?;
+        (found == state && address != LOOPBACK)
             .then(|| u16::from_str_radix(port, 16).ok())
             .flatten()
     })
@@ -125,8 +131,13 @@ fn parse_waiting<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16>
 
 /// Each line: endpoint, socket, type, state, bucket, port, and more (net/sctp/proc.c).
 fn parse_endpoints(text: &str) -> impl Iterator<Item = u16> {
-    let port = |line: &str| line.split_whitespace().nth(5)?.parse().ok();
-    text.lines().filter_map(port)
+    /// `SCTP_SS_LISTENING` (net/sctp/constants.h), which is `TCP_LISTEN`.
+    const LISTENING: &str = "10";
+    text.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(3);
+        let (state, _, port) = (fields.next()?, fields.next()?, fields.next()?);
+        (state == LISTENING).then(|| port.parse().ok()).flatten()
+    })
 }
 
 #[cfg(test)]
@@ -150,10 +161,13 @@ mod tests {
         let tcp = "  sl  local_address                         remote_address           st\n   \
              0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0\n   \
              1: B80D0120000000000000000001000000:0050 B80D0120000000000000000002000000:9C40 01 0\n";
+        let here = format!("   0: {LOOPBACK}:1F91 {}:0000 0A 0\n", "0".repeat(32));
+        let tcp = &[tcp, &here].concat();
         assert_eq!(parse_waiting(tcp, "0A").collect::<Vec<_>>(), [8080]);
         assert_eq!(parse_waiting(tcp, "01").collect::<Vec<_>>(), [80]);
         let sctp = " ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\n\
-             ffff0000 ffff0001 2   10  29   3868  0     4711 :: \n";
+             ffff0000 ffff0001 2   10  29   3868  0     4711 :: \n\
+             ffff0002 ffff0003 2   7   29   3869  0     4712 :: \n";
         assert_eq!(parse_endpoints(sctp).collect::<Vec<_>>(), [3868]);
     }
 

@@ -109,7 +109,7 @@ impl StateDir {
         self.path.join("journal.new")
     }
 
-    fn old_journal(&self) -> PathBuf {
+    pub(super) fn old_journal(&self) -> PathBuf {
         self.path.join("journal.old")
     }
 

@@ -15,7 +15,8 @@
 //! A quarantined journal is replaced by an empty one with a higher generation. That loses no
 //! rule: applied is the journal *and* everything of ours in the kernel. An error of the system
 //! (a full, read-only, forbidden or failing disk) is never taken for damage: nothing is moved,
-//! and the same call may succeed later.
+//! and the same call may succeed later. Only where a full disk has no room to open it, and its own
+//! room suffices, the journal is written anew in its place, with all that it holds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -108,13 +109,10 @@ fn open_settled(
             Err(LoadError::Damaged { reason, salvaged }) => (reason, salvaged),
             Err(LoadError::NewerVersion(version)) => return Err(newer(version)),
             Err(LoadError::Refused(error)) => {
-                let refusal = store::refusal("opening", &journal, error);
-                if !matches!(refusal, OpenError::NoSpace { .. }) {
-                    return Err(refusal);
-                }
-                // To open it takes room that only it has. The kernel knows the rules.
-                layout::remove(&journal)?;
-                ("the disk had no room to open it".to_owned(), Vec::new())
+                return match store::refusal("opening", &journal, error) {
+                    refusal @ OpenError::NoSpace { .. } => open_in_its_room(dir, refusal, now),
+                    refusal => Err(refusal),
+                };
             }
         }
     };
@@ -130,6 +128,33 @@ fn open_settled(
     };
     let generation = reached.unwrap_or(0).saturating_add(1);
     start_anew(dir, generation, Some(quarantined), now)
+}
+
+/// A sound journal that needs room to be opened, where only it has any: what it holds is read from
+/// a copy elsewhere, and written anew in its place.
+fn open_in_its_room(
+    dir: &StateDir,
+    refusal: OpenError,
+    now: SystemTime,
+) -> Result<Opened, OpenError> {
+    let Ok(copy) = snapshot_copy(dir.path(), &std::env::temp_dir()) else {
+        return Err(refusal);
+    };
+    let records: BTreeMap<RuleId, Record> = copy.records.into_iter().map(|r| (r.id(), r)).collect();
+    let generation = copy.generation + 1;
+    store::fill_in_place(dir, &records, generation).unwrap_or(Err(refusal))?;
+    if let Some(emptied) = dir.replace()? {
+        dir.discard(&emptied)?;
+    }
+    let journal = dir.journal();
+    let database =
+        Database::open(&journal).map_err(|error| store::refusal("opening", &journal, error))?;
+    let loaded = Loaded {
+        database,
+        records,
+        generation,
+    };
+    resume(dir, loaded, now)
 }
 
 fn start_anew(

@@ -28,6 +28,7 @@ use std::time::SystemTime;
 
 use self::database::Change;
 pub(super) use self::database::{Database, DatabaseError};
+pub(super) use self::shrink::fill_in_place;
 use super::codec::{self, Sentinel};
 use super::error::OpenError;
 use super::layout::{self, StateDir};
@@ -215,8 +216,8 @@ impl Store {
         self.dir = StateDir::prepare(self.dir.path())?;
         let generation = self.generation + 1;
         match fill_beside(&self.dir, &self.records, generation) {
-            Err(OpenError::NoSpace { .. }) if !self.damaged && self.would_fit_in_place() => {
-                self.rebuild_in_place(generation)?;
+            Err(refusal @ OpenError::NoSpace { .. }) if !self.damaged => {
+                fill_in_place(&self.dir, &self.records, generation).unwrap_or(Err(refusal))?;
             }
             filled => filled?,
         }

@@ -97,6 +97,7 @@ fn resolve_container(
         resolved.skipped.push(skip(None, Reason::SwarmIngress));
     }
     let mut target = None;
+    let mut told = BTreeSet::new();
     let publication = Publication::of(container);
     for row in &container.ports {
         let Some(reach) = publication.reach(row) else {
@@ -114,9 +115,8 @@ fn resolve_container(
         });
         match outcome {
             Err(reason) => {
-                let skipped = skip(port, reason);
-                if !resolved.skipped.contains(&skipped) {
-                    resolved.skipped.push(skipped);
+                if told.insert((port, reason.to_string())) {
+                    resolved.skipped.push(skip(port, reason));
                 }
             }
             Ok(forward) => {

@@ -23,7 +23,7 @@ use crate::model::text::Untrusted;
 const NAMESPACE: &str = "docker-nat66.";
 
 /// Most entries in one label: each source is a rule per port and interface.
-const MAX_ENTRIES: usize = 64;
+pub(super) const MAX_ENTRIES: usize = 64;
 
 /// What the labels of one container ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]

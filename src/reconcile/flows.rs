@@ -70,9 +70,8 @@ impl Stale {
 }
 
 impl<J: Journal> Reconciler<J> {
-    /// Before the first forward of this run: connections under way to docker-proxy stay with it,
-    /// though nothing has tracked them so far. Those that begin later are tracked, for rules of ours
-    /// are there. It needs no second try, for the rules come at once.
+    /// Before a port's first forward of this run: connections under way to docker-proxy stay with it,
+    /// though nothing has tracked them so far. It needs no second try, for the rules come at once.
     pub(super) fn keep_connections(&mut self, change: &ChangeSet) {
         let fresh = change.insert.iter().map(|owned| &owned.rule.spec);
         let ports: BTreeSet<u16> = fresh
@@ -80,11 +79,12 @@ impl<J: Journal> Reconciler<J> {
                 RuleSpec::Dnat(dnat) if dnat.key.proto == Proto::Tcp => Some(dnat.key.host_port),
                 _ => None,
             })
+            .filter(|port| !self.kept.contains(port))
             .collect();
-        if self.kept || ports.is_empty() {
+        if ports.is_empty() {
             return;
         }
-        self.kept = true;
+        self.kept.extend(&ports);
         match self.flows.keep(&ports) {
             Ok(0) => {}
             Ok(count) => {

@@ -159,8 +159,9 @@ pub struct Reconciler<J> {
     /// Addresses that nothing is forwarded to any more, for which packets may still wait.
     awaited: BTreeSet<Ipv6Addr>,
     standby: Option<Standby>,
-    /// Whether the connections that were under way before the first forward have been kept.
-    kept: bool,
+    /// The ports of which the connections that were under way before the first forward have been
+    /// looked for.
+    kept: BTreeSet<u16>,
     /// Whether it has been said that flows cannot be cut at all.
     flows_unsupported: bool,
 }
@@ -194,7 +195,7 @@ impl<J: Journal> Reconciler<J> {
             stale: Stale::default(),
             awaited: BTreeSet::new(),
             standby: None,
-            kept: false,
+            kept: BTreeSet::new(),
             flows_unsupported: false,
         }
     }

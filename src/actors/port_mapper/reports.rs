@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context};
 use slog::{debug, error, info, warn};
 
-use super::{JUST_AFTER, LETS_GO, MANY, PortMapper, QUARREL};
+use super::{GIVES_BACK_AFTER, JUST_AFTER, MANY, PortMapper, QUARREL};
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
 use crate::host;
@@ -29,12 +29,15 @@ impl PortMapper {
         ctx: &mut Context<Self>,
     ) {
         killpoint::pass("a report is read");
-        if report.inserted + report.removed >= MANY && !self.gives_back {
-            self.gives_back = true;
-            ctx.run_later(LETS_GO, |this, _| {
-                this.gives_back = false;
-                memory::give_back();
-            });
+        let before = self.changes;
+        self.changes += report.inserted + report.removed;
+        if before < MANY && self.changes >= MANY {
+            for pause in GIVES_BACK_AFTER {
+                ctx.run_later(pause, |this, _| {
+                    this.changes = 0;
+                    memory::give_back();
+                });
+            }
         }
         let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
         let failed = !complaints.is_empty();
@@ -149,17 +152,18 @@ impl PortMapper {
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
         let (egress, bridges) = (health::egress(plan, around), health::bridges(snapshot));
+        let native = self.board.lock().native.clone();
+        let standing_by = native.is_some_and(|native| native.state == "on");
         let mut problems = match host::conditions(egress, &bridges) {
             Ok(conditions) => {
-                let native = self.board.lock().native.clone();
-                let standing_by = native.is_some_and(|native| native.state == "on");
                 let docker = snapshot.map(|snapshot| (snapshot, resolved));
                 health::problems(plan, around, &conditions, docker, standing_by)
             }
             Err(error) => {
                 // What was found before may still be so.
                 let mut problems = self.problems.clone();
-                problems.retain(|p| !matches!(p.id, ProblemId::Host | ProblemId::Unreadable));
+                let told_below = [ProblemId::Host, ProblemId::Unreadable, ProblemId::TooMany];
+                problems.retain(|p| !told_below.contains(&p.id));
                 let what = format!("the host cannot be read: {}", chain(&error));
                 problems.push(Problem::new(ProblemId::Host, what));
                 problems
@@ -167,7 +171,8 @@ impl PortMapper {
         };
         let unread = resolved.skipped.iter().filter(|s| s.reason.is_unreadable());
         problems.extend(unread.map(|s| Problem::new(ProblemId::Unreadable, s.to_string())));
-        let many = resolved.skipped.iter().filter(|s| s.reason.is_too_many());
+        let closed = |s: &&Skipped| s.reason.is_too_many() && !standing_by;
+        let many = resolved.skipped.iter().filter(closed);
         problems.extend(many.map(|s| {
             let problem = Problem::new(ProblemId::TooMany, s.to_string());
             problem.with_remedy("restart with --backend nftables")

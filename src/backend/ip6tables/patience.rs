@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::progress;
+use crate::progress::{self, Worker};
 
 /// A tool that works may take this many times its deadline: tables of 50,000 rules take it
 /// 6 s to list on a machine that has nothing else to do.
@@ -15,7 +15,7 @@ const LONGEST: u32 = 3;
 const AT_WORK: u32 = 20;
 
 /// How often it is looked whether the tool works.
-const LOOKS: Duration = Duration::from_secs(1);
+const LOOKS: Duration = Duration::from_millis(100);
 
 /// How long a tool may go on.
 pub(super) struct Patience {
@@ -26,6 +26,7 @@ pub(super) struct Patience {
     used: Duration,
     /// The same at the last look.
     seen: Duration,
+    next_look: Instant,
 }
 
 impl Patience {
@@ -36,6 +37,7 @@ impl Patience {
             until: begun + deadline,
             used: Duration::ZERO,
             seen: Duration::ZERO,
+            next_look: begun + LOOKS,
         }
     }
 
@@ -43,12 +45,12 @@ impl Patience {
     /// processor's time that the tool has used; it is a sign of life when that grows.
     pub(super) fn left(&mut self, used: impl Fn() -> Duration) -> Option<Duration> {
         let now = Instant::now();
-        if now >= self.begun + LOOKS {
+        if now >= self.next_look {
             let used = used();
             if used > self.seen {
-                progress::made();
+                progress::made(Worker::Writer);
             }
-            self.seen = used;
+            (self.seen, self.next_look) = (used, now + LOOKS);
         }
         if now >= self.until {
             let used = used();
@@ -58,7 +60,7 @@ impl Patience {
             }
             (self.used, self.until) = (used, now + self.deadline);
         }
-        Some((self.until - now).min(LOOKS))
+        Some((self.until - now).min(self.next_look.saturating_duration_since(now)))
     }
 }
 

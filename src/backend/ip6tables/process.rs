@@ -23,7 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::patience::{Patience, time_used};
 use crate::killpoint;
 use crate::netlink::watch::OwnPorts;
-use crate::progress;
+use crate::progress::{self, Worker};
 
 /// What the tool may search for programs of its own (modprobe).
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -224,7 +224,7 @@ impl Running {
             if ended {
                 let status = self.child.wait().map_err(Failure::Watch)?;
                 self.reaped = true;
-                progress::made();
+                progress::made(Worker::Writer);
                 return Ok(Finished {
                     status,
                     stdout: stdout.bytes,

@@ -17,7 +17,7 @@ use crate::netlink::message::{
     DONE, DUMP, DUMP_INTERRUPTED, ERROR, Messages, NFGENMSG_IPV6, OVERRUN, REQUEST, Writer,
 };
 use crate::netlink::socket::Socket;
-use crate::progress;
+use crate::progress::{self, Worker};
 
 /// The seam at the kernel.
 pub(in crate::backend) trait Link: Send {
@@ -49,7 +49,7 @@ impl Link for Socket {
 
     fn receive(&mut self, deadline: Instant) -> Result<&[u8], SocketError> {
         let datagram = Self::receive(self, deadline)?;
-        progress::made();
+        progress::made(Worker::Writer);
         Ok(datagram)
     }
 

@@ -2,16 +2,20 @@
 //! memory that large changes have taken, and a new database of the same records needs neither.
 //!
 //! On a small disk that is full the new one needs the room that the old one has. Then the old one
-//! is removed before the new one is written. A crash between the two loses who owns the rules, and
-//! not the rules: the kernel has them, with their comments.
+//! is removed before the new one is written. A crash between the two loses the records, and not the
+//! rules: the kernel has them, with their comments.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::{Store, fill_beside, with_sources};
 use crate::journal::error::OpenError;
+use crate::journal::layout::StateDir;
+use crate::journal::record::Record;
 use crate::journal::{JournalError, codec, layout};
+use crate::model::rule::RuleId;
 
 /// Bytes of a database that are nobody's business: an empty one has half a megabyte.
 const FLOOR: u64 = 4 * 1024 * 1024;
@@ -56,44 +60,47 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a new database would fit, if the room of the one that has failed were free.
-    pub(super) fn would_fit_in_place(&self) -> bool {
-        let old = size(&self.dir.journal()).unwrap_or(0);
-        let free = rustix::fs::statvfs(self.dir.path()).map_or(0, |at| at.f_bavail * at.f_frsize);
-        old + free >= EMPTY + 2 * self.content()
-    }
-
-    /// Removes the database that has failed, and what an earlier exchange has left, and makes a new
-    /// one.
-    ///
-    /// # Errors
-    /// There is no database on the disk; the next change tries again.
-    pub(super) fn rebuild_in_place(&self, generation: u64) -> Result<(), OpenError> {
-        layout::remove(&self.dir.journal())?;
-        fill_beside(&self.dir, &self.records, generation)
-    }
-
     fn has_outgrown(&self) -> bool {
         let size = size(&self.dir.journal()).unwrap_or(0);
         // A new one of the same records would not be smaller.
         if size <= FLOOR.max(2 * self.built) {
             return false;
         }
-        size > FLOOR + SLACK * self.content()
+        size > FLOOR + SLACK * content(&self.records)
     }
+}
 
-    /// Bytes of all records, by a sample of them: there may be very many, and this is asked after
-    /// each change.
-    fn content(&self) -> u64 {
-        let count = self.records.len();
-        let sample = self.records.values().step_by(count / SAMPLE + 1);
-        let (mut looked_at, mut bytes) = (0, 0);
-        for record in sample {
-            looked_at += 1;
-            bytes += codec::encode(record).map_or(0, |value| value.len() as u64);
-        }
-        bytes * count as u64 / u64::max(looked_at, 1)
+/// Makes a new database beside the place of one that has failed, whose room it needs; nothing has
+/// changed its place yet. Says `None` where the room would not suffice, and has done nothing.
+pub(in crate::journal) fn fill_in_place(
+    dir: &StateDir,
+    records: &BTreeMap<RuleId, Record>,
+    generation: u64,
+) -> Option<Result<(), OpenError>> {
+    let journal = dir.journal();
+    let old = size(&journal).unwrap_or(0);
+    let free = rustix::fs::statvfs(dir.path()).map_or(0, |at| at.f_bavail * at.f_frsize);
+    if old + free < EMPTY + 2 * content(records) {
+        return None;
     }
+    // As long as it is there, though it is empty, nobody takes a half-made new one for its heir.
+    let emptied = layout::remove(&dir.old_journal())
+        .and_then(|()| layout::remove(&dir.new_journal()))
+        .and_then(|()| layout::remove(&journal))
+        .and_then(|()| layout::make_private(&journal));
+    Some(emptied.and_then(|()| fill_beside(dir, records, generation)))
+}
+
+/// Bytes of all records, by a sample of them: there may be very many, and this is asked after each
+/// change.
+fn content(records: &BTreeMap<RuleId, Record>) -> u64 {
+    let sample = records.values().step_by(records.len() / SAMPLE + 1);
+    let (mut looked_at, mut bytes) = (0, 0);
+    for record in sample {
+        looked_at += 1;
+        bytes += codec::encode(record).map_or(0, |value| value.len() as u64);
+    }
+    bytes * records.len() as u64 / u64::max(looked_at, 1)
 }
 
 /// The bytes of all files below a directory.
