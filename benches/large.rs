@@ -168,7 +168,13 @@ fn measure(ports: u32, backend: &str, hairpin: &str) {
         engine.die(&id);
     }
     settles(&lab, 0);
-    show("out, by die", &lab, &daemon, Some(began.elapsed()));
+    let took = began.elapsed();
+    eventually(NEVER, "a small journal", || {
+        let size = journal_size(&lab);
+        (size < 5e6).then_some(()).ok_or(size)
+    });
+    println!("  forgotten after {:.1} s", began.elapsed().as_secs_f64());
+    show("out, by die", &lab, &daemon, Some(took));
     daemon.sigkill();
 
     // Once more, and out by SIGTERM.
@@ -229,10 +235,7 @@ fn show(what: &str, lab: &Lab, daemon: &Daemon<'_>, took: Option<Duration>) {
     let kib: f64 = line
         .and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse().ok())
         .expect("a number");
-    let size = lab
-        .host()
-        .sh(&format!("du -sb {STATE_DIR}/journal | cut -f1"));
-    let size: f64 = size.trim().parse().expect("a number");
+    let size = journal_size(lab);
     let took = took.map_or(String::new(), |took| {
         format!("{:.1} s, ", took.as_secs_f64())
     });
@@ -241,4 +244,10 @@ fn show(what: &str, lab: &Lab, daemon: &Daemon<'_>, took: Option<Duration>) {
         kib * 1024.0 / 1e6,
         size / 1e6
     );
+}
+
+/// In bytes.
+fn journal_size(lab: &Lab) -> f64 {
+    let size = format!("du -sb {STATE_DIR}/journal | cut -f1");
+    lab.host().sh(&size).trim().parse().expect("a number")
 }

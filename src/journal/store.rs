@@ -50,8 +50,9 @@ pub struct Store {
     generation: u64,
     /// The generation at which the database's size was looked at.
     looked_at: u64,
-    /// The size of the database when it was last built anew, in bytes.
-    built: u64,
+    /// How many times its content the database was as large, beyond what any is, when it was last
+    /// built anew.
+    slack: u64,
     /// Names what is quarantined: the store reads no clock.
     opened_at: SystemTime,
 }
@@ -74,7 +75,7 @@ impl Store {
             records,
             generation,
             looked_at: 0,
-            built: 0,
+            slack: 0,
             opened_at,
         }
     }

@@ -56,17 +56,20 @@ impl Store {
         self.exchange(generation)
             .map_err(|e| failed(with_sources(&e)))?;
         self.looked_at = self.generation;
-        self.built = size(&self.dir.journal()).unwrap_or(0);
+        let beyond = self.size().saturating_sub(FLOOR);
+        self.slack = beyond.div_ceil(u64::max(content(&self.records), 1));
         Ok(())
     }
 
     fn has_outgrown(&self) -> bool {
-        let size = size(&self.dir.journal()).unwrap_or(0);
-        // A new one of the same records would not be smaller.
-        if size <= FLOOR.max(2 * self.built) {
-            return false;
-        }
-        size > FLOOR + SLACK * content(&self.records)
+        let size = self.size();
+        // Not where a new one of as many records would not be smaller.
+        let slack = SLACK.max(2 * self.slack);
+        size > FLOOR && size > FLOOR + slack * content(&self.records)
+    }
+
+    fn size(&self) -> u64 {
+        size(&self.dir.journal()).unwrap_or(0)
     }
 }
 
@@ -136,6 +139,8 @@ mod tests {
             rounds += 1;
             assert!(rounds < 1000, "it does not grow");
         }
+        // However large it was built when it had many records.
+        store.slack = 100;
         store.keep_in_place().expect("in its place");
         assert!(size(&journal).expect("readable") < FLOOR);
         let kept = store.records();
