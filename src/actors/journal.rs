@@ -88,9 +88,8 @@ impl JournalActor {
                 "dir" => dir);
         }
         let changed = self.with(what, f);
-        if changed.is_ok() {
-            progress::made(Worker::Journal);
-        }
+        // A refusal is an answer, too.
+        progress::made(Worker::Journal);
         changed
     }
 

@@ -99,6 +99,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
     let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
     let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
     let mut said = String::new();
+    let mut asked: Option<Instant> = None;
     loop {
         killpoint::pass("the watchdog looks");
         for party in &mut parties {
@@ -118,10 +119,6 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
         if gets_on && supervisor.watchdog.is_some() {
             supervisor.alive();
         }
-        let status = board.status(now);
-        if gets_on && status.state == State::Stopping {
-            supervisor.needs(STOP_PATIENCE);
-        }
         let long = silent.iter().filter(|(_, silence)| *silence > PATIENCE);
         let troubles = long.map(|(name, silence)| {
             format!("the {name} has not answered for {} s", silence.as_secs())
@@ -129,6 +126,12 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
         let troubles: Vec<String> = troubles.collect();
         board.lock().set_troubles(Reporter::Watchdog, troubles);
         logging::catch_up();
+        let status = board.status(now);
+        let is_due = asked.is_none_or(|at| now - at >= STOP_PATIENCE / PER_INTERVAL);
+        if gets_on && is_due && status.state == State::Stopping {
+            asked = Some(now);
+            supervisor.needs(STOP_PATIENCE);
+        }
         let doing = sentence(&status);
         if doing != said {
             // A line break would begin another of the protocol's lines.

@@ -21,6 +21,7 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use http::Uri;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::convert::{self, Inspected, List, Unreadable};
 pub use super::error::EngineError;
@@ -78,9 +79,13 @@ const LIST_BOUND: Bound = Bound::Whole(64 * MIB);
 /// Most that is read of the version: about 1 KiB.
 const VERSION_BOUND: Bound = Bound::Whole(MIB);
 
-/// Most that is read of one container: about 5 KiB, its labels and environment, and 170 bytes for
-/// each published port, of which there may be 65,535 for each protocol. Several are read at once.
-const INSPECT_BOUND: Bound = Bound::Whole(32 * MIB);
+/// Most that is read of one container or network: about 5 KiB, and its labels and environment.
+/// Several are read at once.
+const INSPECT_BOUND: Bound = Bound::Whole(4 * MIB);
+
+/// Most that is read of one container with very many ports: 170 bytes for each, of which there may be
+/// 65,535 for each protocol. Such are read one at a time.
+const LARGE_BOUND: Bound = Bound::Whole(32 * MIB);
 
 /// Most that is read of one event: about 500 bytes, and the container's labels. bollard parses
 /// a line anew with every piece that arrives of it, so that a longer one would cost much time,
@@ -97,6 +102,8 @@ pub struct Engine {
     docker: Docker,
     host: DockerHost,
     timeout: Duration,
+    /// Whose turn it is to be read up to [`LARGE_BOUND`].
+    large: Arc<Mutex<()>>,
     /// The API version that every request names.
     pub api_version: ApiVersion,
     /// What the Engine calls itself: `20.10.24+dfsg1`.
@@ -151,6 +158,7 @@ impl Engine {
             docker,
             host,
             timeout,
+            large: Arc::default(),
             api_version,
             engine_version: Untrusted::new(answer["Version"].as_str().unwrap_or("unknown")),
         })
@@ -207,7 +215,13 @@ impl Engine {
         if !event::is_id(id) {
             return Err(Unreadable::new("not an id").of(&request));
         }
-        match self.get(&request, INSPECT_BOUND).await {
+        let mut answer = self.get(&request, INSPECT_BOUND).await;
+        let mut _turn = None;
+        if answer.as_ref().is_err_and(|e| is_over(e, INSPECT_BOUND)) {
+            _turn = Some(self.large.lock().await);
+            answer = self.get(&request, LARGE_BOUND).await;
+        }
+        match answer {
             Ok(answer) => match convert::inspect(id, &answer) {
                 Ok(inspected) => Ok(Some(inspected)),
                 Err(e) => Err(e.of(&request)),
@@ -276,6 +290,12 @@ impl Engine {
             remembers_until: Instant::now() + TELLS_FROM_MEMORY,
         })
     }
+}
+
+/// Whether the answer was over this bound.
+fn is_over(error: &EngineError, bound: Bound) -> bool {
+    let said = bound.complaint().to_string();
+    matches!(error, EngineError::Unreadable { reason, .. } if reason.raw() == said)
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>;

@@ -72,6 +72,17 @@ pub(super) struct TooLong {
     bytes: u64,
 }
 
+impl Bound {
+    /// What is said of an answer that went over it.
+    pub(super) fn complaint(self) -> TooLong {
+        let (line, bytes) = match self {
+            Self::Whole(bytes) => (false, bytes),
+            Self::Line(bytes) => (true, bytes),
+        };
+        TooLong { line, bytes }
+    }
+}
+
 /// The connection could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("connecting to {host}")]

@@ -130,6 +130,10 @@ fn open_settled(
     start_anew(dir, generation, Some(quarantined), now)
 }
 
+/// Memory's own file systems, which are not full where the disk is (hier(7), shm_overview(7)).
+const RUNTIME: &str = "/run/docker-nat66";
+const SHM: &str = "/dev/shm";
+
 /// A sound journal that needs room to be opened, where only it has any: what it holds is read from
 /// a copy elsewhere, and written anew in its place.
 fn open_in_its_room(
@@ -137,7 +141,13 @@ fn open_in_its_room(
     refusal: OpenError,
     now: SystemTime,
 ) -> Result<Opened, OpenError> {
-    let Ok(copy) = snapshot_copy(dir.path(), &std::env::temp_dir()) else {
+    let places = [
+        PathBuf::from(RUNTIME),
+        PathBuf::from(SHM),
+        std::env::temp_dir(),
+    ];
+    let copy = |scratch: &PathBuf| snapshot_copy(dir.path(), scratch).ok();
+    let Some(copy) = places.iter().find_map(copy) else {
         return Err(refusal);
     };
     let records: BTreeMap<RuleId, Record> = copy.records.into_iter().map(|r| (r.id(), r)).collect();

@@ -187,7 +187,7 @@ fn an_answer_is_read_up_to_its_bound_and_no_further() {
         let reason = "/containers/json: the answer cannot be read: an answer of more than 64 MiB";
         assert_eq!(error, reason);
         let inspect = Route::Inspect("ab".to_owned());
-        engine.fault(inspect, Fault::Body(mib(33)), 1);
+        engine.fault(inspect, Fault::Body(mib(33)), 2);
         let error = client
             .inspect("ab")
             .await

@@ -16,6 +16,7 @@ use crate::journal::layout::StateDir;
 use crate::journal::record::Record;
 use crate::journal::{JournalError, codec, layout};
 use crate::model::rule::RuleId;
+use crate::panic_guard::guarded;
 
 /// Bytes of a database that are nobody's business: an empty one has half a megabyte.
 const FLOOR: u64 = 4 * 1024 * 1024;
@@ -41,7 +42,7 @@ impl Store {
             return Ok(());
         }
         self.looked_at = self.generation;
-        let_go();
+        let_go()?;
         let generation = self.generation + 1;
         if !self.has_outgrown() || fill_beside(&self.dir, &self.records, generation).is_err() {
             return Ok(());
@@ -56,7 +57,7 @@ impl Store {
         }
         self.exchange(generation)
             .map_err(|e| failed(with_sources(&e)))?;
-        let_go();
+        let_go()?;
         self.looked_at = self.generation;
         let beyond = self.size().saturating_sub(FLOOR);
         self.slack = beyond.div_ceil(u64::max(content(&self.records), 1));
@@ -77,13 +78,17 @@ impl Store {
 
 /// Frees what sled has let go of: it leaves that to crossbeam-epoch, which does it bit by bit whenever
 /// its threads come by, and those of an idle database, or of one that was closed, come by no more.
-fn let_go() {
+fn let_go() -> Result<(), JournalError> {
     /// Each frees 512 pieces at the most. All of them take some milliseconds, and an old database of
     /// 120,000 records has fewer pieces.
     const TURNS: usize = 10_000;
-    for _ in 0..TURNS {
-        crossbeam_epoch::pin().flush();
-    }
+    // What is freed is sled's, which panics where it finds itself broken.
+    guarded(|| (0..TURNS).for_each(|_| crossbeam_epoch::pin().flush())).map_err(|detail| {
+        JournalError {
+            operation: "freeing what the journal has let go of".to_owned(),
+            detail,
+        }
+    })
 }
 
 /// Makes a new database beside the place of one that has failed, whose room it needs; nothing has
@@ -95,8 +100,9 @@ pub(in crate::journal) fn fill_in_place(
 ) -> Option<Result<(), OpenError>> {
     let journal = dir.journal();
     let old = size(&journal).unwrap_or(0);
-    let free = rustix::fs::statvfs(dir.path()).map_or(0, |at| at.f_bavail * at.f_frsize);
-    if old + free < EMPTY + 2 * content(records) {
+    let free =
+        rustix::fs::statvfs(dir.path()).map_or(0, |at| at.f_bavail.saturating_mul(at.f_frsize));
+    if old.saturating_add(free) < EMPTY + SLACK * content(records) {
         return None;
     }
     // As long as it is there, though it is empty, nobody takes a half-made new one for its heir.
