@@ -6,7 +6,6 @@ use std::process::Command;
 
 use crate::device::{Event, cut};
 use crate::draw::Draw;
-use crate::scene::sh;
 
 /// How many cuts.
 pub(crate) const CUTS: &str = "DOCKER_NAT66_TORTURE_CUTS";
@@ -20,14 +19,21 @@ pub(crate) fn number(name: &str, default: u64) -> u64 {
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
+    #[track_caller]
     pub(crate) fn new(image: &Path, dir: &Path) -> Self {
+        Self::if_sound(image, dir).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Says what the system says where the file system cannot be mounted.
+    fn if_sound(image: &Path, dir: &Path) -> Result<Self, String> {
         fs::create_dir_all(dir).expect("makes");
-        sh(&format!(
-            "mount -o loop {} {}",
-            image.display(),
-            dir.display()
-        ));
-        Self(dir.to_owned())
+        let mut mount = Command::new("mount");
+        let output = mount.args(["-o", "loop"]).arg(image).arg(dir).output();
+        let output = output.expect("mount is installed");
+        match output.status.success() {
+            true => Ok(Self(dir.to_owned())),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 }
 
@@ -81,8 +87,10 @@ impl History {
             // Another file each time: nobody can still have the one before in hand.
             let _ = fs::remove_file(&image);
             fs::write(&image, left).expect("writes");
-            let _mounted = Mounted::new(&image, after);
-            if let Err(what) = judge(Cut { number, moment }) {
+            // Without its syncs even the file system may be lost.
+            let left =
+                Mounted::if_sound(&image, after).and_then(|_mounted| judge(Cut { number, moment }));
+            if let Err(what) = left {
                 faults.push(format!("cut {number} at event {moment}: {what}"));
             }
         }
