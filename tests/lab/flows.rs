@@ -14,7 +14,7 @@ use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::lab::{CLIENT, HOST, Lab, PREFIX};
 use crate::talk::Proto::{Tcp, Udp};
-use crate::talk::{Answer, Flow};
+use crate::talk::{Answer, Flow, ask};
 use crate::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
@@ -199,6 +199,10 @@ fn a_connection_through_docker_proxy_survives_our_start() {
             lab.host().sh(&format!("ip6tables -A INPUT {stateful}"));
         }
         let to = format!("[{HOST}]:8080");
+        // It accepts before the container does.
+        eventually(SOON, "docker-proxy to answer", || {
+            ask(lab.client(), Tcp, &to).map(drop)
+        });
         let mut proxied = lab.connect(&to);
         assert_eq!(proxied.echo("before").as_deref(), Ok("before"));
         for _ in 0..2 {
