@@ -238,6 +238,13 @@ impl Conntrack {
         }
     }
 
+    fn exchange(&mut self) -> Result<&mut Exchange, FlowError> {
+        Ok(match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(Exchange::open()?),
+        })
+    }
+
     /// One dump, and the deletions it asks for. Adds to `deleted` as it goes.
     fn attempt(
         &mut self,
@@ -245,10 +252,7 @@ impl Conntrack {
         deadline: Instant,
         deleted: &mut usize,
     ) -> Result<(), FlowError> {
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Exchange::open()?),
-        };
+        let socket = self.exchange()?;
         // A set: a dump may show an entry twice when the table is resized meanwhile.
         let mut stale = BTreeSet::new();
         let complete = socket.dump(deadline, |entry| {
@@ -305,10 +309,7 @@ impl Flows for Conntrack {
         if accepted.is_empty() {
             return Ok(0);
         }
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Exchange::open()?),
-        };
+        let socket = self.exchange()?;
         let kept = socket.create(&accepted, deadline);
         if kept.is_err() {
             self.socket = None;

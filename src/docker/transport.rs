@@ -198,10 +198,10 @@ impl<S> Bounded<S> {
     }
 
     fn count(&mut self, read: &[u8]) -> Result<(), TooLong> {
-        let (line, most) = match self.bound {
+        let most = match self.bound {
             Bound::Whole(most) => {
                 self.bytes += read.len() as u64;
-                (false, most)
+                most
             }
             Bound::Line(most) => {
                 for &byte in read {
@@ -214,12 +214,12 @@ impl<S> Bounded<S> {
                         break;
                     }
                 }
-                (true, most)
+                most
             }
         };
         if self.bytes > most {
-            let too_long = TooLong { line, bytes: most };
-            return Err(*self.too_long.get_or_init(|| too_long));
+            let bound = self.bound;
+            return Err(*self.too_long.get_or_init(|| bound.complaint()));
         }
         Ok(())
     }

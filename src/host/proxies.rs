@@ -116,8 +116,9 @@ fn listened_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
     Ok(ports)
 }
 
-/// Who waits at the loopback address waits for nobody else. Each line: number, local address and port, remote address and port, state, and more; numbers
-/// are hexadecimal (net/ipv6/tcp_ipv6.c, net/ipv6/udp.c).
+/// Who waits at the loopback address waits for nobody else. Each line: number, local address and
+/// port, remote address and port, state, and more; numbers are hexadecimal (net/ipv6/tcp_ipv6.c,
+/// net/ipv6/udp.c).
 fn parse_waiting<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16> + 'a {
     text.lines().filter_map(move |line| {
         let mut fields = line.split_whitespace().skip(1);

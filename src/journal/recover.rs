@@ -156,15 +156,7 @@ fn open_in_its_room(
     if let Some(emptied) = dir.replace()? {
         dir.discard(&emptied)?;
     }
-    let journal = dir.journal();
-    let database =
-        Database::open(&journal).map_err(|error| store::refusal("opening", &journal, error))?;
-    let loaded = Loaded {
-        database,
-        records,
-        generation,
-    };
-    resume(dir, loaded, now)
+    open_new(dir, records, generation, now)
 }
 
 fn start_anew(
@@ -174,20 +166,29 @@ fn start_anew(
     now: SystemTime,
 ) -> Result<Opened, OpenError> {
     store::build(dir, &BTreeMap::new(), generation)?;
+    let opened = open_new(dir, BTreeMap::new(), generation, now)?;
+    Ok(Opened {
+        quarantined,
+        ..opened
+    })
+}
+
+/// Opens the database that was just made of these records.
+fn open_new(
+    dir: &StateDir,
+    records: BTreeMap<RuleId, Record>,
+    generation: u64,
+    now: SystemTime,
+) -> Result<Opened, OpenError> {
     let journal = dir.journal();
     let database =
         Database::open(&journal).map_err(|error| store::refusal("opening", &journal, error))?;
-    let records = BTreeMap::new();
     let loaded = Loaded {
         database,
         records,
         generation,
     };
-    let opened = resume(dir, loaded, now)?;
-    Ok(Opened {
-        quarantined,
-        ..opened
-    })
+    resume(dir, loaded, now)
 }
 
 fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, OpenError> {
