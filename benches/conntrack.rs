@@ -6,7 +6,7 @@ mod entries;
 
 use divan::Bencher;
 use docker_nat66::conntrack::{Conntrack, Flows as _, Purge};
-use docker_nat66::host;
+use docker_nat66::sys::host;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use entries::{command, load, removed};

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use divan::Bencher;
-use docker_nat66::journal::record::{BootId, Record, State};
+use docker_nat66::journal::record::{Record, State};
 use docker_nat66::journal::store::Store;
 use docker_nat66::journal::{Journal, recover};
+use docker_nat66::model::boot::BootId;
 use docker_nat66::model::forward::{Owner, Proto};
 use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleSpec, Via};
 

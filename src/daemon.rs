@@ -32,18 +32,18 @@ use crate::conntrack::Conntrack;
 use crate::control::server::{Server, ServerError};
 use crate::control::status::Board;
 use crate::docker;
-use crate::host;
-use crate::journal::record::BootId;
 use crate::journal::recover::Opened;
-use crate::killpoint;
 use crate::mapper::plan::Plan;
+use crate::model::boot::BootId;
 use crate::model::change::Desired;
-use crate::panics::end;
-use crate::progress::Worker;
 use crate::reconcile::Reconciler;
-use crate::signals::{self, Signals, Wish};
-use crate::supervisor::Supervisor;
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::failpoint;
+use crate::sys::host;
+use crate::sys::panics::end;
+use crate::sys::progress::Worker;
+use crate::sys::signals::{self, Signals, Wish};
+use crate::sys::supervisor::Supervisor;
 
 /// Exit code of a daemon that was told twice to leave, and left its rules where they were.
 const EXIT_IMPATIENT: i32 = 1;
@@ -143,9 +143,9 @@ pub fn run(
     log: &Logger,
 ) -> Result<Left, StartError> {
     runtime.0.block_on(async {
-        killpoint::reach("before the control socket is bound");
+        failpoint::crash("before the control socket is bound");
         let server = Server::bind(control)?;
-        killpoint::reach("after the control socket was bound");
+        failpoint::crash("after the control socket was bound");
         Ok(serve(parts, signals, server, log).await)
     })
 }
@@ -258,7 +258,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
     is_leaving();
     let watching = watch_over(workers());
-    killpoint::reach("before leaving");
+    failpoint::crash("before leaving");
     let impatient = log.clone();
     actix_rt::spawn(async move {
         signals.leave_again().await;
@@ -268,7 +268,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         true => leave_all_in(&writer, log).await,
         false => take_all_out(&writer, log).await,
     };
-    killpoint::reach("before the journal is closed");
+    failpoint::crash("before the journal is closed");
     match journal.send(Close).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => {
@@ -279,7 +279,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         }
         Err(_) => die(log, "the journal is gone"),
     }
-    killpoint::reach("after the journal was closed");
+    failpoint::crash("after the journal was closed");
     watching.abort();
     // Ends the control server, which removes its socket.
     control.abort();

@@ -16,6 +16,8 @@
 //! compares that with what is applied and changes the kernel ([`reconcile`], [`backend`]), and
 //! the journal ([`journal`]) is ahead of every insertion. [`model`] holds the values they share,
 //! [`actors`] and [`daemon`] the threads and messages, [`control`] and [`cli`] what a person sees.
+//! Below them are [`netlink`] and [`conntrack`], which speak to the kernel, [`logging`], and
+//! [`sys`], which serves the process; [`config`] reads what the command line gives.
 //!
 //! # Invariants a newcomer should know
 //!
@@ -50,20 +52,10 @@ pub mod daemon;
 pub mod docker;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-pub mod host;
 pub mod journal;
-pub mod killpoint;
-pub mod locks;
 pub mod logging;
 pub mod mapper;
-pub mod memory;
 pub mod model;
 pub mod netlink;
-pub mod panic_guard;
-pub mod panics;
-pub mod privilege;
-pub mod progress;
 pub mod reconcile;
-pub mod signals;
-pub mod supervisor;
-pub mod text;
+pub mod sys;

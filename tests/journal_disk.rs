@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use docker_nat66::journal::record::{BootId, Record, State};
+use docker_nat66::journal::record::{Record, State};
 use docker_nat66::journal::recover::{OpenError, Opened};
 use docker_nat66::journal::{Journal, recover};
+use docker_nat66::model::boot::BootId;
 use docker_nat66::model::rule::{BackendKind, OwnedRule, Rule, RuleSpec};
 
 const DISK: &str = "DOCKER_NAT66_TEST_DISK";

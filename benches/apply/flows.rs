@@ -1,7 +1,7 @@
 //! A purge of stale flows while 10,000 are tracked.
 
 use docker_nat66::conntrack::{Conntrack, Flows as _};
-use docker_nat66::host;
+use docker_nat66::sys::host;
 
 use crate::entries::{command, load, removed};
 use crate::table::{Goal, row};

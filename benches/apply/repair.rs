@@ -16,12 +16,12 @@ use docker_nat66::backend::nftables::{Nftables, Settings, TABLE};
 use docker_nat66::daemon::{self, Left, Parts, Runtime};
 use docker_nat66::docker::host::DockerHost;
 use docker_nat66::docker::stream;
-use docker_nat66::host;
 use docker_nat66::journal::recover;
-use docker_nat66::locks::{self, Holder, Lock};
 use docker_nat66::logging::{Format, to_writer};
 use docker_nat66::mapper::plan::{Choice, HairpinMode, Plan};
 use docker_nat66::mapper::rules::{Outgoing, Unpublished};
+use docker_nat66::sys::host;
+use docker_nat66::sys::locks::{self, Holder, Lock};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::bare::Bare;

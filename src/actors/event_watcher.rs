@@ -18,11 +18,11 @@ use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::status::{Board, Docker, Reporter};
 use crate::docker::stream::{self, Command, Inbox, Loss, Settings, Update};
-use crate::killpoint;
 use crate::model::interface::InterfaceNews;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::links;
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::failpoint;
 
 /// Updates that may wait. The follower publishes the latest state, so waiting ones are merely
 /// late; more than a few would only be memory.
@@ -134,7 +134,7 @@ async fn pass_on(
     // Why, since it was connected.
     let mut told = BTreeSet::new();
     while let Some(update) = updates.recv().await {
-        killpoint::pass("an update is passed on");
+        failpoint::panic("an update is passed on");
         match update {
             Update::Connected {
                 api_version,
@@ -198,7 +198,7 @@ impl Handler<Resync> for EventWatcher {
     type Result = ();
 
     fn handle(&mut self, _: Resync, _: &mut Context<Self>) {
-        killpoint::pass("the watcher is told to resync");
+        failpoint::panic("the watcher is told to resync");
         if let Some(commands) = &self.commands {
             // A full queue holds a resync already.
             let _ = commands.try_send(Command::Resync);
@@ -218,7 +218,7 @@ impl Handler<Ping> for EventWatcher {
     type Result = ();
 
     fn handle(&mut self, _: Ping, ctx: &mut Context<Self>) {
-        if killpoint::ends("event watcher") {
+        if failpoint::stops("event watcher") {
             ctx.stop();
         }
     }

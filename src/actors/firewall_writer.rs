@@ -18,12 +18,12 @@ use crate::backend::BackendError;
 use crate::control::status::{Board, Native, Reporter};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
-use crate::killpoint;
 use crate::model::rule::{RuleId, RuleSpec};
-use crate::progress::{self, Worker};
 use crate::reconcile::standby::Sighting;
 use crate::reconcile::{Reconciler, Report, Trouble};
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::failpoint;
+use crate::sys::progress::{self, Worker};
 
 /// How long the writer waits for the journal. A disk that takes longer is not going to answer
 /// soon, and removals must not wait for it.
@@ -102,7 +102,7 @@ impl Handler<Recover> for FirewallWriter {
     type Result = actix::MessageResult<Recover>;
 
     fn handle(&mut self, message: Recover, _: &mut SyncContext<Self>) -> Self::Result {
-        killpoint::pass("recovery begins");
+        failpoint::panic("recovery begins");
         let began = Instant::now();
         let Recover { records, salvaged } = message;
         let report = self.reconciler.recover(records, salvaged, (self.clock)());
@@ -115,7 +115,7 @@ impl Handler<Converge> for FirewallWriter {
     type Result = actix::MessageResult<Converge>;
 
     fn handle(&mut self, message: Converge, _: &mut SyncContext<Self>) -> Self::Result {
-        killpoint::pass("a round begins");
+        failpoint::panic("a round begins");
         let began = Instant::now();
         if message.verify {
             self.reconciler.doubt();
@@ -130,7 +130,7 @@ impl Handler<Ping> for FirewallWriter {
     type Result = ();
 
     fn handle(&mut self, _: Ping, ctx: &mut SyncContext<Self>) {
-        if killpoint::ends("firewall writer") {
+        if failpoint::stops("firewall writer") {
             ctx.stop();
         }
     }

@@ -22,10 +22,10 @@ use crate::journal::record::Record;
 use crate::journal::recover;
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError};
-use crate::killpoint;
-use crate::locks::Lock;
-use crate::progress::{self, Worker};
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::failpoint;
+use crate::sys::locks::Lock;
+use crate::sys::progress::{self, Worker};
 
 /// How many records of a dump are in memory at once: some hundred kilobytes, and no change waits
 /// for long.
@@ -99,7 +99,7 @@ impl JournalActor {
         what: &str,
         f: impl FnOnce(&mut Store) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        killpoint::pass("the journal is asked");
+        failpoint::panic("the journal is asked");
         let Some(store) = &mut self.store else {
             return Err(JournalError {
                 operation: what.to_owned(),
@@ -188,7 +188,7 @@ impl Handler<Ping> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, _: Ping, ctx: &mut SyncContext<Self>) {
-        if killpoint::ends("journal") {
+        if failpoint::stops("journal") {
             ctx.stop();
         }
         if self.store.is_none() {

@@ -7,7 +7,7 @@
 //!
 //! The writer and the journal block (tools, disk), so each has a thread of its own, in which
 //! messages are handled strictly one after the other. An actor that panics ends the process
-//! (see [`crate::panics`]); an actor that stops without being asked does too ([`die`]).
+//! (see [`crate::sys::panics`]); an actor that stops without being asked does too ([`die`]).
 
 pub mod event_watcher;
 pub mod firewall_writer;
@@ -18,7 +18,7 @@ pub mod watchdog;
 
 /// Ends the process at once: a dead actor is a dead daemon, and recovery is the normal start.
 pub fn die(log: &slog::Logger, what: &str) -> ! {
-    crate::panics::end(crate::panics::EXIT_BUG, || {
+    crate::sys::panics::end(crate::sys::panics::EXIT_BUG, || {
         slog::crit!(log, "stopping at once: {what}");
     })
 }
@@ -26,6 +26,6 @@ pub fn die(log: &slog::Logger, what: &str) -> ! {
 /// Says what a round could not do.
 pub(crate) fn log_troubles(log: &slog::Logger, report: &crate::reconcile::Report) {
     for trouble in &report.troubles {
-        slog::error!(log, "degraded: {}", crate::text::chain(trouble));
+        slog::error!(log, "degraded: {}", crate::sys::causes::chain(trouble));
     }
 }

@@ -30,15 +30,15 @@ use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
-use crate::host::Seen;
-use crate::killpoint;
 use crate::mapper::forwards::Resolved;
 use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
 use crate::model::container::Snapshot;
 use crate::model::forward::Proto;
 use crate::model::problem::Problem;
 use crate::netlink::watch::{OwnPorts, Watched, watch};
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::failpoint;
+use crate::sys::host::Seen;
 
 /// How many messages may wait. There is at most one per snapshot, and the event watcher waits
 /// until a snapshot has been taken before it sends the next.
@@ -176,7 +176,7 @@ impl PortMapper {
         if !self.wanted || self.in_flight || self.stopping {
             return;
         }
-        killpoint::pass("a desired state is made");
+        failpoint::panic("a desired state is made");
         if let Some(retry) = self.retry.take() {
             ctx.cancel_future(retry);
         }
@@ -287,7 +287,7 @@ impl Actor for PortMapper {
         });
         self.watch(Watched::Routes, ctx);
         ctx.run_interval(self.vigil.interval, |this, ctx| {
-            killpoint::pass("it is time to verify");
+            failpoint::panic("it is time to verify");
             this.verify = true;
             this.want(ctx);
         });
@@ -367,7 +367,7 @@ impl Handler<Ping> for PortMapper {
     type Result = ();
 
     fn handle(&mut self, _: Ping, ctx: &mut Context<Self>) {
-        if killpoint::ends("port mapper") {
+        if failpoint::stops("port mapper") {
             ctx.stop();
         }
     }

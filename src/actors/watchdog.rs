@@ -2,7 +2,7 @@
 //!
 //! One task, which waits for answers and never for long. An actor that is busy for longer than
 //! [`PATIENCE`] is named in `status`; and as long as one has not answered, and its work gets on no
-//! more ([`crate::progress`]), the supervisor is told nothing, and in the end restarts the daemon.
+//! more ([`crate::sys::progress`]), the supervisor is told nothing, and in the end restarts the daemon.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use futures_util::future::BoxFuture;
 
 use super::messages::Ping;
 use crate::control::status::{Board, Reporter, State, Status};
-use crate::killpoint;
 use crate::logging;
 use crate::model::text::escape;
-use crate::progress::{Observer, Worker};
-use crate::supervisor::Supervisor;
+use crate::sys::failpoint;
+use crate::sys::progress::{Observer, Worker};
+use crate::sys::supervisor::Supervisor;
 
 /// How long an actor may be busy before that is a trouble. The longest that one is on purpose is
 /// a tool's deadline, 10 s, and longer where that works on very many rules: worth telling.
@@ -67,7 +67,7 @@ impl Party {
     }
 
     /// The same, of an actor whose work may take minutes and gives signs of life meanwhile
-    /// ([`crate::progress`]).
+    /// ([`crate::sys::progress`]).
     #[must_use]
     pub fn at_work(mut self, worker: Worker) -> Self {
         self.work = Some(Observer::of(worker));
@@ -101,7 +101,7 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
     let mut said = String::new();
     let mut asked: Option<Instant> = None;
     loop {
-        killpoint::pass("the watchdog looks");
+        failpoint::panic("the watchdog looks");
         for party in &mut parties {
             party.silence(Instant::now());
         }

@@ -11,7 +11,7 @@ use super::{Exit, Failure};
 use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
 use crate::backend::nftables::{Nftables, Settings as TableSettings};
 use crate::backend::{Backend, BackendError, ErrorKind};
-use crate::text::chain;
+use crate::sys::causes::chain;
 
 /// What was chosen.
 pub(super) struct Chosen {

@@ -14,12 +14,13 @@ use crate::backend::{Backend, ErrorKind};
 use crate::conntrack::{Conntrack, Flows};
 use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::record::{BootId, Record};
+use crate::journal::record::Record;
 use crate::journal::recover::{self, Opened};
+use crate::model::boot::BootId;
 use crate::model::change::Desired;
 use crate::reconcile::{Reconciler, Report, Trouble};
-use crate::text::chain;
-use crate::{host, panics, privilege};
+use crate::sys::causes::chain;
+use crate::sys::{host, panics, privilege};
 
 pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let log = logger(&args.log);

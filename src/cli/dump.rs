@@ -6,8 +6,8 @@ use super::run::state_failure;
 use super::{Exit, Failure, table};
 use crate::control::protocol::{Answer, Request, Row};
 use crate::journal::recover::{OpenError, snapshot_copy};
-use crate::locks::{self, Lock, LockError};
 use crate::model::text::{Untrusted, escape};
+use crate::sys::locks::{self, Lock, LockError};
 
 pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
     let rows = loop {

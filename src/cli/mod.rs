@@ -52,7 +52,7 @@ impl Failure {
     pub fn new(exit: Exit, error: &(impl std::error::Error + ?Sized)) -> Self {
         Self {
             exit,
-            message: crate::text::chain(error),
+            message: crate::sys::causes::chain(error),
         }
     }
 

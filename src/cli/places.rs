@@ -14,9 +14,9 @@ use super::{Exit, Failure};
 use crate::backend::ip6tables::ToolLock;
 use crate::control::client;
 use crate::control::protocol::{Answer, Request};
-use crate::host;
 use crate::journal::recover;
-use crate::locks::{self, Holder, Lock, LockError};
+use crate::sys::host;
+use crate::sys::locks::{self, Holder, Lock, LockError};
 
 /// How long a new daemon waits for a predecessor that is on its way out.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Asked, Failure> 
                 Err(client::ClientError::Refused(why)) => {
                     return Err(Failure::because(Exit::Failed, why));
                 }
-                Err(error) => crate::text::chain(&error),
+                Err(error) => crate::sys::causes::chain(&error),
             },
         };
         if Instant::now() >= deadline {

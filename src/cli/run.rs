@@ -20,8 +20,8 @@ use crate::journal::recover::{OpenError, Opened};
 use crate::logging::{self, Format};
 use crate::mapper::plan::{HairpinMode, Plan};
 use crate::mapper::rules::{Outgoing, Unpublished};
-use crate::text::chain;
-use crate::{host, panics, privilege};
+use crate::sys::causes::chain;
+use crate::sys::{host, panics, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();

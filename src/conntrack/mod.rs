@@ -229,7 +229,7 @@ pub struct Conntrack {
 
 impl Conntrack {
     /// Opens nothing yet. `local` tells the host's own IPv6 addresses
-    /// ([`crate::host::addresses`]); it is asked in each call that has a [`Purge::Installed`].
+    /// ([`crate::sys::host::addresses`]); it is asked in each call that has a [`Purge::Installed`].
     pub fn new(local: fn() -> io::Result<BTreeSet<Ipv6Addr>>) -> Self {
         Self {
             local,

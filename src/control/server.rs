@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use super::connect::connect_within;
 use super::protocol::{Answer, MAX_REQUEST, Request, Row};
 use super::status::Status;
-use crate::killpoint;
 use crate::model::rule::RuleId;
+use crate::sys::failpoint;
 
 /// Connections at once, of which each takes a descriptor and some 10 KiB. A person asks one
 /// question at a time; but those who ask nothing must not keep others waiting for long.
@@ -115,7 +115,7 @@ impl Server {
             }
         }
         if let Some(dir) = path.parent() {
-            crate::locks::create_runtime_dir(dir).map_err(io_error)?;
+            crate::sys::locks::create_runtime_dir(dir).map_err(io_error)?;
         }
         // Never visible with wider permissions, and replaced in one step.
         let mut young = path.as_os_str().to_owned();
@@ -198,7 +198,7 @@ where
     S: Fn() -> Status,
     P: AsyncFn(Option<RuleId>) -> Result<Page, String>,
 {
-    killpoint::pass("a connection is served");
+    failpoint::panic("a connection is served");
     let peer = stream.peer_cred()?.uid();
     let reply = if peer == 0 || peer == shared.own_uid {
         let (reading, _) = stream.split();

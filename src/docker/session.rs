@@ -23,8 +23,8 @@ use super::holders::{Held, NetworkQuestions};
 use super::network::Networks;
 use super::stream::{Command, Inbox, Loss, Settings, Update};
 use super::view::{Answer, Question, Verdict, View};
-use crate::killpoint;
 use crate::model::interface::InterfaceNews;
+use crate::sys::failpoint;
 
 /// How far back in the Engine's own memory of events a subscription reaches. It covers the
 /// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
@@ -162,7 +162,7 @@ impl Session<'_> {
         let (commands, interfaces) = (&mut inbox.commands, &mut inbox.interfaces);
         let (mut commands_open, mut interfaces_open) = (true, true);
         loop {
-            killpoint::pass("a session goes on");
+            failpoint::panic("a session goes on");
             let now = Instant::now();
             self.start_what_is_due(now);
             self.to_say.extend(self.partial.news());

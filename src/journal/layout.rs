@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::error::OpenError;
-use crate::killpoint;
+use crate::sys::failpoint;
 
 /// How many damaged journals are kept.
 const QUARANTINES_KEPT: usize = 3;
@@ -273,7 +273,7 @@ fn sync_parent(path: &Path) -> Result<(), OpenError> {
 
 /// Makes the names in a directory survive a power cut.
 pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
-    killpoint::reach("before a directory is synced");
+    failpoint::crash("before a directory is synced");
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(|e| OpenError::io("syncing", path, e))
@@ -313,7 +313,7 @@ pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
-    killpoint::reach("before a rename in the state directory");
+    failpoint::crash("before a rename in the state directory");
     fs::rename(from, to).map_err(|e| OpenError::io("renaming", from, e))
 }
 

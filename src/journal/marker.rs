@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use super::codec;
 use super::error::OpenError;
 use super::layout::{self, StateDir};
-use crate::killpoint;
+use crate::sys::failpoint;
 
 const MAGIC: [u8; 8] = *b"NAT66MRK";
 /// Magic, version u16, generation u64, CRC u32 over what precedes it; little-endian.
@@ -133,7 +133,7 @@ impl Marker {
     }
 
     fn put(&self, generation: u64) -> io::Result<()> {
-        killpoint::reach("before the marker is written");
+        failpoint::crash("before the marker is written");
         let slot = (generation % 2) * SECTOR;
         self.file.write_all_at(&encode(generation), slot)
     }

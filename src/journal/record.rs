@@ -11,6 +11,7 @@
 //! Every state says the same about the kernel: the rule may be there. Recovery therefore treats
 //! them alike.
 
+use crate::model::boot::BootId;
 use crate::model::rule::{OwnedRule, RuleId};
 
 /// How far the rule of a record has come.
@@ -32,22 +33,6 @@ impl State {
             Self::Applied => "applied",
             Self::Removing => "removing",
         }
-    }
-}
-
-/// The kernel's boot id: which boot of which machine a record was written in.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BootId(String);
-
-impl BootId {
-    /// A boot id from text; anything is accepted, only equality counts.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

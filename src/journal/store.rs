@@ -13,22 +13,24 @@
 //! change first builds a new database from the records in memory and puts it into the old one's
 //! place; the old one stays until then. So a disk that was full heals without a restart, and an
 //! acknowledged record is lost by none of it. Where the disk has no room for both, the old one goes
-//! first ([`shrink`]).
+//! first ([`build`]).
 //!
 //! A crash at any point leaves either the old or the new batch, whole: [`super::recover`] finds
 //! one of them.
 
+mod build;
 mod database;
 mod shrink;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+pub(super) use self::build::{build, fill_in_place, refusal};
+use self::build::{content, fill_beside, sentinel_change, size};
 use self::database::Change;
 pub(super) use self::database::{Database, DatabaseError};
-pub(super) use self::shrink::fill_in_place;
+use self::shrink::{free_garbage, has_outgrown, slack_of};
 use super::codec::{self, Sentinel};
 use super::error::OpenError;
 use super::layout::{self, StateDir};
@@ -36,6 +38,7 @@ use super::marker::Marker;
 use super::record::{Record, State};
 use super::{Journal, JournalError};
 use crate::model::rule::RuleId;
+use crate::sys::causes::chain;
 
 /// The records of one state directory. Made by [`super::recover::open`]; used from one thread
 /// at a time, and every call blocks until the disk has answered.
@@ -123,7 +126,7 @@ impl Store {
         }
         self.rebuild().map_err(|e| JournalError {
             operation: "writing the journal anew".to_owned(),
-            detail: with_sources(&e),
+            detail: chain(&e),
         })
     }
 
@@ -142,7 +145,7 @@ impl Store {
             .ok_or_else(|| failed("it could not be repaired since its last failure".to_owned()))?;
         database.close().map_err(|e| failed(e.to_string()))?;
         Marker::write(&self.dir, self.generation)
-            .map_err(|e| failed(with_sources(&e)))
+            .map_err(|e| failed(chain(&e)))
             .map(|_| ())
     }
 
@@ -168,7 +171,7 @@ impl Store {
             return Ok(());
         }
         if !self.database.as_ref().is_some_and(Database::is_in_place) {
-            self.rebuild().map_err(|e| failed(with_sources(&e)))?;
+            self.rebuild().map_err(|e| failed(chain(&e)))?;
         }
         let known = |id: &&RuleId| self.records.contains_key(id);
         let added = put.len() - put.keys().filter(known).count();
@@ -247,6 +250,43 @@ impl Store {
         Ok(())
     }
 
+    /// Builds the database anew where it has outgrown its content. It is looked at once after each
+    /// change. Where there is no room for a new one the old one serves on, and that it is large is
+    /// no reason to call it ill.
+    ///
+    /// # Errors
+    /// The database was closed, and neither took its place; the next change repairs it.
+    fn shrink(&mut self) -> Result<(), JournalError> {
+        if self.looked_at == self.generation {
+            return Ok(());
+        }
+        self.looked_at = self.generation;
+        free_garbage()?;
+        let generation = self.generation + 1;
+        if !has_outgrown(self.size(), content(&self.records), self.slack)
+            || fill_beside(&self.dir, &self.records, generation).is_err()
+        {
+            return Ok(());
+        }
+        let failed = |detail: String| JournalError {
+            operation: "making the journal smaller".to_owned(),
+            detail,
+        };
+        // Before it is moved, for it writes by its name.
+        if let Some(old) = self.database.take() {
+            old.close().map_err(|e| failed(e.to_string()))?;
+        }
+        self.exchange(generation).map_err(|e| failed(chain(&e)))?;
+        free_garbage()?;
+        self.looked_at = self.generation;
+        self.slack = slack_of(self.size(), content(&self.records));
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        size(&self.dir.journal()).unwrap_or(0)
+    }
+
     /// The known records among `ids` that are in another state than `to`, in that state.
     fn moved(&self, ids: &[RuleId], from: &[State], to: State) -> BTreeMap<RuleId, Record> {
         let mut moved = BTreeMap::new();
@@ -288,78 +328,6 @@ impl Journal for Store {
         let gone = ids.iter().filter(known).copied().collect();
         self.change("forgetting", BTreeMap::new(), &gone, false)
     }
-}
-
-/// Makes a complete, durable database of `records` beside the present one and changes their
-/// places; returns where the present one went.
-pub(super) fn build(
-    dir: &StateDir,
-    records: &BTreeMap<RuleId, Record>,
-    generation: u64,
-) -> Result<Option<PathBuf>, OpenError> {
-    fill_beside(dir, records, generation)?;
-    dir.replace()
-}
-
-/// The first half of it: nothing has changed its place yet.
-fn fill_beside(
-    dir: &StateDir,
-    records: &BTreeMap<RuleId, Record>,
-    generation: u64,
-) -> Result<(), OpenError> {
-    let new = dir.new_journal();
-    layout::remove(&new)?;
-    let filled = layout::make_private(&new).and_then(|()| fill(&new, records, generation));
-    if filled.is_err() {
-        // a half-made database only takes up space that may be what is missing
-        let _ = layout::remove(&new);
-    }
-    filled
-}
-
-fn fill(path: &Path, records: &BTreeMap<RuleId, Record>, generation: u64) -> Result<(), OpenError> {
-    let failed = |error| refusal("creating", path, error);
-    let database = Database::open(path).map_err(failed)?;
-    let mut changes = Vec::with_capacity(records.len() + 1);
-    for (id, record) in records {
-        let value = codec::encode(record)
-            .map_err(|e| failed(DatabaseError::Io(std::io::Error::other(e.to_string()))))?;
-        changes.push((id.as_bytes().to_vec(), Some(value)));
-    }
-    changes.push(sentinel_change(Sentinel {
-        generation,
-        live: records.len() as u64,
-    }));
-    database.apply(changes).map_err(failed)?;
-    database.close().map_err(failed)?;
-    layout::sync_tree(path)
-}
-
-fn sentinel_change(sentinel: Sentinel) -> Change {
-    let value = codec::encode_sentinel(sentinel);
-    (codec::SENTINEL_KEY.to_vec(), Some(value))
-}
-
-/// What a database that we have just made, or are about to make, says when it cannot.
-pub(super) fn refusal(operation: &str, path: &Path, error: DatabaseError) -> OpenError {
-    match error {
-        DatabaseError::InUse => OpenError::InUse(path.to_owned()),
-        DatabaseError::Io(error) => OpenError::io(operation, path, error),
-        DatabaseError::Damaged(reason) => {
-            OpenError::io(operation, path, std::io::Error::other(reason))
-        }
-    }
-}
-
-/// An error with its causes, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

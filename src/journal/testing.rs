@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-use super::record::{BootId, Record, State};
+use super::record::{Record, State};
+use crate::model::boot::BootId;
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via};
 

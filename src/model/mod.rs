@@ -4,6 +4,7 @@
 //! these types at the program's edge, and inside they cannot be wrong. Only `std`, `ipnet` and
 //! `sha2` are used.
 
+pub mod boot;
 pub mod change;
 pub mod container;
 pub mod device;

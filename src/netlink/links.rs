@@ -17,8 +17,8 @@ use rustix::net::{RecvFlags, recv};
 
 use super::message::{Message, Messages, find};
 use super::watch::{CHUNK, ROUTE, subscribe};
-use crate::killpoint;
 use crate::model::interface::{InterfaceNews, MacAddr};
+use crate::sys::failpoint;
 
 /// `RTMGRP_LINK` (linux/rtnetlink.h).
 const LINKS: u32 = 0x1;
@@ -70,8 +70,8 @@ fn follow(socket: &OwnedFd, told: impl Fn(InterfaceNews) -> bool) -> io::Result<
     let mut chunk = vec![0_u8; CHUNK];
     loop {
         let received = recv(socket, &mut chunk[..], RecvFlags::empty());
-        killpoint::pass("links are read");
-        if killpoint::ends("links") {
+        failpoint::panic("links are read");
+        if failpoint::stops("links") {
             return Err(io::Error::other("a test wants it to end"));
         }
         let goes_on = match received {

@@ -20,7 +20,7 @@ use rustix::net::{
 
 use super::message::Malformed;
 use super::watch::ROUTE;
-use crate::killpoint;
+use crate::sys::failpoint;
 
 /// Bytes for one datagram: the kernel fills 32 KiB at most when it dumps
 /// (`netlink_recvmsg`, net/netlink/af_netlink.c).
@@ -152,12 +152,12 @@ impl Socket {
 
     /// Sends one datagram.
     pub(crate) fn send(&self, requests: &[u8]) -> Result<(), SocketError> {
-        killpoint::reach("before netlink is told");
+        failpoint::crash("before netlink is told");
         loop {
             match send(&self.fd, requests, SendFlags::empty()) {
                 // A datagram goes whole or not at all.
                 Ok(_) => {
-                    killpoint::reach("after netlink was told");
+                    failpoint::crash("after netlink was told");
                     return Ok(());
                 }
                 Err(Errno::INTR) => {}

@@ -17,7 +17,7 @@ use rustix::net::{
 };
 
 use super::message::{Attrs, IPV6, Message, Messages, NFGENMSG_IPV6};
-use crate::killpoint;
+use crate::sys::failpoint;
 
 /// Bytes read at once. The kernel announces a change in datagrams of 32 KiB at the most; of one
 /// that is cut, the rest counts as news.
@@ -157,8 +157,8 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
             false => RecvFlags::empty(),
         };
         let received = recv(socket, &mut chunk[..], flags);
-        killpoint::pass("news are read");
-        if killpoint::ends(what.name()) {
+        failpoint::panic("news are read");
+        if failpoint::stops(what.name()) {
             return io::Error::other("a test wants it to end");
         }
         match received {

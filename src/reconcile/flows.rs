@@ -91,7 +91,7 @@ impl<J: Journal> Reconciler<J> {
                 info!(self.log, "connections that the host serves go on"; "count" => count);
             }
             Err(error) => {
-                let why = crate::text::chain(&error);
+                let why = crate::sys::causes::chain(&error);
                 warn!(self.log, "connections that the host serves may be cut"; "reason" => why);
             }
         }
@@ -135,7 +135,7 @@ impl<J: Journal> Reconciler<J> {
             Err(error @ FlowError::Unsupported(_)) => {
                 if !self.flows_unsupported {
                     self.flows_unsupported = true;
-                    let why = crate::text::chain(&error);
+                    let why = crate::sys::causes::chain(&error);
                     warn!(self.log, "connections that outlive their rules cannot be cut"; "reason" => why);
                 }
                 self.stale = Stale::default();

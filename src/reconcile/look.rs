@@ -7,7 +7,8 @@ use slog::{info, warn};
 use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule};
 use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule};
 use crate::journal::Journal;
-use crate::journal::record::{BootId, Record, State};
+use crate::journal::record::{Record, State};
+use crate::model::boot::BootId;
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 impl<J: Journal> Reconciler<J> {

@@ -37,14 +37,14 @@ use self::flows::Stale;
 use self::standby::{Clock, Standby};
 use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::{FlowError, Flows};
-use crate::journal::record::{BootId, Record};
+use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::mapper::standby::Stand;
+use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
-/// How often a whole batch is tried before parts of it are: a foreign change
-/// between listing and commit voids a batch, twice in a row is bad luck, three times a pattern.
+/// How often a whole batch is tried before its parts are: a foreign change voids a batch.
 const BATCH_TRIES: usize = 3;
 
 /// What keeps the kernel from matching what is desired.

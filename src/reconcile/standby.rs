@@ -163,9 +163,9 @@ mod tests {
     use crate::backend::fake::FakeKernel;
     use crate::conntrack::fake::FakeTable;
     use crate::journal::memory::MemoryJournal;
-    use crate::journal::record::BootId;
     use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
     use crate::mapper::standby::SETTLES_AFTER;
+    use crate::model::boot::BootId;
     use crate::model::forward::{Forward, Owner, Proto, Sources};
     use crate::model::native::{HostForward, LeftBehind, Native, Published};
     use crate::model::rule::BackendKind;

@@ -9,8 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use docker_nat66::journal::record::BootId;
 use docker_nat66::journal::{Journal, recover};
+use docker_nat66::model::boot::BootId;
 
 use crate::draw::Draw;
 use crate::namespace;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use docker_nat66::control::status::State;
-use docker_nat66::locks::{self, Holder, Lock};
+use docker_nat66::sys::locks::{self, Holder, Lock};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::daemon::{Daemon, Orders};

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use docker_nat66::killpoint;
 use docker_nat66::logging::{self, Format};
-use docker_nat66::panics;
+use docker_nat66::sys::failpoint;
+use docker_nat66::sys::panics;
 use rustix::process::Signal;
 use slog::{Level, info};
 
@@ -97,7 +97,7 @@ fn fails(scene: &Scene, place: &str, by: By, reason: &str) -> Duration {
     let engine = engine();
     let args = ["--log-format", "json", "--verify-interval", "1s"];
     let mut command = scene.daemon(engine.socket());
-    command.args(args).env(killpoint::FAIL_AT, place);
+    command.args(args).env(failpoint::FAIL_AT, place);
     let mut daemon = Daemon::start(scene, command);
     if !matches!(by, Starting) {
         daemon.says("\"ready\"");

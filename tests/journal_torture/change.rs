@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docker_nat66::journal::Journal;
-use docker_nat66::journal::record::{BootId, Record, State};
+use docker_nat66::journal::record::{Record, State};
+use docker_nat66::model::boot::BootId;
 use docker_nat66::model::forward::{Owner, Proto};
 use docker_nat66::model::rule::{
     BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use docker_nat66::control::client;
 use docker_nat66::control::protocol::{Answer, Request, Row};
 use docker_nat66::control::status::{State, Status};
-use docker_nat66::killpoint;
+use docker_nat66::sys::failpoint;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fake_engine::FakeEngine;
@@ -47,7 +47,7 @@ impl<'s> Daemon<'s> {
     pub(crate) fn start(scene: &'s Scene, engine: &FakeEngine, orders: Orders) -> Self {
         let mut command = scene.daemon(engine.socket());
         if let Some(at) = orders.kill_at {
-            command.env(killpoint::AT, at.to_string());
+            command.env(failpoint::AT, at.to_string());
         }
         if orders.keep {
             command.args(["--on-exit", "keep"]);

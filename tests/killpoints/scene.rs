@@ -181,9 +181,9 @@ impl Scene {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// How many steps of a daemon the log shows, one that numbers them ([`killpoint`]).
+    /// How many steps of a daemon the log shows, one that numbers them ([`failpoint`]).
     ///
-    /// [`killpoint`]: docker_nat66::killpoint
+    /// [`failpoint`]: docker_nat66::sys::failpoint
     pub(crate) fn steps(&self) -> usize {
         self.log()
             .lines()

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use slog::{info, warn};
 
 use super::PortMapper;
-use crate::host::{self, Proxied, Seen};
 use crate::mapper::plan::Choice;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::host::{self, Proxied, Seen};
 
 impl PortMapper {
     /// Reads what the plan needs to know of the host.

@@ -9,16 +9,16 @@ use slog::{debug, error, info, warn};
 use super::{GIVES_BACK_AFTER, JUST_AFTER, MANY, PortMapper, QUARREL};
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
-use crate::host;
-use crate::killpoint;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
-use crate::memory;
 use crate::model::container::Snapshot;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
-use crate::text::chain;
+use crate::sys::causes::chain;
+use crate::sys::failpoint;
+use crate::sys::host;
+use crate::sys::memory;
 
 impl PortMapper {
     pub(super) fn take_report(
@@ -28,7 +28,7 @@ impl PortMapper {
         verified: bool,
         ctx: &mut Context<Self>,
     ) {
-        killpoint::pass("a report is read");
+        failpoint::panic("a report is read");
         let before = self.changes;
         self.changes += report.inserted + report.removed;
         if before < MANY && self.changes >= MANY {

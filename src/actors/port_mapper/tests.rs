@@ -13,13 +13,13 @@ use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
 use crate::backend::fake::{Call, FakeKernel, Fault};
 use crate::conntrack::fake::FakeTable;
-use crate::journal::record::BootId;
 use crate::journal::recover;
-use crate::locks::{Holder, Lock};
 use crate::mapper::forwards::samples;
 use crate::mapper::rules::{Outgoing, Unpublished};
+use crate::model::boot::BootId;
 use crate::model::rule::BackendKind;
 use crate::reconcile::Reconciler;
+use crate::sys::locks::{Holder, Lock};
 
 /// Static rules of one interface and one prefix: jump, six guards, masquerade.
 const STATICS: usize = 8;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::progress::{self, Worker};
+use crate::sys::progress::{self, Worker};
 
 /// A tool that works may take this many times its deadline: tables of 50,000 rules take it
 /// 6 s to list on a machine that has nothing else to do.

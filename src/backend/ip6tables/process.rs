@@ -21,9 +21,9 @@ use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::patience::{Patience, time_used};
-use crate::killpoint;
 use crate::netlink::watch::OwnPorts;
-use crate::progress::{self, Worker};
+use crate::sys::failpoint;
+use crate::sys::progress::{self, Worker};
 
 /// What the tool may search for programs of its own (modprobe).
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -129,12 +129,12 @@ impl Runner {
             // Ctrl-C on the daemon's terminal must not end a tool in the middle of its work.
             .process_group(0);
         before_exec(&mut command, bounds.inherit.clone(), network);
-        killpoint::reach("before a tool is started");
+        failpoint::crash("before a tool is started");
         let mut running = Running::new(command.spawn().map_err(Failure::Start)?);
         bounds.own_ports.add(running.child.id());
-        killpoint::reach("while a tool runs");
+        failpoint::crash("while a tool runs");
         let outcome = running.watch(input, start, bounds);
-        killpoint::reach("after a tool has ended");
+        failpoint::crash("after a tool has ended");
         if outcome.is_err() && !running.kill_and_reap(REAP_WITHIN) {
             self.undead = Some(running);
         }

@@ -71,7 +71,7 @@ impl Fault {
 
 impl From<SocketError> for Fault {
     fn from(error: SocketError) -> Self {
-        let detail = crate::text::chain(&error);
+        let detail = crate::sys::causes::chain(&error);
         match error {
             SocketError::TimedOut => Self {
                 kind: ErrorKind::TimedOut,

@@ -17,7 +17,7 @@ use crate::netlink::message::{
     DONE, DUMP, DUMP_INTERRUPTED, ERROR, Messages, NFGENMSG_IPV6, OVERRUN, REQUEST, Writer,
 };
 use crate::netlink::socket::Socket;
-use crate::progress::{self, Worker};
+use crate::sys::progress::{self, Worker};
 
 /// The seam at the kernel.
 pub(in crate::backend) trait Link: Send {

@@ -6,8 +6,9 @@ use ipnet::Ipv6Net;
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::record::{BootId, State};
+use crate::journal::record::State;
 use crate::journal::testing;
+use crate::model::boot::BootId;
 use crate::model::device::Device;
 use crate::model::element::Element;
 use crate::model::forward::{Owner, Proto};

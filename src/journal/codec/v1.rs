@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use self::rule::Rule;
 
-use crate::journal::record::{self, BootId};
+use crate::journal::record;
+use crate::model::boot::BootId;
 use crate::model::forward;
 use crate::model::rule::{BackendKind, OwnedRule};
 use crate::model::text::Untrusted;

@@ -6,8 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Found, LoadError, OpenError, StateDir, layout, load, marker, newer, store};
+use super::load::{LoadError, load, newer};
+use crate::journal::error::OpenError;
+use crate::journal::layout::{self, StateDir};
+use crate::journal::marker::{self, Found};
 use crate::journal::record::Record;
+use crate::journal::store;
 
 /// What a journal held when it was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]

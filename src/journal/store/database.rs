@@ -17,8 +17,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::journal::error::speaks_of_damage;
-use crate::killpoint;
-use crate::panic_guard::guarded;
+use crate::sys::failpoint;
+use crate::sys::panics::guard::guarded;
 
 /// sled's page cache, in bytes. 10,000 records take about 4 MiB; writes need hardly any of it,
 /// for the store keeps the records itself.
@@ -84,7 +84,7 @@ impl Database {
     /// Opens the database in the directory `dir`, which must exist; an empty directory becomes
     /// an empty database. sled writes while it opens.
     pub(crate) fn open(dir: &Path) -> Result<Self, DatabaseError> {
-        killpoint::reach("before the database is opened");
+        failpoint::crash("before the database is opened");
         check_shapes(dir)?;
         remove_unfinished_snapshots(dir).map_err(DatabaseError::Io)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
@@ -109,7 +109,7 @@ impl Database {
             .open(&path);
         match file {
             Ok(file) => {
-                killpoint::reach("after the database was opened");
+                failpoint::crash("after the database was opened");
                 Ok(Self {
                     db: Some(db),
                     file,
@@ -144,18 +144,18 @@ impl Database {
                 None => batch.remove(key),
             }
         }
-        killpoint::reach("before the database is changed");
+        failpoint::crash("before the database is changed");
         catch("apply", || db.apply_batch(batch))?;
-        killpoint::reach("before the database is flushed");
+        failpoint::crash("before the database is flushed");
         catch("flush", || flush(db))?;
-        killpoint::reach("after the database was flushed");
+        failpoint::crash("after the database was flushed");
         Ok(())
     }
 
     /// Makes all that was applied survive a power cut.
     pub(crate) fn sync(&self) -> Result<(), DatabaseError> {
         self.file.sync_all().map_err(DatabaseError::Io)?;
-        killpoint::reach("after the database was synced");
+        failpoint::crash("after the database was synced");
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use docker_nat66::conntrack::{Conntrack, Flow};
-use docker_nat66::host;
 use docker_nat66::model::forward::Proto;
+use docker_nat66::sys::host;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The containers.

@@ -6,8 +6,9 @@ use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Vari
 use docker_nat66::backend::nftables::{Nftables, Settings};
 use docker_nat66::conntrack::fake::FakeTable;
 use docker_nat66::journal::memory::MemoryJournal;
-use docker_nat66::journal::record::{BootId, Record};
+use docker_nat66::journal::record::Record;
 use docker_nat66::mapper::rules::{Layout, desired};
+use docker_nat66::model::boot::BootId;
 use docker_nat66::model::change::Desired;
 use docker_nat66::model::forward::{Forward, Sources};
 use docker_nat66::model::rule::BackendKind;

@@ -1,6 +1,7 @@
 //! What the daemon needs to know of the host it runs on, read from `/proc` and over netlink.
 
 mod conditions;
+mod proc_file;
 mod proxies;
 
 use std::collections::BTreeSet;
@@ -10,15 +11,13 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::conditions::conditions;
+use self::proc_file::{IF_INET6, read_if_there};
 pub use self::proxies::{Proxied, Seen, proxied_ports};
-use crate::journal::record::BootId;
+use crate::model::boot::BootId;
 use crate::model::device::Device;
 
 /// The kernel's id of this boot (`Documentation/admin-guide/sysctl/kernel.rst`, random).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-/// Every IPv6 address of this network namespace.
-const IF_INET6: &str = "/proc/self/net/if_inet6";
 
 /// Every IPv6 route of this network namespace.
 const IPV6_ROUTE: &str = "/proc/self/net/ipv6_route";
@@ -38,14 +37,6 @@ pub fn boot_id() -> io::Result<BootId> {
 pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
     let text = read_if_there(IF_INET6)?;
     Ok(text.map_or_else(BTreeSet::new, |text| parse_if_inet6(&text)))
-}
-
-fn read_if_there(path: &str) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Each line begins with an address as 32 hexadecimal digits (net/ipv6/addrconf.c).

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::killpoint;
+use crate::sys::failpoint;
 
 /// Who asks to leave again within this time has the same wish: coreutils' `timeout` sends its
 /// signal to the process and to the process's group.
@@ -63,7 +63,7 @@ impl Signals {
                 _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
                 _ = self.hangup.recv() => Wish::Resync,
             };
-            killpoint::pass("a signal is heeded");
+            failpoint::panic("a signal is heeded");
             if self.is_new(&wish) {
                 return wish;
             }

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::IF_INET6;
+use super::proc_file::{IF_INET6, read_if_there};
 use crate::mapper::health::{Conditions, Interface};
 use crate::model::device::Device;
 use crate::netlink::interface;
@@ -27,7 +27,7 @@ const GLOBAL: &str = "00";
 /// # Errors
 /// A file is there and cannot be read, or the kernel does not answer over netlink.
 pub fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Conditions> {
-    let networks = match super::read_if_there(IF_INET6)? {
+    let networks = match read_if_there(IF_INET6)? {
         Some(text) => parse_networks(&text),
         None => BTreeMap::new(),
     };
@@ -68,7 +68,7 @@ fn here(
 
 /// A setting that is 0 or not; `None` where this kernel does not have it.
 fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
-    let text = super::read_if_there(&format!("{CONF}/{interface}/{key}"))?;
+    let text = read_if_there(&format!("{CONF}/{interface}/{key}"))?;
     Ok(text.map(|text| text.trim() != "0"))
 }
 

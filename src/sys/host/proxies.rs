@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::read_if_there;
+use super::proc_file::read_if_there;
 use crate::model::forward::Proto;
 
 /// How it is known which ports are served.

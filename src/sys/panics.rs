@@ -1,11 +1,13 @@
 //! A panic anywhere ends the process at once: a daemon with a dead part must not look alive.
 
+pub mod guard;
+
 use std::thread;
 use std::time::Duration;
 
 use slog::{Logger, crit};
 
-use crate::panic_guard::{is_guarded, message};
+use self::guard::{is_guarded, message};
 
 /// Exit code of a bug (`EX_SOFTWARE` of sysexits(3)).
 pub const EXIT_BUG: i32 = 70;
@@ -15,7 +17,7 @@ pub const EXIT_BUG: i32 = 70;
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// Installs the hook that logs a panic and ends the process, whichever thread or task it is
-/// in. Panics inside [`crate::panic_guard::guarded`] are the guard's to handle.
+/// in. Panics inside [`crate::sys::panics::guard::guarded`] are the guard's to handle.
 pub fn install_hook(log: Logger) {
     std::panic::set_hook(Box::new(move |info| {
         if is_guarded() {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::killpoint;
+use crate::sys::failpoint;
 
 /// How often a held lock is tried again. A predecessor that is dying lets go within this.
 const RETRY: Duration = Duration::from_millis(20);
@@ -69,7 +69,7 @@ impl Lock {
     /// # Errors
     /// [`LockError::Held`] once the deadline has passed; [`LockError::Io`] at once.
     pub fn acquire(path: &Path, holder: &Holder, deadline: Instant) -> Result<Self, LockError> {
-        killpoint::reach("before a lock is taken");
+        failpoint::crash("before a lock is taken");
         let io_error = |source| LockError::Io {
             path: path.to_owned(),
             source,

@@ -1,0 +1,136 @@
+//! Reads a whole database and decides whether it is sound.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::journal::codec::{self, DecodeError, Sentinel};
+use crate::journal::error::OpenError;
+use crate::journal::record::Record;
+use crate::journal::store::{Database, DatabaseError};
+use crate::model::rule::RuleId;
+
+pub(super) fn newer(found: u16) -> OpenError {
+    OpenError::NewerVersion {
+        found,
+        known: codec::VERSION,
+    }
+}
+
+/// A sound database.
+pub(super) struct Loaded {
+    pub(super) database: Database,
+    pub(super) records: BTreeMap<RuleId, Record>,
+    pub(super) generation: u64,
+}
+
+/// Why a database is not used.
+pub(super) enum LoadError {
+    Damaged {
+        reason: String,
+        salvaged: Vec<Record>,
+    },
+    NewerVersion(u16),
+    /// By the system, or by whoever has it open.
+    Refused(DatabaseError),
+}
+
+impl From<DatabaseError> for LoadError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Damaged(reason) => Self::Damaged {
+                reason,
+                salvaged: Vec::new(),
+            },
+            refused => Self::Refused(refused),
+        }
+    }
+}
+
+/// Opens the database in `path`, reads all of it and checks it against its sentinel and the
+/// generation that it must have reached.
+pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => {
+            let reason = "it is not a directory".to_owned();
+            return Err(DatabaseError::Damaged(reason).into());
+        }
+        Err(error) => return Err(DatabaseError::Io(error).into()),
+    }
+    let database = Database::open(path)?;
+    let mut contents = Contents::default();
+    for (key, value) in database.scan()? {
+        contents.add(&key, &value);
+    }
+    if let Some(version) = contents.newer {
+        return Err(LoadError::NewerVersion(version));
+    }
+    match contents.verdict(reached) {
+        Ok(generation) => Ok(Loaded {
+            database,
+            records: contents.records,
+            generation,
+        }),
+        Err(reason) => Err(LoadError::Damaged {
+            reason,
+            salvaged: contents.records.into_values().collect(),
+        }),
+    }
+}
+
+/// What a database holds.
+#[derive(Default)]
+struct Contents {
+    records: BTreeMap<RuleId, Record>,
+    sentinel: Option<Sentinel>,
+    damage: Option<String>,
+    newer: Option<u16>,
+}
+
+impl Contents {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        let added = if key == codec::SENTINEL_KEY {
+            codec::decode_sentinel(value).map(|sentinel| self.sentinel = Some(sentinel))
+        } else {
+            codec::decode(key, value).map(|record| {
+                self.records.insert(record.id(), record);
+            })
+        };
+        match added {
+            Ok(()) => {}
+            Err(DecodeError::NewerVersion(version)) => {
+                self.newer = self.newer.max(Some(version));
+            }
+            Err(DecodeError::Damaged { reason }) => {
+                let shown: String = key.iter().map(|b| format!("{b:02x}")).collect();
+                self.damage
+                    .get_or_insert_with(|| format!("the value of {shown}: {reason}"));
+            }
+        }
+    }
+
+    /// The generation, or what is wrong.
+    fn verdict(&self, reached: Option<u64>) -> Result<u64, String> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone());
+        }
+        let Some(sentinel) = self.sentinel else {
+            let found = self.records.len();
+            return Err(format!("the sentinel is missing beside {found} records"));
+        };
+        if sentinel.live != self.records.len() as u64 {
+            return Err(format!(
+                "there are {} records, the sentinel says {}",
+                self.records.len(),
+                sentinel.live
+            ));
+        }
+        match reached {
+            Some(reached) if reached > sentinel.generation => Err(format!(
+                "it was rolled back to generation {}, the marker had seen {reached}",
+                sentinel.generation
+            )),
+            _ => Ok(sentinel.generation),
+        }
+    }
+}

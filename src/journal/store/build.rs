@@ -1,0 +1,135 @@
+//! Writes a complete database of given records, beside the present one or in the room that it had.
+//!
+//! Until [`StateDir::replace`] nothing has changed its place. On a small disk that is full the new
+//! database needs the room of the old one, which is then removed first. A crash between the two
+//! loses the records, and not the rules: the kernel has them, with their comments.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::database::{Change, Database, DatabaseError};
+use crate::journal::codec::{self, Sentinel};
+use crate::journal::error::OpenError;
+use crate::journal::layout::{self, StateDir};
+use crate::journal::record::Record;
+use crate::model::rule::RuleId;
+
+/// Bytes of a database without records, and of the file system's own for it.
+const EMPTY: u64 = 640 * 1024;
+
+/// How many times its content a database may be as large.
+pub(super) const SLACK: u64 = 4;
+
+/// How many records are encoded to estimate the size of all.
+const SAMPLE: usize = 64;
+
+/// Makes a complete, durable database of `records` beside the present one and changes their
+/// places; returns where the present one went.
+pub(in crate::journal) fn build(
+    dir: &StateDir,
+    records: &BTreeMap<RuleId, Record>,
+    generation: u64,
+) -> Result<Option<PathBuf>, OpenError> {
+    fill_beside(dir, records, generation)?;
+    dir.replace()
+}
+
+/// The first half of it: nothing has changed its place yet.
+pub(super) fn fill_beside(
+    dir: &StateDir,
+    records: &BTreeMap<RuleId, Record>,
+    generation: u64,
+) -> Result<(), OpenError> {
+    let new = dir.new_journal();
+    layout::remove(&new)?;
+    let filled = layout::make_private(&new).and_then(|()| fill(&new, records, generation));
+    if filled.is_err() {
+        // a half-made database only takes up space that may be what is missing
+        let _ = layout::remove(&new);
+    }
+    filled
+}
+
+fn fill(path: &Path, records: &BTreeMap<RuleId, Record>, generation: u64) -> Result<(), OpenError> {
+    let failed = |error| refusal("creating", path, error);
+    let database = Database::open(path).map_err(failed)?;
+    let mut changes = Vec::with_capacity(records.len() + 1);
+    for (id, record) in records {
+        let value = codec::encode(record)
+            .map_err(|e| failed(DatabaseError::Io(std::io::Error::other(e.to_string()))))?;
+        changes.push((id.as_bytes().to_vec(), Some(value)));
+    }
+    changes.push(sentinel_change(Sentinel {
+        generation,
+        live: records.len() as u64,
+    }));
+    database.apply(changes).map_err(failed)?;
+    database.close().map_err(failed)?;
+    layout::sync_tree(path)
+}
+
+pub(super) fn sentinel_change(sentinel: Sentinel) -> Change {
+    let value = codec::encode_sentinel(sentinel);
+    (codec::SENTINEL_KEY.to_vec(), Some(value))
+}
+
+/// What a database that we have just made, or are about to make, says when it cannot.
+pub(in crate::journal) fn refusal(operation: &str, path: &Path, error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::InUse => OpenError::InUse(path.to_owned()),
+        DatabaseError::Io(error) => OpenError::io(operation, path, error),
+        DatabaseError::Damaged(reason) => {
+            OpenError::io(operation, path, std::io::Error::other(reason))
+        }
+    }
+}
+
+/// Makes a new database beside the place of one that has failed, whose room it needs; nothing has
+/// changed its place yet. Says `None` where the room would not suffice, and has done nothing.
+pub(in crate::journal) fn fill_in_place(
+    dir: &StateDir,
+    records: &BTreeMap<RuleId, Record>,
+    generation: u64,
+) -> Option<Result<(), OpenError>> {
+    let journal = dir.journal();
+    let old = size(&journal).unwrap_or(0);
+    let free =
+        rustix::fs::statvfs(dir.path()).map_or(0, |at| at.f_bavail.saturating_mul(at.f_frsize));
+    if old.saturating_add(free) < EMPTY + SLACK * content(records) {
+        return None;
+    }
+    // As long as it is there, though it is empty, nobody takes a half-made new one for its heir.
+    let emptied = layout::remove(&dir.old_journal())
+        .and_then(|()| layout::remove(&dir.new_journal()))
+        .and_then(|()| layout::remove(&journal))
+        .and_then(|()| layout::make_private(&journal));
+    Some(emptied.and_then(|()| fill_beside(dir, records, generation)))
+}
+
+/// Bytes of all records, by a sample of them: there may be very many, and this is asked after each
+/// change.
+pub(super) fn content(records: &BTreeMap<RuleId, Record>) -> u64 {
+    let sample = records.values().step_by(records.len() / SAMPLE + 1);
+    let (mut looked_at, mut bytes) = (0, 0);
+    for record in sample {
+        looked_at += 1;
+        bytes += codec::encode(record).map_or(0, |value| value.len() as u64);
+    }
+    bytes * records.len() as u64 / u64::max(looked_at, 1)
+}
+
+/// The bytes of all files below a directory.
+pub(super) fn size(dir: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        sum += match found.is_dir() {
+            true => size(&entry.path())?,
+            false => found.len(),
+        };
+    }
+    Ok(sum)
+}

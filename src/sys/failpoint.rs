@@ -1,0 +1,80 @@
+//! Places where a test harms the daemon, in debug builds only.
+//!
+//! * [`crash`] numbers each step that changes the kernel or the disk, from 1. The process kills
+//!   itself (SIGKILL, as `kill -9` would) at the step whose number is in [`AT`], and prints every
+//!   step until then; with number 0 it prints all of them.
+//! * [`panic`] panics at the place that [`FAIL_AT`] names.
+//! * [`stops`] ends the part of the daemon that [`FAIL_AT`] names, as if it had stopped by itself.
+//!
+//! The kill tests go through all steps, the tests of panics through all names. A release build has
+//! none of this.
+
+/// The environment variable with the number of the fatal step.
+pub const AT: &str = "DOCKER_NAT66_TEST_KILL_AT";
+
+/// The environment variable with the name of the place that panics, or of the part that stops.
+pub const FAIL_AT: &str = "DOCKER_NAT66_TEST_FAIL_AT";
+
+/// Kills the process here if a test has chosen this step.
+#[cfg(debug_assertions)]
+pub fn crash(step: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static FATAL: OnceLock<Option<u64>> = OnceLock::new();
+    static STEPS: AtomicU64 = AtomicU64::new(0);
+    panic(step);
+    let read = || std::env::var(AT).ok()?.parse().ok();
+    let Some(fatal) = *FATAL.get_or_init(read) else {
+        return;
+    };
+    let number = STEPS.fetch_add(1, Ordering::SeqCst) + 1;
+    eprintln!("step {number}: {step}");
+    if number == fatal {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // Until it takes effect nothing more happens here.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Panics here if a test has chosen this place. Such a place changes neither kernel nor disk, and
+/// how often it is reached depends on timing.
+#[cfg(debug_assertions)]
+pub fn panic(place: &str) {
+    assert!(!is_named(place), "a test wants a panic: {place}");
+}
+
+/// Whether a test has chosen this part to stop.
+#[cfg(debug_assertions)]
+pub fn stops(part: &str) -> bool {
+    is_named(part)
+}
+
+#[cfg(debug_assertions)]
+fn is_named(name: &str) -> bool {
+    use std::sync::OnceLock;
+
+    static NAMED: OnceLock<Option<String>> = OnceLock::new();
+    let named = NAMED.get_or_init(|| std::env::var(FAIL_AT).ok());
+    named.as_deref() == Some(name)
+}
+
+/// Kills the process here if a test has chosen this step.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn crash(_step: &str) {}
+
+/// Panics here if a test has chosen this place.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn panic(_place: &str) {}
+
+/// Whether a test has chosen this part to stop.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn stops(_part: &str) -> bool {
+    false
+}

@@ -1,0 +1,15 @@
+//! Files below `/proc` that a kernel without IPv6 does not have.
+
+use std::io;
+
+/// Every IPv6 address of this network namespace.
+pub(super) const IF_INET6: &str = "/proc/self/net/if_inet6";
+
+/// The content of a file; `None` where there is none.
+pub(super) fn read_if_there(path: &str) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
