@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::mapper::plan::Choice;
+use crate::mapper::compute::Choice;
 use crate::model::device::{Device, DeviceError};
 
 /// The prefix as the first release's documentation wrote it, one colon short, by mistake.

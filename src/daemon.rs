@@ -33,9 +33,9 @@ use crate::control::server::{Server, ServerError};
 use crate::control::status::Board;
 use crate::docker;
 use crate::journal::recover::Opened;
-use crate::mapper::plan::Plan;
+use crate::mapper::compute::MapperOptions;
 use crate::model::boot::BootId;
-use crate::model::change::Desired;
+use crate::model::intent::Intent;
 use crate::reconcile::Reconciler;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -68,7 +68,7 @@ pub struct Parts {
     /// The id of this boot.
     pub boot_id: BootId,
     /// Settings that bear on the rules.
-    pub plan: Plan,
+    pub options: MapperOptions,
     /// How to reach the Engine.
     pub docker: docker::stream::Settings,
     /// When the process began.
@@ -240,7 +240,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
             );
             let grace_ends = parts.started + parts.stale_grace;
             let mapper = PortMapper::new(
-                parts.plan,
+                parts.options,
                 writer.clone(),
                 board.clone(),
                 log.new(o!("actor" => "mapper")),
@@ -302,7 +302,7 @@ async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
     let deadline = Instant::now() + LEAVE_PATIENCE;
     loop {
         let nothing = Converge {
-            desired: Arc::new(Desired::nothing()),
+            intent: Arc::new(Intent::nothing()),
             verify: true,
         };
         let Ok(report) = writer.send(nothing).await else {

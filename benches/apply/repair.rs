@@ -18,8 +18,8 @@ use docker_nat66::docker::host::DockerHost;
 use docker_nat66::docker::stream;
 use docker_nat66::journal::recover;
 use docker_nat66::logging::{Format, to_writer};
-use docker_nat66::mapper::plan::{Choice, HairpinMode, Plan};
-use docker_nat66::mapper::rules::{Outgoing, Unpublished};
+use docker_nat66::mapper::compute::{Choice, HairpinMode, MapperOptions};
+use docker_nat66::model::intent::{Outgoing, Unpublished};
 use docker_nat66::sys::host;
 use docker_nat66::sys::locks::{self, Holder, Lock};
 use rustix::process::{Signal, getpid, kill_process};
@@ -127,13 +127,13 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
     };
     let lock = Lock::acquire(&locks::state_path(&state), &holder, Instant::now());
     let parts = Parts {
-        plan: Plan {
-            backend: backend.kind(),
+        options: MapperOptions {
             devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
             prefixes: Choice::Fixed(vec!["fdfd:5898:4917:1::/64".parse().expect("a prefix")]),
             unpublished: Unpublished::Drop,
             outgoing: Outgoing::Accept,
             hairpin: HairpinMode::Off,
+            limit: None,
         },
         backend,
         others: Vec::new(),

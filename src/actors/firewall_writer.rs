@@ -120,7 +120,8 @@ impl Handler<Converge> for FirewallWriter {
         if message.verify {
             self.reconciler.doubt();
         }
-        let report = self.reconciler.converge(&message.desired, (self.clock)());
+        let desired = self.reconciler.compile(&message.intent);
+        let report = self.reconciler.converge(&desired, (self.clock)());
         self.publish(&report, began);
         actix::MessageResult(report)
     }

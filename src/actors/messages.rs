@@ -8,8 +8,8 @@ use crate::backend::BackendError;
 use crate::control::server::Page;
 use crate::journal::JournalError;
 use crate::journal::record::Record;
-use crate::model::change::Desired;
 use crate::model::container::Snapshot;
+use crate::model::intent::Intent;
 use crate::model::rule::RuleId;
 use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
@@ -48,8 +48,8 @@ pub struct Recover {
 #[derive(Debug, Message)]
 #[rtype(result = "Report")]
 pub struct Converge {
-    /// What should be in the kernel.
-    pub desired: Arc<Desired>,
+    /// What is to be open.
+    pub intent: Arc<Intent>,
     /// Whether to list the kernel first, whatever is believed of it.
     pub verify: bool,
 }

@@ -12,7 +12,7 @@
 //!                                        └───────── pause, on troubles ◀────────┘
 //! ```
 
-mod around;
+mod observe;
 mod reports;
 
 use std::collections::BTreeSet;
@@ -30,8 +30,10 @@ use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
 use crate::control::status::{Board, Reporter};
 use crate::docker::backoff::Backoff;
+use crate::mapper::compute::{
+    Choice, Computed, DockerState, HairpinMode, HostFacts, MapperOptions,
+};
 use crate::mapper::forwards::Resolved;
-use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Planned, Surroundings};
 use crate::model::container::Snapshot;
 use crate::model::forward::Proto;
 use crate::model::problem::Problem;
@@ -90,8 +92,8 @@ const QUARREL_PAUSE: Duration = Duration::from_millis(250);
 
 /// The actor. See the module's documentation.
 pub struct PortMapper {
-    plan: Plan,
-    around: Surroundings,
+    options: MapperOptions,
+    host: HostFacts,
     writer: Addr<FirewallWriter>,
     board: Board,
     log: Logger,
@@ -129,7 +131,7 @@ impl PortMapper {
     /// A mapper that has not heard of Docker yet. `on_ready` is called once, when the first
     /// complete list has been applied.
     pub fn new(
-        plan: Plan,
+        options: MapperOptions,
         writer: Addr<FirewallWriter>,
         board: Board,
         log: Logger,
@@ -138,8 +140,8 @@ impl PortMapper {
         on_ready: Box<dyn FnOnce()>,
     ) -> Self {
         Self {
-            plan,
-            around: Surroundings::default(),
+            options,
+            host: HostFacts::default(),
             writer,
             board,
             log,
@@ -180,7 +182,7 @@ impl PortMapper {
         if let Some(retry) = self.retry.take() {
             ctx.cancel_future(retry);
         }
-        if let Err(error) = self.look_around() {
+        if let Err(error) = self.observe_host() {
             self.wanted = false;
             let complaint = format!("the host cannot be read: {}", chain(&error));
             self.settle(vec![complaint], Reporter::Mapper, ctx);
@@ -188,13 +190,13 @@ impl PortMapper {
         }
         self.report_unanswered();
         let heard = match &self.snapshot {
-            Some(snapshot) => Heard::Snapshot(snapshot),
-            None if self.around.grace_over => Heard::Silence,
-            None => Heard::NotYet,
+            Some(snapshot) => DockerState::Snapshot(snapshot),
+            None if self.host.grace_over => DockerState::Silence,
+            None => DockerState::NotYet,
         };
-        let mut planned = self.plan.make(heard, &self.around);
+        let mut planned = self.options.compute(heard, &self.host);
         let published = host_ports(&planned);
-        let auto = self.plan.hairpin == HairpinMode::Auto;
+        let auto = self.options.hairpin == HairpinMode::Auto;
         let is_scanned = self.on_ready.is_none() || self.scanned.as_ref() == Some(&published);
         if auto && !is_scanned && self.snapshot.is_some() {
             // The rules of an earlier run stay in place only if they are known to be wanted.
@@ -202,18 +204,18 @@ impl PortMapper {
             let heard = self
                 .snapshot
                 .as_deref()
-                .map_or(Heard::NotYet, Heard::Snapshot);
-            planned = self.plan.make(heard, &self.around);
+                .map_or(DockerState::NotYet, DockerState::Snapshot);
+            planned = self.options.compute(heard, &self.host);
         }
-        let Planned { desired, resolved } = planned;
-        let desired = Arc::new(desired);
+        let Computed { intent, resolved } = planned;
+        let intent = Arc::new(intent);
         self.report_skipped(&resolved.skipped);
         self.resolved = Arc::new(resolved);
         self.wanted = false;
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
         let heard = self.has_heard();
-        let request = self.writer.send(Converge { desired, verify });
+        let request = self.writer.send(Converge { intent, verify });
         ctx.spawn(request.into_actor(self).map(move |report, this, ctx| {
             this.in_flight = false;
             match report {
@@ -221,7 +223,7 @@ impl PortMapper {
                     // It depends on whether Docker's own NAT is on, which the writer has seen.
                     this.report_health();
                     this.take_report(&report, heard, verify, ctx);
-                    let auto = this.plan.hairpin == HairpinMode::Auto;
+                    let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, for it reads all of /proc.
                     if auto && heard && this.scanned.as_ref() != Some(&published) {
                         this.look_for_proxies(&published);
@@ -259,7 +261,7 @@ impl PortMapper {
     }
 }
 
-fn host_ports(planned: &Planned) -> BTreeSet<(Proto, u16)> {
+fn host_ports(planned: &Computed) -> BTreeSet<(Proto, u16)> {
     let forwards = planned.resolved.forwards.iter();
     forwards.map(|f| (f.proto, f.host_port)).collect()
 }
@@ -271,7 +273,7 @@ impl Actor for PortMapper {
         ctx.set_mailbox_capacity(MAILBOX);
         let grace = self.grace_ends.saturating_duration_since(Instant::now());
         ctx.run_later(grace.max(Duration::from_millis(1)), |this, ctx| {
-            this.around.grace_over = true;
+            this.host.grace_over = true;
             this.want(ctx);
             if this.snapshot.is_some() {
                 return;
@@ -330,7 +332,7 @@ impl Handler<HostChanged> for PortMapper {
     type Result = ();
 
     fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
-        if what == Watched::Routes && self.plan.devices != Choice::Auto {
+        if what == Watched::Routes && self.options.devices != Choice::Auto {
             // It bears on what is told, and not on any rule.
             if !self.host_changed {
                 self.host_changed = true;

@@ -4,6 +4,7 @@
 //! journal or the order of changes. It is called from one thread only, synchronously; a call
 //! may start a process and take milliseconds, and is bounded by a deadline.
 
+pub mod compile;
 pub mod fake;
 pub mod ip6tables;
 pub mod native;

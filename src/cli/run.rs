@@ -11,6 +11,7 @@ use super::backends::{self, Chosen};
 use super::places;
 use super::{Exit, Failure, cleanup};
 use crate::actors::journal::Tenure;
+use crate::backend::compile;
 use crate::config::{self, Warning};
 use crate::control::server::ServerError;
 use crate::daemon::{self, Left, Parts, StartError};
@@ -18,8 +19,8 @@ use crate::docker::host::DockerHost;
 use crate::docker::stream;
 use crate::journal::recover::{OpenError, Opened};
 use crate::logging::{self, Format};
-use crate::mapper::plan::{HairpinMode, Plan};
-use crate::mapper::rules::{Outgoing, Unpublished};
+use crate::mapper::compute::{HairpinMode, MapperOptions};
+use crate::model::intent::{Outgoing, Unpublished};
 use crate::sys::causes::chain;
 use crate::sys::{host, panics, privilege};
 
@@ -64,8 +65,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     };
     log_opened(&journal, &log);
     let parts = Parts {
-        plan: Plan {
-            backend: backend.kind(),
+        options: MapperOptions {
             devices,
             prefixes,
             unpublished: match args.unpublished {
@@ -81,6 +81,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
                 args::Hairpin::On => HairpinMode::On,
                 args::Hairpin::Off => HairpinMode::Off,
             },
+            limit: compile::rule_limit(backend.kind()),
         },
         backend,
         others,

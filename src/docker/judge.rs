@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::convert::{self, Inspected};
 use super::json::MAX_NOTES;
 use super::{event, network};
-use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Surroundings};
-use crate::mapper::rules::{Outgoing, Unpublished};
+use crate::backend::compile::desired;
+use crate::mapper::compute::{Choice, DockerState, HairpinMode, HostFacts, MapperOptions};
 use crate::model::container::{Container, HostIp, Snapshot};
+use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::rule::{BackendKind, Dnat, OwnedRule, RuleSpec};
 
 /// What an Engine answers, as text.
@@ -94,22 +95,22 @@ fn opens_only_containers(snapshot: &Snapshot) {
     let host: BTreeSet<Ipv6Addr> = ["fdfd:5898:4917:1::1", "2001:db8::1", "::1"]
         .map(|addr| addr.parse().expect("an address"))
         .into();
-    let around = Surroundings {
+    let facts = HostFacts {
         host_addrs: host.clone(),
         default_devices: vec!["eth0".parse().expect("a name")],
-        ..Surroundings::default()
+        ..HostFacts::default()
     };
     for backend in [BackendKind::Ip6tables, BackendKind::Nftables] {
-        let plan = Plan {
-            backend,
+        let options = MapperOptions {
             devices: Choice::Auto,
             prefixes: Choice::Auto,
             unpublished: Unpublished::Drop,
             outgoing: Outgoing::Accept,
             hairpin: HairpinMode::On,
+            limit: None,
         };
-        let planned = plan.make(Heard::Snapshot(snapshot), &around);
-        for wanted in planned.desired.rules.values() {
+        let planned = options.compute(DockerState::Snapshot(snapshot), &facts);
+        for wanted in desired(backend, &planned.intent).rules.values() {
             let RuleSpec::Dnat(dnat) = &wanted.rule.spec else {
                 continue;
             };

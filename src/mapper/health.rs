@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
+use super::compute::{Choice, HostFacts, MapperOptions};
 use super::forwards::Resolved;
-use super::plan::{Choice, Plan, Surroundings};
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::device::Device;
@@ -53,43 +53,43 @@ pub fn bridges(snapshot: Option<&Snapshot>) -> Vec<Device> {
 /// What keeps packets from getting through. Where Docker's own NAT serves the ports, only what
 /// concerns the whole host does.
 pub fn problems(
-    plan: &Plan,
-    around: &Surroundings,
+    options: &MapperOptions,
+    host: &HostFacts,
     conditions: &Conditions,
     docker: Option<(&Snapshot, &Resolved)>,
     standing_by: bool,
 ) -> Vec<Problem> {
     let mut found: Vec<Problem> = Vec::new();
-    let devices = egress(plan, around);
+    let devices = egress(options, host);
     found.extend(forwarding(devices, conditions));
     if standing_by {
         return found;
     }
-    if plan.devices == Choice::Auto && !around.routed {
+    if options.devices == Choice::Auto && !host.routed {
         let what = "no IPv6 default route tells on which interface requests arrive";
         let remedy = "ip -6 route add default via ROUTER dev INTERFACE";
         found.push(Problem::new(ProblemId::NoEgress, what).with_remedy(remedy));
     }
     // Without a route the interfaces are those of before.
-    if plan.devices != Choice::Auto || around.routed {
+    if options.devices != Choice::Auto || host.routed {
         found.extend(devices.iter().filter_map(|d| interface(d, conditions)));
     }
-    let prefixes = plan.prefixes_of(docker.map(|(snapshot, _)| snapshot));
+    let prefixes = options.prefixes_of(docker.map(|(snapshot, _)| snapshot));
     found.extend(overlaps(devices, &prefixes, conditions));
     if let Some((snapshot, resolved)) = docker {
-        if let Choice::Fixed(prefixes) = &plan.prefixes {
+        if let Choice::Fixed(prefixes) = &options.prefixes {
             found.extend(no_prefix_match(prefixes, snapshot, resolved));
         }
-        found.extend(wrong_netns(around, conditions, snapshot, resolved));
+        found.extend(wrong_netns(host, conditions, snapshot, resolved));
     }
     found
 }
 
 /// The egress interfaces, whose state [`problems`] asks about.
-pub fn egress<'a>(plan: &'a Plan, around: &'a Surroundings) -> &'a [Device] {
-    match &plan.devices {
+pub fn egress<'a>(options: &'a MapperOptions, host: &'a HostFacts) -> &'a [Device] {
+    match &options.devices {
         Choice::Fixed(devices) => devices,
-        Choice::Auto => &around.default_devices,
+        Choice::Auto => &host.default_devices,
     }
 }
 
@@ -225,7 +225,7 @@ fn no_prefix_match(
 /// Ports lead to containers, and none of their bridges is here: neither the interface nor the
 /// address that is the containers' gateway.
 fn wrong_netns(
-    around: &Surroundings,
+    host: &HostFacts,
     conditions: &Conditions,
     snapshot: &Snapshot,
     resolved: &Resolved,
@@ -233,7 +233,7 @@ fn wrong_netns(
     let mut missing = None;
     for forward in &resolved.forwards {
         let owner = snapshot.containers.get(&forward.owner.container_id)?;
-        match bridge(owner, forward.container_addr, snapshot, around) {
+        match bridge(owner, forward.container_addr, snapshot, host) {
             Some(bridge) if conditions.interfaces.get(bridge) == Some(&Interface::Missing) => {
                 missing = Some(bridge);
             }
@@ -255,11 +255,11 @@ fn bridge<'s>(
     owner: &Container,
     addr: Ipv6Addr,
     snapshot: &'s Snapshot,
-    around: &Surroundings,
+    host: &HostFacts,
 ) -> Option<&'s Device> {
     let mut endpoints = owner.endpoints.iter();
     let endpoint = endpoints.find(|endpoint| endpoint.address == Some(addr))?;
-    let is_here = |gateway: Ipv6Addr| around.host_addrs.contains(&gateway);
+    let is_here = |gateway: Ipv6Addr| host.host_addrs.contains(&gateway);
     if endpoint.gateway.is_some_and(is_here) {
         return None;
     }

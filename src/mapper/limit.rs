@@ -1,43 +1,37 @@
-//! ip6tables gets no more rules than it can give back.
+//! A backend gets no more rules than it can give back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::forwards::Resolved;
-use super::labels::MAX_ENTRIES;
-use super::rules::{Hairpin, Layout, of_forward};
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Snapshot};
 use crate::model::forward::Forward;
-use crate::model::rule::BackendKind;
+use crate::model::intent::{Hairpin, Policy, RuleLimit};
 
-/// Most rules for forwards with ip6tables. Its tool lists 45,000 rules in 6 s and takes them out
-/// within 20 s to a minute; both grow faster than the rules. With 60,000 each look at the tables
-/// takes 20 s, and the writer does nothing else.
-const MOST_RULES: usize = 50_000;
-
-/// Leaves out whole containers for which there is no room, the last created first: who was there
-/// before is not closed by who comes, nor by a new start. One that needs less may still get in.
-/// A hairpin counts for every port that may get one, lest the answer depend on itself: which ports
-/// do is looked up for those that are open.
-pub(super) fn keep_within(layout: &Layout, snapshot: &Snapshot, resolved: &mut Resolved) {
-    // One rule at most for each interface and source, one for the host, and one for each prefix.
-    let each = layout.devices.len() * MAX_ENTRIES + 1 + layout.prefixes.len();
-    let few = resolved.forwards.len() * each <= MOST_RULES;
-    if layout.backend == BackendKind::Nftables || few {
-        return;
-    }
-    let layout = &Layout {
-        hairpin: match layout.hairpin {
+/// Leaves out whole containers for which there is no room, the last created first: a container that
+/// is open is not closed by one that comes, nor by a new start. One that needs less may still get in.
+/// With a hairpin for some ports every port counts as if it had one: which ports have one is looked
+/// up for those that are open, and the answer would depend on itself.
+pub(super) fn keep_within(
+    limit: RuleLimit,
+    policy: &Policy,
+    snapshot: &Snapshot,
+    resolved: &mut Resolved,
+) {
+    let policy = &Policy {
+        hairpin: match policy.hairpin {
             Hairpin::Off => Hairpin::Off,
             Hairpin::On | Hairpin::Only(_) => Hairpin::On,
         },
-        ..layout.clone()
+        ..policy.clone()
     };
     let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
     for forward in &resolved.forwards {
-        let specs = of_forward(layout, forward);
-        let own = specs.iter().filter(|spec| !spec.is_shared()).count();
+        let own = (limit.rules_of)(policy, forward);
         *rules.entry(&forward.owner.container_id).or_default() += own;
+    }
+    if rules.values().sum::<usize>() <= limit.most {
+        return;
     }
     let mut containers: Vec<&Container> = snapshot.containers.values().collect();
     containers.sort_by_key(|c| (c.created, &c.id));
@@ -47,7 +41,7 @@ pub(super) fn keep_within(layout: &Layout, snapshot: &Snapshot, resolved: &mut R
         let Some(&own) = rules.get(container.id.as_str()) else {
             continue;
         };
-        if used + own <= MOST_RULES {
+        if used + own <= limit.most {
             used += own;
             continue;
         }
@@ -58,7 +52,7 @@ pub(super) fn keep_within(layout: &Layout, snapshot: &Snapshot, resolved: &mut R
             port: None,
             reason: Reason::TooMany {
                 rules: own,
-                most: MOST_RULES,
+                most: limit.most,
             },
         });
     }
@@ -69,9 +63,9 @@ pub(super) fn keep_within(layout: &Layout, snapshot: &Snapshot, resolved: &mut R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapper::compute::{Choice, DockerState, HairpinMode, HostFacts, MapperOptions};
     use crate::mapper::forwards::samples;
-    use crate::mapper::plan::{Choice, HairpinMode, Heard, Plan, Surroundings};
-    use crate::mapper::rules::{Outgoing, Unpublished};
+    use crate::model::intent::{Outgoing, Unpublished};
 
     /// The container of the sample, as another, with so many ports from `first` on.
     fn publish(snapshot: &mut Snapshot, id: &str, created: i64, first: u16, count: u16) {
@@ -89,22 +83,31 @@ mod tests {
     }
 
     #[test]
-    fn the_last_created_is_closed_where_ip6tables_could_not_give_its_rules_back() {
+    fn the_last_created_is_closed_where_the_backend_could_not_give_its_rules_back() {
         let mut snapshot = samples::snapshot();
         publish(&mut snapshot, "old", 1, 1, 16_000);
         publish(&mut snapshot, "new", 3, 20_000, 1_000);
         publish(&mut snapshot, "late", 2, 40_000, 600);
         snapshot.containers.remove("c1");
-        let made = |backend, hairpin| {
-            let plan = Plan {
-                backend,
+        // One interface, one prefix.
+        let limit = RuleLimit {
+            most: 50_000,
+            rules_of: |policy, forward| match policy.hairpin.covers(forward) {
+                true => 3,
+                false => 1,
+            },
+        };
+        let made = |limit, hairpin| {
+            let options = MapperOptions {
                 devices: Choice::Fixed(vec!["eth0".parse().expect("a name")]),
                 prefixes: Choice::Auto,
                 unpublished: Unpublished::Drop,
                 outgoing: Outgoing::Accept,
                 hairpin,
+                limit,
             };
-            let planned = plan.make(Heard::Snapshot(&snapshot), &Surroundings::default());
+            let docker = DockerState::Snapshot(&snapshot);
+            let planned = options.compute(docker, &HostFacts::default());
             let refused = planned.resolved.skipped.into_iter();
             let refused: Vec<String> = refused
                 .filter(|s| s.reason.is_too_many())
@@ -113,15 +116,12 @@ mod tests {
             (planned.resolved.forwards.len(), refused)
         };
         let all = 17_600;
-        assert_eq!(made(BackendKind::Nftables, HairpinMode::On), (all, vec![]));
-        assert_eq!(
-            made(BackendKind::Ip6tables, HairpinMode::Off),
-            (all, vec![])
-        );
-        let (open, refused) = made(BackendKind::Ip6tables, HairpinMode::On);
+        assert_eq!(made(None, HairpinMode::On), (all, vec![]));
+        assert_eq!(made(Some(limit), HairpinMode::Off), (all, vec![]));
+        let (open, refused) = made(Some(limit), HairpinMode::On);
         assert_eq!((open, refused), (16_600, vec!["new".to_owned()]));
         // Whatever has been found out of docker-proxy so far, none of which is known here.
-        let (open, refused) = made(BackendKind::Ip6tables, HairpinMode::Auto);
+        let (open, refused) = made(Some(limit), HairpinMode::Auto);
         assert_eq!((open, refused), (16_600, vec!["new".to_owned()]));
     }
 }

@@ -11,6 +11,7 @@ pub mod device;
 pub mod element;
 pub mod forward;
 pub mod identity;
+pub mod intent;
 pub mod interface;
 pub mod native;
 pub mod problem;

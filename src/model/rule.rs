@@ -8,7 +8,7 @@ use ipnet::Ipv6Net;
 
 use super::device::Device;
 use super::element::Element;
-use super::forward::{Owner, Proto};
+use super::forward::{Forward, Owner, Proto};
 pub use super::identity::{COMMENT_PREFIX, RuleId};
 
 /// Which program's rules they are.
@@ -191,6 +191,31 @@ pub struct DnatKey {
     pub host_port: u16,
     /// Source addresses; `None` for all of them.
     pub source: Option<Ipv6Net>,
+}
+
+impl Dnat {
+    /// A rule that leads to a forward's container, and spares no source.
+    pub fn of(key: DnatKey, forward: &Forward) -> Self {
+        Self {
+            key,
+            target: forward.container_addr,
+            target_port: forward.container_port,
+            spares_link_local: false,
+        }
+    }
+}
+
+impl DnatKey {
+    /// What matches packets for a forward that come this way.
+    pub fn of(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> Self {
+        Self {
+            via,
+            proto: forward.proto,
+            host_addr: forward.host_addr,
+            host_port: forward.host_port,
+            source,
+        }
+    }
 }
 
 /// Where the packets of a DNAT rule come from.

@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use slog::{debug, info, warn};
 
-use super::{Reconciler, Report, Trouble};
+use super::Reconciler;
+use super::report::{Report, Trouble};
 use crate::conntrack::{Flow, FlowError, Purge};
 use crate::journal::Journal;
 use crate::journal::record::Record;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use slog::{info, warn};
 
-use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule};
+use super::report::{Report, Trouble};
+use super::{BATCH_TRIES, Reconciler, blames_no_rule};
 use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule};
 use crate::journal::Journal;
 use crate::journal::record::{Record, State};

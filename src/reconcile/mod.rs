@@ -22,6 +22,7 @@
 mod flows;
 mod look;
 mod put_in;
+pub mod report;
 pub mod standby;
 mod take_out;
 #[cfg(test)]
@@ -29,103 +30,23 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
 use slog::{Logger, info};
 
 use self::flows::Stale;
+pub use self::report::{Report, Trouble};
 use self::standby::{Clock, Standby};
-use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb};
-use crate::conntrack::{FlowError, Flows};
+use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb, compile};
+use crate::conntrack::Flows;
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
-use crate::mapper::standby::Stand;
 use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
-use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
+use crate::model::intent::Intent;
+use crate::model::rule::{OwnedRule, Rule, RuleId};
 
 /// How often a whole batch is tried before its parts are: a foreign change voids a batch.
 const BATCH_TRIES: usize = 3;
-
-/// What keeps the kernel from matching what is desired.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
-    /// The kernel's rules could not be listed with certainty; nothing was changed.
-    #[error("the kernel's rules cannot be listed")]
-    Listing(#[source] BackendError),
-    /// Some rules could not be removed.
-    #[error("{count} rules could not be removed")]
-    Removal {
-        /// How many are still there.
-        count: usize,
-        /// The last failure.
-        #[source]
-        last: BackendError,
-    },
-    /// Some rules could not be inserted.
-    #[error("{count} rules could not be inserted")]
-    Insertion {
-        /// How many are missing.
-        count: usize,
-        /// The last failure.
-        #[source]
-        last: BackendError,
-    },
-    /// Rules that an earlier run may have put elsewhere cannot be looked for.
-    #[error("rules of an earlier run may be left in the other {backend}")]
-    Elsewhere {
-        /// Where.
-        backend: BackendKind,
-        /// The failure.
-        #[source]
-        last: BackendError,
-    },
-    /// It is not known whether Docker's own IPv6 NAT is on.
-    #[error("it cannot be seen whether Docker's own IPv6 NAT is on")]
-    Native(#[source] BackendError),
-    /// Connections that have outlived their rules may go on.
-    #[error("connections that outlive their rules cannot be cut")]
-    Flows(#[source] FlowError),
-    /// The journal cannot be written: nothing is inserted until it can.
-    #[error("the journal cannot be written, so nothing is inserted")]
-    Journal(#[source] JournalError),
-}
-
-/// What one call did, and what it could not do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Rules inserted.
-    pub inserted: usize,
-    /// Rules removed, surplus copies included.
-    pub removed: usize,
-    /// Rules of ours that somebody else had removed, altered or doubled.
-    pub drift: usize,
-    /// Why the kernel does not match; empty when it does.
-    pub troubles: Vec<Trouble>,
-    /// What became of our rules in view of Docker's own NAT; `None` where nobody looked.
-    pub stand: Option<Stand>,
-    /// When to look again though nothing has happened.
-    pub look_again_in: Option<Duration>,
-}
-
-impl Report {
-    /// Whether the kernel and the journal match what was desired.
-    pub fn is_converged(&self) -> bool {
-        self.troubles.is_empty()
-    }
-
-    /// Whether the kernel matches what was desired, whatever the journal says.
-    pub fn is_kernel_settled(&self) -> bool {
-        let journal = |t: &Trouble| matches!(t, Trouble::Journal(_));
-        self.troubles.iter().all(journal)
-    }
-
-    /// Whether the backend in use matches what was desired, whatever is left elsewhere.
-    pub fn is_in_step(&self) -> bool {
-        let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
-        self.troubles.iter().all(elsewhere) && self.stand != Some(Stand::Unsettled)
-    }
-}
 
 /// See the module's documentation.
 pub struct Reconciler<J> {
@@ -254,6 +175,11 @@ impl<J: Journal> Reconciler<J> {
         }
         self.take_out_elsewhere(&elsewhere, report);
         Ok(())
+    }
+
+    /// What the intent comes to with the backend in use.
+    pub fn compile(&self, intent: &Intent) -> Desired {
+        compile::desired(self.backend.kind(), intent)
     }
 
     /// Lists the kernel again before the next change, whatever was believed so far.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use slog::warn;
 
 use super::look::Seen;
-use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule, is_hopeless};
+use super::report::{Report, Trouble};
+use super::{BATCH_TRIES, Reconciler, blames_no_rule, is_hopeless};
 use crate::backend::{BackendError, Batch, Verb};
 use crate::journal::record::{Record, State};
 use crate::journal::{Journal, JournalError};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use slog::{Logger, error, info, warn};
 
-use super::{Reconciler, Report, Trouble};
+use super::Reconciler;
+use super::report::{Report, Trouble};
 use crate::journal::Journal;
 use crate::mapper::standby::{self, Audit, Stand};
 use crate::model::change::Desired;
@@ -160,26 +161,23 @@ mod tests {
 
     use super::*;
     use crate::backend::ErrorKind;
+    use crate::backend::compile;
     use crate::backend::fake::FakeKernel;
     use crate::conntrack::fake::FakeTable;
     use crate::journal::memory::MemoryJournal;
-    use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
     use crate::mapper::standby::SETTLES_AFTER;
     use crate::model::boot::BootId;
     use crate::model::forward::{Forward, Owner, Proto, Sources};
+    use crate::model::intent::{Intent, Policy};
     use crate::model::native::{HostForward, LeftBehind, Native, Published};
     use crate::model::rule::BackendKind;
 
     /// Static rules and one published port.
     fn wish() -> Desired {
-        let layout = Layout {
-            backend: BackendKind::Ip6tables,
+        let policy = Policy {
             devices: vec!["eth0".parse().unwrap()],
             prefixes: vec!["fd00::/64".parse().unwrap()],
-            unpublished: Unpublished::Drop,
-            outgoing: Outgoing::Accept,
-            hairpin: Hairpin::Off,
-            snat: Vec::new(),
+            ..Policy::default()
         };
         let forward = Forward {
             proto: Proto::Tcp,
@@ -200,7 +198,10 @@ mod tests {
         };
         Desired {
             published: Some(published),
-            ..desired(&layout, Some(&[forward]))
+            ..compile::desired(
+                BackendKind::Ip6tables,
+                &Intent::new(policy, Some(vec![forward])),
+            )
         }
     }
 

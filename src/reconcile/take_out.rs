@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use slog::warn;
 
-use super::{BATCH_TRIES, Reconciler, Report, Trouble, blames_no_rule, is_hopeless};
+use super::report::{Report, Trouble};
+use super::{BATCH_TRIES, Reconciler, blames_no_rule, is_hopeless};
 use crate::backend::{BackendError, Batch, ObservedRule, Verb};
 use crate::journal::Journal;
 use crate::journal::record::State;

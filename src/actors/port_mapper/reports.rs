@@ -128,7 +128,7 @@ impl PortMapper {
             let what = format!("what Docker says of {name} cannot be read: {why}");
             Problem::new(ProblemId::Unreadable, what)
         });
-        let late = self.around.grace_over;
+        let late = self.host.grace_over;
         let waiting = snapshot.unanswered.iter();
         let waiting = waiting.filter(|(id, _)| late && !snapshot.unreadable.contains_key(*id));
         let unanswered = waiting.map(|(id, name)| {
@@ -148,16 +148,16 @@ impl PortMapper {
 
     /// Looks whether packets can get through, and says what keeps them from it.
     pub(super) fn report_health(&mut self) {
-        let Self { plan, around, .. } = self;
+        let Self { options, host, .. } = self;
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
-        let (egress, bridges) = (health::egress(plan, around), health::bridges(snapshot));
+        let (egress, bridges) = (health::egress(options, host), health::bridges(snapshot));
         let native = self.board.lock().native.clone();
         let standing_by = native.is_some_and(|native| native.state == "on");
         let mut problems = match host::conditions(egress, &bridges) {
             Ok(conditions) => {
                 let docker = snapshot.map(|snapshot| (snapshot, resolved));
-                health::problems(plan, around, &conditions, docker, standing_by)
+                health::problems(options, host, &conditions, docker, standing_by)
             }
             Err(error) => {
                 // What was found before may still be so.

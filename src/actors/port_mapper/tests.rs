@@ -15,9 +15,8 @@ use crate::backend::fake::{Call, FakeKernel, Fault};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::recover;
 use crate::mapper::forwards::samples;
-use crate::mapper::rules::{Outgoing, Unpublished};
 use crate::model::boot::BootId;
-use crate::model::rule::BackendKind;
+use crate::model::intent::{Outgoing, Unpublished};
 use crate::reconcile::Reconciler;
 use crate::sys::locks::{Holder, Lock};
 
@@ -80,13 +79,13 @@ fn after_recovery(
             salvaged: Vec::new(),
         });
     }
-    let plan = Plan {
-        backend: BackendKind::Ip6tables,
+    let options = MapperOptions {
         devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
         prefixes: Choice::Fixed(vec!["fdfd::/64".parse().expect("a prefix")]),
         unpublished: Unpublished::Drop,
         outgoing: Outgoing::Accept,
         hairpin: HairpinMode::Off,
+        limit: None,
     };
     let grace_ends = now + grace.unwrap_or(LATER);
     let vigil = Vigil {
@@ -94,7 +93,7 @@ fn after_recovery(
         own_ports: OwnPorts::default(),
     };
     let on_ready = Box::new(|| {});
-    PortMapper::new(plan, writer, board, log, grace_ends, vigil, on_ready).start()
+    PortMapper::new(options, writer, board, log, grace_ends, vigil, on_ready).start()
 }
 
 /// Whether it came to hold. The tests judge after the mapper was told to stop: one that goes

@@ -5,6 +5,7 @@
 //! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
 //! whole or not at all, or of many removals some, and no record here of which: list again.
 
+pub(super) mod compile;
 mod content;
 pub mod lock;
 mod native;

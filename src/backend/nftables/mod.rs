@@ -22,6 +22,7 @@
 //! that the kernel prints is the one it was told.
 
 mod chains;
+pub(super) mod compile;
 mod decode;
 mod element;
 mod encode;

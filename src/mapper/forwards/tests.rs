@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::samples::{container, row};
 use super::*;
-use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
-use crate::model::change::ChangeSet;
+use crate::backend::compile;
+use crate::model::change::{ChangeSet, Desired};
 use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
+use crate::model::intent::{Intent, Policy, Unpublished};
 use crate::model::rule::{BackendKind, OwnedRule, RuleId};
 
 #[path = "choice_tests.rs"]
@@ -170,17 +171,14 @@ fn a_port_shown_twice_belongs_to_the_newer_container() {
 
 #[test]
 fn two_devices_and_two_prefixes_give_every_pair() {
-    let layout = Layout {
-        backend: BackendKind::Ip6tables,
+    let policy = Policy {
         devices: vec!["eth0".parse().unwrap(), "eth1".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap(), "fd01::/64".parse().unwrap()],
         unpublished: Unpublished::Accept,
-        outgoing: Outgoing::Accept,
-        hairpin: Hairpin::Off,
-        snat: Vec::new(),
+        ..Policy::default()
     };
     let forwards = only(container("c1")).forwards;
-    let desired = desired(&layout, Some(&forwards));
+    let desired = desired(&policy, Some(&forwards));
     let count = |kind| {
         let kinds = desired.rules.values().map(|r| r.rule.spec.kind());
         kinds.filter(|k| *k == kind).count()
@@ -249,16 +247,18 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     prop::collection::vec(any_container(), 0..6).prop_map(snapshot)
 }
 
-fn layout() -> Layout {
-    Layout {
-        backend: BackendKind::Ip6tables,
+fn policy() -> Policy {
+    Policy {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: bounds().prefixes,
         unpublished: Unpublished::Accept,
-        outgoing: Outgoing::Accept,
-        hairpin: Hairpin::Off,
-        snat: Vec::new(),
+        ..Policy::default()
     }
+}
+
+fn desired(policy: &Policy, forwards: Option<&[Forward]>) -> Desired {
+    let intent = Intent::new(policy.clone(), forwards.map(<[Forward]>::to_vec));
+    compile::desired(BackendKind::Ip6tables, &intent)
 }
 
 type Applied = BTreeMap<RuleId, OwnedRule>;
@@ -294,7 +294,7 @@ proptest! {
         let mut last = None;
         for snapshot in &snapshots {
             let forwards = resolve(snapshot, &bounds()).forwards;
-            let wanted = desired(&layout(), Some(&forwards));
+            let wanted = desired(&policy(), Some(&forwards));
             let change = ChangeSet::between(&wanted, &applied);
             apply(&mut applied, &change);
             last = Some(wanted);
@@ -305,7 +305,7 @@ proptest! {
     #[test]
     fn no_two_rules_contradict_each_other(snapshot in any_snapshot()) {
         let forwards = resolve(&snapshot, &bounds()).forwards;
-        let wanted = desired(&layout(), Some(&forwards));
+        let wanted = desired(&policy(), Some(&forwards));
         let keys: Vec<_> = wanted.rules.values().filter_map(|r| r.rule.spec.dnat_key()).collect();
         let unique: BTreeSet<_> = keys.iter().collect();
         prop_assert_eq!(unique.len(), keys.len());
@@ -330,10 +330,10 @@ proptest! {
     #[test]
     fn before_docker_is_heard_no_forward_comes_or_goes(snapshot in any_snapshot()) {
         let forwards = resolve(&snapshot, &bounds()).forwards;
-        let earlier = desired(&layout(), Some(&forwards));
-        let change = ChangeSet::between(&desired(&layout(), None), &earlier.rules);
+        let earlier = desired(&policy(), Some(&forwards));
+        let change = ChangeSet::between(&desired(&policy(), None), &earlier.rules);
         prop_assert_eq!(change, ChangeSet::default());
-        let fresh = ChangeSet::between(&desired(&layout(), None), &Applied::new());
+        let fresh = ChangeSet::between(&desired(&policy(), None), &Applied::new());
         let all_static = fresh.insert.iter().all(|r| r.rule.spec.is_static());
         prop_assert!(all_static);
     }
@@ -342,9 +342,9 @@ proptest! {
 #[test]
 fn a_change_of_target_is_one_replacement() {
     let mut c = container("c1");
-    let before = desired(&layout(), Some(&only(c.clone()).forwards));
+    let before = desired(&policy(), Some(&only(c.clone()).forwards));
     c.endpoints[0].address = "fd00::7".parse().ok();
-    let after = desired(&layout(), Some(&only(c).forwards));
+    let after = desired(&policy(), Some(&only(c).forwards));
     let change = ChangeSet::between(&after, &before.rules);
     assert_eq!(
         (
@@ -358,8 +358,8 @@ fn a_change_of_target_is_one_replacement() {
 
 #[test]
 fn another_container_at_the_same_address_changes_only_the_owner() {
-    let before = desired(&layout(), Some(&only(container("c1")).forwards));
-    let after = desired(&layout(), Some(&only(container("c2")).forwards));
+    let before = desired(&policy(), Some(&only(container("c1")).forwards));
+    let after = desired(&policy(), Some(&only(container("c2")).forwards));
     let change = ChangeSet::between(&after, &before.rules);
     assert_eq!(change.reown.len(), 1);
     assert!(change.insert.is_empty() && change.remove.is_empty() && change.replace.is_empty());
@@ -367,8 +367,8 @@ fn another_container_at_the_same_address_changes_only_the_owner() {
 
 #[test]
 fn what_leaves_goes_before_its_static_rules() {
-    let before = desired(&layout(), Some(&only(container("c1")).forwards));
-    let change = ChangeSet::between(&crate::model::change::Desired::nothing(), &before.rules);
+    let before = desired(&policy(), Some(&only(container("c1")).forwards));
+    let change = ChangeSet::between(&Desired::nothing(), &before.rules);
     let kinds: Vec<&str> = change
         .remove
         .iter()

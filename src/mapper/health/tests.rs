@@ -1,16 +1,15 @@
 //! Each condition with its id.
 
 use super::*;
+use crate::mapper::compute::HairpinMode;
 use crate::mapper::forwards::samples::snapshot;
 use crate::mapper::forwards::{Bounds, resolve};
-use crate::mapper::plan::HairpinMode;
-use crate::mapper::rules::{Outgoing, Unpublished};
-use crate::model::rule::BackendKind;
+use crate::model::intent::{Outgoing, Unpublished};
 
 /// A host on which everything is right.
 struct Scene {
-    plan: Plan,
-    around: Surroundings,
+    options: MapperOptions,
+    host: HostFacts,
     conditions: Conditions,
     snapshot: Snapshot,
     standing_by: bool,
@@ -35,19 +34,19 @@ impl Scene {
         let network = snapshot.networks.get_mut("n").unwrap();
         network.bridge = Some(device("docker0"));
         Self {
-            plan: Plan {
-                backend: BackendKind::Ip6tables,
+            options: MapperOptions {
                 devices: Choice::Fixed(vec![device("eth0")]),
                 prefixes: Choice::Fixed(vec!["fd00::/64".parse().unwrap()]),
                 unpublished: Unpublished::Accept,
                 outgoing: Outgoing::Accept,
                 hairpin: HairpinMode::Off,
+                limit: None,
             },
-            around: Surroundings {
+            host: HostFacts {
                 default_devices: vec![device("eth0")],
                 routed: true,
                 host_addrs: ["fd00::1".parse().unwrap()].into(),
-                ..Surroundings::default()
+                ..HostFacts::default()
             },
             conditions: Conditions {
                 forwarding: Some(true),
@@ -60,14 +59,14 @@ impl Scene {
 
     fn ids(&self) -> Vec<&'static str> {
         let bounds = Bounds {
-            prefixes: self.plan.prefixes_of(Some(&self.snapshot)),
+            prefixes: self.options.prefixes_of(Some(&self.snapshot)),
             ..Bounds::default()
         };
         let resolved = resolve(&self.snapshot, &bounds);
         let docker = Some((&self.snapshot, &resolved));
         let found = problems(
-            &self.plan,
-            &self.around,
+            &self.options,
+            &self.host,
             &self.conditions,
             docker,
             self.standing_by,
@@ -133,26 +132,26 @@ fn each_condition_has_its_id() {
         (
             "no default route",
             |s| {
-                s.plan.devices = Choice::Auto;
-                s.around.routed = false;
+                s.options.devices = Choice::Auto;
+                s.host.routed = false;
             },
             &["no-egress"],
         ),
         (
             "no default route, and nobody asks for one",
-            |s| s.around.routed = false,
+            |s| s.host.routed = false,
             &[],
         ),
         (
             "a prefix elsewhere",
-            |s| s.plan.prefixes = Choice::Fixed(vec!["fd01::/64".parse().unwrap()]),
+            |s| s.options.prefixes = Choice::Fixed(vec!["fd01::/64".parse().unwrap()]),
             &["no-prefix-match"],
         ),
         (
             "a prefix around the LAN",
             |s| {
                 let wide = ["fd00::/64", "2001:db8::/32"].map(|p| p.parse().unwrap());
-                s.plan.prefixes = Choice::Fixed(wide.to_vec());
+                s.options.prefixes = Choice::Fixed(wide.to_vec());
             },
             &["prefix-overlap"],
         ),
@@ -160,14 +159,14 @@ fn each_condition_has_its_id() {
             "a prefix inside the LAN",
             |s| {
                 let inside = ["fd00::/64", "2001:db8::1:0/112"].map(|p| p.parse().unwrap());
-                s.plan.prefixes = Choice::Fixed(inside.to_vec());
+                s.options.prefixes = Choice::Fixed(inside.to_vec());
             },
             &[],
         ),
         (
             "no bridge",
             |s| {
-                s.around.host_addrs.clear();
+                s.host.host_addrs.clear();
                 let docker0 = device("docker0");
                 s.conditions.interfaces.insert(docker0, Interface::Missing);
             },

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use slog::{Discard, o};
 
 use super::super::*;
+use crate::backend::compile;
 use crate::backend::fake::FakeKernel;
 use crate::backend::{Batch, ObservedRule};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
-use crate::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use crate::model::forward::{Forward, Owner, Proto, Sources};
+use crate::model::intent::{Intent, Policy, Unpublished};
 use crate::model::rule::BackendKind;
 
 /// A rule of somebody else, which must stay.
@@ -272,17 +273,20 @@ pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
             },
         })
         .collect();
-    desired(&layout(), Some(&forwards))
+    compiled(Some(forwards))
 }
 
-pub(super) fn layout() -> Layout {
-    Layout {
-        backend: BackendKind::Ip6tables,
+/// Before Docker has been heard.
+pub(super) fn unheard() -> Desired {
+    compiled(None)
+}
+
+fn compiled(forwards: Option<Vec<Forward>>) -> Desired {
+    let policy = Policy {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap()],
         unpublished: Unpublished::Accept,
-        outgoing: Outgoing::Accept,
-        hairpin: Hairpin::Off,
-        snat: Vec::new(),
-    }
+        ..Policy::default()
+    };
+    compile::desired(BackendKind::Ip6tables, &Intent::new(policy, forwards))
 }

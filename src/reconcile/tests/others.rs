@@ -9,7 +9,7 @@ use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
 use crate::model::forward::Proto;
-use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
+use crate::model::rule::{BackendKind, Dnat, DnatKey, RuleSpec, Via};
 
 /// A backend of the other kind that holds nothing.
 struct Empty;

@@ -8,7 +8,7 @@ use docker_nat66::model::rule::Rule;
 use super::rules::tcp;
 use crate::flows::scenery::{HOST, PORT, sh};
 use crate::namespace;
-use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, layout};
+use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, policy};
 use crate::rules::{contents, insertion, removal};
 
 fn small() -> Nftables {
@@ -31,7 +31,7 @@ fn a_full_map_is_replaced_by_a_larger_one_and_nobody_notices() {
     namespace::fresh(|| {
         build();
         let mut firewall = Firewall::of(Box::new(small()));
-        firewall.set(&layout(), &forwards(&Sources::Any));
+        firewall.set(&policy(), &forwards(&Sources::Any));
         client().is_answered(HOST, PORT, "one", CLIENT);
         let before = contents(firewall.backend()).len();
         assert_eq!(size(), "size 4");

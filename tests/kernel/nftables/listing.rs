@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use docker_nat66::backend::Backend as _;
-use docker_nat66::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
+use docker_nat66::backend::compile;
 use docker_nat66::model::forward::{Forward, Sources};
+use docker_nat66::model::intent::{Hairpin, Intent, Outgoing, Policy, Unpublished};
 use docker_nat66::model::rule::{BackendKind, Rule};
 
 use super::backend;
@@ -13,18 +14,15 @@ use super::others::{nft_ok, ruleset};
 use super::rules::{every_kind, guarded, prefix, source};
 use crate::flows::scenery::sh;
 use crate::namespace;
-use crate::packets::scenery::{forwards, layout};
+use crate::packets::scenery::{forwards, policy};
 use crate::real::version;
 use crate::rules::{contents, insertion, removal};
 
 const WHOLE: &str = include_str!("table.nft");
 
-fn rules(layout: &Layout, forwards: &[Forward]) -> Vec<Rule> {
-    let layout = Layout {
-        backend: BackendKind::Nftables,
-        ..layout.clone()
-    };
-    let desired = desired(&layout, Some(forwards)).rules;
+fn rules(policy: &Policy, forwards: &[Forward]) -> Vec<Rule> {
+    let intent = Intent::new(policy.clone(), Some(forwards.to_vec()));
+    let desired = compile::desired(BackendKind::Nftables, &intent).rules;
     desired.into_values().map(|owned| owned.rule).collect()
 }
 
@@ -58,7 +56,7 @@ fn elements() -> Vec<String> {
 fn the_whole_table_reads_as_written_down() {
     namespace::fresh(|| {
         let mut backend = backend(false);
-        let rules = rules(&layout(), &one(&Sources::Any, None));
+        let rules = rules(&policy(), &one(&Sources::Any, None));
         assert_eq!(backend.commit(&insertion(&rules)), Ok(()));
         // nft 1.1 has a word for the priority at this hook too.
         let whole = match version("nft") {
@@ -77,18 +75,18 @@ fn each_scenario_has_its_elements() {
         "guarded: fdfd:5898:4917:1::/64 comment \"docker-nat66:5f8844b224d8e862\"",
         "prefixes: fdfd:5898:4917:1::/64 comment \"docker-nat66:8368bc512075cadb\"",
     ];
-    let open = Layout {
+    let open = Policy {
         unpublished: Unpublished::Accept,
         outgoing: Outgoing::Accept,
-        ..layout()
+        ..policy()
     };
-    let hairpin = Layout {
+    let hairpin = Policy {
         hairpin: Hairpin::On,
-        ..layout()
+        ..policy()
     };
-    let snat = Layout {
-        snat: vec![(layout().prefixes[0], "2001:db8::11".parse().expect("valid"))],
-        ..layout()
+    let snat = Policy {
+        snat: vec![(policy().prefixes[0], "2001:db8::11".parse().expect("valid"))],
+        ..policy()
     };
     let nets = ["2001:db8::/32", "2001:db8:1::/48"].map(|net| net.parse().expect("a prefix"));
     let limited = Sources::Only(BTreeSet::from(nets));
@@ -96,10 +94,10 @@ fn each_scenario_has_its_elements() {
     let forward = "tcp . 8080 counter comment";
     let target = "fdfd:5898:4917:1::2 . 80";
     let scenarios: [(&str, Vec<Rule>, Vec<String>); 6] = [
-        ("nothing published", rules(&layout(), &[]), Vec::new()),
+        ("nothing published", rules(&policy(), &[]), Vec::new()),
         (
             "a port at one address",
-            rules(&layout(), &one(&Sources::Any, at)),
+            rules(&policy(), &one(&Sources::Any, at)),
             vec![format!(
                 "forwards_host: 2001:db8::1 . {forward} ID : {target}"
             )],
@@ -123,7 +121,7 @@ fn each_scenario_has_its_elements() {
         ),
         (
             "limited sources, merged",
-            rules(&layout(), &one(&limited, at)),
+            rules(&policy(), &one(&limited, at)),
             vec![
                 format!(
                     "forwards_from_host: 2001:db8::/32 . 2001:db8::1 . {forward} ID : {target}"

@@ -12,7 +12,7 @@ use super::others::{nft, nft_ok, ruleset};
 use super::rules::{every_kind, tcp};
 use crate::flows::scenery::{HOST, PORT, Tcp, sh};
 use crate::namespace;
-use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, layout};
+use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, policy};
 use crate::rules::{contents, insertion, listed, removal};
 
 const SHOW: &str = "list table ip6 docker_nat66";
@@ -48,7 +48,7 @@ fn a_table_outlives_its_daemon_and_the_next_one_adopts_it_without_a_lost_packet(
     namespace::fresh(|| {
         build();
         let mut first = Firewall::of(Box::new(backend(true)));
-        first.set(&layout(), &forwards(&Sources::Any));
+        first.set(&policy(), &forwards(&Sources::Any));
         client().is_answered(HOST, PORT, "one", CLIENT);
         let rules = contents(first.backend());
         drop(first);
@@ -88,7 +88,7 @@ fn a_connection_goes_on_while_daemons_come_and_go() {
         crate::flows::scenery::build();
         crate::flows::scenery::serve_tcp_in_a_container();
         let mut first = Firewall::of(Box::new(backend(true)));
-        first.set(&layout(), &forwards(&Sources::Any));
+        first.set(&policy(), &forwards(&Sources::Any));
         let mut tcp = Tcp::begin();
         tcp.ask().expect("an answer");
         drop(first);
@@ -109,7 +109,7 @@ fn a_table_that_is_left_behind_on_purpose_is_nobodys_and_loads_again() {
         let mut first = Firewall::of(Box::new(backend(true)));
         assert_eq!(first.backend().leave(), Ok(()));
         assert_eq!(ruleset(), "");
-        first.set(&layout(), &forwards(&Sources::Any));
+        first.set(&policy(), &forwards(&Sources::Any));
         let rules = contents(first.backend());
         assert_eq!(first.backend().leave(), Ok(()));
         client().is_answered(HOST, PORT, "one", CLIENT);
@@ -144,7 +144,7 @@ fn no_new_flow_is_lost_while_tables_are_adopted_made_anew_and_handed_over() {
             Nftables::detect(settings).expect("usable")
         };
         let mut first = Firewall::of(Box::new(small()));
-        first.set(&layout(), &forwards(&Sources::Any));
+        first.set(&policy(), &forwards(&Sources::Any));
         client().is_answered(HOST, PORT, "one", CLIENT);
         drop(first);
         let done = AtomicBool::new(false);

@@ -2,15 +2,16 @@
 //! through a forward's whole life.
 
 use docker_nat66::backend::Backend;
+use docker_nat66::backend::compile;
 use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
 use docker_nat66::backend::nftables::{Nftables, Settings};
 use docker_nat66::conntrack::fake::FakeTable;
 use docker_nat66::journal::memory::MemoryJournal;
 use docker_nat66::journal::record::Record;
-use docker_nat66::mapper::rules::{Layout, desired};
 use docker_nat66::model::boot::BootId;
 use docker_nat66::model::change::Desired;
 use docker_nat66::model::forward::{Forward, Sources};
+use docker_nat66::model::intent::Intent;
 use docker_nat66::model::rule::BackendKind;
 use docker_nat66::reconcile::{Reconciler, Report};
 use slog::{Discard, Logger, o};
@@ -19,7 +20,7 @@ use super::backend;
 use super::others::{nft_ok, ruleset};
 use crate::flows::scenery::{HOST, PORT, TWO, sh};
 use crate::namespace;
-use crate::packets::scenery::{CLIENT, build, client, forwards, layout};
+use crate::packets::scenery::{CLIENT, build, client, forwards, policy};
 use crate::real::tools;
 
 /// One run of a daemon with this backend, on the journal of its predecessors.
@@ -54,11 +55,8 @@ fn start(kind: BackendKind, tools: &ToolSettings, journal: &MemoryJournal) -> Da
 type Daemon = Reconciler<MemoryJournal>;
 
 fn wish(kind: BackendKind, forwards: &[Forward]) -> Desired {
-    let layout = Layout {
-        backend: kind,
-        ..layout()
-    };
-    desired(&layout, Some(forwards))
+    let intent = Intent::new(policy(), Some(forwards.to_vec()));
+    compile::desired(kind, &intent)
 }
 
 #[track_caller]

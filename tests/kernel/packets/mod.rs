@@ -8,14 +8,14 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use docker_nat66::mapper::rules::Unpublished;
 use docker_nat66::model::forward::{Proto, Sources};
+use docker_nat66::model::intent::Unpublished;
 use docker_nat66::model::rule::{BackendKind, Guard, RuleSpec};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 
 use self::scenery::{
     BEYOND, BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, SERVED, SPOOFED, asker, build, client,
-    forwards, layout,
+    forwards, policy,
 };
 use super::flows::scenery::{HOST, ONE, PORT, TWO, inside, sh};
 use super::namespace;
@@ -62,7 +62,7 @@ fn a_published_port_is_reached_and_an_unpublished_one_is_not_whatever_else_filte
                     firewall.run(line);
                 }
                 let before = firewall.run("-S");
-                firewall.set(&layout(), &forwards(&Sources::Any));
+                firewall.set(&policy(), &forwards(&Sources::Any));
                 client().is_answered(HOST, PORT, "one", CLIENT);
                 client().is_answered(HOST_TOO, PORT, "one", CLIENT);
                 for port in [SERVED, HIDDEN] {
@@ -87,7 +87,7 @@ fn unpublished_ports_are_reached_where_that_is_accepted_or_nothing_is_set() {
         build();
         Firewall::each(|firewall| {
             client().is_answered(ONE, HIDDEN, "one", CLIENT);
-            let mut open = layout();
+            let mut open = policy();
             open.unpublished = Unpublished::Accept;
             firewall.set(&open, &[]);
             client().is_answered(ONE, HIDDEN, "one", CLIENT);
@@ -111,7 +111,7 @@ fn another_programs_dnat_into_the_prefix_passes() {
                      --to-destination [{TWO}]:{HIDDEN}"
                 ));
             }
-            firewall.set(&layout(), &[]);
+            firewall.set(&policy(), &[]);
             client().is_answered(HOST, 99, "two", CLIENT);
         });
     });
@@ -131,7 +131,7 @@ fn invalid_and_untracked_packets_for_containers_are_dropped() {
             // So that neighbours are known.
             client().is_answered(TWO, SERVED, "two", CLIENT);
             assert!(udp(TWO).is_ok());
-            firewall.set(&layout(), &forwards(&Sources::Any));
+            firewall.set(&policy(), &forwards(&Sources::Any));
             assert_eq!(udp(TWO), Err(io::ErrorKind::WouldBlock));
             // A checksum of 0 makes a TCP segment invalid. Port 7 to 80, SYN, no options.
             firewall.run("-t mangle -I PREROUTING -m conntrack --ctstate INVALID");
@@ -174,7 +174,7 @@ fn errors_that_belong_to_a_flow_pass_both_ways() {
             for forward in &mut nobody {
                 forward.container_port = 9;
             }
-            firewall.set(&layout(), &nobody);
+            firewall.set(&policy(), &nobody);
             let refused = Err(io::ErrorKind::ConnectionRefused);
             for proto in [Proto::Tcp, Proto::Udp] {
                 let outcome = client().ask(proto, HOST, PORT).map_err(|e| e.kind());
@@ -197,12 +197,12 @@ fn what_containers_send_out_gets_the_hosts_source_and_nothing_else_does() {
     namespace::fresh(|| {
         build();
         Firewall::each(|firewall| {
-            firewall.set(&layout(), &[]);
+            firewall.set(&policy(), &[]);
             asker(Some("one"), ONE).is_answered(CLIENT, SERVED, "client", HOST);
             // The host itself, by an address inside the prefix.
             asker(None, BRIDGE).is_answered(CLIENT, SERVED, "client", BRIDGE);
             firewall.unset();
-            let mut own = layout();
+            let mut own = policy();
             let prefix = own.prefixes[0];
             own.snat = vec![(prefix, HOST_TOO.parse().expect("an address"))];
             firewall.set(&own, &[]);
@@ -242,7 +242,7 @@ fn a_spoofed_container_is_not_masqueraded_back_out() {
         Firewall::each(|firewall| {
             // How it would be, where that can be left out.
             let spoofed = |spec: &RuleSpec| matches!(spec, RuleSpec::Guard { guard, .. } if *guard == Guard::Spoofed);
-            firewall.set_without(&layout(), &[], spoofed);
+            firewall.set_without(&policy(), &[], spoofed);
             // The first packets may get lost while neighbours are found.
             let peer = (0..10).find_map(|_| heard().ok());
             let expected = match firewall.kind() {
@@ -252,7 +252,7 @@ fn a_spoofed_container_is_not_masqueraded_back_out() {
             };
             assert_eq!(peer.as_deref(), expected);
             firewall.unset();
-            firewall.set(&layout(), &[]);
+            firewall.set(&policy(), &[]);
             heard().expect_err("dropped");
         });
     });

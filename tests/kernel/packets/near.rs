@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use docker_nat66::mapper::rules::{Hairpin, Layout};
 use docker_nat66::model::forward::{Proto, Sources};
+use docker_nat66::model::intent::{Hairpin, Policy};
 use docker_nat66::model::rule::{BackendKind, RuleSpec};
 
 use super::super::flows::scenery::{HOST, ONE, PORT, TWO, sh};
 use super::super::namespace;
 use super::scenery::{
     BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, SERVED, STRANGER, asker, build, client, forwards,
-    layout, serve,
+    policy, serve,
 };
 
 const LOOPBACK: &str = "::1";
@@ -25,10 +25,10 @@ fn let_the_bridge_send_back() {
     }
 }
 
-fn with_hairpin() -> Layout {
-    Layout {
+fn with_hairpin() -> Policy {
+    Policy {
         hairpin: Hairpin::On,
-        ..layout()
+        ..policy()
     }
 }
 
@@ -39,7 +39,7 @@ fn the_host_and_the_containers_reach_a_published_port_at_the_hosts_addresses() {
         build();
         let_the_bridge_send_back();
         Firewall::each(|firewall| {
-            firewall.set(&layout(), &forwards(&Sources::Any));
+            firewall.set(&policy(), &forwards(&Sources::Any));
             for (place, from) in [(None, HOST), (Some("one"), ONE), (Some("two"), TWO)] {
                 asker(place, from).gets_nothing(HOST, PORT);
             }
@@ -84,21 +84,21 @@ fn where_forward_drops_containers_reach_each_other_by_published_ports_alone() {
         let_the_bridge_send_back();
         add_three();
         let three = asker(Some("three"), THREE);
-        let mut layout = with_hairpin();
+        let mut policy = with_hairpin();
         let second = "fdfd:5898:4917:2::/64".parse().expect("a prefix");
-        layout.prefixes.push(second);
+        policy.prefixes.push(second);
         Firewall::each(|firewall| {
             // How it would be: open without a policy, and closed by one.
             three.is_answered(ONE, HIDDEN, "one", THREE);
             asker(Some("one"), ONE).is_answered(THREE, HIDDEN, "three", ONE);
             firewall.run("-P FORWARD DROP");
             let guard = |spec: &RuleSpec| matches!(spec, RuleSpec::HairpinGuard { .. });
-            firewall.set_without(&layout, &forwards(&Sources::Any), guard);
+            firewall.set_without(&policy, &forwards(&Sources::Any), guard);
             asker(None, HOST).is_answered(HOST, PORT, "one", HOST);
             three.is_ignored(HOST, PORT);
             firewall.unset();
 
-            firewall.set(&layout, &forwards(&Sources::Any));
+            firewall.set(&policy, &forwards(&Sources::Any));
             let overrules = firewall.kind() == BackendKind::Ip6tables;
             for to in [HOST, HOST_TOO] {
                 for (asker, peer) in [
@@ -182,12 +182,12 @@ fn a_limited_port_is_for_its_sources_alone_even_with_a_proxy_behind_it() {
             let limited = forwards(&Sources::Only(nets.collect::<BTreeSet<_>>()));
             // How it would be.
             let refusal = |spec: &RuleSpec| spec.kind() == "refuse";
-            firewall.set_without(&layout(), &limited, refusal);
+            firewall.set_without(&policy(), &limited, refusal);
             client().is_answered(HOST, PORT, "one", CLIENT);
             stranger.is_answered(HOST, PORT, "proxy", STRANGER);
             firewall.unset();
             firewall.run("-A INPUT -j ACCEPT");
-            firewall.set(&layout(), &limited);
+            firewall.set(&policy(), &limited);
             client().is_answered(HOST, PORT, "one", CLIENT);
             stranger.is_ignored(HOST, PORT);
             stranger.is_ignored(HOST_TOO, PORT);

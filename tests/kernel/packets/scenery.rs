@@ -1,4 +1,4 @@
-//! The rules of a layout in the kernel, servers that say whom they see, and those who ask.
+//! The rules of a policy in the kernel, servers that say whom they see, and those who ask.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
@@ -6,11 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use docker_nat66::backend::Backend;
+use docker_nat66::backend::compile;
 use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
 use docker_nat66::backend::nftables::{Nftables, Settings};
-use docker_nat66::mapper::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use docker_nat66::model::change::ChangeSet;
 use docker_nat66::model::forward::{Forward, Owner, Proto, Sources};
+use docker_nat66::model::intent::{Intent, Policy};
 use docker_nat66::model::rule::{BackendKind, RuleSpec};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 
@@ -205,16 +206,12 @@ impl Asker {
     }
 }
 
-/// The usual layout: eth0, the bridge's prefix, unpublished ports closed, no hairpin.
-pub(crate) fn layout() -> Layout {
-    Layout {
-        backend: BackendKind::Ip6tables,
+/// The usual policy: eth0, the bridge's prefix, unpublished ports closed, no hairpin.
+pub(crate) fn policy() -> Policy {
+    Policy {
         devices: vec!["eth0".parse().expect("valid")],
         prefixes: vec!["fdfd:5898:4917:1::/64".parse().expect("valid")],
-        unpublished: Unpublished::Drop,
-        outgoing: Outgoing::Accept,
-        hairpin: Hairpin::Off,
-        snat: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -320,24 +317,21 @@ impl Firewall {
 
     /// Puts in what is desired, in one batch and in the daemon's order.
     #[track_caller]
-    pub(crate) fn set(&mut self, layout: &Layout, forwards: &[Forward]) {
-        self.set_without(layout, forwards, |_| false);
+    pub(crate) fn set(&mut self, policy: &Policy, forwards: &[Forward]) {
+        self.set_without(policy, forwards, |_| false);
     }
 
     /// The same, with some rules missing.
     #[track_caller]
     pub(super) fn set_without(
         &mut self,
-        layout: &Layout,
+        policy: &Policy,
         forwards: &[Forward],
         missing: impl Fn(&RuleSpec) -> bool,
     ) {
         let none = std::collections::BTreeMap::new();
-        let layout = Layout {
-            backend: self.kind(),
-            ..layout.clone()
-        };
-        let change = ChangeSet::between(&desired(&layout, Some(forwards)), &none);
+        let intent = Intent::new(policy.clone(), Some(forwards.to_vec()));
+        let change = ChangeSet::between(&compile::desired(self.kind(), &intent), &none);
         let wanted = change.insert.into_iter();
         let wanted = wanted.filter(|owned| !missing(&owned.rule.spec));
         let rules: Vec<_> = wanted.map(|owned| owned.rule).collect();

@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use slog::{info, warn};
 
 use super::PortMapper;
-use crate::mapper::plan::Choice;
+use crate::mapper::compute::Choice;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::sys::causes::chain;
 use crate::sys::host::{self, Proxied, Seen};
 
 impl PortMapper {
-    /// Reads what the plan needs to know of the host.
-    pub(super) fn look_around(&mut self) -> std::io::Result<()> {
-        self.around.host_addrs = host::addresses()?;
-        if self.plan.devices == Choice::Auto {
+    /// Reads what the mapper needs to know of the host.
+    pub(super) fn observe_host(&mut self) -> std::io::Result<()> {
+        self.host.host_addrs = host::addresses()?;
+        if self.options.devices == Choice::Auto {
             let devices = host::default_devices()?;
-            self.around.routed = !devices.is_empty();
+            self.host.routed = !devices.is_empty();
             // A route that comes and goes must not cut what is open.
-            if !devices.is_empty() && devices != self.around.default_devices {
+            if !devices.is_empty() && devices != self.host.default_devices {
                 let names: Vec<&str> = devices.iter().map(Device::as_str).collect();
                 info!(self.log, "egress interfaces, by the default route"; "dev" => names.join(","));
-                self.around.default_devices = devices;
+                self.host.default_devices = devices;
             }
         }
         Ok(())
@@ -41,7 +41,7 @@ impl PortMapper {
                     );
                 }
                 self.seen = Some(seen);
-                self.around.unserved = published.difference(&ports).copied().collect();
+                self.host.unserved = published.difference(&ports).copied().collect();
             }
             Err(error) => {
                 let why = chain(&error);

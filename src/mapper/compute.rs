@@ -1,4 +1,4 @@
-//! From settings, a snapshot and what the host shows, to what should be in the kernel.
+//! From options, what Docker has said and what the host shows, to what is to be open.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -7,19 +7,16 @@ use ipnet::Ipv6Net;
 
 use super::forwards::{Bounds, Resolved, resolve};
 use super::published::published;
-use super::rules::{Hairpin, Layout, Outgoing, Unpublished, desired};
 use super::{holders, limit, networks};
-use crate::model::change::{Desired, Known, Undecided};
+use crate::model::change::{Known, Undecided};
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
-use crate::model::rule::BackendKind;
+use crate::model::intent::{Hairpin, Intent, Outgoing, Policy, RuleLimit, Unpublished};
 
-/// Settings that bear on the rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// Whose rules they are.
-    pub backend: BackendKind,
+/// The command line's options that decide what is open.
+#[derive(Debug, Clone)]
+pub struct MapperOptions {
     /// `--dev`.
     pub devices: Choice<Device>,
     /// `--prefix`.
@@ -30,6 +27,8 @@ pub struct Plan {
     pub outgoing: Outgoing,
     /// `--hairpin`.
     pub hairpin: HairpinMode,
+    /// How many rules the backend can hold; `None`: as many as there are ports.
+    pub limit: Option<RuleLimit>,
 }
 
 /// Values given, or to be found out.
@@ -54,7 +53,7 @@ pub enum HairpinMode {
 
 /// What the host shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct HostFacts {
     /// Its own addresses.
     pub host_addrs: BTreeSet<Ipv6Addr>,
     /// The interfaces of its IPv6 default routes, those of the last time that there was one.
@@ -69,7 +68,7 @@ pub struct Surroundings {
 
 /// What Docker has said.
 #[derive(Debug, Clone, Copy)]
-pub enum Heard<'a> {
+pub enum DockerState<'a> {
     /// Nothing yet: forwards of an earlier run stay.
     NotYet,
     /// Nothing, for too long: forwards of an earlier run go.
@@ -78,16 +77,16 @@ pub enum Heard<'a> {
     Snapshot(&'a Snapshot),
 }
 
-/// What should be in the kernel, and how it came about.
+/// What is to be open, and how it came about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// What should be in the kernel.
-    pub desired: Desired,
+pub struct Computed {
+    /// What is to be open.
+    pub intent: Intent,
     /// What the snapshot gave; empty without one.
     pub resolved: Resolved,
 }
 
-impl Plan {
+impl MapperOptions {
     /// The containers' prefixes, as far as they are known.
     pub(super) fn prefixes_of(&self, snapshot: Option<&Snapshot>) -> Vec<Ipv6Net> {
         match (&self.prefixes, snapshot) {
@@ -97,65 +96,64 @@ impl Plan {
         }
     }
 
-    /// What should be in the kernel now.
-    pub fn make(&self, heard: Heard<'_>, around: &Surroundings) -> Planned {
-        let snapshot = match heard {
-            Heard::Snapshot(snapshot) => Some(snapshot),
-            Heard::NotYet | Heard::Silence => None,
+    /// What is to be open now.
+    pub fn compute(&self, docker: DockerState<'_>, host: &HostFacts) -> Computed {
+        let snapshot = match docker {
+            DockerState::Snapshot(snapshot) => Some(snapshot),
+            DockerState::NotYet | DockerState::Silence => None,
         };
         let devices = match &self.devices {
             Choice::Fixed(devices) => devices.clone(),
-            Choice::Auto => around.default_devices.clone(),
+            Choice::Auto => host.default_devices.clone(),
         };
         let prefixes = self.prefixes_of(snapshot);
         let are_known = self.prefixes != Choice::Auto || snapshot.is_some();
         let known = Known {
             // A host without a default route (yet) does not tell where its egress is.
             statics: are_known && !devices.is_empty(),
-            forwards: match heard {
-                Heard::NotYet => false,
-                Heard::Silence => true,
+            forwards: match docker {
+                DockerState::NotYet => false,
+                DockerState::Silence => true,
                 // Without an interface none can be confirmed; that is waited for, too, but
                 // not for ever: their addresses may belong to others by now.
-                Heard::Snapshot(_) => !devices.is_empty() || around.grace_over,
+                DockerState::Snapshot(_) => !devices.is_empty() || host.grace_over,
             },
         };
         let mut resolved = snapshot.map(|snapshot| {
             let bounds = Bounds {
                 prefixes: prefixes.clone(),
-                host_addrs: around.host_addrs.clone(),
+                host_addrs: host.host_addrs.clone(),
             };
             resolve(snapshot, &bounds)
         });
-        let layout = Layout {
-            backend: self.backend,
+        let policy = Policy {
             devices,
             unpublished: self.unpublished,
             outgoing: self.outgoing,
             hairpin: match self.hairpin {
-                HairpinMode::Auto => Hairpin::Only(around.unserved.clone()),
+                HairpinMode::Auto => Hairpin::Only(host.unserved.clone()),
                 HairpinMode::On => Hairpin::On,
                 HairpinMode::Off => Hairpin::Off,
             },
             snat: snapshot.map_or_else(Vec::new, |s| networks::sources(s, &prefixes)),
             prefixes,
         };
-        if let (Some(snapshot), Some(resolved)) = (snapshot, &mut resolved) {
-            limit::keep_within(&layout, snapshot, resolved);
+        if let (Some(limit), Some(snapshot), Some(resolved)) = (self.limit, snapshot, &mut resolved)
+        {
+            limit::keep_within(limit, &policy, snapshot, resolved);
         }
-        let forwards = resolved.as_ref().map(|r| r.forwards.as_slice());
-        let desired = desired(&layout, forwards);
+        let forwards = resolved.as_ref().map(|r| r.forwards.clone());
         let undecided = match snapshot {
             // Then Docker has had its time, and their addresses may belong to others by now.
-            Some(snapshot) if !around.grace_over => holders::undecided(snapshot),
+            Some(snapshot) if !host.grace_over => holders::undecided(snapshot),
             _ => Undecided::default(),
         };
-        Planned {
-            desired: Desired {
+        Computed {
+            intent: Intent {
                 known,
                 undecided,
-                published: snapshot.and_then(|s| published(s, around.grace_over)),
-                ..desired
+                published: snapshot.and_then(|s| published(s, host.grace_over)),
+                ..Intent::new(policy, forwards)
             },
             resolved: resolved.unwrap_or_default(),
         }
@@ -164,31 +162,39 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::mapper::forwards::samples::snapshot;
+    use std::collections::BTreeMap;
 
-    fn automatic() -> Plan {
-        Plan {
-            backend: BackendKind::Ip6tables,
+    use super::*;
+    use crate::backend::compile::desired;
+    use crate::mapper::forwards::samples::snapshot;
+    use crate::model::rule::{BackendKind, OwnedRule, RuleId};
+
+    fn automatic() -> MapperOptions {
+        MapperOptions {
             devices: Choice::Auto,
             prefixes: Choice::Auto,
             unpublished: Unpublished::Accept,
             outgoing: Outgoing::Accept,
             hairpin: HairpinMode::Auto,
+            limit: None,
         }
     }
 
-    fn around() -> Surroundings {
-        Surroundings {
+    fn rules(planned: &Computed) -> BTreeMap<RuleId, OwnedRule> {
+        desired(BackendKind::Ip6tables, &planned.intent).rules
+    }
+
+    fn host() -> HostFacts {
+        HostFacts {
             default_devices: vec!["eth0".parse().unwrap()],
-            ..Surroundings::default()
+            ..HostFacts::default()
         }
     }
 
     #[test]
     fn nothing_is_judged_before_there_is_something_to_judge_by() {
         let plan = automatic();
-        let before = plan.make(Heard::NotYet, &around()).desired;
+        let before = plan.compute(DockerState::NotYet, &host()).intent;
         assert_eq!(
             before.known,
             Known {
@@ -196,8 +202,8 @@ mod tests {
                 forwards: false
             }
         );
-        assert!(before.rules.is_empty());
-        let silence = plan.make(Heard::Silence, &around()).desired;
+        assert!(before.policy.prefixes.is_empty() && before.forwards.is_none());
+        let silence = plan.compute(DockerState::Silence, &host()).intent;
         assert_eq!(
             silence.known,
             Known {
@@ -206,30 +212,26 @@ mod tests {
             }
         );
         for grace_over in [false, true] {
-            let no_route = Surroundings {
+            let no_route = HostFacts {
                 grace_over,
-                ..Surroundings::default()
+                ..HostFacts::default()
             };
-            let planned = plan.make(Heard::Snapshot(&snapshot()), &no_route);
+            let planned = plan.compute(DockerState::Snapshot(&snapshot()), &no_route);
             let known = Known {
                 statics: false,
                 forwards: grace_over,
             };
-            assert_eq!(planned.desired.known, known);
+            assert_eq!(planned.intent.known, known);
         }
     }
 
     #[test]
     fn networks_and_routes_give_prefixes_and_devices() {
-        let planned = automatic().make(Heard::Snapshot(&snapshot()), &around());
-        assert_eq!(planned.desired.known, Known::EVERYTHING);
+        let planned = automatic().compute(DockerState::Snapshot(&snapshot()), &host());
+        assert_eq!(planned.intent.known, Known::EVERYTHING);
         assert_eq!(planned.resolved.forwards.len(), 1);
-        let kinds: BTreeSet<&str> = planned
-            .desired
-            .rules
-            .values()
-            .map(|r| r.rule.spec.kind())
-            .collect();
+        let rules = rules(&planned);
+        let kinds: BTreeSet<&str> = rules.values().map(|r| r.rule.spec.kind()).collect();
         assert_eq!(
             kinds,
             BTreeSet::from(["dnat", "guard", "jump", "masquerade"])
@@ -238,14 +240,11 @@ mod tests {
 
     #[test]
     fn a_port_that_nobody_serves_gets_its_hairpin() {
-        let around = Surroundings {
+        let host = HostFacts {
             unserved: BTreeSet::from([(Proto::Tcp, 8080)]),
-            ..around()
+            ..host()
         };
-        let rules = automatic()
-            .make(Heard::Snapshot(&snapshot()), &around)
-            .desired
-            .rules;
+        let rules = rules(&automatic().compute(DockerState::Snapshot(&snapshot()), &host));
         let count = |kind| {
             rules
                 .values()
@@ -265,14 +264,11 @@ mod tests {
         let c = limited.containers.get_mut("c1").unwrap();
         let allow = "2001:db8::/32,fd99::1".to_owned();
         c.labels.insert("docker-nat66.allow".into(), allow);
-        let around = Surroundings {
+        let host = HostFacts {
             unserved: BTreeSet::from([(Proto::Tcp, 8080)]),
-            ..around()
+            ..host()
         };
-        let rules = automatic()
-            .make(Heard::Snapshot(&limited), &around)
-            .desired
-            .rules;
+        let rules = rules(&automatic().compute(DockerState::Snapshot(&limited), &host));
         let count = |kind| {
             rules
                 .values()

@@ -1,44 +1,65 @@
-//! From forwards to the elements of our nftables table.
+//! From an intent to the elements of our table. Pure.
 //!
-//! What the rules of [`super::rules`] say for each interface and prefix, the table's chains say
-//! once for all of them, so here is one rule for each interface, each prefix and each forward.
-//! A set refuses intervals that overlap: they are merged before rules are made of them.
+//! The table's chains say once what ip6tables needs a rule for on each interface and prefix: here is
+//! one rule for each interface, each prefix and each forward. A set refuses intervals that overlap,
+//! so prefixes are merged before rules are made of them.
 
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::rules::{Layout, Unpublished, dnat};
 use crate::model::element::Element;
-use crate::model::forward::{Forward, Sources};
-use crate::model::rule::{RuleSpec, Via};
+use crate::model::forward::{Forward, Owner, Sources};
+use crate::model::intent::{Policy, Unpublished};
+use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
 
-/// What follows from the settings alone.
-pub(super) fn statics(layout: &Layout) -> Vec<RuleSpec> {
-    let prefixes = merged(&layout.prefixes);
-    if layout.devices.is_empty() || prefixes.is_empty() {
+/// Every rule that is wanted, each with one of the containers that want it. What all forwards share
+/// has no owner: their number has no bound, a record has.
+pub(crate) fn compile<'f>(
+    policy: &Policy,
+    forwards: Option<&'f [Forward]>,
+) -> Vec<(RuleSpec, Option<&'f Owner>)> {
+    let mut specs = statics(policy);
+    if forwards.is_some() {
+        specs.extend(snat(policy));
+    }
+    let mut wanted: Vec<(RuleSpec, Option<&Owner>)> =
+        specs.into_iter().map(|spec| (spec, None)).collect();
+    for forward in forwards.unwrap_or_default() {
+        wanted.extend(of_forward(policy, forward).into_iter().map(|spec| {
+            let owner = (!spec.is_shared()).then_some(&forward.owner);
+            (spec, owner)
+        }));
+    }
+    wanted
+}
+
+/// What follows from the policy alone.
+fn statics(policy: &Policy) -> Vec<RuleSpec> {
+    let prefixes = merged(&policy.prefixes);
+    if policy.devices.is_empty() || prefixes.is_empty() {
         return Vec::new();
     }
-    let mut elements: Vec<Element> = layout
+    let mut elements: Vec<Element> = policy
         .devices
         .iter()
         .cloned()
         .map(Element::Egress)
         .collect();
     elements.extend(prefixes.iter().copied().map(Element::Prefix));
-    if layout.unpublished == Unpublished::Drop {
+    if policy.unpublished == Unpublished::Drop {
         elements.extend(prefixes.into_iter().map(Element::Guarded));
     }
     elements.into_iter().map(RuleSpec::Element).collect()
 }
 
 /// Sources of their own. Of subnets that overlap, which Docker does not make, the widest counts.
-pub(super) fn snat(layout: &Layout) -> Vec<RuleSpec> {
-    let mut wanted: Vec<(Ipv6Net, Ipv6Addr)> = layout.snat.clone();
+fn snat(policy: &Policy) -> Vec<RuleSpec> {
+    let mut wanted: Vec<(Ipv6Net, Ipv6Addr)> = policy.snat.clone();
     wanted.sort_by_key(|(prefix, source)| (prefix.prefix_len(), *prefix, *source));
     let mut taken: Vec<(Ipv6Net, Ipv6Addr)> = Vec::new();
     for (prefix, source) in wanted {
-        if layout.devices.is_empty() || taken.iter().any(|(wider, _)| wider.contains(&prefix)) {
+        if policy.devices.is_empty() || taken.iter().any(|(wider, _)| wider.contains(&prefix)) {
             continue;
         }
         taken.push((prefix, source));
@@ -48,16 +69,16 @@ pub(super) fn snat(layout: &Layout) -> Vec<RuleSpec> {
 }
 
 /// Every rule that one forward needs.
-pub(super) fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
+fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
     let mut specs = Vec::new();
     match &forward.sources {
         // Where there is no interface to arrive on there is nothing to forward.
-        _ if layout.devices.is_empty() => {}
-        Sources::Any => specs.push(dnat(Via::Outside, None, forward)),
+        _ if policy.devices.is_empty() => {}
+        Sources::Any => specs.push(forwarded(Via::Outside, None, forward)),
         Sources::Only(sources) => {
             let sources: Vec<Ipv6Net> = sources.iter().copied().collect();
             let limited = merged(&sources).into_iter();
-            specs.extend(limited.map(|source| dnat(Via::Outside, Some(source), forward)));
+            specs.extend(limited.map(|source| forwarded(Via::Outside, Some(source), forward)));
             specs.push(RuleSpec::Element(Element::Refused {
                 proto: forward.proto,
                 host_addr: forward.host_addr,
@@ -65,9 +86,9 @@ pub(super) fn of_forward(layout: &Layout, forward: &Forward) -> Vec<RuleSpec> {
             }));
         }
     }
-    if forward.sources == Sources::Any && layout.hairpin.covers(forward) {
-        specs.push(dnat(Via::Inside, None, forward));
-        let prefixes = merged(&layout.prefixes).into_iter();
+    if forward.sources == Sources::Any && policy.hairpin.covers(forward) {
+        specs.push(forwarded(Via::Inside, None, forward));
+        let prefixes = merged(&policy.prefixes).into_iter();
         specs.extend(prefixes.map(|prefix| RuleSpec::HairpinMasquerade { prefix }));
     }
     specs
@@ -83,28 +104,31 @@ fn merged(prefixes: &[Ipv6Net]) -> Vec<Ipv6Net> {
     wanted
 }
 
+/// The element that rewrites what comes that way. A rule of the chain spares link-local sources.
+fn forwarded(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
+    RuleSpec::Dnat(Dnat::of(DnatKey::of(via, source, forward), forward))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::super::rules::{Hairpin, Outgoing, desired};
     use super::*;
+    use crate::backend::compile::desired;
     use crate::model::forward::{Owner, Proto};
-    use crate::model::rule::BackendKind;
+    use crate::model::intent::{Hairpin, Intent};
+    use crate::model::rule::{BackendKind, OwnedRule, RuleId};
 
     fn nets(texts: &[&str]) -> Vec<Ipv6Net> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn layout(prefixes: &[&str]) -> Layout {
-        Layout {
-            backend: BackendKind::Nftables,
+    fn policy(prefixes: &[&str]) -> Policy {
+        Policy {
             devices: vec!["eth0".parse().unwrap(), "eth1".parse().unwrap()],
             prefixes: nets(prefixes),
-            unpublished: Unpublished::Drop,
-            outgoing: Outgoing::Accept,
             hairpin: Hairpin::On,
-            snat: Vec::new(),
+            ..Policy::default()
         }
     }
 
@@ -124,9 +148,14 @@ mod tests {
         }
     }
 
-    fn kinds(layout: &Layout, forwards: &[Forward]) -> BTreeMap<&'static str, usize> {
+    fn rules(policy: &Policy, forwards: &[Forward]) -> BTreeMap<RuleId, OwnedRule> {
+        let intent = Intent::new(policy.clone(), Some(forwards.to_vec()));
+        desired(BackendKind::Nftables, &intent).rules
+    }
+
+    fn kinds(policy: &Policy, forwards: &[Forward]) -> BTreeMap<&'static str, usize> {
         let mut kinds = BTreeMap::new();
-        for owned in desired(layout, Some(forwards)).rules.values() {
+        for owned in rules(policy, forwards).values() {
             *kinds.entry(owned.rule.spec.kind()).or_default() += 1;
         }
         kinds
@@ -142,13 +171,13 @@ mod tests {
             ("hairpin", 2),
             ("prefix", 2),
         ];
-        let two = layout(&["fd00::/64", "fd02::/64"]);
+        let two = policy(&["fd00::/64", "fd02::/64"]);
         assert_eq!(kinds(&two, &any), BTreeMap::from(expected));
     }
 
     #[test]
     fn prefixes_and_sources_that_overlap_are_merged() {
-        let overlapping = layout(&["fd00::/64", "fd00::/48", "fd00:0:0:7::/64", "fd00::/64"]);
+        let overlapping = policy(&["fd00::/64", "fd00::/48", "fd00:0:0:7::/64", "fd00::/64"]);
         let sources = nets(&["2001:db8::/32", "2001:db8:1::/48", "2001:db9::/32"]);
         let limited = forward(Sources::Only(sources.into_iter().collect::<BTreeSet<_>>()));
         let expected = [
@@ -168,19 +197,17 @@ mod tests {
     #[test]
     fn a_prefix_that_comes_beside_another_leaves_its_elements_alone() {
         let any = [forward(Sources::Any)];
-        let before = desired(&layout(&["fd00:0:0:2::/64"]), Some(&any));
-        let both = layout(&["fd00:0:0:2::/64", "fd00:0:0:3::/64"]);
-        let after = desired(&both, Some(&any));
-        let gone: Vec<_> = before.rules.values().collect();
-        let gone = gone
-            .iter()
-            .filter(|r| !after.rules.contains_key(&r.rule.id()));
+        let before = rules(&policy(&["fd00:0:0:2::/64"]), &any);
+        let both = policy(&["fd00:0:0:2::/64", "fd00:0:0:3::/64"]);
+        let after = rules(&both, &any);
+        let gone: Vec<_> = before.values().collect();
+        let gone = gone.iter().filter(|r| !after.contains_key(&r.rule.id()));
         assert_eq!(gone.count(), 0);
     }
 
     #[test]
     fn of_overlapping_subnets_with_sources_the_widest_counts() {
-        let mut own = layout(&["fd00::/48"]);
+        let mut own = policy(&["fd00::/48"]);
         let source = "2001:db8::1".parse().unwrap();
         let subnets = nets(&["fd00:0:0:1::/64", "fd00::/56", "fd00:0:0:200::/64"]);
         own.snat = subnets.into_iter().map(|net| (net, source)).collect();
@@ -193,11 +220,11 @@ mod tests {
 
     #[test]
     fn without_an_interface_or_a_prefix_nothing_is_static() {
-        let mut none = layout(&["fd00::/64"]);
+        let mut none = policy(&["fd00::/64"]);
         none.devices.clear();
         assert_eq!(statics(&none), []);
-        assert_eq!(statics(&layout(&[])), []);
-        let mut open = layout(&["fd00::/64"]);
+        assert_eq!(statics(&policy(&[])), []);
+        let mut open = policy(&["fd00::/64"]);
         open.unpublished = Unpublished::Accept;
         assert!(!kinds(&open, &[]).contains_key("guarded"));
     }

@@ -1,0 +1,89 @@
+//! What one call of the reconciler did, and what it could not do.
+
+use std::time::Duration;
+
+use crate::backend::BackendError;
+use crate::conntrack::FlowError;
+use crate::journal::JournalError;
+use crate::mapper::standby::Stand;
+use crate::model::rule::BackendKind;
+
+/// What keeps the kernel from matching what is desired.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The kernel's rules could not be listed with certainty; nothing was changed.
+    #[error("the kernel's rules cannot be listed")]
+    Listing(#[source] BackendError),
+    /// Some rules could not be removed.
+    #[error("{count} rules could not be removed")]
+    Removal {
+        /// How many are still there.
+        count: usize,
+        /// The last failure.
+        #[source]
+        last: BackendError,
+    },
+    /// Some rules could not be inserted.
+    #[error("{count} rules could not be inserted")]
+    Insertion {
+        /// How many are missing.
+        count: usize,
+        /// The last failure.
+        #[source]
+        last: BackendError,
+    },
+    /// Rules that an earlier run may have put elsewhere cannot be looked for.
+    #[error("rules of an earlier run may be left in the other {backend}")]
+    Elsewhere {
+        /// Where.
+        backend: BackendKind,
+        /// The failure.
+        #[source]
+        last: BackendError,
+    },
+    /// It is not known whether Docker's own IPv6 NAT is on.
+    #[error("it cannot be seen whether Docker's own IPv6 NAT is on")]
+    Native(#[source] BackendError),
+    /// Connections that have outlived their rules may go on.
+    #[error("connections that outlive their rules cannot be cut")]
+    Flows(#[source] FlowError),
+    /// The journal cannot be written: nothing is inserted until it can.
+    #[error("the journal cannot be written, so nothing is inserted")]
+    Journal(#[source] JournalError),
+}
+
+/// What one call did, and what it could not do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rules inserted.
+    pub inserted: usize,
+    /// Rules removed, surplus copies included.
+    pub removed: usize,
+    /// Rules of ours that somebody else had removed, altered or doubled.
+    pub drift: usize,
+    /// Why the kernel does not match; empty when it does.
+    pub troubles: Vec<Trouble>,
+    /// What became of our rules in view of Docker's own NAT; `None` where nobody looked.
+    pub stand: Option<Stand>,
+    /// When to look again though nothing has happened.
+    pub look_again_in: Option<Duration>,
+}
+
+impl Report {
+    /// Whether the kernel and the journal match what was desired.
+    pub fn is_converged(&self) -> bool {
+        self.troubles.is_empty()
+    }
+
+    /// Whether the kernel matches what was desired, whatever the journal says.
+    pub fn is_kernel_settled(&self) -> bool {
+        let journal = |t: &Trouble| matches!(t, Trouble::Journal(_));
+        self.troubles.iter().all(journal)
+    }
+
+    /// Whether the backend in use matches what was desired, whatever is left elsewhere.
+    pub fn is_in_step(&self) -> bool {
+        let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
+        self.troubles.iter().all(elsewhere) && self.stand != Some(Stand::Unsettled)
+    }
+}
