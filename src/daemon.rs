@@ -12,7 +12,7 @@
 //! same start.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, SyncArbiter, SyncContext};
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::{JournalActor, Tenure};
-use crate::actors::messages::{Close, Converge, Dump, Leave, Recover, Resync, Stop};
+use crate::actors::messages::{Close, Dump, Leave, Recover, RemoveAll, Resync, Stop};
 use crate::actors::port_mapper::{PortMapper, Vigil};
 use crate::actors::watchdog::{self, Party};
 use crate::actors::{die, log_troubles};
@@ -32,10 +32,10 @@ use crate::conntrack::Conntrack;
 use crate::control::server::{Server, ServerError};
 use crate::control::status::Board;
 use crate::docker;
+use crate::docker_nat::watch::Watch;
 use crate::journal::recover::Opened;
 use crate::mapper::compute::MapperOptions;
 use crate::model::boot::BootId;
-use crate::model::intent::Intent;
 use crate::reconcile::Reconciler;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -79,8 +79,8 @@ pub struct Parts {
     pub verify_interval: Duration,
     /// Whether the rules stay when the daemon leaves.
     pub keep_rules: bool,
-    /// Whether to stand by where Docker's own IPv6 NAT is on.
-    pub stands_by: bool,
+    /// Watches Docker's own IPv6 NAT; `None`: the rules are set whatever that does.
+    pub docker_nat: Option<Watch>,
 }
 
 /// How a daemon that was asked to leave has left.
@@ -165,7 +165,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         interval: parts.verify_interval,
         own_ports: parts.backend.own_ports(),
     };
-    let mut reconciler = Reconciler::new(
+    let reconciler = Reconciler::new(
         parts.backend,
         parts.others,
         JournalClient::new(journal.clone(), Handle::current()),
@@ -173,12 +173,15 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         parts.boot_id,
         log.clone(),
     );
-    if parts.stands_by {
-        let started = parts.started;
-        reconciler = reconciler.standing_by(Box::new(move || started.elapsed()));
-    }
     let log_of_writer = log.new(o!("actor" => "writer"));
-    let writer = FirewallWriter::new(reconciler, board.clone(), log_of_writer, host::now);
+    let docker_nat = parts.docker_nat;
+    let writer = FirewallWriter::new(
+        reconciler,
+        docker_nat,
+        board.clone(),
+        log_of_writer,
+        host::now,
+    );
     let writer = start_once("the firewall writer is gone", writer, log);
     let control = {
         let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
@@ -301,11 +304,7 @@ async fn leave_all_in(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
 async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
     let deadline = Instant::now() + LEAVE_PATIENCE;
     loop {
-        let nothing = Converge {
-            intent: Arc::new(Intent::nothing()),
-            verify: true,
-        };
-        let Ok(report) = writer.send(nothing).await else {
+        let Ok(report) = writer.send(RemoveAll).await else {
             die(log, "the firewall writer is gone");
         };
         if report.is_converged() {

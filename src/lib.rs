@@ -13,11 +13,12 @@
 //!
 //! Data flows one way. An event only says "look again": the watcher keeps what Docker says
 //! ([`docker`]), the mapper derives what should be in the kernel ([`mapper`], pure), the writer
-//! compares that with what is applied and changes the kernel ([`reconcile`], [`backend`]), and
-//! the journal ([`journal`]) is ahead of every insertion. [`model`] holds the values they share,
-//! [`actors`] and [`daemon`] the threads and messages, [`control`] and [`cli`] what a person sees.
-//! Below them are [`netlink`] and [`conntrack`], which speak to the kernel, [`logging`], and
-//! [`sys`], which serves the process; [`config`] reads what the command line gives.
+//! takes in what Docker's own IPv6 NAT does ([`docker_nat`]), compares that with what is applied and
+//! changes the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) is ahead of every
+//! insertion. [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and
+//! messages, [`control`] and [`cli`] what a person sees. Below them are [`netlink`] and
+//! [`conntrack`], which speak to the kernel, [`logging`], and [`sys`], which serves the process;
+//! [`config`] reads what the command line gives.
 //!
 //! # Invariants a newcomer should know
 //!
@@ -50,6 +51,7 @@ pub mod conntrack;
 pub mod control;
 pub mod daemon;
 pub mod docker;
+pub mod docker_nat;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod journal;

@@ -11,15 +11,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use docker_nat66::actors::journal::Tenure;
 use docker_nat66::backend::Backend;
-use docker_nat66::backend::ip6tables::Ip6tables;
+use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
 use docker_nat66::backend::nftables::{Nftables, Settings, TABLE};
 use docker_nat66::daemon::{self, Left, Parts, Runtime};
 use docker_nat66::docker::host::DockerHost;
 use docker_nat66::docker::stream;
+use docker_nat66::docker_nat::observer::Observer;
+use docker_nat66::docker_nat::watch::Watch;
 use docker_nat66::journal::recover;
 use docker_nat66::logging::{Format, to_writer};
 use docker_nat66::mapper::compute::{Choice, HairpinMode, MapperOptions};
 use docker_nat66::model::intent::{Outgoing, Unpublished};
+use docker_nat66::model::rule::BackendKind;
 use docker_nat66::sys::host;
 use docker_nat66::sys::locks::{self, Holder, Lock};
 use rustix::process::{Signal, getpid, kill_process};
@@ -126,6 +129,14 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         control: None,
     };
     let lock = Lock::acquire(&locks::state_path(&state), &holder, Instant::now());
+    let log = to_writer(io::sink(), Format::Json, slog::Level::Info);
+    // No other tool is looked for: nothing of Docker's is here.
+    let tools = ToolSettings {
+        tool_dirs: Vec::new(),
+        ..ToolSettings::default()
+    };
+    let ours = (backend.kind() == BackendKind::Ip6tables).then_some(Variant::Nft);
+    let mut observer = Observer::new(ours, &tools);
     let parts = Parts {
         options: MapperOptions {
             devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
@@ -148,10 +159,12 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         stale_grace: Duration::from_secs(30),
         verify_interval: Duration::from_secs(3600),
         keep_rules: false,
-        stands_by: true,
+        docker_nat: Some(Watch::new(
+            Box::new(move || observer.observe()),
+            log.clone(),
+        )),
     };
     let control = dir.path().join("control.sock");
-    let log = to_writer(io::sink(), Format::Json, slog::Level::Info);
     thread::scope(|scope| {
         let daemon = scope.spawn(move || {
             let runtime = Runtime::new().expect("a runtime");

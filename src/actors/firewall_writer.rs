@@ -4,6 +4,7 @@
 //! it, and it lives as long as the process. A crash at any point leaves what
 //! [`crate::reconcile`] promises.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, Handler, MailboxError, Message, SyncContext};
@@ -13,13 +14,18 @@ use slog::{Logger, debug};
 use tokio::runtime::Handle;
 
 use super::journal::JournalActor;
-use super::messages::{Commit, Converge, Forget, Intend, Leave, Ping, Recover, Removing};
+use super::messages::{
+    Commit, Converge, Forget, Intend, Leave, Ping, Recover, RemoveAll, Removing, Round,
+};
 use crate::backend::BackendError;
-use crate::control::status::{Board, Native, Reporter};
+use crate::control::status::{Board, Reporter};
+use crate::docker_nat::gate::StandbyState;
+use crate::docker_nat::watch::{Observation, Watch};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
+use crate::mapper::standby::admitted;
+use crate::model::change::Desired;
 use crate::model::rule::{RuleId, RuleSpec};
-use crate::reconcile::standby::Sighting;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -38,29 +44,32 @@ const PATIENCE_EACH: Duration = Duration::from_millis(200);
 /// The actor. See the module's documentation.
 pub struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
+    docker_nat: Option<Watch>,
     board: Board,
     log: Logger,
     clock: fn() -> u64,
 }
 
 impl FirewallWriter {
-    /// A writer around a reconciler that has not recovered yet. `clock` tells seconds since
-    /// the epoch.
+    /// A writer around a reconciler that has not recovered yet. `docker_nat` watches Docker's own
+    /// NAT; with `None` the rules are set whatever that does. `clock` gives seconds since the epoch.
     pub fn new(
         reconciler: Reconciler<JournalClient>,
+        docker_nat: Option<Watch>,
         board: Board,
         log: Logger,
         clock: fn() -> u64,
     ) -> Self {
         Self {
             reconciler,
+            docker_nat,
             board,
             log,
             clock,
         }
     }
 
-    fn publish(&self, report: &Report, began: Instant) {
+    fn publish(&self, report: &Report, docker_nat: Option<&Arc<Observation>>, began: Instant) {
         let (mut rules, mut hosts) = (0, std::collections::BTreeSet::new());
         for record in self.reconciler.records() {
             rules += 1;
@@ -77,16 +86,16 @@ impl FirewallWriter {
             .iter()
             .partition(|t| matches!(t, Trouble::Journal(_)));
         facts.set_troubles(Reporter::Journal, journal.into_iter().map(chain).collect());
+        let unobserved = docker_nat.and_then(|it| it.failure.as_ref());
+        let firewall = firewall.into_iter().map(chain);
         facts.set_troubles(
             Reporter::Firewall,
-            firewall.into_iter().map(chain).collect(),
+            firewall.chain(unobserved.map(chain)).collect(),
         );
-        let sighting = self.reconciler.sighting();
-        let native = sighting.map(Sighting::problems).unwrap_or_default();
-        facts.set_problems(Reporter::Native, native);
-        let all_the_same = sighting.map(|seen| seen.audit.served_all_the_same.clone());
-        facts.served_all_the_same = all_the_same.unwrap_or_default();
-        facts.native = sighting.map(Native::of);
+        if let Some(observation) = docker_nat {
+            facts.set_problems(Reporter::Native, observation.audit.problems());
+            facts.docker_nat = Some(observation.clone());
+        }
         drop(facts);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),
@@ -106,7 +115,7 @@ impl Handler<Recover> for FirewallWriter {
         let began = Instant::now();
         let Recover { records, salvaged } = message;
         let report = self.reconciler.recover(records, salvaged, (self.clock)());
-        self.publish(&report, began);
+        self.publish(&report, None, began);
         actix::MessageResult(report)
     }
 }
@@ -117,12 +126,53 @@ impl Handler<Converge> for FirewallWriter {
     fn handle(&mut self, message: Converge, _: &mut SyncContext<Self>) -> Self::Result {
         failpoint::panic("a round begins");
         let began = Instant::now();
-        if message.verify {
-            self.reconciler.doubt();
-        }
-        let desired = self.reconciler.compile(&message.intent);
-        let report = self.reconciler.converge(&desired, (self.clock)());
-        self.publish(&report, began);
+        let watch = self.docker_nat.as_mut();
+        let since_start = self.board.started().elapsed();
+        let now = (self.clock)();
+        let round = round(&mut self.reconciler, watch, &message, since_start, now);
+        self.publish(&round.report, round.docker_nat.as_ref(), began);
+        actix::MessageResult(round)
+    }
+}
+
+/// Makes the kernel match what should be in it, in view of what Docker's own NAT does just then.
+fn round<J: Journal>(
+    reconciler: &mut Reconciler<J>,
+    watch: Option<&mut Watch>,
+    message: &Converge,
+    since_start: Duration,
+    now: u64,
+) -> Round {
+    let Converge {
+        intent,
+        published,
+        verify,
+    } = message;
+    let desired = &reconciler.compile(intent);
+    if *verify {
+        reconciler.doubt();
+    }
+    let mut docker_nat = None;
+    let observe =
+        |watch: &mut Watch| watch.observe(published.as_ref(), desired.has_forwards(), since_start);
+    let admitted = || {
+        docker_nat = watch.map(observe);
+        let state = docker_nat.as_ref().map(|it| it.state);
+        admitted(desired, state.unwrap_or(StandbyState::Off))
+    };
+    let report = reconciler.converge_to(admitted, now);
+    Round { report, docker_nat }
+}
+
+impl Handler<RemoveAll> for FirewallWriter {
+    type Result = actix::MessageResult<RemoveAll>;
+
+    fn handle(&mut self, RemoveAll: RemoveAll, _: &mut SyncContext<Self>) -> Self::Result {
+        failpoint::panic("a round begins");
+        let began = Instant::now();
+        self.reconciler.doubt();
+        let report = (self.reconciler).converge(&Desired::nothing(), (self.clock)());
+        self.publish(&report, None, began);
         actix::MessageResult(report)
     }
 }
@@ -240,3 +290,6 @@ impl Journal for JournalClient {
         self.ask_in_parts("forgetting", ids, Forget)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,17 @@ use actix::Message;
 
 use crate::backend::BackendError;
 use crate::control::server::Page;
+use crate::docker_nat::gate::StandbyState;
+use crate::docker_nat::watch::Observation;
 use crate::journal::JournalError;
 use crate::journal::record::Record;
 use crate::model::container::Snapshot;
 use crate::model::intent::Intent;
+use crate::model::published::Published;
 use crate::model::rule::RuleId;
 use crate::netlink::watch::Watched;
 use crate::reconcile::Report;
+use crate::sys::causes::chain;
 
 /// Event watcher → port mapper: what Docker says now.
 #[derive(Debug, Clone, Message)]
@@ -46,13 +50,48 @@ pub struct Recover {
 
 /// Port mapper → firewall writer: make the kernel match.
 #[derive(Debug, Message)]
-#[rtype(result = "Report")]
+#[rtype(result = "Round")]
 pub struct Converge {
-    /// What is to be open.
+    /// What is to be open while Docker's own NAT is off.
     pub intent: Arc<Intent>,
+    /// What Docker's own NAT is compared with; `None` before it is known.
+    pub published: Option<Published>,
     /// Whether to list the kernel first, whatever is believed of it.
     pub verify: bool,
 }
+
+/// Firewall writer → port mapper: what became of [`Converge`].
+#[derive(Debug)]
+pub struct Round {
+    /// What was done to the kernel.
+    pub report: Report,
+    /// What Docker's own NAT does; `None` where that is not watched, or the kernel's rules could not
+    /// be listed.
+    pub docker_nat: Option<Arc<Observation>>,
+}
+
+impl Round {
+    /// Why the kernel does not match, or may not.
+    pub fn troubles(&self) -> Vec<String> {
+        let failure = self.docker_nat.iter().filter_map(|it| it.failure.as_ref());
+        let troubles = self.report.troubles.iter().map(chain);
+        troubles.chain(failure.map(chain)).collect()
+    }
+
+    /// Whether the backend in use holds what it should, whatever is left in another.
+    pub fn is_in_step(&self) -> bool {
+        let mut observations = self.docker_nat.iter();
+        let is_settled =
+            observations.all(|it| it.failure.is_none() && it.state != StandbyState::Unsettled);
+        is_settled && self.report.is_in_step()
+    }
+}
+
+/// Daemon → firewall writer: remove every rule; the daemon is leaving. It does not matter then what
+/// Docker's own NAT does.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Report")]
+pub struct RemoveAll;
 
 /// Watchdog → every actor: whoever handles messages is alive.
 #[derive(Debug, Clone, Copy, Message)]

@@ -195,19 +195,23 @@ impl PortMapper {
             None => DockerState::NotYet,
         };
         let mut planned = self.options.compute(heard, &self.host);
-        let published = host_ports(&planned);
+        let ports = host_ports(&planned);
         let auto = self.options.hairpin == HairpinMode::Auto;
-        let is_scanned = self.on_ready.is_none() || self.scanned.as_ref() == Some(&published);
+        let is_scanned = self.on_ready.is_none() || self.scanned.as_ref() == Some(&ports);
         if auto && !is_scanned && self.snapshot.is_some() {
             // The rules of an earlier run stay in place only if they are known to be wanted.
-            self.look_for_proxies(&published);
+            self.look_for_proxies(&ports);
             let heard = self
                 .snapshot
                 .as_deref()
                 .map_or(DockerState::NotYet, DockerState::Snapshot);
             planned = self.options.compute(heard, &self.host);
         }
-        let Computed { intent, resolved } = planned;
+        let Computed {
+            intent,
+            published,
+            resolved,
+        } = planned;
         let intent = Arc::new(intent);
         self.report_skipped(&resolved.skipped);
         self.resolved = Arc::new(resolved);
@@ -215,18 +219,22 @@ impl PortMapper {
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
         let heard = self.has_heard();
-        let request = self.writer.send(Converge { intent, verify });
-        ctx.spawn(request.into_actor(self).map(move |report, this, ctx| {
+        let request = self.writer.send(Converge {
+            intent,
+            published,
+            verify,
+        });
+        ctx.spawn(request.into_actor(self).map(move |round, this, ctx| {
             this.in_flight = false;
-            match report {
-                Ok(report) => {
+            match round {
+                Ok(round) => {
                     // It depends on whether Docker's own NAT is on, which the writer has seen.
                     this.report_health();
-                    this.take_report(&report, heard, verify, ctx);
+                    this.take_report(&round, heard, verify, ctx);
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, for it reads all of /proc.
-                    if auto && heard && this.scanned.as_ref() != Some(&published) {
-                        this.look_for_proxies(&published);
+                    if auto && heard && this.scanned.as_ref() != Some(&ports) {
+                        this.look_for_proxies(&ports);
                         this.want(ctx);
                     }
                     this.pump(ctx);

@@ -20,7 +20,6 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
         policy,
         known,
         undecided,
-        published,
     } = intent;
     let wanted = match backend {
         BackendKind::Ip6tables => ip6tables::compile::compile(policy, forwards.as_deref()),
@@ -39,7 +38,7 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
         rules,
         known: *known,
         undecided: undecided.clone(),
-        published: published.clone(),
+        may_insert: true,
     }
 }
 

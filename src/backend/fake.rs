@@ -13,7 +13,6 @@ use super::ip6tables::plan::{Ground, Plan, Step};
 use super::ip6tables::shape::Table;
 use super::ip6tables::{parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
-use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule, RuleId};
 
 /// A change of the tables' lines by somebody else.
@@ -65,8 +64,6 @@ struct State {
     on_commit: VecDeque<Fault>,
     listing_fails: Option<ErrorKind>,
     refused: BTreeSet<RuleId>,
-    native: Native,
-    native_fails: Option<ErrorKind>,
     calls: Vec<Call>,
 }
 
@@ -104,16 +101,6 @@ impl FakeKernel {
     /// From now on no commit succeeds that inserts or removes one of these rules.
     pub fn refuse(&self, rules: BTreeSet<RuleId>) {
         self.state().refused = rules;
-    }
-
-    /// From now on Docker's own IPv6 NAT is this.
-    pub fn set_native(&self, native: Native) {
-        self.state().native = native;
-    }
-
-    /// From now on it cannot be told, or, with `None`, it can.
-    pub fn native_fails(&self, kind: Option<ErrorKind>) {
-        self.state().native_fails = kind;
     }
 
     /// Both tables, line by line as ip6tables-save prints them, foreign rules included: chains
@@ -315,14 +302,6 @@ impl Backend for FakeBackend {
             Some(Fault::Panic) => panic!("{INJECTED}"),
         }
         state.apply(batch, usize::MAX)
-    }
-
-    fn native(&mut self) -> Result<Native, BackendError> {
-        let state = self.0.state();
-        match state.native_fails {
-            Some(kind) => Err(failure("look at Docker's NAT", kind, INJECTED)),
-            None => Ok(state.native.clone()),
-        }
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {

@@ -7,12 +7,10 @@
 pub mod compile;
 pub mod fake;
 pub mod ip6tables;
-pub mod native;
 pub mod nftables;
 
 use std::fmt;
 
-use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule, RuleId};
 use crate::netlink::watch::OwnPorts;
 
@@ -75,14 +73,6 @@ pub trait Backend: Send {
     /// After any error the whole batch is in doubt until the next [`Backend::list`]. Nothing
     /// was retried.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError>;
-
-    /// What the kernel shows of Docker's own IPv6 NAT. A fake that knows of none shows none.
-    ///
-    /// # Errors
-    /// Nothing may be concluded. Nothing was retried.
-    fn native(&mut self) -> Result<Native, BackendError> {
-        Ok(Native::default())
-    }
 
     /// From which netlink ports its changes come; none where the kernel announces nothing.
     fn own_ports(&self) -> OwnPorts {

@@ -8,9 +8,11 @@ use slog::{Logger, info, warn};
 use super::args::BackendChoice;
 use super::places::Locks;
 use super::{Exit, Failure};
-use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
+use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
 use crate::backend::nftables::{Nftables, Settings as TableSettings};
 use crate::backend::{Backend, BackendError, ErrorKind};
+use crate::docker_nat::observer::Observer;
+use crate::docker_nat::watch::Observe;
 use crate::sys::causes::chain;
 
 /// What was chosen.
@@ -19,6 +21,8 @@ pub(super) struct Chosen {
     pub(super) backend: Box<dyn Backend>,
     /// Those that an earlier run may have used.
     pub(super) others: Vec<Box<dyn Backend>>,
+    /// Reads Docker's own IPv6 NAT.
+    pub(super) docker_nat: Observe,
 }
 
 /// Finds the backend that was asked for, and makes sure that it works.
@@ -71,7 +75,7 @@ fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> 
             }) => {
                 info!(log, "backend chosen"; "backend" => "ip6tables",
                     "why" => "the tool works and its tables can be listed");
-                return Ok(using(backend));
+                return Ok(using(backend, &tools));
             }
             Err(e) => e,
         },
@@ -95,13 +99,15 @@ fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> 
 }
 
 fn ip6tables(tools: ToolSettings) -> Result<Chosen, BackendError> {
-    Ip6tables::detect(tools).map(using)
+    let backend = Ip6tables::detect(tools.clone())?;
+    Ok(using(backend, &tools))
 }
 
-fn using(backend: Ip6tables) -> Chosen {
+fn using(backend: Ip6tables, tools: &ToolSettings) -> Chosen {
     let other = backend.other().map(boxed);
     let table = boxed(Nftables::left_over(TableSettings::default()));
     Chosen {
+        docker_nat: docker_nat(Some(backend.variant()), tools),
         backend: boxed(backend),
         others: other.into_iter().chain([table]).collect(),
     }
@@ -117,9 +123,15 @@ fn nftables(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
     }
     let others = Ip6tables::left_over(&tools).into_iter().map(boxed);
     Ok(Chosen {
-        backend: boxed(backend.minding(Ip6tables::legacy(&tools))),
+        backend: boxed(backend),
         others: others.collect(),
+        docker_nat: docker_nat(None, &tools),
     })
+}
+
+fn docker_nat(ours: Option<Variant>, tools: &ToolSettings) -> Observe {
+    let mut observer = Observer::new(ours, tools);
+    Box::new(move || observer.observe())
 }
 
 fn boxed(backend: impl Backend + 'static) -> Box<dyn Backend> {

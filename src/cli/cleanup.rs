@@ -30,7 +30,9 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let state_dir = &args.state.state_dir;
     let mut locks = places::lock(state_dir, None, &log)?;
     locks.wait_for_tools(state_dir, &log);
-    let Chosen { backend, others } = backends::all(&locks, &log)?;
+    let Chosen {
+        backend, others, ..
+    } = backends::all(&locks, &log)?;
     let opened = match open_journal(state_dir, &locks) {
         Ok(opened) => opened,
         // Its records cannot be read, but every rule carries our comment.

@@ -17,6 +17,7 @@ use crate::control::server::ServerError;
 use crate::daemon::{self, Left, Parts, StartError};
 use crate::docker::host::DockerHost;
 use crate::docker::stream;
+use crate::docker_nat::watch::Watch;
 use crate::journal::recover::{OpenError, Opened};
 use crate::logging::{self, Format};
 use crate::mapper::compute::{HairpinMode, MapperOptions};
@@ -49,7 +50,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut locks = places::lock(&args.state.state_dir, Some(&control), &log)?;
     let signals = runtime.signals().map_err(not_started)?;
     locks.wait_for_tools(&args.state.state_dir, &log);
-    let Chosen { backend, others } = backends::choose(args.backend, &locks, &log)?;
+    let Chosen {
+        backend,
+        others,
+        docker_nat,
+    } = backends::choose(args.backend, &locks, &log)?;
     // The tools and the kernel's modules have been found by now.
     if let Err(e) = privilege::give_up_all_else() {
         warn!(log, "capabilities that are not needed could not be given up"; "reason" => chain(&e));
@@ -96,7 +101,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         stale_grace: args.stale_grace,
         verify_interval: args.verify_interval,
         keep_rules: args.on_exit == OnExit::Keep,
-        stands_by: args.native == args::Native::Standby,
+        docker_nat: (args.native == args::Native::Standby)
+            .then(|| Watch::new(docker_nat, log.clone())),
     };
     match daemon::run(&runtime, signals, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),

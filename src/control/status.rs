@@ -10,11 +10,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Row, VERSION};
+use crate::docker_nat::gate::StandbyState;
+use crate::docker_nat::watch::Observation;
 use crate::logging;
-use crate::mapper::standby::Stand;
-use crate::model::native::HostForward;
 use crate::model::problem::{Problem, ProblemId};
-use crate::reconcile::standby::Sighting;
+use crate::model::published::HostForward;
 
 /// `status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,8 @@ pub struct Status {
     /// Containers that Docker has named and not answered about yet.
     #[serde(default)]
     pub unanswered: Vec<String>,
-    /// Docker's own IPv6 NAT; null where nobody looks (`--native force`) or has looked yet.
+    /// Docker's own IPv6 NAT; null where it is not watched (`--native force`), or has not been
+    /// observed yet.
     pub native: Option<Native>,
     /// Rules that somebody else had changed and that were put right.
     pub drift_repairs: u64,
@@ -119,15 +120,14 @@ pub struct Native {
 }
 
 impl Native {
-    /// What was seen last.
-    pub fn of(sighting: &Sighting) -> Self {
-        let audit = &sighting.audit;
+    fn of(observation: &Observation) -> Self {
+        let audit = &observation.audit;
         let texts =
             |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
-        let state = match sighting.stand {
-            Stand::On => "on",
-            Stand::Off => "off",
-            Stand::Unsettled => "unsettled",
+        let state = match observation.state {
+            StandbyState::On => "on",
+            StandbyState::Off => "off",
+            StandbyState::Unsettled => "unsettled",
         };
         Self {
             state: state.to_owned(),
@@ -204,14 +204,12 @@ pub struct Facts {
     pub rules: usize,
     /// See [`Status::skipped`].
     pub skipped: Vec<String>,
-    /// What of `skipped` Podman's NAT serves all the same.
-    pub served_all_the_same: BTreeSet<String>,
     /// See [`Status::unanswered`].
     pub unanswered: Vec<String>,
     /// Containers whose labels cannot be understood, for `dump`.
     pub malformed: Vec<Row>,
     /// See [`Status::native`].
-    pub native: Option<Native>,
+    pub docker_nat: Option<Arc<Observation>>,
     /// See [`Status::drift_repairs`].
     pub drift_repairs: u64,
     /// See [`Status::resyncs`].
@@ -230,14 +228,14 @@ impl Facts {
 
     /// What the start waits for.
     fn waiting_for(&self) -> Option<String> {
-        let is_unsettled = |native: &Native| native.state == "unsettled";
+        let mut docker_nat = self.docker_nat.iter();
         let what = if self.ready || self.stopping {
             return None;
         } else if !self.docker.connected {
             "Docker".to_owned()
         } else if let Some(container) = self.unanswered.first() {
             format!("Docker's answer about {container}")
-        } else if self.native.as_ref().is_some_and(is_unsettled) {
+        } else if docker_nat.any(|it| it.state == StandbyState::Unsettled) {
             "Docker's own IPv6 NAT to show whether it is on".to_owned()
         } else {
             "the first complete list to be applied".to_owned()
@@ -267,10 +265,9 @@ impl Board {
             forwards: 0,
             rules: 0,
             skipped: Vec::new(),
-            served_all_the_same: BTreeSet::new(),
             unanswered: Vec::new(),
             malformed: Vec::new(),
-            native: None,
+            docker_nat: None,
             drift_repairs: 0,
             resyncs: 0,
             journal: Journal::default(),
@@ -303,7 +300,10 @@ impl Board {
             (false, true, true) => State::Running,
             (false, false, true) => State::Starting,
         };
-        let closed = |skip: &&String| !facts.served_all_the_same.contains(*skip);
+        let docker_nat = facts.docker_nat.as_deref();
+        let closed = |skip: &&String| {
+            !docker_nat.is_some_and(|it| it.audit.served_by_podman.contains(*skip))
+        };
         let skipped = facts.skipped.iter().filter(closed).cloned().collect();
         Status {
             v: VERSION,
@@ -318,7 +318,7 @@ impl Board {
             skipped,
             waiting_for: facts.waiting_for(),
             unanswered: facts.unanswered.clone(),
-            native: facts.native.clone(),
+            native: docker_nat.map(Native::of),
             drift_repairs: facts.drift_repairs,
             resyncs: facts.resyncs,
             journal: facts.journal.clone(),

@@ -13,6 +13,7 @@ use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::model::intent::{Hairpin, Intent, Outgoing, Policy, RuleLimit, Unpublished};
+use crate::model::published::Published;
 
 /// The command line's options that decide what is open.
 #[derive(Debug, Clone)]
@@ -80,8 +81,10 @@ pub enum DockerState<'a> {
 /// What is to be open, and how it came about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computed {
-    /// What is to be open.
+    /// What is to be open while Docker's own NAT is off.
     pub intent: Intent,
+    /// What Docker's own NAT is compared with; `None` before it is known.
+    pub published: Option<Published>,
     /// What the snapshot gave; empty without one.
     pub resolved: Resolved,
 }
@@ -152,9 +155,9 @@ impl MapperOptions {
             intent: Intent {
                 known,
                 undecided,
-                published: snapshot.and_then(|s| published(s, host.grace_over)),
                 ..Intent::new(policy, forwards)
             },
+            published: snapshot.and_then(|s| published(s, host.grace_over)),
             resolved: resolved.unwrap_or_default(),
         }
     }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`compute::MapperOptions::compute`] does all of it, from the options, a snapshot and what the host
-//! shows.
+//! shows; and [`standby::admitted`] takes in what Docker's own NAT does, at the last moment.
 
 pub mod compute;
 pub mod forwards;

@@ -11,7 +11,7 @@ use super::publish::{Closed, Publication, Reach};
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::Sources;
-use crate::model::native::{HostForward, Published};
+use crate::model::published::{HostForward, Published};
 
 /// Bound to `0.0.0.0`, and not to `::`.
 const ANY_V4: Closed = Closed::BoundToV4(Ipv4Addr::UNSPECIFIED);
@@ -59,8 +59,8 @@ fn so_far(snapshot: &Snapshot) -> Published {
                     published.local.insert(forward);
                 }
                 Kind::AnyV4 => {
-                    let told = told_as_closed(container, &forward);
-                    published.any_v4.insert(forward, told.to_string());
+                    let line = reported_as_closed(container, &forward).to_string();
+                    published.any_v4.insert(forward, line);
                 }
             }
         }
@@ -99,8 +99,8 @@ fn forward(
     Some((forward, kind))
 }
 
-/// As [`super::forwards::resolve`] has it.
-fn told_as_closed(container: &Container, forward: &HostForward) -> Skipped {
+/// How [`super::forwards::resolve`] reports it.
+fn reported_as_closed(container: &Container, forward: &HostForward) -> Skipped {
     Skipped {
         container_id: container.id.clone(),
         container_name: container.name.clone(),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_shown_on_any_ipv4_address_alone_is_kept_with_what_is_told_of_it() {
+    fn a_port_that_is_shown_on_any_ipv4_address_alone_is_kept_with_its_report() {
         let mut all = snapshot();
         let c = all.containers.get_mut("c1").unwrap();
         c.ports = vec![row("0.0.0.0", Some(8080), 80)];
@@ -212,7 +212,7 @@ mod tests {
         let open = so_far(&all);
         assert!(open.forwards.is_empty());
         let resolved = resolve(&all, &Bounds::default());
-        let told: Vec<String> = resolved.skipped.iter().map(ToString::to_string).collect();
-        assert!(open.any_v4.values().eq(&told), "{open:?} {told:?}");
+        let lines: Vec<String> = resolved.skipped.iter().map(ToString::to_string).collect();
+        assert!(open.any_v4.values().eq(&lines), "{open:?} {lines:?}");
     }
 }

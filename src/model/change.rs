@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use super::forward::{Owner, Proto};
-use super::native::Published;
 use super::rule::{DnatKey, OwnedRule, RuleId, RuleSpec};
 
 /// What should be in the kernel.
@@ -18,8 +17,9 @@ pub struct Desired {
     pub known: Known,
     /// Whose rules are neither confirmed nor stale although all others are judged.
     pub undecided: Undecided,
-    /// What Docker publishes, for the judgement of its own NAT; `None` before it has been heard.
-    pub published: Option<Published>,
+    /// Whether those of the rules that are not applied are to come; `false`: those that are applied
+    /// stay, and no other comes.
+    pub may_insert: bool,
 }
 
 /// The containers that Docker has named and not answered about yet. Their rules of an earlier
@@ -99,7 +99,7 @@ impl Desired {
             rules: BTreeMap::new(),
             known: Known::EVERYTHING,
             undecided: Undecided::default(),
-            published: None,
+            may_insert: true,
         }
     }
 
@@ -108,10 +108,19 @@ impl Desired {
         self.known == Known::EVERYTHING && self.undecided.containers.is_empty()
     }
 
-    /// The host's side of every DNAT rule.
-    fn host_keys(&self) -> BTreeSet<HostKey> {
-        let keys = self.rules.values().map(|owned| owned.rule.spec.dnat_key());
-        keys.flatten().map(host_key).collect()
+    /// Whether any of the rules forwards a port.
+    pub fn has_forwards(&self) -> bool {
+        let mut keys = self.rules.values().map(|owned| owned.rule.spec.dnat_key());
+        keys.any(|key| key.is_some())
+    }
+
+    /// The rules that are to be in the kernel, where these are applied.
+    fn wanted<'d>(
+        &'d self,
+        applied: &'d BTreeMap<RuleId, OwnedRule>,
+    ) -> impl Iterator<Item = (&'d RuleId, &'d OwnedRule)> {
+        let rules = self.rules.iter();
+        rules.filter(|(id, _)| self.may_insert || applied.contains_key(id))
     }
 }
 
@@ -145,7 +154,11 @@ impl ChangeSet {
         let mut leaving_others = Vec::new();
         let keys = match desired.undecided.containers.is_empty() {
             true => BTreeSet::new(),
-            false => desired.host_keys(),
+            false => {
+                let wanted = desired.wanted(applied);
+                let keys = wanted.filter_map(|(_, owned)| owned.rule.spec.dnat_key());
+                keys.map(host_key).collect()
+            }
         };
         for (id, held) in applied {
             if desired.rules.contains_key(id)
@@ -159,7 +172,7 @@ impl ChangeSet {
                 None => leaving_others.push(*id),
             }
         }
-        for (id, wanted) in &desired.rules {
+        for (id, wanted) in desired.wanted(applied) {
             match applied.get(id) {
                 Some(held) if held.owners == wanted.owners => {}
                 Some(_) => change.reown.push(wanted.clone()),
@@ -233,9 +246,33 @@ mod tests {
         }
     }
 
+    fn by_id(owned: OwnedRule) -> BTreeMap<RuleId, OwnedRule> {
+        [(owned.rule.id(), owned)].into()
+    }
+
+    #[test]
+    fn where_nothing_may_be_inserted_what_is_applied_stays_and_what_is_unwanted_goes() {
+        let (here, other) = (forward(true), forward(false));
+        let mut desired = Desired {
+            rules: by_id(here.clone()),
+            may_insert: false,
+            ..Desired::nothing()
+        };
+        let change = |desired: &Desired, applied| ChangeSet::between(desired, &applied);
+        assert_eq!(change(&desired, BTreeMap::new()), ChangeSet::default());
+        assert_eq!(change(&desired, by_id(here.clone())), ChangeSet::default());
+        // Not replaced: the new rule does not come, and the old one is not wanted.
+        let removal = ChangeSet {
+            remove: vec![other.rule.id()],
+            ..ChangeSet::default()
+        };
+        assert_eq!(change(&desired, by_id(other)), removal);
+        desired.may_insert = true;
+        assert_eq!(change(&desired, BTreeMap::new()).insert, [here]);
+    }
+
     #[test]
     fn an_upgrade_replaces_what_an_earlier_release_has_left_without_a_gap() {
-        let by_id = |owned: OwnedRule| BTreeMap::from([(owned.rule.id(), owned)]);
         let (old, new) = (forward(false), forward(true));
         let desired = Desired {
             rules: by_id(new.clone()),

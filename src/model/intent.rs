@@ -9,7 +9,6 @@ use ipnet::Ipv6Net;
 use super::change::{Known, Undecided};
 use super::device::Device;
 use super::forward::{Forward, Proto};
-use super::native::Published;
 
 /// What should be reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +21,6 @@ pub struct Intent {
     pub known: Known,
     /// The containers that Docker has named and not answered about.
     pub undecided: Undecided,
-    /// What Docker publishes, to compare with its own NAT; `None` before Docker has been heard.
-    pub published: Option<Published>,
 }
 
 /// What the rules depend on besides the forwards.
@@ -98,7 +95,6 @@ impl Intent {
             forwards,
             policy,
             undecided: Undecided::default(),
-            published: None,
         }
     }
 

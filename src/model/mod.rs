@@ -13,7 +13,7 @@ pub mod forward;
 pub mod identity;
 pub mod intent;
 pub mod interface;
-pub mod native;
 pub mod problem;
+pub mod published;
 pub mod rule;
 pub mod text;

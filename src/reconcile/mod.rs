@@ -23,11 +23,11 @@ mod flows;
 mod look;
 mod put_in;
 pub mod report;
-pub mod standby;
 mod take_out;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
@@ -35,7 +35,6 @@ use slog::{Logger, info};
 
 use self::flows::Stale;
 pub use self::report::{Report, Trouble};
-use self::standby::{Clock, Standby};
 use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb, compile};
 use crate::conntrack::Flows;
 use crate::journal::record::Record;
@@ -79,7 +78,6 @@ pub struct Reconciler<J> {
     stale: Stale,
     /// Addresses that nothing is forwarded to any more, for which packets may still wait.
     awaited: BTreeSet<Ipv6Addr>,
-    standby: Option<Standby>,
     /// The ports of which the connections that were under way before the first forward have been
     /// looked for.
     kept: BTreeSet<u16>,
@@ -115,18 +113,9 @@ impl<J: Journal> Reconciler<J> {
             flows,
             stale: Stale::default(),
             awaited: BTreeSet::new(),
-            standby: None,
             kept: BTreeSet::new(),
             flows_unsupported: false,
         }
-    }
-
-    /// From now on every round begins with a look at Docker's own IPv6 NAT: where that is on,
-    /// none of our rules is in the kernel.
-    #[must_use]
-    pub fn standing_by(mut self, clock: Clock) -> Self {
-        self.standby = Some(Standby::new(clock));
-        self
     }
 
     /// Starts from what an earlier run left: applied = `records` ∪ every rule of ours in the
@@ -189,6 +178,16 @@ impl<J: Journal> Reconciler<J> {
 
     /// Takes the kernel from applied to `desired`, as far as it can be done now.
     pub fn converge(&mut self, desired: &Desired, now: u64) -> Report {
+        self.converge_to(|| Cow::Borrowed(desired), now)
+    }
+
+    /// The same where `desired` depends on what others have put into the kernel a moment ago: it is
+    /// called once the kernel is listed, which takes a while, and just before the first change.
+    pub fn converge_to<'d>(
+        &mut self,
+        desired: impl FnOnce() -> Cow<'d, Desired>,
+        now: u64,
+    ) -> Report {
         let mut report = Report::default();
         if (self.in_doubt || self.look_again)
             && let Err(trouble) = self.look_first(now, &mut report)
@@ -196,8 +195,8 @@ impl<J: Journal> Reconciler<J> {
             report.troubles.push(trouble);
             return report;
         }
-        let desired = &self.weigh(desired, &mut report);
-        let change = ChangeSet::between(desired, &self.applied());
+        let desired = desired();
+        let change = ChangeSet::between(&desired, &self.applied());
         let leaving: BTreeSet<RuleId> = change.remove.iter().copied().collect();
         self.take_out(&leaving, &mut report);
         let arrives = !change.insert.is_empty() || !change.replace.is_empty();

@@ -1,11 +1,8 @@
 //! What one call of the reconciler did, and what it could not do.
 
-use std::time::Duration;
-
 use crate::backend::BackendError;
 use crate::conntrack::FlowError;
 use crate::journal::JournalError;
-use crate::mapper::standby::Stand;
 use crate::model::rule::BackendKind;
 
 /// What keeps the kernel from matching what is desired.
@@ -41,9 +38,6 @@ pub enum Trouble {
         #[source]
         last: BackendError,
     },
-    /// It is not known whether Docker's own IPv6 NAT is on.
-    #[error("it cannot be seen whether Docker's own IPv6 NAT is on")]
-    Native(#[source] BackendError),
     /// Connections that have outlived their rules may go on.
     #[error("connections that outlive their rules cannot be cut")]
     Flows(#[source] FlowError),
@@ -63,10 +57,6 @@ pub struct Report {
     pub drift: usize,
     /// Why the kernel does not match; empty when it does.
     pub troubles: Vec<Trouble>,
-    /// What became of our rules in view of Docker's own NAT; `None` where nobody looked.
-    pub stand: Option<Stand>,
-    /// When to look again though nothing has happened.
-    pub look_again_in: Option<Duration>,
 }
 
 impl Report {
@@ -84,6 +74,6 @@ impl Report {
     /// Whether the backend in use matches what was desired, whatever is left elsewhere.
     pub fn is_in_step(&self) -> bool {
         let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
-        self.troubles.iter().all(elsewhere) && self.stand != Some(Stand::Unsettled)
+        self.troubles.iter().all(elsewhere)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::world::{World, everywhere, text};
 use super::*;
 use docker_nat66::mapper::published::published;
-use docker_nat66::model::native::HostForward;
+use docker_nat66::model::published::HostForward;
 use fake_engine::fixture;
 
 /// Recorded with Docker's own IPv6 NAT on: `rules.save` holds what it publishes.

@@ -6,11 +6,11 @@
 
 mod chains;
 mod contract;
+mod docker_nat;
 mod fake;
 mod flows;
 mod kit;
 mod namespace;
-mod native;
 mod nftables;
 mod packets;
 mod real;

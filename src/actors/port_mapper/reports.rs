@@ -7,14 +7,15 @@ use actix::{AsyncContext, Context};
 use slog::{debug, error, info, warn};
 
 use super::{GIVES_BACK_AFTER, JUST_AFTER, MANY, PortMapper, QUARREL};
+use crate::actors::messages::Round;
 use crate::control::protocol::Row;
 use crate::control::status::Reporter;
+use crate::docker_nat::gate::StandbyState;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
 use crate::model::container::Snapshot;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::watch::Watched;
-use crate::reconcile::Report;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::host;
@@ -23,14 +24,14 @@ use crate::sys::memory;
 impl PortMapper {
     pub(super) fn take_report(
         &mut self,
-        report: &Report,
+        round: &Round,
         heard: bool,
         verified: bool,
         ctx: &mut Context<Self>,
     ) {
         failpoint::panic("a report is read");
         let before = self.changes;
-        self.changes += report.inserted + report.removed;
+        self.changes += round.report.inserted + round.report.removed;
         if before < MANY && self.changes >= MANY {
             for pause in GIVES_BACK_AFTER {
                 ctx.run_later(pause, |this, _| {
@@ -39,7 +40,7 @@ impl PortMapper {
                 });
             }
         }
-        let complaints: Vec<String> = report.troubles.iter().map(chain).collect();
+        let complaints = round.troubles();
         let failed = !complaints.is_empty();
         if verified {
             if self.looks.0.elapsed() >= QUARREL {
@@ -53,7 +54,7 @@ impl PortMapper {
             self.board.lock().resyncs += 1;
         }
         if heard
-            && report.is_in_step()
+            && round.is_in_step()
             && let Some(on_ready) = self.on_ready.take()
         {
             self.board.lock().ready = true;
@@ -64,7 +65,7 @@ impl PortMapper {
             self.verify = true;
             self.want(ctx);
         }
-        if let Some(pause) = report.look_again_in {
+        if let Some(pause) = round.docker_nat.as_ref().and_then(|it| it.again_in) {
             self.try_again_in(pause + JUST_AFTER, ctx);
         }
         self.settle(complaints, Reporter::Firewall, ctx);
@@ -152,8 +153,8 @@ impl PortMapper {
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
         let (egress, bridges) = (health::egress(options, host), health::bridges(snapshot));
-        let native = self.board.lock().native.clone();
-        let standing_by = native.is_some_and(|native| native.state == "on");
+        let docker_nat = self.board.lock().docker_nat.clone();
+        let standing_by = docker_nat.is_some_and(|it| it.state == StandbyState::On);
         let mut problems = match host::conditions(egress, &bridges) {
             Ok(conditions) => {
                 let docker = snapshot.map(|snapshot| (snapshot, resolved));

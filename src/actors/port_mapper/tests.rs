@@ -68,7 +68,7 @@ fn after_recovery(
         BootId::new("boot"),
         log.clone(),
     );
-    let writer = FirewallWriter::new(reconciler, board.clone(), log.clone(), || 1);
+    let writer = FirewallWriter::new(reconciler, None, board.clone(), log.clone(), || 1);
     let writer = Mutex::new(Some(writer));
     let writer = SyncArbiter::start(1, move || {
         writer.lock().expect("lock").take().expect("one thread")

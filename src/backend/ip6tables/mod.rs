@@ -8,7 +8,6 @@
 pub(super) mod compile;
 mod content;
 pub mod lock;
-mod native;
 pub(super) mod parse;
 mod patience;
 pub(super) mod plan;
@@ -20,7 +19,7 @@ pub(super) mod testing;
 mod text;
 mod tool;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use parse::judge;
@@ -31,9 +30,7 @@ pub use tool::{Settings, Variant};
 use std::fs;
 use std::path::PathBuf;
 
-use super::native::NativeReader;
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
-use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::watch::OwnPorts;
 use parse::Listing;
@@ -74,7 +71,6 @@ pub struct Ip6tables {
     presence: Presence,
     /// What the last listing showed, as long as nothing was changed since.
     ground: Option<Ground>,
-    native: NativeReader,
     /// Where the last jump to our chain was put in FORWARD, for the log.
     jump: usize,
 }
@@ -151,27 +147,24 @@ impl Ip6tables {
         tools.into_iter().map(left_over).collect()
     }
 
-    /// The legacy variant, if it is installed, to see what Docker keeps there:
-    /// [`Ip6tables::legacy_native`].
+    /// The legacy variant, if it is installed, to read what others keep there.
     pub fn legacy(settings: &Settings) -> Option<Self> {
-        let mut installed = Self::left_over(settings).into_iter();
-        installed.find(|tool| tool.variant() == Variant::Legacy)
+        let tools = Tools::of_variant(settings, Variant::Legacy).or_else(|| {
+            let named = Tools::find(settings).ok();
+            named.filter(|tools| tools.variant == Variant::Legacy)
+        })?;
+        Some(Self::new(tools, settings.clone(), Presence::OnlyIfThere))
     }
 
-    /// What of Docker's own IPv6 NAT the legacy variant's tables hold. `in_filter` as
-    /// [`NativeReader::look`] has it.
-    pub(super) fn legacy_native(&mut self, in_filter: bool) -> Result<Native, BackendError> {
-        let mut seen = Native::default();
+    /// What the legacy variant's ip6tables-save prints of a table; `None` where the kernel has no
+    /// such table in use.
+    ///
+    /// # Errors
+    /// Why the tool failed, or why the kernel does not name its tables. Nothing was retried.
+    pub(crate) fn legacy_listing(&mut self, table: &str) -> Result<Option<Vec<u8>>, BackendError> {
         let tables = self.legacy_tables()?;
-        let has = |table: Table| tables.lines().any(|line| line == table.as_str());
-        if has(Table::Nat) {
-            native::add(&self.tools.save(Table::Nat.as_str())?, &mut seen);
-        }
-        if in_filter && has(Table::Filter) {
-            let listing = self.tools.save(Table::Filter.as_str())?;
-            seen.left_behind = native::left_behind(&listing, "ip6tables-legacy");
-        }
-        Ok(seen)
+        let is_there = tables.lines().any(|name| name == table);
+        is_there.then(|| self.tools.save(table)).transpose()
     }
 
     fn new(tools: Tools, settings: Settings, presence: Presence) -> Self {
@@ -181,7 +174,6 @@ impl Ip6tables {
             generator: String::new(),
             presence,
             ground: None,
-            native: NativeReader::default(),
             jump: 1,
         }
     }
@@ -348,18 +340,6 @@ impl Backend for Ip6tables {
         // The filter table in one, for our chains go with the last of their rules.
         let rest = [&nat[last..], &filter].concat();
         self.commit_whole(&removal(rest), &ground)
-    }
-
-    /// What nf_tables holds, and with the legacy variant what that holds: Docker uses the tool
-    /// that we use.
-    fn native(&mut self) -> Result<Native, BackendError> {
-        // In its own filter table our chain accepts before Docker's drops.
-        let legacy = self.variant() == Variant::Legacy;
-        let mut seen = self.native.look(legacy)?;
-        if legacy {
-            seen.add(self.legacy_native(false)?);
-        }
-        Ok(seen)
     }
 
     fn own_ports(&self) -> OwnPorts {

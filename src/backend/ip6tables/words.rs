@@ -8,16 +8,16 @@ use std::fmt;
 
 /// One word of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(crate) struct Word {
     /// The word without quotes and escapes.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Whether it stood in quotes: then it is a value, never an option.
-    pub(super) quoted: bool,
+    pub(crate) quoted: bool,
 }
 
 /// The quotes of a listing do not come out even: it is not what we take it for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadQuotes;
+pub(crate) struct BadQuotes;
 
 impl fmt::Display for BadQuotes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,7 +30,7 @@ impl fmt::Display for BadQuotes {
 ///
 /// # Errors
 /// [`BadQuotes`]: an unclosed string, or one followed by something other than a blank.
-pub(super) fn split(text: &str) -> Result<(Vec<Word>, usize), BadQuotes> {
+pub(crate) fn split(text: &str) -> Result<(Vec<Word>, usize), BadQuotes> {
     let mut words: Vec<Word> = Vec::new();
     let mut at = 0;
     loop {

@@ -7,9 +7,9 @@ use crate::netlink::{Malformed, SocketError};
 
 /// A failure, before it is known in whose course it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::backend) struct Fault {
-    pub(in crate::backend) kind: ErrorKind,
-    pub(in crate::backend) detail: String,
+pub(crate) struct Fault {
+    pub(crate) kind: ErrorKind,
+    pub(crate) detail: String,
 }
 
 impl Fault {
@@ -60,7 +60,7 @@ impl Fault {
     }
 
     /// With the words for what was being done.
-    pub(in crate::backend) fn during(self, operation: String) -> BackendError {
+    pub(crate) fn during(self, operation: String) -> BackendError {
         BackendError {
             operation,
             kind: self.kind,

@@ -20,7 +20,7 @@ use crate::netlink::socket::Socket;
 use crate::sys::progress::{self, Worker};
 
 /// The seam at the kernel.
-pub(in crate::backend) trait Link: Send {
+pub(crate) trait Link: Send {
     /// Its port id, by which the kernel names the owner of a table.
     fn port(&self) -> u32;
     /// Takes sequence numbers, and returns the first.
@@ -60,7 +60,7 @@ impl Link for Socket {
 
 /// Whose tables are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backend) enum Family {
+pub(crate) enum Family {
     /// `ip6`.
     Ip6,
     /// `inet`, of IPv4 and IPv6 alike.
@@ -96,7 +96,7 @@ fn request(
 }
 
 /// What appends the attributes of a request.
-pub(in crate::backend) type Fill<'f> = dyn Fn(&mut Writer) + 'f;
+pub(crate) type Fill<'f> = dyn Fn(&mut Writer) + 'f;
 
 /// Asks for one thing; `None` where it is not there.
 pub(super) fn get(
@@ -126,7 +126,7 @@ pub(super) fn get(
 
 /// How an answer to [`dump`] ended, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::backend) enum Ended {
+pub(crate) enum Ended {
     /// It is complete.
     Whole,
     /// It came to its end, but some table has changed meanwhile.
@@ -147,7 +147,7 @@ pub(super) fn dump(
 }
 
 /// Asks for all of a kind in one family.
-pub(in crate::backend) fn dump_of(
+pub(crate) fn dump_of(
     family: Family,
     link: &mut dyn Link,
     deadline: Instant,

@@ -27,8 +27,8 @@ mod decode;
 mod element;
 mod encode;
 mod expression;
-pub(super) mod fault;
-pub(super) mod link;
+pub(crate) mod fault;
+pub(crate) mod link;
 mod look;
 mod outcome;
 mod plan;
@@ -38,7 +38,7 @@ mod sets;
 mod testing;
 #[cfg(test)]
 mod tests;
-pub(super) mod wire;
+pub(crate) mod wire;
 mod words;
 
 #[cfg(any(test, fuzzing))]
@@ -47,10 +47,7 @@ pub(crate) use decode::judge;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::ip6tables::Ip6tables;
-use super::native::NativeReader;
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
-use crate::model::native::Native;
 use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::SocketError;
 use crate::netlink::socket::Socket;
@@ -101,9 +98,6 @@ pub struct Nftables {
     open: Opener,
     link: Option<Box<dyn Link>>,
     own_ports: OwnPorts,
-    native: NativeReader,
-    /// Where Docker's own NAT may stand besides, and what was seen there last.
-    legacy: Option<(Ip6tables, Native)>,
     /// What stands in the kernel as of a generation, as long as nothing has failed since.
     known: Option<(u32, State)>,
 }
@@ -143,14 +137,6 @@ impl Nftables {
         Self::new(settings, Role::LeftOver, Box::new(open))
     }
 
-    /// The same, which also sees what Docker does by way of ip6tables' legacy variant: it may do
-    /// so whatever we use.
-    #[must_use]
-    pub fn minding(self, legacy: Option<Ip6tables>) -> Self {
-        let legacy = legacy.map(|tool| (tool, Native::default()));
-        Self { legacy, ..self }
-    }
-
     fn new(settings: Settings, role: Role, open: Opener) -> Self {
         Self {
             flags: if settings.owned {
@@ -163,8 +149,6 @@ impl Nftables {
             open,
             link: None,
             own_ports: OwnPorts::default(),
-            native: NativeReader::default(),
-            legacy: None,
             known: None,
         }
     }
@@ -332,19 +316,6 @@ impl Backend for Nftables {
             batch.insert.len()
         );
         self.apply(batch).map_err(|fault| fault.during(operation))
-    }
-
-    fn native(&mut self) -> Result<Native, BackendError> {
-        let mut seen = self.native.look(true)?;
-        if let Some((tool, last)) = &mut self.legacy {
-            // A tool that we do not need must not keep us from our work: where it fails, or may
-            // not be used, all is believed to be as it was.
-            if let Ok(found) = tool.legacy_native(true) {
-                *last = found;
-            }
-            seen.add(last.clone());
-        }
-        Ok(seen)
     }
 
     fn own_ports(&self) -> OwnPorts {

@@ -11,21 +11,21 @@ pub(super) const BATCH_BEGIN: u16 = 0x10;
 pub(super) const BATCH_END: u16 = 0x11;
 
 /// `enum nf_tables_msg_types`.
-pub(in crate::backend) mod message {
+pub(crate) mod message {
     use super::NFTABLES;
     pub(in super::super) const NEW_TABLE: u16 = NFTABLES;
     pub(in super::super) const GET_TABLE: u16 = NFTABLES | 1;
     pub(in super::super) const DEL_TABLE: u16 = NFTABLES | 2;
     pub(in super::super) const NEW_CHAIN: u16 = NFTABLES | 3;
-    pub(in crate::backend) const GET_CHAIN: u16 = NFTABLES | 4;
+    pub(crate) const GET_CHAIN: u16 = NFTABLES | 4;
     pub(in super::super) const NEW_RULE: u16 = NFTABLES | 6;
-    pub(in crate::backend) const GET_RULE: u16 = NFTABLES | 7;
+    pub(crate) const GET_RULE: u16 = NFTABLES | 7;
     pub(in super::super) const DEL_RULE: u16 = NFTABLES | 8;
     pub(in super::super) const NEW_SET: u16 = NFTABLES | 9;
     pub(in super::super) const GET_SET: u16 = NFTABLES | 10;
     pub(in super::super) const DEL_SET: u16 = NFTABLES | 11;
     pub(in super::super) const NEW_ELEMENTS: u16 = NFTABLES | 12;
-    pub(in crate::backend) const GET_ELEMENTS: u16 = NFTABLES | 13;
+    pub(crate) const GET_ELEMENTS: u16 = NFTABLES | 13;
     pub(in super::super) const DEL_ELEMENTS: u16 = NFTABLES | 14;
     pub(in super::super) const GET_GENERATION: u16 = NFTABLES | 16;
 }
@@ -66,9 +66,9 @@ pub(super) mod chain {
 }
 
 /// `enum nft_rule_attributes`.
-pub(in crate::backend) mod rule {
-    pub(in crate::backend) const TABLE: u16 = 1;
-    pub(in crate::backend) const CHAIN: u16 = 2;
+pub(crate) mod rule {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const CHAIN: u16 = 2;
     pub(in super::super) const EXPRESSIONS: u16 = 4;
 }
 
@@ -96,9 +96,9 @@ pub(super) mod set {
 }
 
 /// `enum nft_set_elem_attributes`, those of their list, and of a value.
-pub(in crate::backend) mod element {
-    pub(in crate::backend) const LIST_TABLE: u16 = 1;
-    pub(in crate::backend) const LIST_SET: u16 = 2;
+pub(crate) mod element {
+    pub(crate) const LIST_TABLE: u16 = 1;
+    pub(crate) const LIST_SET: u16 = 2;
     pub(in super::super) const LIST_ELEMENTS: u16 = 3;
     pub(in super::super) const KEY: u16 = 1;
     pub(in super::super) const DATA: u16 = 2;

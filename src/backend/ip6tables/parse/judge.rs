@@ -1,12 +1,12 @@
 //! What must hold of any bytes that ip6tables-save prints.
 
 use super::{Listing, idle_chain, listing};
-use crate::backend::ip6tables::native;
 use crate::backend::ip6tables::plan::Plan;
 use crate::backend::ip6tables::render::{self, Locator};
 use crate::backend::ip6tables::shape::{HOOKS, Table, own_chain};
 use crate::backend::{Batch, ObservedRule};
-use crate::model::native::Native;
+use crate::docker_nat::legacy;
+use crate::docker_nat::observation::DockerNat;
 use crate::model::rule::{BackendKind, Hook, Rule, RuleId, RuleSpec};
 
 /// The input is taken for a listing, and for what somebody else's rule has as its comment.
@@ -17,7 +17,7 @@ pub(crate) fn judge(bytes: &[u8]) {
         }
         judge_foreign(bytes, table);
     }
-    judge_native(bytes);
+    judge_dockers(bytes);
 }
 
 fn judge_listing(text: &str, table: Table, found: &Listing) {
@@ -162,15 +162,15 @@ fn as_printed(text: &[u8]) -> Vec<u8> {
 }
 
 /// Docker's jump, forwards and drops are in the text, and are not made up.
-fn judge_native(bytes: &[u8]) {
-    let mut found = Native::default();
-    native::add(bytes, &mut found);
+fn judge_dockers(bytes: &[u8]) {
+    let mut found = DockerNat::default();
+    legacy::add(bytes, &mut found);
     let text = String::from_utf8_lossy(bytes);
     let says = |part: &str| text.contains(part);
     assert!(!found.chains || (says("-A PREROUTING ") && says("DOCKER")));
     assert!(found.forwards.is_empty() || (says("-A DOCKER ") && says("--to-destination")));
     assert!(found.forwards.len() <= text.lines().count());
-    let dropped = native::left_behind(bytes, "ip6tables");
+    let dropped = legacy::left_behind(bytes);
     assert!(dropped.is_empty() || (says("-A DOCKER ! -i ") && says("DROP")));
 }
 

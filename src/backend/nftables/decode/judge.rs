@@ -13,7 +13,8 @@ use crate::backend::nftables::outcome::Outcome;
 use crate::backend::nftables::plan::{Make, adoption, steps};
 use crate::backend::nftables::sets::Set;
 use crate::backend::nftables::wire::{element, message, table};
-use crate::backend::{Batch, ObservedRule, native};
+use crate::backend::{Batch, ObservedRule};
+use crate::docker_nat;
 use crate::model::rule::Rule;
 use crate::netlink::SocketError;
 use crate::netlink::message::{ERROR, Message, Messages, Writer};
@@ -35,7 +36,7 @@ pub(crate) fn judge(bytes: &[u8]) {
     let rules: Vec<Vec<u8>> = rules.map(|rule| encode(rule)).collect();
     for message in Messages::new(bytes).flatten() {
         judge_message(&message, &chains, &rules);
-        native::judge::judge(message.payload);
+        docker_nat::nftables::judge::judge(message.payload);
     }
     judge_outcome(bytes);
     let mut kernel = Script {

@@ -1,12 +1,12 @@
-//! What of somebody else's rule tells where it leads. Pure.
+//! Reads from another program's rule where it leads. Pure.
 //!
-//! Numbers from linux/netfilter/nf_tables.h, unless said otherwise. What is not known is passed
-//! over: the rules are another program's, and only jumps, DNAT and drops count.
+//! Numbers from linux/netfilter/nf_tables.h, unless said otherwise. Expressions that are not known
+//! are skipped: only jumps, DNAT and drops count.
 
 use std::net::Ipv6Addr;
 
 use crate::model::forward::Proto;
-use crate::model::native::{HostForward, Target};
+use crate::model::published::{HostForward, Target};
 use crate::netlink::message::{Attrs, NFGENMSG_IPV6, find};
 
 /// `NFTA_RULE_CHAIN`, `NFTA_RULE_EXPRESSIONS`, `NFTA_RULE_USERDATA`.

@@ -1,32 +1,52 @@
-//! Docker's own IPv6 NAT in a listing of the nat table, and what it leaves in the filter table.
+//! Docker's own IPv6 NAT in the tables of ip6tables' legacy variant, as ip6tables-save prints them.
 //!
-//! Pure. Lines that are not understood are passed over: they are another program's.
+//! Lines that are not understood are skipped: they are another program's.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV6;
 
 use ipnet::Ipv6Net;
 
-use super::words::{self, Word};
-use crate::backend::native::{DOCKER, dropped};
-use crate::model::native::{HostForward, LeftBehind, Native};
+use super::observation::{DOCKER, DockerNat, LeftBehind};
+use crate::backend::BackendError;
+use crate::backend::ip6tables::Ip6tables;
+use crate::backend::ip6tables::words::{self, Word};
+use crate::model::published::HostForward;
 
-/// Adds what ip6tables-save shows of it.
-pub(super) fn add(listing: &[u8], native: &mut Native) {
+/// The command that removes what is left behind there.
+const TOOL: &str = "ip6tables-legacy";
+
+/// What is there now. `in_filter`: drops in the filter table count.
+///
+/// # Errors
+/// Nothing may be concluded. Nothing was retried.
+pub(super) fn read(tables: &mut Ip6tables, in_filter: bool) -> Result<DockerNat, BackendError> {
+    let mut seen = DockerNat::default();
+    if let Some(listing) = tables.legacy_listing("nat")? {
+        add(&listing, &mut seen);
+    }
+    if in_filter && let Some(listing) = tables.legacy_listing("filter")? {
+        seen.left_behind = left_behind(&listing);
+    }
+    Ok(seen)
+}
+
+/// Adds what a listing of the nat table shows.
+pub(crate) fn add(listing: &[u8], seen: &mut DockerNat) {
     for words in rules(&String::from_utf8_lossy(listing)) {
         match value(&words, "-A") {
-            Some("PREROUTING") => native.chains |= value(&words, "-j") == Some(DOCKER),
-            Some(DOCKER) => native.forwards.extend(forward(&words)),
+            Some("PREROUTING") => seen.chains |= value(&words, "-j") == Some(DOCKER),
+            Some(DOCKER) => seen.forwards.extend(forward(&words)),
             _ => {}
         }
     }
-    if !native.chains {
-        native.forwards.clear();
+    if !seen.chains {
+        seen.forwards.clear();
     }
 }
 
-/// What the chain `DOCKER` drops, if packets get there; `tool` made the listing.
-pub(super) fn left_behind(listing: &[u8], tool: &str) -> BTreeSet<LeftBehind> {
+/// What the chain `DOCKER` in a listing of the filter table drops, if packets get there.
+pub(crate) fn left_behind(listing: &[u8]) -> BTreeSet<LeftBehind> {
     let rules = rules(&String::from_utf8_lossy(listing));
     let mut reached = BTreeSet::from(["FORWARD"]);
     loop {
@@ -47,7 +67,7 @@ pub(super) fn left_behind(listing: &[u8], tool: &str) -> BTreeSet<LeftBehind> {
         let texts: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
         match texts.as_slice() {
             ["-A", DOCKER, "!", "-i", inside, "-o", outside, "-j", "DROP"] if inside == outside => {
-                Some(dropped(outside, tool))
+                Some(LeftBehind::drop_of(outside, TOOL))
             }
             _ => None,
         }
@@ -98,8 +118,8 @@ mod tests {
 
     #[test]
     fn dockers_chain_is_known_by_its_jump_and_its_targets() {
-        let mut native = Native::default();
-        add(SAVED.as_bytes(), &mut native);
+        let mut seen = DockerNat::default();
+        add(SAVED.as_bytes(), &mut seen);
         let addr = "fdfd:5898:4917:1:0:242:ac11:2".parse().unwrap();
         let forward = HostForward {
             proto: crate::model::forward::Proto::Tcp,
@@ -107,17 +127,17 @@ mod tests {
             host_port: 8080,
             target: (addr, 80),
         };
-        assert!(native.chains);
-        assert_eq!(native.forwards, [forward].into());
+        assert!(seen.chains);
+        assert_eq!(seen.forwards, [forward].into());
     }
 
     #[test]
     fn rules_of_others_are_not_dockers() {
-        let mut native = Native::default();
+        let mut seen = DockerNat::default();
         let text = "-A PREROUTING -m comment --comment \"-j DOCKER\" -j ACCEPT\n\
             -A PREROUTING -j DOCKER-NAT66\n-A PREROUTING -j DNAT --to-destination [fdfd::2]:80\n\
             -A DOCKER -p tcp -m tcp --dport 1 -j DNAT --to-destination nonsense\n-A DOCKER -m comment --comment \"\n";
-        add(text.as_bytes(), &mut native);
-        assert_eq!(native, Native::default());
+        add(text.as_bytes(), &mut seen);
+        assert_eq!(seen, DockerNat::default());
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use docker_nat66::backend::Backend;
-use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
-use docker_nat66::backend::native::NativeReader;
-use docker_nat66::backend::nftables::{Nftables, Settings};
-use docker_nat66::model::native::{HostForward, LeftBehind, Native};
+use docker_nat66::backend::ip6tables::{Settings, Variant};
+use docker_nat66::docker_nat::observation::{DockerNat, LeftBehind};
+use docker_nat66::docker_nat::observer::Observer;
+use docker_nat66::model::published::HostForward;
 
 use super::namespace;
 use super::real::{name, sh, tools};
@@ -31,8 +30,10 @@ fn texts<'a>(forwards: impl IntoIterator<Item = &'a HostForward>) -> Vec<String>
     forwards.into_iter().map(ToString::to_string).collect()
 }
 
-fn look() -> Native {
-    NativeReader::default().look(true).expect("an answer")
+/// What a daemon sees that uses nftables.
+fn observed() -> DockerNat {
+    let mut observer = Observer::new(None, &Settings::default());
+    observer.observe().expect("an answer")
 }
 
 #[test]
@@ -41,8 +42,8 @@ fn dockers_chain_is_seen_with_its_jump_and_its_forwards() {
     namespace::fresh(|| {
         for variant in [Variant::Nft, Variant::Legacy] {
             let (_dir, settings) = tools(variant);
-            let mut backend = Ip6tables::detect(settings).expect("usable");
-            assert_eq!(backend.native(), Ok(Native::default()));
+            let mut observer = Observer::new(Some(variant), &settings);
+            assert_eq!(observer.observe(), Ok(DockerNat::default()));
             let mut expected = Vec::new();
             for command in DOCKERS.into_iter().chain([ONE_ADDRESS]) {
                 nat(variant, command);
@@ -53,7 +54,7 @@ fn dockers_chain_is_seen_with_its_jump_and_its_forwards() {
                     }
                     _ => {}
                 }
-                let seen = backend.native().expect("an answer");
+                let seen = observer.observe().expect("an answer");
                 assert_eq!(
                     seen.chains,
                     command != DOCKERS[0],
@@ -63,7 +64,7 @@ fn dockers_chain_is_seen_with_its_jump_and_its_forwards() {
             }
             // Without the jump no packet gets there.
             nat(variant, "-F PREROUTING");
-            assert_eq!(backend.native(), Ok(Native::default()));
+            assert_eq!(observer.observe(), Ok(DockerNat::default()));
             nat(variant, "-F");
             nat(variant, "-X");
         }
@@ -72,32 +73,42 @@ fn dockers_chain_is_seen_with_its_jump_and_its_forwards() {
 
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
-fn a_chain_of_the_legacy_tool_is_seen_by_who_uses_nftables() {
+fn a_chain_of_the_legacy_tool_is_seen_by_a_daemon_that_uses_nftables() {
     namespace::fresh(|| {
         let (_dir, settings) = tools(Variant::Legacy);
-        let mut backend = Nftables::detect(Settings::default())
-            .expect("usable")
-            .minding(Ip6tables::legacy(&settings));
-        assert_eq!(backend.native(), Ok(Native::default()));
+        let mut observer = Observer::new(None, &settings);
+        assert_eq!(observer.observe(), Ok(DockerNat::default()));
         for command in DOCKERS {
             nat(Variant::Legacy, command);
         }
-        let seen = backend.native().expect("an answer");
+        let seen = observer.observe().expect("an answer");
         assert!(seen.chains, "{seen:?}");
         assert_eq!(texts(&seen.forwards), ["8080/tcp to [fdfd::2]:80"]);
 
         let filter = |command: &str| sh(&format!("ip6tables-legacy {command}"), "");
         filter("-N DOCKER");
         filter("-A DOCKER ! -i docker0 -o docker0 -j DROP");
-        assert!(backend.native().expect("an answer").left_behind.is_empty());
+        assert!(
+            observer
+                .observe()
+                .expect("an answer")
+                .left_behind
+                .is_empty()
+        );
         filter("-A FORWARD -o docker0 -j DOCKER");
-        let seen = backend.native().expect("an answer");
+        let seen = observer.observe().expect("an answer");
         let left = seen.left_behind.iter().map(|left| left.remedy.as_str());
         let command = "ip6tables-legacy -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
         assert_eq!(left.collect::<Vec<_>>(), [command]);
         // It heals, as it is printed.
         sh(command, "");
-        assert!(backend.native().expect("an answer").left_behind.is_empty());
+        assert!(
+            observer
+                .observe()
+                .expect("an answer")
+                .left_behind
+                .is_empty()
+        );
     });
 }
 
@@ -129,9 +140,9 @@ fn the_table_of_docker_bridges_counts_only_as_far_as_packets_get() {
              nft add table ip6 docker-bridges",
             "",
         );
-        assert_eq!(look(), Native::default());
+        assert_eq!(observed(), DockerNat::default());
         sh("nft -f -", BRIDGES);
-        let seen = look();
+        let seen = observed();
         assert!(seen.chains);
         let forwards = [
             "8080/tcp to [fdfd::2]:80",
@@ -148,13 +159,13 @@ fn the_table_of_docker_bridges_counts_only_as_far_as_packets_get() {
             place: "chain in of table ip6 docker-bridges".to_owned(),
             remedy: remedy.to_owned(),
         };
-        assert_eq!(look().left_behind, [left].into());
+        assert_eq!(observed().left_behind, [left].into());
         // Restored after a `nft flush ruleset`: the rules without what leads to them.
         sh("nft delete chain ip6 docker-bridges nat-PREROUTING", "");
-        let seen = look();
+        let seen = observed();
         assert_eq!((seen.chains, seen.forwards), (false, BTreeSet::new()));
         sh(remedy, "");
-        assert_eq!(look(), Native::default());
+        assert_eq!(observed(), DockerNat::default());
     });
 }
 
@@ -188,14 +199,14 @@ fn what_engines_leave_behind_serves_nothing_and_goes_with_the_command_that_is_na
         for (load, on, leftover, drops) in engines {
             sh("nft flush ruleset", "");
             sh(load, &recorded(on));
-            let seen = look();
+            let seen = observed();
             assert!(seen.chains, "{on}");
             let served = ["8080/tcp to [fdfd:5898:4917:1::2]:10000"];
             assert_eq!(texts(&seen.forwards), served, "{on}");
 
             sh("nft flush ruleset", "");
             sh(load, &recorded(leftover));
-            let seen = look();
+            let seen = observed();
             assert!(
                 seen.chains && seen.forwards.is_empty(),
                 "{leftover}: {seen:?}"
@@ -204,7 +215,7 @@ fn what_engines_leave_behind_serves_nothing_and_goes_with_the_command_that_is_na
             for left in &seen.left_behind {
                 sh(&left.remedy, "");
             }
-            assert!(look().left_behind.is_empty(), "{leftover}");
+            assert!(observed().left_behind.is_empty(), "{leftover}");
         }
     });
 }
@@ -233,7 +244,7 @@ const NETAVARK: &str = "table inet netavark {
 fn netavarks_forwards_are_seen_apart_from_dockers() {
     namespace::fresh(|| {
         sh("nft -f -", NETAVARK);
-        let seen = look();
+        let seen = observed();
         assert!(seen.netavark && !seen.chains, "{seen:?}");
         assert_eq!(texts(&seen.podman), ["8080/tcp to [fd00::2]:80"]);
         assert!(seen.forwards.is_empty());

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::Rule;
-use super::decode::{BaseChain, verdicts};
+use super::decode::{BaseChain, Rule, verdicts};
 use crate::backend::ErrorKind;
 use crate::backend::nftables::fault::Fault;
 use crate::backend::nftables::link::{self, Ended, Family, Link};
@@ -22,19 +21,11 @@ pub(super) struct Reader<'l> {
 }
 
 impl<'l> Reader<'l> {
-    pub(super) fn ip6(link: &'l mut dyn Link, deadline: Instant) -> Self {
+    pub(super) fn new(family: Family, link: &'l mut dyn Link, deadline: Instant) -> Self {
         Self {
             link,
             deadline,
-            family: Family::Ip6,
-        }
-    }
-
-    pub(super) fn inet(link: &'l mut dyn Link, deadline: Instant) -> Self {
-        Self {
-            link,
-            deadline,
-            family: Family::Inet,
+            family,
         }
     }
 

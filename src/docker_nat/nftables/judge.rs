@@ -1,9 +1,9 @@
-//! What must hold of any bytes that somebody else's rule is printed with.
+//! What must hold of any bytes that the kernel prints another program's rule with.
 
 use super::decode::{BaseChain, Rule, verdicts};
 
 /// Addresses, ports and names are in the rule, and are not made up.
-pub(in crate::backend) fn judge(payload: &[u8]) {
+pub(crate) fn judge(payload: &[u8]) {
     let rule = Rule::read(payload);
     let holds = |part: &[u8]| payload.windows(part.len()).any(|bytes| bytes == part);
     if let Some(forward) = rule.forward {

@@ -1,41 +1,37 @@
-//! Docker's own IPv6 NAT, and Podman's, as the kernel shows it: read, never changed.
+//! Docker's own IPv6 NAT, and Podman's, in nf_tables: read over netlink, never changed.
 //!
-//! All of it is read over netlink, whatever backend holds our rules: the table
-//! `ip6 docker-bridges`, the chain `DOCKER` that Docker keeps by way of ip6tables (nft variant) in
-//! `ip6 nat`, and netavark's `inet netavark`. The legacy variant's tables are read by the backend
-//! that knows the tool. Only what a packet reaches counts: from a base chain on, by jumps and
-//! verdict maps. Nothing is remembered but the socket.
+//! It reads the table `ip6 docker-bridges`, the chain `DOCKER` that Docker keeps by way of ip6tables
+//! (nft variant) in `ip6 nat`, and netavark's `inet netavark`. Only what a packet reaches counts:
+//! from a base chain on, by jumps and verdict maps. Nothing is remembered but the socket.
 
 mod decode;
 #[cfg(any(test, fuzzing))]
-pub(super) mod judge;
+pub(crate) mod judge;
 mod walk;
 
 use std::time::{Duration, Instant};
 
-use self::decode::{BaseChain, Rule};
+use self::decode::BaseChain;
 use self::walk::Reader;
-use super::nftables::fault::Fault;
-use super::{BackendError, ErrorKind};
-use crate::model::native::{LeftBehind, Native};
+use super::observation::{DOCKER, DockerNat, LeftBehind};
+use crate::backend::nftables::fault::Fault;
+use crate::backend::nftables::link::Family;
+use crate::backend::{BackendError, ErrorKind};
 use crate::netlink::socket::Socket;
 
 /// The table of an Engine that uses nftables (moby, `daemon/libnetwork/drivers/bridge`).
 const BRIDGES: &str = "docker-bridges";
 
-/// What it notes beside the rule that drops what is sent to ports that it does not publish.
+/// Its comment on the rule that drops what is sent to ports that it does not publish.
 const UNPUBLISHED: &str = "UNPUBLISHED PORT DROP";
 
 /// The table and the base chain in which an Engine that uses ip6tables puts its jump.
 const NAT: &str = "nat";
 const PREROUTING: &str = "PREROUTING";
 
-/// The same for what it drops.
+/// The table and the base chain from which it leads packets to its drops.
 const FILTER: &str = "filter";
 const FORWARD: &str = "FORWARD";
-
-/// The chain that both lead to.
-pub(super) const DOCKER: &str = "DOCKER";
 
 /// The table of netavark (containers/netavark, `src/firewall/nft.rs`).
 const NETAVARK: &str = "netavark";
@@ -49,86 +45,84 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads it.
 #[derive(Debug, Default)]
-pub struct NativeReader {
+pub(super) struct NftablesReader {
     socket: Option<Socket>,
 }
 
-impl NativeReader {
-    /// What is there now. A kernel without nf_tables has nothing of it. `in_filter` tells whether
-    /// a drop in `ip6 filter` bears on our rules: not where they accept first in that very table.
+impl NftablesReader {
+    /// What is there now; nothing in a kernel without nf_tables. `in_filter`: drops in `ip6 filter`
+    /// count.
     ///
     /// # Errors
     /// The kernel did not answer, or changed too often while it did; nothing may be concluded.
-    pub fn look(&mut self, in_filter: bool) -> Result<Native, BackendError> {
-        match self.read(Instant::now() + PATIENCE, in_filter) {
-            Err(fault) if fault.kind == ErrorKind::Unsupported => Ok(Native::default()),
+    pub(super) fn read(&mut self, in_filter: bool) -> Result<DockerNat, BackendError> {
+        match self.try_read(Instant::now() + PATIENCE, in_filter) {
+            Err(fault) if fault.kind == ErrorKind::Unsupported => Ok(DockerNat::default()),
             Err(fault) => {
                 self.socket = None;
                 Err(fault.during("reading Docker's own IPv6 NAT".to_owned()))
             }
-            Ok(native) => Ok(native),
+            Ok(seen) => Ok(seen),
         }
     }
 
-    fn read(&mut self, deadline: Instant, in_filter: bool) -> Result<Native, Fault> {
+    fn try_read(&mut self, deadline: Instant, in_filter: bool) -> Result<DockerNat, Fault> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(Socket::netfilter()?),
         };
-        let mut native = Native::default();
-        let mut reader = Reader::ip6(socket, deadline);
+        let mut seen = DockerNat::default();
+        let mut reader = Reader::new(Family::Ip6, socket, deadline);
         let base = reader.base_chains()?;
         let has = |table: &str, name: &str| {
             let mut chains = base.iter();
             chains.any(|chain| chain.table == table && chain.name == name)
         };
         if has(NAT, PREROUTING) {
-            dockers_nat(&mut reader, &mut native)?;
+            dockers_nat(&mut reader, &mut seen)?;
         }
         if base.iter().any(|chain| chain.table == BRIDGES) {
-            bridges(&mut reader, &base, &mut native)?;
+            bridges(&mut reader, &base, &mut seen)?;
         }
         if in_filter && has(FILTER, FORWARD) {
-            dockers_filter(&mut reader, &mut native)?;
+            dockers_filter(&mut reader, &mut seen)?;
         }
-        let mut reader = Reader::inet(socket, deadline);
+        let mut reader = Reader::new(Family::Inet, socket, deadline);
         let base = reader.base_chains()?;
         let starts = nat_starts(&base, NETAVARK);
         if !starts.is_empty() {
             let rules = reader.rules(NETAVARK, None)?;
             let reached = reader.reached(NETAVARK, &starts, &rules)?;
-            native.netavark = !reached.is_empty();
-            native.podman = reached.iter().filter_map(|rule| rule.forward).collect();
+            seen.netavark = !reached.is_empty();
+            seen.podman = reached.iter().filter_map(|rule| rule.forward).collect();
         }
-        Ok(native)
+        Ok(seen)
     }
 }
 
 /// Adds the chain `DOCKER` of ip6tables' nat table.
-fn dockers_nat(reader: &mut Reader<'_>, native: &mut Native) -> Result<(), Fault> {
+fn dockers_nat(reader: &mut Reader<'_>, seen: &mut DockerNat) -> Result<(), Fault> {
     let rules = reader.rules(NAT, Some(PREROUTING))?;
     if rules.iter().any(|rule| rule.jumps_to(DOCKER)) {
-        native.chains = true;
+        seen.chains = true;
         let rules = reader.rules(NAT, Some(DOCKER))?;
-        native
-            .forwards
+        seen.forwards
             .extend(rules.iter().filter_map(|rule| rule.forward));
     }
     Ok(())
 }
 
 /// Adds the table `ip6 docker-bridges`.
-fn bridges(reader: &mut Reader<'_>, base: &[BaseChain], native: &mut Native) -> Result<(), Fault> {
+fn bridges(reader: &mut Reader<'_>, base: &[BaseChain], seen: &mut DockerNat) -> Result<(), Fault> {
     let rules = reader.rules(BRIDGES, None)?;
     let reached = reader.reached(BRIDGES, &nat_starts(base, BRIDGES), &rules)?;
-    native.chains |= !reached.is_empty();
-    native
-        .forwards
+    seen.chains |= !reached.is_empty();
+    seen.forwards
         .extend(reached.iter().filter_map(|rule| rule.forward));
     let starts = starts(base, BRIDGES, |chain| chain.hook == HOOK_FORWARD);
     let mut reached = reader.reached(BRIDGES, &starts, &rules)?.into_iter();
     if let Some(rule) = reached.find(|rule| rule.drops && rule.comment == UNPUBLISHED) {
-        native.left_behind.insert(LeftBehind {
+        seen.left_behind.insert(LeftBehind {
             place: format!("chain {} of table ip6 {BRIDGES}", rule.chain),
             remedy: format!("nft delete table ip6 {BRIDGES}"),
         });
@@ -137,7 +131,7 @@ fn bridges(reader: &mut Reader<'_>, base: &[BaseChain], native: &mut Native) -> 
 }
 
 /// Adds what the chain `DOCKER` of ip6tables' filter table drops.
-fn dockers_filter(reader: &mut Reader<'_>, native: &mut Native) -> Result<(), Fault> {
+fn dockers_filter(reader: &mut Reader<'_>, seen: &mut DockerNat) -> Result<(), Fault> {
     let drops = reader.rules(FILTER, Some(DOCKER))?;
     if !drops.iter().any(|rule| rule.drops) {
         return Ok(());
@@ -146,19 +140,9 @@ fn dockers_filter(reader: &mut Reader<'_>, native: &mut Native) -> Result<(), Fa
     let reached = reader.reached(FILTER, &[FORWARD], &rules)?.into_iter();
     let drops = reached.filter(|rule| rule.chain == DOCKER && rule.drops);
     let bridges = drops.filter_map(|rule| rule.bridge.as_deref());
-    native
-        .left_behind
-        .extend(bridges.map(|bridge| dropped(bridge, "ip6tables")));
+    seen.left_behind
+        .extend(bridges.map(|bridge| LeftBehind::drop_of(bridge, "ip6tables")));
     Ok(())
-}
-
-/// What an Engine from 28 on puts at the end of the chain `DOCKER` for each bridge, and the
-/// command of `tool` that removes it.
-pub(super) fn dropped(bridge: &str, tool: &str) -> LeftBehind {
-    LeftBehind {
-        place: format!("chain {DOCKER} of table ip6 {FILTER}"),
-        remedy: format!("{tool} -t {FILTER} -D {DOCKER} ! -i {bridge} -o {bridge} -j DROP"),
-    }
 }
 
 /// The base chains of a table that can rewrite the destination of what comes in.

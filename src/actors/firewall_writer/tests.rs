@@ -1,0 +1,192 @@
+//! Rounds in view of Docker's own NAT, over a kernel in memory.
+
+use std::sync::Mutex;
+
+use slog::o;
+
+use super::*;
+use crate::backend::fake::FakeKernel;
+use crate::backend::{ErrorKind, compile};
+use crate::conntrack::fake::FakeTable;
+use crate::docker_nat::observation::{DockerNat, LeftBehind};
+use crate::docker_nat::since::SETTLES_AFTER;
+use crate::docker_nat::testing::{at, docker, published};
+use crate::journal::memory::MemoryJournal;
+use crate::model::boot::BootId;
+use crate::model::forward::{Forward, Owner, Proto, Sources};
+use crate::model::intent::{Intent, Policy};
+use crate::model::rule::BackendKind;
+
+/// Static rules, and the port that [`docker`] and [`published`] call 8080.
+fn wish() -> Intent {
+    let policy = Policy {
+        devices: vec!["eth0".parse().unwrap()],
+        prefixes: vec!["fd00::/64".parse().unwrap()],
+        ..Policy::default()
+    };
+    let forward = Forward {
+        proto: Proto::Tcp,
+        host_addr: None,
+        host_port: 8080,
+        container_addr: "fd00::2".parse().unwrap(),
+        container_port: 80,
+        sources: Sources::Any,
+        owner: Owner {
+            container_id: "a".to_owned(),
+            container_name: "a".into(),
+            network: "bridge".into(),
+        },
+    };
+    Intent::new(policy, Some(vec![forward]))
+}
+
+/// How many rules that takes.
+fn count(wish: &Intent) -> usize {
+    compile::desired(BackendKind::Ip6tables, wish).rules.len()
+}
+
+fn failure(kind: ErrorKind) -> BackendError {
+    BackendError {
+        operation: "made".into(),
+        kind,
+        detail: "to fail".into(),
+    }
+}
+
+/// A host with one daemon after another.
+#[derive(Clone, Default)]
+struct Host {
+    kernel: FakeKernel,
+    journal: MemoryJournal,
+    docker_nat: Arc<Mutex<Option<DockerNat>>>,
+}
+
+struct Daemon {
+    host: Host,
+    reconciler: Reconciler<MemoryJournal>,
+    watch: Watch,
+}
+
+impl Host {
+    fn daemon(&self) -> Daemon {
+        let log = Logger::root(slog::Discard, o!());
+        let mut reconciler = Reconciler::new(
+            Box::new(self.kernel.backend()),
+            Vec::new(),
+            self.journal.clone(),
+            Box::new(FakeTable::new().flows()),
+            BootId::new("boot"),
+            log.clone(),
+        );
+        reconciler.recover(self.journal.records(), Vec::new(), 1);
+        let shown = self.docker_nat.clone();
+        let observe = move || {
+            let shown = shown.lock().unwrap().clone();
+            shown.ok_or_else(|| failure(ErrorKind::Busy))
+        };
+        Daemon {
+            host: self.clone(),
+            reconciler,
+            watch: Watch::new(Box::new(observe), log),
+        }
+    }
+}
+
+impl Daemon {
+    /// One round in which the kernel shows this, or nothing certain; how many rules are in the
+    /// kernel then, and in the journal.
+    fn round(&mut self, wish: Intent, shown: Option<DockerNat>, second: u64) -> (usize, Round) {
+        *self.host.docker_nat.lock().unwrap() = shown;
+        let message = Converge {
+            intent: Arc::new(wish),
+            published: Some(published(&[8080])),
+            verify: false,
+        };
+        let watch = Some(&mut self.watch);
+        let round = round(&mut self.reconciler, watch, &message, at(second), 1);
+        let rules = self.host.kernel.ours().len();
+        assert_eq!(self.host.journal.records().len(), rules);
+        (rules, round)
+    }
+}
+
+fn state(round: &Round) -> StandbyState {
+    round.docker_nat.as_ref().expect("observed").state
+}
+
+#[test]
+fn rules_go_when_dockers_nat_comes_and_return_when_it_has_gone() {
+    let mut daemon = Host::default().daemon();
+    let all = count(&wish());
+    let nothing = || Some(DockerNat::default());
+    assert_eq!(daemon.round(wish(), nothing(), 0).0, all);
+    let (rules, round) = daemon.round(wish(), Some(docker(&[])), 0);
+    assert_eq!((rules, state(&round)), (0, StandbyState::On));
+    assert_eq!(daemon.round(wish(), Some(docker(&[8080])), 0).0, 0);
+    assert_eq!(daemon.host.kernel.lines(), Vec::<String>::new());
+    assert_eq!(daemon.round(wish(), nothing(), 0).0, all);
+}
+
+#[test]
+fn where_docker_s_nat_cannot_be_observed_all_stays() {
+    let mut daemon = Host::default().daemon();
+    let all = count(&wish());
+    // A daemon that has not observed anything yet adds nothing.
+    let (rules, round) = daemon.round(wish(), None, 0);
+    assert_eq!((rules, state(&round)), (0, StandbyState::Unsettled));
+    daemon.round(wish(), Some(DockerNat::default()), 0);
+    let (rules, round) = daemon.round(wish(), None, 0);
+    assert_eq!((rules, state(&round)), (all, StandbyState::Off));
+    assert!(!round.is_in_step());
+    assert_eq!(
+        round.troubles(),
+        ["it cannot be seen whether Docker's own IPv6 NAT is on: made: busy: to fail"]
+    );
+    daemon.round(wish(), Some(docker(&[8080])), 0);
+    let (rules, round) = daemon.round(wish(), None, 0);
+    assert_eq!((rules, state(&round)), (0, StandbyState::On));
+}
+
+#[test]
+fn until_a_chain_is_understood_nothing_comes_and_what_is_unwanted_goes() {
+    let host = Host::default();
+    let mut daemon = host.daemon();
+    let (rules, round) = daemon.round(wish(), Some(docker(&[])), 0);
+    assert_eq!((rules, state(&round)), (0, StandbyState::Unsettled));
+    let again = |round: &Round| round.docker_nat.as_ref().and_then(|it| it.again_in);
+    assert_eq!(again(&round), Some(SETTLES_AFTER));
+    assert!(!round.is_in_step());
+    let (rules, round) = daemon.round(wish(), Some(docker(&[])), 3);
+    let all = count(&wish());
+    assert_eq!((rules, state(&round)), (all, StandbyState::Off));
+
+    // What the Engine left behind is named once it has lasted, as long as it is there.
+    let mut hollow = docker(&[]);
+    hollow.left_behind.insert(LeftBehind {
+        place: "chain DOCKER of table ip6 filter".into(),
+        remedy: "ip6tables -t filter -D DOCKER".into(),
+    });
+    let problems = |round: &Round| {
+        let observation = round.docker_nat.as_ref().expect("observed");
+        observation.audit.problems()
+    };
+    let (_, round) = daemon.round(wish(), Some(hollow.clone()), 3);
+    assert_eq!(again(&round), Some(SETTLES_AFTER));
+    assert!(problems(&round).is_empty());
+    let (_, round) = daemon.round(wish(), Some(hollow.clone()), 6);
+    assert!(round.is_in_step());
+    let problem = problems(&round)[0].to_string();
+    assert!(problem.starts_with("left-behind: chain DOCKER "));
+    // Where we forward nothing it drops nothing of ours.
+    let (_, round) = daemon.round(Intent::nothing(), Some(hollow), 6);
+    assert!(problems(&round).is_empty());
+    daemon.round(wish(), Some(docker(&[])), 6);
+
+    // The same at the start of a daemon whose predecessor left rules.
+    let mut daemon = host.daemon();
+    let before = host.kernel.lines();
+    daemon.round(wish(), Some(docker(&[])), 0);
+    assert_eq!(host.kernel.lines(), before);
+    daemon.round(Intent::nothing(), Some(docker(&[])), 0);
+    assert_eq!(host.kernel.ours(), Vec::new());
+}

@@ -1,0 +1,54 @@
+//! Reads Docker's own IPv6 NAT from all the tables in which it may stand.
+
+use super::legacy;
+use super::nftables::NftablesReader;
+use super::observation::DockerNat;
+use crate::backend::BackendError;
+use crate::backend::ip6tables::{Ip6tables, Settings, Variant};
+
+/// Reads nf_tables over netlink and, unless our own rules are in the tool's nft variant, the legacy
+/// variant's tables with that variant's tool.
+#[derive(Debug)]
+pub struct Observer {
+    nftables: NftablesReader,
+    legacy: Option<Ip6tables>,
+    /// What the legacy tables showed last.
+    in_legacy: DockerNat,
+    ours: Option<Variant>,
+}
+
+impl Observer {
+    /// `ours` is the variant of ip6tables that holds our own rules; `None`: nftables does. Docker
+    /// uses the same variant as we do; with nftables it may use either.
+    pub fn new(ours: Option<Variant>, settings: &Settings) -> Self {
+        let is_legacy_read = ours != Some(Variant::Nft);
+        Self {
+            nftables: NftablesReader::default(),
+            legacy: is_legacy_read
+                .then(|| Ip6tables::legacy(settings))
+                .flatten(),
+            in_legacy: DockerNat::default(),
+            ours,
+        }
+    }
+
+    /// What is there now. In the filter table that holds our own chain, a drop of Docker's does not
+    /// count: our chain comes first and accepts.
+    ///
+    /// # Errors
+    /// Nothing may be concluded. Nothing was retried.
+    pub fn observe(&mut self) -> Result<DockerNat, BackendError> {
+        let mut seen = self.nftables.read(self.ours != Some(Variant::Nft))?;
+        if let Some(tables) = &mut self.legacy {
+            match legacy::read(tables, self.ours != Some(Variant::Legacy)) {
+                Ok(found) => self.in_legacy = found,
+                // A tool that we do not need must not keep us from our work: where it fails, or
+                // may not be used, we take it that nothing has changed.
+                Err(_) if self.ours.is_none() => {}
+                Err(error) => return Err(error),
+            }
+            seen.add(self.in_legacy.clone());
+        }
+        Ok(seen)
+    }
+}
