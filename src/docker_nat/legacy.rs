@@ -1,6 +1,6 @@
 //! Docker's own IPv6 NAT in the tables of ip6tables' legacy variant, as ip6tables-save prints them.
 //!
-//! Lines that are not understood are skipped: they are another program's.
+//! Pure. Lines that are not understood are skipped: they are another program's.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV6;
@@ -8,28 +8,11 @@ use std::net::SocketAddrV6;
 use ipnet::Ipv6Net;
 
 use super::observation::{DOCKER, DockerNat, LeftBehind};
-use crate::backend::BackendError;
-use crate::backend::ip6tables::Ip6tables;
 use crate::backend::ip6tables::words::{self, Word};
 use crate::model::published::HostForward;
 
 /// The command that removes what is left behind there.
 const TOOL: &str = "ip6tables-legacy";
-
-/// What is there now. `in_filter`: drops in the filter table count.
-///
-/// # Errors
-/// Nothing may be concluded. Nothing was retried.
-pub(super) fn read(tables: &mut Ip6tables, in_filter: bool) -> Result<DockerNat, BackendError> {
-    let mut seen = DockerNat::default();
-    if let Some(listing) = tables.legacy_listing("nat")? {
-        add(&listing, &mut seen);
-    }
-    if in_filter && let Some(listing) = tables.legacy_listing("filter")? {
-        seen.left_behind = left_behind(&listing);
-    }
-    Ok(seen)
-}
 
 /// Adds what a listing of the nat table shows.
 pub(crate) fn add(listing: &[u8], seen: &mut DockerNat) {

@@ -40,7 +40,7 @@ impl Observer {
     pub fn observe(&mut self) -> Result<DockerNat, BackendError> {
         let mut seen = self.nftables.read(self.ours != Some(Variant::Nft))?;
         if let Some(tables) = &mut self.legacy {
-            match legacy::read(tables, self.ours != Some(Variant::Legacy)) {
+            match read_legacy(tables, self.ours != Some(Variant::Legacy)) {
                 Ok(found) => self.in_legacy = found,
                 // A tool that we do not need must not keep us from our work: where it fails, or
                 // may not be used, we take it that nothing has changed.
@@ -51,4 +51,16 @@ impl Observer {
         }
         Ok(seen)
     }
+}
+
+/// Reads the legacy variant's tables. `in_filter`: drops in its filter table count.
+fn read_legacy(tables: &mut Ip6tables, in_filter: bool) -> Result<DockerNat, BackendError> {
+    let mut seen = DockerNat::default();
+    if let Some(listing) = tables.legacy_listing("nat")? {
+        legacy::add(&listing, &mut seen);
+    }
+    if in_filter && let Some(listing) = tables.legacy_listing("filter")? {
+        seen.left_behind = legacy::left_behind(&listing);
+    }
+    Ok(seen)
 }
