@@ -1,32 +1,33 @@
-//! The judges of untrusted input, which the fuzz targets of `tests/fuzz` call with bytes.
+//! What must hold of untrusted input: the oracles in `tests/fuzz/oracles`, which the fuzz targets
+//! of `tests/fuzz` call with bytes.
 //!
-//! Each stands beside the code that reads such bytes, and panics where a property does not hold:
-//! what is read is what was written, nothing is taken for ours that is not, no port leads to
-//! what is no container, and the work is bounded by the bytes. Of no daemon a part: compiled for
+//! Each is a module of the code that reads such bytes, and panics where a property does not hold:
+//! what is read is what was written, only our own rules are taken for ours, a port leads to a
+//! container and to nothing else, and the work is bounded by the bytes. They are compiled for
 //! tests and for fuzzing only. The tests here replay every corpus.
 
-/// Panics where bytes are read as they must not be.
-pub type Judge = fn(&[u8]);
+/// Panics if bytes are read in a way that breaks a property.
+type Oracle = fn(&[u8]);
 
-/// Every target and its judge.
-pub const JUDGES: [(&str, Judge); 7] = [
-    ("conntrack", crate::conntrack::judge),
-    ("control", crate::control::server::judge),
-    ("engine", crate::docker::judge::bytes),
-    ("ip6tables", crate::backend::ip6tables::judge),
-    ("journal", crate::journal::codec::judge),
-    ("netlink", crate::netlink::judge),
-    ("nftables", crate::backend::nftables::judge),
+/// Every target and its oracle.
+const ORACLES: [(&str, Oracle); 7] = [
+    ("conntrack", crate::conntrack::oracle::check),
+    ("control", crate::control::server::oracle::check),
+    ("engine", crate::docker::oracle::check),
+    ("ip6tables", crate::backend::ip6tables::oracle::check),
+    ("journal", crate::journal::codec::oracle::check),
+    ("netlink", crate::netlink::oracle::check),
+    ("nftables", crate::backend::nftables::oracle::check),
 ];
 
-/// Judges what a target makes of these bytes.
+/// Runs a target's oracle on these bytes.
 ///
 /// # Panics
 /// There is no such target, or a property does not hold.
-pub fn judge(target: &str, bytes: &[u8]) {
-    let found = JUDGES.iter().find(|(name, _)| *name == target);
-    let (_, judge) = found.expect("a target of this name");
-    judge(bytes);
+pub fn check(target: &str, bytes: &[u8]) {
+    let found = ORACLES.iter().find(|(name, _)| *name == target);
+    let (_, oracle) = found.expect("a target of this name");
+    oracle(bytes);
 }
 
 #[cfg(test)]
@@ -34,7 +35,7 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::JUDGES;
+    use super::{ORACLES, check};
 
     /// Most files in a corpus, and most bytes in a file: they are minimised before they are kept.
     const MOST: (usize, usize) = (64, 20 * 1024);
@@ -52,10 +53,6 @@ mod tests {
     }
 
     fn replay(target: &str) {
-        let (_, judge) = JUDGES
-            .iter()
-            .find(|(name, _)| *name == target)
-            .expect("known");
         let dir = fuzz_dir().join("corpus").join(target);
         let files = names(&dir);
         assert!((1..=MOST.0).contains(&files.len()), "{} files", files.len());
@@ -64,7 +61,7 @@ mod tests {
             assert!(bytes.len() <= MOST.1, "{file} has {} bytes", bytes.len());
             // What is printed of a test that fails names the file.
             println!("{target}/{file}");
-            judge(&bytes);
+            check(target, &bytes);
         }
     }
 
@@ -77,12 +74,12 @@ mod tests {
             })*
 
             #[test]
-            fn every_target_has_a_judge_a_program_and_a_corpus() {
+            fn every_target_has_an_oracle_a_program_and_a_corpus() {
                 let expected = [$(stringify!($target)),*];
-                assert_eq!(JUDGES.map(|(name, _)| name), expected);
+                assert_eq!(ORACLES.map(|(name, _)| name), expected);
                 assert_eq!(names(&fuzz_dir().join("corpus")), expected);
-                let programs = expected.map(|name| format!("{name}.rs"));
-                assert_eq!(names(&fuzz_dir().join("targets")), programs);
+                let files = expected.map(|name| format!("{name}.rs"));
+                assert_eq!(names(&fuzz_dir().join("targets")), files);
             }
         };
     }

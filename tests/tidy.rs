@@ -256,6 +256,36 @@ fn is_pure(path: &str) -> bool {
 }
 
 #[test]
+fn one_module_opens_netlink_sockets() {
+    let mut found = Vec::new();
+    for source in sources(&["src/"]) {
+        let names = paths(&source.code).into_iter();
+        let netlink = names.filter(|path| path.contains("net::netlink"));
+        if !source.path.starts_with("src/netlink/") {
+            found.extend(netlink.map(|path| format!("{} names {path}", source.path)));
+        }
+    }
+    none(found);
+}
+
+/// What is compiled for fuzzing lies with the fuzz targets; `src` only names the file.
+#[test]
+fn oracles_lie_with_their_fuzz_targets() {
+    let mut found = Vec::new();
+    for source in sources(&["src/"]) {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for pair in lines.windows(2) {
+            let is_oracle = pair[0].contains("cfg(any(test, fuzzing))");
+            let is_elsewhere = pair[1].starts_with("#[path = \"../") || source.path == "src/lib.rs";
+            if is_oracle && !is_elsewhere {
+                found.push(format!("{}: {}", source.path, pair[1]));
+            }
+        }
+    }
+    none(found);
+}
+
+#[test]
 fn no_file_is_too_long() {
     let long = |s: &Source| {
         let lines = s.text.lines().count();

@@ -1,31 +1,32 @@
-//! One connection-tracking entry: read from a dump, named again in a deletion, or made. Pure.
+//! One connection-tracking entry: read from a dump, named again in a deletion, or made.
 //!
 //! Attribute numbers are those of linux/netfilter/nfnetlink_conntrack.h.
 
 use std::net::Ipv6Addr;
+use std::time::Instant;
 
+use super::sockets::Accepted;
 use crate::model::forward::Proto;
+use crate::netlink::NetlinkError;
 use crate::netlink::message::{
-    ACK, Attrs, CREATE, DUMP, EXCL, Malformed, Message, NFGENMSG_IPV6, REQUEST, Writer, find,
+    ACK, Attrs, CREATE, EXCL, IPV6, Malformed, NFGENMSG_IPV6, REQUEST, Writer, find,
 };
+use crate::netlink::request::{self, Channel, Ended};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what a dump answers with, and what makes one.
-pub(super) const CT_NEW: u16 = 0x0100;
+const CT_NEW: u16 = 0x0100;
 /// `… | IPCTNL_MSG_CT_GET`.
 const CT_GET: u16 = 0x0101;
 /// `… | IPCTNL_MSG_CT_DELETE`.
 const CT_DELETE: u16 = 0x0102;
 
-/// `AF_INET6`.
-const IPV6: u8 = 10;
-
-const CTA_TUPLE_ORIG: u16 = 1;
+pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_TIMEOUT: u16 = 7;
-const CTA_ID: u16 = 12;
-const CTA_ZONE: u16 = 18;
+pub(super) const CTA_ID: u16 = 12;
+pub(super) const CTA_ZONE: u16 = 18;
 
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
@@ -45,16 +46,16 @@ const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
 /// `TCP_CONNTRACK_ESTABLISHED` (linux/netfilter/nf_conntrack_tcp.h).
 const ESTABLISHED: u8 = 3;
 
-/// `struct nf_ct_tcp_flags`, flags and mask: `IP_CT_TCP_FLAG_BE_LIBERAL`, for nobody knows the
-/// windows of a connection that is under way.
+/// `struct nf_ct_tcp_flags`, flags and mask: `IP_CT_TCP_FLAG_BE_LIBERAL`, because the windows of a
+/// connection that is under way are not known.
 const BE_LIBERAL: [u8; 2] = [0x08, 0x08];
 
 /// `IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED` (linux/netfilter/nf_conntrack_common.h): it is
-/// past the first packet, which alone is asked about by NAT rules, and is not the first to go when
-/// the table is full.
+/// past the first packet, the only one that NAT rules see, and is not the first to go when the
+/// table is full.
 const UNDER_WAY: u32 = 1 << 1 | 1 << 2 | 1 << 3;
 
-/// Seconds until an entry is dropped in which no packet comes: the kernel's own default for an
+/// Seconds without a packet after which an entry is dropped: the kernel's own default for an
 /// established connection (net/netfilter/nf_conntrack_proto_tcp.c).
 const TIMEOUT: u32 = 5 * 24 * 60 * 60;
 
@@ -72,11 +73,11 @@ pub(super) struct Entry<'a> {
     pub(super) destination: (Ipv6Addr, u16),
     /// Who answers: the DNAT target, or `destination` where there was no DNAT.
     pub(super) answerer: (Ipv6Addr, u16),
-    /// Whether it is a TCP connection that was accepted, by whoever that is.
+    /// Whether it is a TCP connection that some server has accepted.
     pub(super) accepted: bool,
     tuple: &'a [u8],
-    zone: Option<&'a [u8]>,
-    id: &'a [u8],
+    pub(super) zone: Option<&'a [u8]>,
+    pub(super) id: &'a [u8],
 }
 
 /// How the kernel finds an entry again. The parts are the kernel's own bytes: the original
@@ -92,9 +93,9 @@ pub(super) struct Locator {
 }
 
 impl<'a> Entry<'a> {
-    /// Reads a [`CT_NEW`] message; `None` for another family or protocol.
-    pub(super) fn read(message: &Message<'a>) -> Result<Option<Self>, Malformed> {
-        let [family, _, _, _, attrs @ ..] = message.payload else {
+    /// Reads the payload of a [`CT_NEW`] message; `None` for another family or protocol.
+    pub(super) fn read(payload: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        let [family, _, _, _, attrs @ ..] = payload else {
             return Err(Malformed("an entry without its family"));
         };
         if *family != IPV6 {
@@ -146,25 +147,16 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A TCP connection that the host itself has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Accepted {
-    /// Who began it.
-    pub(super) client: (Ipv6Addr, u16),
-    /// The host's address and port.
-    pub(super) server: (Ipv6Addr, u16),
-}
-
 /// One direction of a flow.
-struct Tuple {
-    proto: Proto,
-    source: (Ipv6Addr, u16),
-    destination: (Ipv6Addr, u16),
+pub(super) struct Tuple {
+    pub(super) proto: Proto,
+    pub(super) source: (Ipv6Addr, u16),
+    pub(super) destination: (Ipv6Addr, u16),
 }
 
 impl Tuple {
     /// `None` for a protocol that Docker does not publish.
-    fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         let (mut ip, mut transport) = (None, None);
         for attr in Attrs::new(bytes) {
             match attr? {
@@ -185,12 +177,9 @@ impl Tuple {
                 _ => {}
             }
         }
-        let proto = match number {
-            Some(6) => Proto::Tcp,
-            Some(17) => Proto::Udp,
-            Some(132) => Proto::Sctp,
-            Some(_) => return Ok(None),
-            None => return Err(Malformed("a tuple without the protocol's number")),
+        let number = number.ok_or(Malformed("a tuple without the protocol's number"))?;
+        let Some(proto) = Proto::from_number(number) else {
+            return Ok(None);
         };
         let (mut src, mut dst) = (None, None);
         for attr in Attrs::new(ip) {
@@ -225,13 +214,19 @@ fn address(value: &[u8]) -> Option<Ipv6Addr> {
     <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
 }
 
-/// The request for every IPv6 entry.
-pub(super) fn dump(seq: u32) -> Writer {
-    let mut writer = Writer::default();
-    writer.message(CT_GET, REQUEST | DUMP, seq, |payload| {
-        payload.raw(&NFGENMSG_IPV6)
-    });
-    writer
+/// Hands out every IPv6 entry of a protocol that Docker publishes.
+pub(super) fn list(
+    channel: &mut dyn Channel,
+    deadline: Instant,
+    each: &mut dyn FnMut(&Entry<'_>),
+) -> Result<Ended, NetlinkError> {
+    let which = |writer: &mut Writer| writer.raw(&NFGENMSG_IPV6);
+    request::dump(channel, deadline, CT_GET, &which, &mut |payload| {
+        if let Some(entry) = Entry::read(payload)? {
+            each(&entry);
+        }
+        Ok(())
+    })
 }
 
 /// Appends the request to delete one entry.
@@ -267,25 +262,18 @@ pub(super) fn create(writer: &mut Writer, seq: u32, accepted: &Accepted) {
 
 /// Appends one direction of a TCP connection.
 fn tuple(writer: &mut Writer, kind: u16, source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16)) {
-    /// `IPPROTO_TCP`.
-    const TCP: u8 = 6;
     writer.nested(kind, |tuple| {
         tuple.nested(CTA_TUPLE_IP, |ip| {
             ip.attr(CTA_IP_V6_SRC, &source.0.octets());
             ip.attr(CTA_IP_V6_DST, &destination.0.octets());
         });
         tuple.nested(CTA_TUPLE_PROTO, |transport| {
-            transport.attr(CTA_PROTO_NUM, &[TCP]);
+            transport.attr(CTA_PROTO_NUM, &[Proto::Tcp.number()]);
             transport.attr(CTA_PROTO_SRC_PORT, &source.1.to_be_bytes());
             transport.attr(CTA_PROTO_DST_PORT, &destination.1.to_be_bytes());
         });
     });
 }
-
-#[cfg(any(test, fuzzing))]
-mod judge;
-#[cfg(any(test, fuzzing))]
-pub(crate) use judge::judge;
 
 #[cfg(test)]
 mod tests;

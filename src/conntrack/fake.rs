@@ -1,4 +1,4 @@
-//! Flows in memory, for tests of what stands above: records calls, takes faults.
+//! A fake table of flows for tests of its callers: records calls, and injects faults.
 //!
 //! The handle outlives its [`FakeFlows`], as a kernel outlives daemons. No task runs here.
 
@@ -7,19 +7,19 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FlowError, Flows, Purge};
+use super::flow::{FlowError, Flows, Purge};
 
-/// What is done in the middle of a call, to look at what else has happened by then.
-pub type Look = Box<dyn FnOnce(&[Purge]) + Send>;
+/// What a test does in the middle of a call, to see what else has happened by then.
+pub type Observer = Box<dyn FnOnce(&[Purge]) + Send>;
 
-/// What goes wrong in one call.
+/// What happens in one call.
 pub enum Fault {
-    /// Nothing; lets a script reach a later call.
+    /// Nothing: the fault to come is for a later call.
     None,
     /// The call fails.
     Fails(FlowError),
     /// The call succeeds, after this.
-    Meanwhile(Look),
+    Meanwhile(Observer),
     /// The calling thread panics.
     Panic,
 }
@@ -112,7 +112,7 @@ impl Flows for FakeFlows {
         match fault {
             None | Some(Fault::None) => {}
             Some(Fault::Fails(error)) => return Err(error),
-            Some(Fault::Meanwhile(look)) => look(purges),
+            Some(Fault::Meanwhile(observe)) => observe(purges),
             Some(Fault::Panic) => panic!("injected panic"),
         }
         fails.map_or(Ok(purges.len()), Err)

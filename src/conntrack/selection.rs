@@ -1,10 +1,10 @@
-//! Which entries a set of purges means. Pure.
+//! Decides which entries a set of purges deletes. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 
 use super::entry::Entry;
-use super::{Flow, Purge};
+use super::flow::{Flow, Purge};
 use crate::model::forward::Proto;
 
 /// Purges by protocol and host port: an entry is compared with those of its own port only, so

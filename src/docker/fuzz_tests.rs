@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use super::judge::{Answers, judge, snapshot};
+use super::oracle::{Answers, check_answers, snapshot};
 
 /// The recorded answers, by version of the API.
 fn recorded() -> &'static [Answers] {
@@ -155,6 +155,6 @@ proptest! {
             _ => changed(text, &changes),
         };
         *text = garbled(std::mem::take(text), &damage, cut);
-        judge(&answers);
+        check_answers(&answers);
     }
 }

@@ -6,7 +6,8 @@
 
 mod decode;
 #[cfg(any(test, fuzzing))]
-pub(crate) mod judge;
+#[path = "../../tests/fuzz/oracles/docker_nat.rs"]
+pub(crate) mod oracle;
 mod walk;
 
 use std::time::{Duration, Instant};
@@ -14,8 +15,7 @@ use std::time::{Duration, Instant};
 use self::decode::BaseChain;
 use self::walk::Reader;
 use super::observation::{DOCKER, DockerNat, LeftBehind};
-use crate::backend::nftables::fault::Fault;
-use crate::backend::nftables::link::Family;
+use crate::backend::nftables::error::Fault;
 use crate::backend::{BackendError, ErrorKind};
 use crate::netlink::socket::Socket;
 
@@ -72,7 +72,7 @@ impl NftablesReader {
             none => none.insert(Socket::netfilter()?),
         };
         let mut seen = DockerNat::default();
-        let mut reader = Reader::new(Family::Ip6, socket, deadline);
+        let mut reader = Reader::ip6(socket, deadline);
         let base = reader.base_chains()?;
         let has = |table: &str, name: &str| {
             let mut chains = base.iter();
@@ -87,7 +87,7 @@ impl NftablesReader {
         if in_filter && has(FILTER, FORWARD) {
             dockers_filter(&mut reader, &mut seen)?;
         }
-        let mut reader = Reader::new(Family::Inet, socket, deadline);
+        let mut reader = Reader::inet(socket, deadline);
         let base = reader.base_chains()?;
         let starts = nat_starts(&base, NETAVARK);
         if !starts.is_empty() {

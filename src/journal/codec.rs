@@ -239,9 +239,8 @@ pub(super) fn resealed_as(version: u16, key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(any(test, fuzzing))]
-mod judge;
-#[cfg(any(test, fuzzing))]
-pub(crate) use judge::judge;
+#[path = "../../tests/fuzz/oracles/journal.rs"]
+pub(crate) mod oracle;
 
 #[cfg(test)]
 mod tests;

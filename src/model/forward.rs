@@ -32,6 +32,20 @@ impl Proto {
             Self::Sctp => "sctp",
         }
     }
+
+    /// Its number (IANA Protocol Numbers).
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+
+    /// The protocol of this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|proto| proto.number() == number)
+    }
 }
 
 impl fmt::Display for Proto {

@@ -1,12 +1,12 @@
-//! Looks up one interface by its name: what it is called, and whose port it is.
+//! Looks up one interface by a name: its own name, and the bridge, bond or team whose port it is.
 
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
-use super::links::{LINK_HEADER, LINK_INFO, NEW_LINK};
-use super::message::{ERROR, Malformed, Message, Messages, REQUEST, Writer, find};
-use super::socket::{Socket, SocketError};
+use super::error::NetlinkError;
+use super::links::{LINK_HEADER, LINK_INFO};
+use super::message::{Malformed, Writer, find, text};
+use super::request;
+use super::socket::Socket;
 
 /// `RTM_GETLINK` (linux/rtnetlink.h).
 const GET_LINK: u16 = 18;
@@ -22,13 +22,11 @@ const SWALLOW: [&[u8]; 3] = [b"bridge", b"bond", b"team"];
 /// The kernel answers at once, or under a lock that others hold for moments.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-const ASK: &str = "looking up an interface";
-
 /// An interface of the network namespace of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its name, which need not be the one that was asked for: the kernel finds an interface by
-    /// its other names (altnames), too.
+    /// Its name. The kernel also finds an interface by its other names (altnames), so this may
+    /// differ from the name that was asked for.
     pub name: String,
     /// The bridge, bond or team whose port it is.
     pub master: Option<String>,
@@ -38,7 +36,7 @@ pub struct Found {
 ///
 /// # Errors
 /// The kernel does not answer, or not as it should.
-pub fn look_up(name: &str) -> Result<Option<Found>, SocketError> {
+pub fn look_up(name: &str) -> Result<Option<Found>, NetlinkError> {
     let mut socket = Socket::route()?;
     let Some(link) = ask(&mut socket, 0, Some(name))? else {
         return Ok(None);
@@ -52,62 +50,39 @@ pub fn look_up(name: &str) -> Result<Option<Found>, SocketError> {
     Ok(Some(Found { name, master }))
 }
 
-/// One answer of the kernel.
-struct Link {
+/// An interface as the kernel shows it.
+struct Shown {
     name: String,
     /// The index of the interface whose port it is.
     master: Option<u32>,
 }
 
 /// Asks for the interface of this index, or where that is 0, of this name.
-fn ask(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Link>, SocketError> {
-    let seq = socket.take_seq(1);
-    let mut writer = Writer::default();
-    writer.message(GET_LINK, REQUEST, seq, |writer| {
+fn ask(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Shown>, NetlinkError> {
+    let which = |writer: &mut Writer| {
         let mut header = [0; LINK_HEADER];
         header[4..8].copy_from_slice(&index.to_ne_bytes());
         writer.raw(&header);
         if let Some(name) = name {
             writer.text(NAME, name);
         }
-    });
-    socket.send(writer.bytes())?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let datagram = socket.receive(deadline)?;
-        for message in Messages::new(datagram) {
-            let message = message?;
-            if message.seq == seq {
-                return read(&message);
-            }
-        }
-    }
+    };
+    let shown = request::get(socket, Instant::now() + PATIENCE, GET_LINK, &which)?;
+    Ok(shown.map(|shown| read(&shown)).transpose()?)
 }
 
-fn read(message: &Message<'_>) -> Result<Option<Link>, SocketError> {
-    if message.kind == ERROR {
-        return match message.code()? {
-            Some(Errno::NODEV) | None => Ok(None),
-            Some(errno) => Err(SocketError::Failed {
-                operation: ASK,
-                errno,
-            }),
-        };
-    }
-    let attributes = message.payload.get(LINK_HEADER..).unwrap_or_default();
-    let name = find(attributes, NAME).map(|name| name.strip_suffix(&[0]).unwrap_or(name));
-    let name = name.and_then(|name| std::str::from_utf8(name).ok());
-    let (NEW_LINK, Some(name)) = (message.kind, name) else {
-        return Err(Malformed("no interface where one was asked for").into());
-    };
+/// Reads the payload of an `RTM_NEWLINK`.
+fn read(payload: &[u8]) -> Result<Shown, Malformed> {
+    let attributes = payload.get(LINK_HEADER..).unwrap_or_default();
+    let name = find(attributes, NAME).and_then(|name| std::str::from_utf8(text(name)).ok());
+    let name = name.ok_or(Malformed("an interface without a name"))?;
     let info = find(attributes, LINK_INFO).unwrap_or_default();
-    let kind = find(info, SLAVE_KIND).map(|kind| kind.strip_suffix(&[0]).unwrap_or(kind));
-    let is_port = kind.is_some_and(|kind| SWALLOW.contains(&kind));
+    let is_port = find(info, SLAVE_KIND).is_some_and(|kind| SWALLOW.contains(&text(kind)));
     let master = find(attributes, MASTER).and_then(|index| index.try_into().ok());
-    Ok(Some(Link {
+    Ok(Shown {
         name: name.to_owned(),
         master: master.map(u32::from_ne_bytes).filter(|_| is_port),
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -129,15 +104,11 @@ mod tests {
     fn a_port_whose_packets_its_master_receives_is_known() {
         let link = |slave_kind: &str| {
             let mut writer = Writer::default();
-            writer.message(NEW_LINK, 0, 1, |writer| {
-                writer.raw(&[0; LINK_HEADER]);
-                writer.text(NAME, "eth0");
-                writer.attr(MASTER, &7_u32.to_ne_bytes());
-                writer.nested(LINK_INFO, |writer| writer.text(SLAVE_KIND, slave_kind));
-            });
-            let mut messages = Messages::new(writer.bytes()).map(|m| m.expect("well-formed"));
-            let link = messages.next().map(|message| read(&message));
-            link.expect("one message").expect("readable").expect("one")
+            writer.raw(&[0; LINK_HEADER]);
+            writer.text(NAME, "eth0");
+            writer.attr(MASTER, &7_u32.to_ne_bytes());
+            writer.nested(LINK_INFO, |writer| writer.text(SLAVE_KIND, slave_kind));
+            read(writer.bytes()).expect("readable")
         };
         assert_eq!(link("bridge").master, Some(7));
         assert_eq!(link("bond").master, Some(7));

@@ -1,11 +1,11 @@
-//! Tells of the interfaces in the host's network namespace by their hardware addresses.
+//! Reports interfaces that come into the host's network namespace, by their hardware addresses.
 //!
 //! When a container leaves a network, Docker takes the container's end of their link back into the
 //! host's namespace before it frees the address (130 to 150 ms before on Engine 28.5, and up to a
-//! second before it says so). The kernel announces that as it does the making of a link, and the
-//! hardware address tells whose it was.
+//! second before it says so). The kernel announces that like a new link, and the hardware address
+//! says whose it was.
 //!
-//! One thread, which waits for messages as long as somebody listens, and remembers nothing.
+//! One thread, which waits for messages as long as there is a listener, and remembers nothing.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,8 +15,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{RecvFlags, recv};
 
-use super::message::{Message, Messages, find};
-use super::watch::{CHUNK, ROUTE, subscribe};
+use super::message::{Message, Messages, find, text};
+use super::socket::{BUFFER, ROUTE, subscribe};
 use crate::model::interface::{InterfaceNews, MacAddr};
 use crate::sys::failpoint;
 
@@ -26,8 +26,8 @@ const LINKS: u32 = 0x1;
 /// `RTM_NEWLINK`: a link was made or moved here, or has changed (linux/rtnetlink.h).
 pub(super) const NEW_LINK: u16 = 16;
 
-/// Length of `struct ifinfomsg` (linux/rtnetlink.h), which begins with the family as u8: that of
-/// messages of bridges, which tell the same once more, is not 0.
+/// Length of `struct ifinfomsg` (linux/rtnetlink.h), which begins with the family as u8. Bridges
+/// send the same once more, with a family other than 0.
 pub(super) const LINK_HEADER: usize = 16;
 
 /// `IFLA_ADDRESS` and `IFLA_LINKINFO`; in that, `IFLA_INFO_KIND` (linux/if_link.h).
@@ -41,22 +41,22 @@ const VETH: &[u8] = b"veth";
 /// Room for some hundred announcements, which come in bursts; the default holds some fifty.
 const ROOM: usize = 1024 * 1024;
 
-/// Calls `told` with what is heard, from a thread of its own, until that says that nobody listens
-/// any more; and `ended` with the reason if there is no more to be heard.
+/// Calls `report` with each interface, from a thread of its own, until that returns `false`; and
+/// `ended` with the reason if the kernel's announcements end.
 ///
 /// # Errors
 /// The kernel gives no such socket, or no thread.
 pub fn watch(
-    told: impl Fn(InterfaceNews) -> bool + Send + 'static,
+    report: impl Fn(InterfaceNews) -> bool + Send + 'static,
     ended: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<()> {
     let socket = subscribe(ROUTE, LINKS)?;
-    // As far as it is permitted: what does not fit is told as missed.
+    // As far as it is permitted: what does not fit is reported as missed.
     if set_socket_recv_buffer_size_force(&socket, ROOM).is_err() {
         set_socket_recv_buffer_size(&socket, ROOM)?;
     }
     let wait = move || {
-        if let Err(error) = follow(&socket, told) {
+        if let Err(error) = follow(&socket, report) {
             ended(error);
         }
     };
@@ -66,8 +66,8 @@ pub fn watch(
         .map(drop)
 }
 
-fn follow(socket: &OwnedFd, told: impl Fn(InterfaceNews) -> bool) -> io::Result<()> {
-    let mut chunk = vec![0_u8; CHUNK];
+fn follow(socket: &OwnedFd, report: impl Fn(InterfaceNews) -> bool) -> io::Result<()> {
+    let mut chunk = vec![0_u8; BUFFER];
     loop {
         let received = recv(socket, &mut chunk[..], RecvFlags::empty());
         failpoint::panic("links are read");
@@ -75,8 +75,8 @@ fn follow(socket: &OwnedFd, told: impl Fn(InterfaceNews) -> bool) -> io::Result<
             return Err(io::Error::other("a test wants it to end"));
         }
         let goes_on = match received {
-            Ok((length, _)) => news(&chunk[..length]).all(&told),
-            Err(Errno::NOBUFS) => told(InterfaceNews::Missed),
+            Ok((length, _)) => news(&chunk[..length]).all(&report),
+            Err(Errno::NOBUFS) => report(InterfaceNews::Missed),
             Err(Errno::INTR) => true,
             Err(error) => return Err(error.into()),
         };
@@ -86,7 +86,7 @@ fn follow(socket: &OwnedFd, told: impl Fn(InterfaceNews) -> bool) -> io::Result<
     }
 }
 
-/// What a datagram tells. Of one that is malformed, the rest may have told of any.
+/// The interfaces that a datagram announces. Behind what is malformed, any may be missed.
 pub(super) fn news(datagram: &[u8]) -> impl Iterator<Item = InterfaceNews> + '_ {
     Messages::new(datagram).filter_map(|message| match message {
         Ok(message) => hardware_address(&message).map(InterfaceNews::Seen),
@@ -101,7 +101,7 @@ fn hardware_address(message: &Message<'_>) -> Option<MacAddr> {
     }
     let value = find(attributes, ADDRESS)?;
     let kind = find(find(attributes, LINK_INFO)?, KIND)?;
-    let is_veth = kind.strip_suffix(&[0]).unwrap_or(kind) == VETH;
+    let is_veth = text(kind) == VETH;
     let mac = value.try_into().ok().map(MacAddr);
     mac.filter(|_| is_veth)
 }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_are_made_or_changed_are_told_of_by_their_hardware_address() {
+    fn links_that_are_made_or_changed_are_reported_by_their_hardware_address() {
         let mac = [2, 0x42, 0xac, 0x11, 0, 2];
         let read = |bytes: &[u8]| news(bytes).collect::<Vec<_>>();
         let seen = InterfaceNews::Seen(MacAddr(mac));

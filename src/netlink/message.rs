@@ -18,6 +18,8 @@ const ATTR_TYPE: u16 = 0x3fff;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
 
+/// `NLMSG_MIN_TYPE`: the first type of message that is a subsystem's; those below control.
+pub(crate) const FIRST_OF_SUBSYSTEMS: u16 = 0x10;
 /// `NLMSG_ERROR`: an error, or with code 0 an acknowledgement (linux/netlink.h).
 pub(crate) const ERROR: u16 = 2;
 /// `NLMSG_DONE`: the end of a dump.
@@ -33,7 +35,7 @@ pub(crate) const DUMP_INTERRUPTED: u16 = 0x10;
 /// `NLM_F_DUMP`, that is `NLM_F_ROOT | NLM_F_MATCH`.
 pub(crate) const DUMP: u16 = 0x300;
 
-/// `NLM_F_EXCL`: not where it is there already.
+/// `NLM_F_EXCL`: fail where it is there already.
 pub(crate) const EXCL: u16 = 0x200;
 /// `NLM_F_CREATE`.
 pub(crate) const CREATE: u16 = 0x400;
@@ -41,14 +43,21 @@ pub(crate) const CREATE: u16 = 0x400;
 /// `AF_INET6`.
 pub(crate) const IPV6: u8 = 10;
 
-/// `struct nfgenmsg` with family `AF_INET6`, version 0 and resource id 0
-/// (linux/netfilter/nfnetlink.h).
-pub(crate) const NFGENMSG_IPV6: [u8; 4] = [IPV6, 0, 0, 0];
+/// `NFPROTO_INET`, the family of tables for both IPv4 and IPv6 (linux/netfilter.h).
+pub(crate) const INET: u8 = 1;
+
+/// `struct nfgenmsg` with this family, version 0 and resource id 0 (linux/netfilter/nfnetlink.h).
+pub(crate) const fn nfgenmsg(family: u8) -> [u8; 4] {
+    [family, 0, 0, 0]
+}
+
+/// That of IPv6.
+pub(crate) const NFGENMSG_IPV6: [u8; 4] = nfgenmsg(IPV6);
 
 /// The kernel's largest error number, negated (`MAX_ERRNO`, linux/err.h).
 const MAX_ERRNO: i32 = -4095;
 
-/// Bytes that are no netlink messages, or not the ones that were expected; says what is wrong.
+/// Bytes are not the netlink messages that were expected; says what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub(crate) &'static str);
@@ -69,7 +78,7 @@ impl Message<'_> {
     /// The error code that begins the payload of [`ERROR`] and [`DONE`]: 0, or an errno negated.
     pub(crate) fn code(&self) -> Result<Option<Errno>, Malformed> {
         let Some(code) = self.payload.first_chunk() else {
-            // The end of a dump need not have one.
+            // The end of a dump may come without a code.
             return match self.kind {
                 DONE => Ok(None),
                 _ => Err(Malformed("an error without its code")),
@@ -79,8 +88,8 @@ impl Message<'_> {
             // Conntrack ends its dumps with the length of the last datagram.
             0.. => Ok(None),
             code @ MAX_ERRNO..0 => Ok(Some(Errno::from_raw_os_error(-code))),
-            // The type would panic at it.
-            _ => Err(Malformed("an error that is none")),
+            // `Errno` would panic at it.
+            _ => Err(Malformed("an error number that does not exist")),
         }
     }
 }
@@ -162,6 +171,11 @@ pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
         .map(|(_, value)| value)
 }
 
+/// A text without its closing NUL.
+pub(crate) fn text(value: &[u8]) -> &[u8] {
+    value.strip_suffix(&[0]).unwrap_or(value)
+}
+
 /// Messages to be sent in one datagram.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Vec<u8>);
@@ -180,7 +194,7 @@ impl Writer {
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(flags.to_ne_bytes());
         self.0.extend(seq.to_ne_bytes());
-        // The kernel knows who sends.
+        // The port id: the kernel knows who sends.
         self.0.extend([0; 4]);
         fill(self);
         // Attributes of 64 KiB at the most, of which there are few.
@@ -195,7 +209,7 @@ impl Writer {
 
     /// Appends an attribute.
     pub(crate) fn attr(&mut self, kind: u16, value: &[u8]) {
-        // Whoever writes long nests counts (64 KiB is the most there can be).
+        // Callers that write long nests keep them below 64 KiB, the most there can be.
         let length = u16::try_from(ATTR_HEADER + value.len()).unwrap_or(u16::MAX);
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());

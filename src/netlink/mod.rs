@@ -1,19 +1,26 @@
-//! Netlink, as far as its subsystems share it: framing ([`message`]), and the socket ([`socket`]);
-//! noticing that routes or rules have changed ([`watch`]), of which interfaces the kernel tells
-//! ([`links`]), and looking one up ([`interface`]).
+//! Netlink, as far as its subsystems share it: framing ([`message`]), requests and their answers
+//! ([`request`]) over a socket ([`socket`]), and the numbers of nf_tables ([`nf_tables`]). Besides,
+//! three uses of rtnetlink and nf_tables that belong to no other module: noticing that routes or
+//! rules have changed ([`watch`]), hearing which interfaces come ([`links`]), and looking one up
+//! ([`interface`]).
 //!
-//! Used by [`crate::conntrack`], the nftables backend and two actors. Only what watches or listens
-//! has a thread, and nothing is remembered; what a message means is its subsystem's affair.
+//! Used by [`crate::conntrack`], the nftables backend, the reader of Docker's own NAT, and two
+//! actors. [`watch`] and [`links`] have a thread each; nothing here remembers anything.
 
+mod error;
 pub mod interface;
 #[cfg(any(test, fuzzing))]
-mod judge;
+#[path = "../../tests/fuzz/oracles/kernel_script.rs"]
+pub(crate) mod kernel_script;
 pub mod links;
 pub(crate) mod message;
+pub(crate) mod nf_tables;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/oracles/netlink.rs"]
+pub(crate) mod oracle;
+pub(crate) mod request;
 pub(crate) mod socket;
 pub mod watch;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::judge::judge;
+pub use self::error::NetlinkError;
 pub use self::message::Malformed;
-pub use self::socket::SocketError;

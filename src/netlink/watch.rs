@@ -1,8 +1,8 @@
 //! Notices that the kernel's routes, links or rules have changed.
 //!
-//! A message only says "look again"; of what changed, only the table is read, and who did it:
-//! our own changes are no news. One thread for each watch, which waits for messages as long as
-//! the process lives and holds nothing that a crash could lose.
+//! A message only means that the kernel must be listed again; of the change, only the table is
+//! read, and the sender: our own changes are no news. Each watch has one thread, which waits for
+//! messages as long as the process lives and holds nothing that a crash could lose.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,23 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with,
-};
+use rustix::net::netlink::NETFILTER;
+use rustix::net::{Protocol, RecvFlags, recv};
 
-use super::message::{Attrs, IPV6, Message, Messages, NFGENMSG_IPV6};
+use super::message::{Attrs, INET, IPV6, Message, Messages, NFGENMSG_IPV6};
+use super::nf_tables::SUBSYSTEM;
+use super::socket::{BUFFER, ROUTE, subscribe};
 use crate::sys::failpoint;
-
-/// Bytes read at once. The kernel announces a change in datagrams of 32 KiB at the most; of one
-/// that is cut, the rest counts as news.
-pub(super) const CHUNK: usize = 64 * 1024;
-
-/// No protocol is protocol 0, `NETLINK_ROUTE` (uapi/linux/netlink.h).
-pub(super) const ROUTE: Option<Protocol> = None;
-
-/// `NFPROTO_INET`, the family of tables for both IPv4 and IPv6 (linux/netfilter.h).
-const INET: u8 = 1;
 
 /// The tables that our rules, Docker's or Podman's stand in, and their families.
 const TABLES: [(u8, &[u8]); 5] = [
@@ -37,9 +27,6 @@ const TABLES: [(u8, &[u8]); 5] = [
     (IPV6, b"docker-bridges\0"),
     (INET, b"netavark\0"),
 ];
-
-/// `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nfnetlink.h), the upper byte of a message's type.
-pub(super) const NFTABLES: u16 = 10;
 
 /// The attribute that names the table, in every message of nf_tables that has one
 /// (`NFTA_TABLE_NAME`, `NFTA_RULE_TABLE` and so on, linux/netfilter/nf_tables.h).
@@ -55,7 +42,7 @@ pub(super) const PORTS: usize = 64;
 pub struct OwnPorts(Arc<Mutex<VecDeque<u32>>>);
 
 impl OwnPorts {
-    /// What comes from this port is ours.
+    /// From now on, changes from this port are ours.
     pub fn add(&self, port: u32) {
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ports.len() == PORTS {
@@ -75,8 +62,8 @@ impl OwnPorts {
 pub enum Watched {
     /// Links, IPv6 routes, and what is forwarded.
     Routes,
-    /// The rules of nf_tables, those of ip6tables' nft variant included. Whatever ip6tables'
-    /// legacy variant does is announced to nobody.
+    /// The rules of nf_tables, those of ip6tables' nft variant included. The kernel announces
+    /// nothing that ip6tables' legacy variant does.
     Rules,
 }
 
@@ -98,7 +85,7 @@ impl Watched {
         }
     }
 
-    /// Whether a datagram tells of a change that somebody else has made to what concerns us.
+    /// Whether a datagram announces a change by another program to what concerns us.
     pub(super) fn is_news(self, datagram: &[u8], own: &OwnPorts) -> bool {
         match self {
             Self::Routes => true,
@@ -122,14 +109,14 @@ fn is_about_us(message: &Message<'_>) -> bool {
     let Some((header, attributes)) = message.payload.split_at_checked(NFGENMSG_IPV6.len()) else {
         return false;
     };
-    let is_rules = message.kind >> 8 == NFTABLES;
+    let is_rules = message.kind >> 8 == SUBSYSTEM;
     let mut names = Attrs::new(attributes).map_while(Result::ok);
     is_rules && names.any(|(kind, name)| kind == TABLE && TABLES.contains(&(header[0], name)))
 }
 
 /// Calls `changed` after each change that does not come from `own` ports, from a thread of its
-/// own, and `ended` with the reason if there is no more to be heard. Changes that come together
-/// are one.
+/// own, and `ended` with the reason if the kernel's announcements end. Changes that come together
+/// count as one.
 ///
 /// # Errors
 /// The kernel gives no such socket, or no thread.
@@ -148,10 +135,10 @@ pub fn watch(
 }
 
 fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -> io::Error {
-    let mut chunk = vec![0_u8; CHUNK];
+    let mut chunk = vec![0_u8; BUFFER];
     let mut news = false;
     loop {
-        // What has come already is read before anybody is told.
+        // Everything that has come is read first.
         let flags = match news {
             true => RecvFlags::DONTWAIT,
             false => RecvFlags::empty(),
@@ -163,7 +150,7 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
         }
         match received {
             Ok((length, _)) => news |= what.is_news(&chunk[..length], own),
-            // Where more came than the socket holds, there is all the more reason to look.
+            // More came than the socket holds: something changed.
             Err(Errno::NOBUFS) => news = true,
             Err(Errno::AGAIN) => {
                 news = false;
@@ -175,14 +162,6 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
     }
 }
 
-/// A socket that is sent what these groups are told.
-pub(super) fn subscribe(protocol: Option<Protocol>, groups: u32) -> io::Result<OwnedFd> {
-    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
-    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
-    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
-    Ok(socket)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::message::Writer;
@@ -191,7 +170,7 @@ mod tests {
     /// `NFT_MSG_NEWRULE`, of family ip6, in this table.
     fn announcement(table: &[u8], family: u8) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.message(NFTABLES << 8 | 6, 0, 0, |writer| {
+        writer.message(SUBSYSTEM << 8 | 6, 0, 0, |writer| {
             writer.raw(&[family, 0, 0, 0]);
             writer.attr(TABLE, table);
         });
@@ -199,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn only_other_peoples_changes_of_our_tables_are_news() {
+    fn only_changes_of_others_to_our_tables_are_news() {
         let own = OwnPorts::default();
         let is_news = |datagram: &[u8]| Watched::Rules.is_news(datagram, &own);
         let ours = announcement(b"nat\0", 10);

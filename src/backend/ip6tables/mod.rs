@@ -22,7 +22,8 @@ mod verdict;
 pub(crate) mod words;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use parse::judge;
+#[path = "../../../tests/fuzz/oracles/ip6tables.rs"]
+pub(crate) mod oracle;
 
 pub use lock::ToolLock;
 pub use tool::{Settings, Variant};

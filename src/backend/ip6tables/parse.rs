@@ -32,7 +32,7 @@ pub(in crate::backend) struct Listing {
 
 /// The identity under which an idle chain of ours is listed. No rule has it: a rule's is a
 /// hash, and the chance that one is all ones is 2^-64.
-fn idle_chain() -> RuleId {
+pub(super) fn idle_chain() -> RuleId {
     RuleId::from_bytes([0xff; 8])
 }
 
@@ -200,13 +200,6 @@ fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
         is_misplaced: false,
     })
 }
-
-#[cfg(any(test, fuzzing))]
-mod judge;
-#[cfg(any(test, fuzzing))]
-pub(crate) use judge::judge;
-#[cfg(test)]
-pub(in crate::backend) use judge::saved;
 
 #[cfg(test)]
 mod tests;

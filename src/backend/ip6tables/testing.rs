@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use ipnet::Ipv6Net;
 
-pub(in crate::backend) use super::parse::saved;
+pub(in crate::backend) use super::oracle::saved;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::model::rule::{BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, Rule, RuleSpec, Via};

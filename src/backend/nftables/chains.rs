@@ -246,7 +246,7 @@ fn addr_type(end: End, is_local: bool) -> Vec<Expr> {
 }
 
 fn is_proto(proto: Proto) -> Vec<Expr> {
-    let value = vec![super::element::number(proto)];
+    let value = vec![proto.number()];
     let equal = true;
     vec![
         Expr::Meta(Meta::Proto, REG_1),

@@ -1,18 +1,18 @@
 //! What the kernel prints of our table. Pure.
 //!
-//! Anybody may have written it: nothing here trusts a length, and what cannot be read is said
-//! to be nobody's, or malformed.
+//! Any program may have written it: no length is trusted here, and what cannot be read counts as
+//! not ours, or as malformed.
 
 use std::collections::BTreeMap;
 
 use super::chains::Chain;
-use super::element::Item;
-use super::expression::{encode, is_as_told};
+use super::element::SetElement;
+use super::expression::{encode, is_as_sent};
 use super::sets::{Set, datatype, length};
-use super::wire::{DATA_VALUE, LIST_ELEM, chain, element, rule, set, table};
 use crate::backend::ObservedRule;
 use crate::model::rule::{BackendKind, Rule, RuleId};
-use crate::netlink::message::{Attrs, Malformed, NFGENMSG_IPV6};
+use crate::netlink::message::{self, Attrs, Malformed, NFGENMSG_IPV6};
+use crate::netlink::nf_tables::{DATA_VALUE, LIST_ELEM, chain, element, rule, set, table};
 
 /// The attributes of a message's payload, behind its `struct nfgenmsg`.
 pub(super) fn attributes(payload: &[u8]) -> Result<BTreeMap<u16, &[u8]>, Malformed> {
@@ -34,13 +34,12 @@ pub(super) fn number(attrs: &BTreeMap<u16, &[u8]>, kind: u16) -> u32 {
 /// A text without its NUL; empty where there is none.
 pub(super) fn text<'a>(attrs: &BTreeMap<u16, &'a [u8]>, kind: u16) -> &'a str {
     let value = attrs.get(&kind).copied().unwrap_or_default();
-    let text = value.strip_suffix(&[0]).unwrap_or(value);
-    std::str::from_utf8(text).unwrap_or_default()
+    std::str::from_utf8(message::text(value)).unwrap_or_default()
 }
 
-/// Our table.
+/// What the kernel says of our table itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct TableHeader {
     pub(super) flags: u32,
     /// The port id of the socket that owns it; 0 for none.
     pub(super) owner: u32,
@@ -48,7 +47,7 @@ pub(super) struct Table {
     pub(super) objects: u32,
 }
 
-impl Table {
+impl TableHeader {
     pub(super) fn read(payload: &[u8]) -> Result<Self, Malformed> {
         let attrs = attributes(payload)?;
         Ok(Self {
@@ -108,14 +107,14 @@ impl Rules {
     /// Whether they are ours, all of them and no others.
     pub(super) fn are(&self, wanted: &[Chain]) -> bool {
         let count: usize = wanted.iter().map(|chain| chain.rules.len()).sum();
-        let told = wanted.iter().all(|chain| {
+        let are_ours = wanted.iter().all(|chain| {
             let mut printed = self.0.iter().filter(|(name, _)| name == chain.name);
             chain.rules.iter().all(|rule| {
                 let printed = printed.next();
-                printed.is_some_and(|(_, printed)| is_as_told(&encode(rule), printed))
+                printed.is_some_and(|(_, printed)| is_as_sent(&encode(rule), printed))
             })
         });
-        told && self.0.len() == count
+        are_ours && self.0.len() == count
     }
 }
 
@@ -147,7 +146,7 @@ impl Elements {
         Ok(())
     }
 
-    /// The rules that they are, each with its locator. An end without a beginning is nobody's:
+    /// The rules that they are, each with its locator. An end without a beginning is passed over:
     /// nft puts one before the first range.
     pub(super) fn observed(self, set: Set) -> Vec<ObservedRule> {
         let mut raw = self.0;
@@ -178,7 +177,7 @@ impl Elements {
 }
 
 impl Raw {
-    /// Without maps of attributes, for there may be tens of thousands.
+    /// Without maps of attributes, because there may be tens of thousands of elements.
     fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut raw = Self::default();
         for attr in Attrs::new(bytes) {
@@ -198,22 +197,22 @@ impl Raw {
     }
 
     fn observed(self, set: Set, last: Vec<u8>) -> ObservedRule {
-        let item = Item {
+        let element = SetElement {
             set,
             key: self.key,
             last,
             data: self.data,
         };
-        let content = item.spec().map(|spec| Rule {
+        let content = element.spec().map(|spec| Rule {
             backend: BackendKind::Nftables,
             spec,
         });
         let own = content.as_ref().map(Rule::id);
         ObservedRule {
-            // Without our comment it is known by what it is, or not at all.
+            // Without our comment, the content identifies it, if that is a rule of ours.
             id: self.comment.or(own).unwrap_or(RuleId::from_bytes([0; 8])),
             rule: content.filter(|_| self.comment.is_some() && self.comment == own),
-            locator: item.locator(),
+            locator: element.locator(),
             is_misplaced: false,
         }
     }
@@ -237,7 +236,7 @@ fn predecessor(key: &[u8]) -> Option<Vec<u8>> {
     Some(key.checked_sub(1)?.to_be_bytes().into())
 }
 
-/// The identity in an element's comment, among whatever else is noted there.
+/// The identity in an element's comment, among other notes.
 fn comment(mut userdata: &[u8]) -> Option<RuleId> {
     while let [kind, length, rest @ ..] = userdata {
         let value = rest.get(..usize::from(*length))?;
@@ -249,11 +248,6 @@ fn comment(mut userdata: &[u8]) -> Option<RuleId> {
     }
     None
 }
-
-#[cfg(any(test, fuzzing))]
-mod judge;
-#[cfg(any(test, fuzzing))]
-pub(crate) use judge::judge;
 
 #[cfg(test)]
 mod tests;

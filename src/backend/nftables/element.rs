@@ -11,7 +11,7 @@ use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
 
 /// An element without its comment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Item {
+pub(super) struct SetElement {
     pub(super) set: Set,
     /// Its key; in a set of ranges the first.
     pub(super) key: Vec<u8>,
@@ -19,15 +19,6 @@ pub(super) struct Item {
     pub(super) last: Vec<u8>,
     /// What it leads to; empty in a set.
     pub(super) data: Vec<u8>,
-}
-
-/// The number of a protocol (IANA Protocol Numbers).
-pub(super) fn number(proto: Proto) -> u8 {
-    match proto {
-        Proto::Tcp => 6,
-        Proto::Udp => 17,
-        Proto::Sctp => 132,
-    }
 }
 
 /// A concatenation under construction, both ends of its range.
@@ -65,11 +56,11 @@ impl Key {
     }
 
     fn port(self, proto: Proto, port: u16) -> Self {
-        self.exact(&[number(proto)]).exact(&port.to_be_bytes())
+        self.exact(&[proto.number()]).exact(&port.to_be_bytes())
     }
 }
 
-impl Item {
+impl SetElement {
     fn new(set: Set, key: Key, data: Vec<u8>) -> Self {
         Self {
             set,
@@ -132,7 +123,7 @@ impl Item {
         })
     }
 
-    /// The rule that an element is; `None` where it is none that we would make.
+    /// The rule that an element is; `None` where it is none that we would options.
     pub(super) fn spec(&self) -> Option<RuleSpec> {
         let mut read = Reader::new(self)?;
         let spec = match self.set {
@@ -170,7 +161,8 @@ impl Item {
             | Set::ForwardsInside
             | Set::ForwardsInsideHost => self.forward(&mut read)?,
         };
-        // What it would be, if it were ours, decides: padding, hidden bytes, odd ranges.
+        // An element of ours has exactly the bytes that we would write: no padding, hidden bytes or
+        // odd ranges.
         (Self::of(&spec).as_ref() == Some(self)).then_some(spec)
     }
 
@@ -209,7 +201,8 @@ impl Item {
         }))
     }
 
-    /// How it is found again: the set's name, the key, and in a set of ranges the last key.
+    /// What identifies it for a removal: the set's name, the key, and in a set of ranges the last
+    /// key.
     pub(super) fn locator(&self) -> String {
         let name = self.set.name();
         match self.set.is_interval() {
@@ -218,7 +211,7 @@ impl Item {
         }
     }
 
-    /// Reads a locator; the element has no data, which its removal does not need.
+    /// Reads a locator. The element has no data; its removal needs none.
     pub(super) fn located(locator: &str) -> Option<Self> {
         let mut parts = locator.split(' ');
         let set = Set::named(parts.next()?)?;
@@ -261,12 +254,12 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(item: &'a Item) -> Option<Self> {
-        let wanted = length(item.set.key());
-        let fits = item.key.len() == wanted && item.last.len() == wanted;
+    fn new(element: &'a SetElement) -> Option<Self> {
+        let wanted = length(element.set.key());
+        let fits = element.key.len() == wanted && element.last.len() == wanted;
         fits.then_some(Self {
-            first: &item.key,
-            last: &item.last,
+            first: &element.key,
+            last: &element.last,
         })
     }
 
@@ -299,7 +292,7 @@ impl<'a> Reader<'a> {
     fn port(&mut self) -> Option<(Proto, u16)> {
         let [protocol] = self.exact()?;
         let port = u16::from_be_bytes(self.exact()?);
-        let proto = Proto::ALL.into_iter().find(|p| number(*p) == protocol)?;
+        let proto = Proto::from_number(protocol)?;
         (port != 0).then_some((proto, port))
     }
 }

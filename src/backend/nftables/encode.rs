@@ -1,40 +1,40 @@
-//! Batches: what is to be done, as messages. Pure.
+//! Batches: the messages for what is to be done. Pure.
 
 use super::chains::{Chain, chains};
-use super::element::Item;
+use super::element::SetElement;
 use super::expression;
 use super::sets::{Set, datatype, length};
-use super::wire::{
+use crate::model::rule::RuleId;
+use crate::netlink::message::{ACK, CREATE, NFGENMSG_IPV6, REQUEST, Writer};
+use crate::netlink::nf_tables::{
     APPEND, BATCH_BEGIN, BATCH_END, DATA_VALUE, LIST_ELEM, SUBSYSTEM, chain, element, message,
     rule, set, table,
 };
-use crate::model::rule::RuleId;
-use crate::netlink::message::{ACK, CREATE, NFGENMSG_IPV6, REQUEST, Writer};
 
-/// Elements in one message: the length of their list is 16 bits, and an element takes 160 bytes
-/// at the most; and an error brings the whole message back in one datagram of ours
-/// ([`crate::netlink::socket`]).
+/// Elements in one message: the length of their list has 16 bits, and an element takes 160 bytes at
+/// the most; and an error brings the whole message back in one datagram, which must fit into the
+/// buffer of [`crate::netlink::socket`].
 const AT_ONCE: usize = 300;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Make the table, or take it over, with these flags.
+    /// TableOptions the table, or take it over, with these flags.
     Table { flags: u32 },
     /// Remove the table and all that is in it.
     DropTable,
-    /// Make a set of this size (if it has one).
+    /// TableOptions a set of this size (if it has one).
     Set(Set, u32),
     /// Remove a set that nothing refers to any more.
     DropSet(Set),
-    /// Make our chains, or leave them, and fill them with our rules.
+    /// TableOptions our chains, or leave them, and fill them with our rules.
     Chains,
-    /// Take all rules out of the table.
+    /// Remove all rules from the table.
     FlushRules,
     /// Insert elements.
-    Insert(Vec<(Item, RuleId)>),
+    Insert(Vec<(SetElement, RuleId)>),
     /// Remove elements.
-    Remove(Vec<Item>),
+    Remove(Vec<SetElement>),
 }
 
 /// A batch, ready to be sent.
@@ -50,7 +50,7 @@ pub(super) struct Encoded {
 /// Begin and end of a batch.
 const FRAME: usize = 2;
 
-struct Batch<'a> {
+struct Encoder<'a> {
     writer: Writer,
     first: u32,
     labels: Vec<String>,
@@ -63,11 +63,11 @@ struct Batch<'a> {
 pub(super) fn count(steps: &[Step]) -> usize {
     let messages = |elements: usize| elements.div_ceil(AT_ONCE);
     let of = |step: &Step| match step {
-        Step::Insert(items) => items
+        Step::Insert(elements) => elements
             .chunk_by(|(a, _), (b, _)| a.set == b.set)
             .map(|group| messages(group.len()))
             .sum(),
-        Step::Remove(items) => items
+        Step::Remove(elements) => elements
             .chunk_by(|a, b| a.set == b.set)
             .map(|group| messages(group.len()))
             .sum(),
@@ -79,26 +79,26 @@ pub(super) fn count(steps: &[Step]) -> usize {
 
 /// The batch for steps on a table of this name, from this sequence number on.
 pub(super) fn batch(steps: &[Step], table: &str, first: u32) -> Encoded {
-    let mut batch = Batch {
+    let mut encoder = Encoder {
         writer: Writer::default(),
         first,
         labels: Vec::new(),
         table,
         acknowledged: count(steps) - FRAME,
     };
-    batch.frame(BATCH_BEGIN, "the batch's begin");
+    encoder.frame(BATCH_BEGIN, "the batch's begin");
     for step in steps {
-        batch.step(step);
+        encoder.step(step);
     }
-    batch.frame(BATCH_END, "the batch's end");
+    encoder.frame(BATCH_END, "the batch's end");
     Encoded {
-        bytes: batch.writer.into_bytes(),
+        bytes: encoder.writer.into_bytes(),
         first,
-        labels: batch.labels,
+        labels: encoder.labels,
     }
 }
 
-impl Batch<'_> {
+impl Encoder<'_> {
     fn frame(&mut self, kind: u16, label: &str) {
         let seq = self.next_seq();
         self.labels.push(label.to_owned());
@@ -153,15 +153,15 @@ impl Batch<'_> {
                 let label = "removal of the rules".to_owned();
                 self.message(message::DEL_RULE, 0, label, |w| w.text(rule::TABLE, &name));
             }
-            Step::Insert(items) => {
-                for group in items.chunk_by(|(a, _), (b, _)| a.set == b.set) {
+            Step::Insert(elements) => {
+                for group in elements.chunk_by(|(a, _), (b, _)| a.set == b.set) {
                     for some in group.chunks(AT_ONCE) {
                         self.insert(some);
                     }
                 }
             }
-            Step::Remove(items) => {
-                for group in items.chunk_by(|a, b| a.set == b.set) {
+            Step::Remove(elements) => {
+                for group in elements.chunk_by(|a, b| a.set == b.set) {
                     for some in group.chunks(AT_ONCE) {
                         self.remove(some);
                     }
@@ -254,26 +254,26 @@ impl Batch<'_> {
         });
     }
 
-    fn insert(&mut self, some: &[(Item, RuleId)]) {
-        let Some((Item { set, .. }, _)) = some.first() else {
+    fn insert(&mut self, some: &[(SetElement, RuleId)]) {
+        let Some((SetElement { set, .. }, _)) = some.first() else {
             return;
         };
         let label = format!("insertion of {} into {}", some.len(), set.name());
         self.elements(message::NEW_ELEMENTS, CREATE, label, *set, |w| {
-            for (item, id) in some {
-                write_item(w, item, Some(&comment(*id)));
+            for (one, id) in some {
+                write_element(w, one, Some(&comment(*id)));
             }
         });
     }
 
-    fn remove(&mut self, some: &[Item]) {
-        let Some(Item { set, .. }) = some.first() else {
+    fn remove(&mut self, some: &[SetElement]) {
+        let Some(SetElement { set, .. }) = some.first() else {
             return;
         };
         let label = format!("removal of {} from {}", some.len(), set.name());
         self.elements(message::DEL_ELEMENTS, 0, label, *set, |w| {
-            for item in some {
-                write_item(w, item, None);
+            for one in some {
+                write_element(w, one, None);
             }
         });
     }
@@ -289,21 +289,21 @@ fn comment(id: RuleId) -> Vec<u8> {
 }
 
 /// One element, or the two that make a range; insertions have a comment and bring their data.
-fn write_item(writer: &mut Writer, item: &Item, comment: Option<&[u8]>) {
+fn write_element(writer: &mut Writer, one: &SetElement, comment: Option<&[u8]>) {
     writer.nested(LIST_ELEM, |w| {
-        w.nested(element::KEY, |w| w.attr(DATA_VALUE, &item.key));
-        if item.set.is_interval() && !item.set.has_two_elements_each() {
-            w.nested(element::KEY_END, |w| w.attr(DATA_VALUE, &item.last));
+        w.nested(element::KEY, |w| w.attr(DATA_VALUE, &one.key));
+        if one.set.is_interval() && !one.set.has_two_elements_each() {
+            w.nested(element::KEY_END, |w| w.attr(DATA_VALUE, &one.last));
         }
         if let Some(comment) = comment {
-            if !item.data.is_empty() {
-                w.nested(element::DATA, |w| w.attr(DATA_VALUE, &item.data));
+            if !one.data.is_empty() {
+                w.nested(element::DATA, |w| w.attr(DATA_VALUE, &one.data));
             }
             w.attr(element::USERDATA, comment);
         }
     });
-    if item.set.has_two_elements_each()
-        && let Some(behind) = successor(&item.last)
+    if one.set.has_two_elements_each()
+        && let Some(behind) = successor(&one.last)
     {
         writer.nested(LIST_ELEM, |w| {
             w.number(element::FLAGS, element::INTERVAL_END);

@@ -1,11 +1,13 @@
 //! The expressions that rules of our chains are made of. Pure.
 //!
-//! Written in full, so that what the kernel prints of a rule can be compared with what it was
-//! told: it prints at least that, and with newer kernels more.
+//! They are written in full, so that what the kernel prints of a rule can be compared with what it
+//! was sent: it prints at least that, and newer kernels print more.
 
 use super::sets::Set;
-use super::wire::{DATA_VALUE, DATA_VERDICT, EXPR_DATA, EXPR_NAME, LIST_ELEM, VERDICT_CODE};
 use crate::netlink::message::{Attrs, Malformed, Writer};
+use crate::netlink::nf_tables::{
+    DATA_VALUE, DATA_VERDICT, EXPR_DATA, EXPR_NAME, LIST_ELEM, VERDICT_CODE,
+};
 
 /// `NFT_REG_1` and `NFT_REG_2`, of 16 bytes each; between them lie registers of four bytes
 /// each, `NFT_REG32_00` (8) and following. A key is loaded into consecutive bytes.
@@ -187,17 +189,17 @@ pub(super) fn encode(expressions: &[Expr]) -> Vec<u8> {
     writer.bytes().to_vec()
 }
 
-/// Whether a rule that the kernel prints so is what was `told`: the same expressions in the
-/// same order, each with at least the attributes it was told.
-pub(super) fn is_as_told(told: &[u8], printed: &[u8]) -> bool {
+/// Whether a rule that the kernel prints so is what was `sent`: the same expressions in the same
+/// order, each with at least the attributes that were sent.
+pub(super) fn is_as_sent(sent: &[u8], printed: &[u8]) -> bool {
     let split = |bytes| -> Result<Vec<&[u8]>, Malformed> {
         let values = Attrs::new(bytes).map(|attr| attr.map(|(_, value)| value));
         values.collect()
     };
-    match (split(told), split(printed)) {
-        (Ok(told), Ok(printed)) => {
-            let mut pairs = told.iter().zip(&printed);
-            told.len() == printed.len() && pairs.all(|(told, printed)| has_all(told, printed))
+    match (split(sent), split(printed)) {
+        (Ok(sent), Ok(printed)) => {
+            let mut pairs = sent.iter().zip(&printed);
+            sent.len() == printed.len() && pairs.all(|(sent, printed)| has_all(sent, printed))
         }
         _ => false,
     }
@@ -206,19 +208,19 @@ pub(super) fn is_as_told(told: &[u8], printed: &[u8]) -> bool {
 /// How deep attributes lie in an expression: data, value, verdict, code.
 const DEEPEST: usize = 4;
 
-fn has_all(told: &[u8], printed: &[u8]) -> bool {
-    has_all_below(told, printed, DEEPEST)
+fn has_all(sent: &[u8], printed: &[u8]) -> bool {
+    has_all_below(sent, printed, DEEPEST)
 }
 
-fn has_all_below(told: &[u8], printed: &[u8], depth: usize) -> bool {
-    let same = |kind: u16, told: &[u8]| {
+fn has_all_below(sent: &[u8], printed: &[u8], depth: usize) -> bool {
+    let same = |kind: u16, sent: &[u8]| {
         let mut printed = Attrs::new(printed).flatten().filter(|(k, _)| *k == kind);
         printed.any(|(_, value)| {
             // Equal but for flags of nests inside, or more inside them.
-            let nested = depth > 0 && !told.is_empty() && has_all_below(told, value, depth - 1);
-            value == told || nested
+            let nested = depth > 0 && !sent.is_empty() && has_all_below(sent, value, depth - 1);
+            value == sent || nested
         })
     };
-    let mut attrs = Attrs::new(told);
+    let mut attrs = Attrs::new(sent);
     attrs.all(|attr| attr.is_ok_and(|(kind, value)| value.is_empty() || same(kind, value)))
 }

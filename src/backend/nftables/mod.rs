@@ -3,33 +3,34 @@
 //! One table, `ip6 docker_nat66`: its chains are the same on every host ([`chains`]), and the
 //! elements of its sets and maps are our rules ([`sets`], [`element`]). So a change is one
 //! atomic batch whatever it holds, and a packet's cost does not depend on the number of
-//! published ports. The table is owned by the socket that made it (flags OWNER and PERSIST,
-//! where the kernel has them): others cannot change it, `nft flush ruleset` passes it over, and
-//! it outlives a killed daemon. Then the next daemon adopts it, elements and counters included,
-//! and fills its chains anew in the same batch; that is also how chains that somebody has
-//! altered are repaired.
+//! published ports. The socket that made the table owns it (flags OWNER and PERSIST, where the
+//! kernel has them): other programs cannot change it, `nft flush ruleset` passes it over, and it
+//! outlives a killed daemon. Then the next daemon adopts it, elements and counters included, and
+//! fills its chains anew in the same batch; chains that another program has altered are repaired
+//! the same way.
 //!
-//! `encode` and `decode`, `plan` and `outcome` are pure; `link` alone speaks to the kernel. No
-//! task runs here: each call sends, and reads the answers that are there by then. A crash in
+//! [`plan`], [`encode`], [`decode`] and [`outcome`] are pure; [`exec`] alone speaks to the kernel.
+//! No task runs here: each call sends, and reads the answers that are there by then. A crash in
 //! the middle of a commit leaves the batch in the kernel whole or not at all.
 //!
-//! The messages are written and read here, over [`crate::netlink`]. It takes seven kinds of
-//! message and eleven of expression, some 500 lines. A change must cost little more than the
-//! kernel's own 5 µs, so elements are written once, into one buffer, in the order they are
-//! sent; netlink-packet-netfilter has no nf_tables; generated bindings (netlink-bindings) bring
-//! every subsystem's messages and leave to us what is difficult, which is what goes into them:
-//! comments with their NUL, both ends of ranges, byte orders for nft's sake, and whether a rule
-//! that the kernel prints is the one it was told.
+//! The messages are written and read here, over [`crate::netlink`]: seven kinds of message and
+//! eleven of expression, some 500 lines. A change must cost little more than the kernel's own
+//! 5 µs, so elements are written once, into one buffer, in the order they are sent.
+//! netlink-packet-netfilter has no nf_tables; generated bindings (netlink-bindings) bring every
+//! subsystem's messages and leave the difficult part to us, which is their content: comments with
+//! their NUL, both ends of ranges, byte orders for nft's sake, and whether a rule that the kernel
+//! prints is the one it was sent.
 
 mod chains;
 pub(super) mod compile;
 mod decode;
+mod describe;
 mod element;
 mod encode;
+pub(crate) mod error;
+mod exec;
 mod expression;
-pub(crate) mod fault;
-pub(crate) mod link;
-mod look;
+mod list;
 mod outcome;
 mod plan;
 mod probe;
@@ -38,35 +39,31 @@ mod sets;
 mod testing;
 #[cfg(test)]
 mod tests;
-pub(crate) mod wire;
-mod words;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use decode::judge;
+#[path = "../../../tests/fuzz/oracles/nftables.rs"]
+pub(crate) mod oracle;
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
+use super::{Backend, BackendError, Batch, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
-use crate::netlink::SocketError;
-use crate::netlink::socket::Socket;
+use crate::netlink::nf_tables::table::OWNED;
 use crate::netlink::watch::OwnPorts;
 use encode::Step;
-use fault::Fault;
-use link::Link;
-use look::State;
-use outcome::Outcome;
-use plan::Make;
+use error::Fault;
+use exec::{Opener, Session, open};
+use list::TableState;
+use plan::TableOptions;
 
-/// The name of our table, in the family ip6.
-pub const TABLE: &str = "docker_nat66";
+pub use sets::TABLE;
 
-/// The name of the table that does our table's work while that is made anew. The kernel takes it
-/// away when its socket is closed.
+/// The name of the table that does our table's work while that is made anew. The kernel removes it
+/// when its socket is closed.
 const STAND_IN: &str = "docker_nat66_stand_in";
 
-/// What the backend needs to know of its surroundings.
+/// How the backend makes its table, and how long it waits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How many elements the map of forwards can hold before it is replaced by a larger one.
@@ -91,18 +88,12 @@ impl Default for Settings {
 
 /// Our table in the network namespace of the thread that uses it first.
 pub struct Nftables {
-    settings: Settings,
+    session: Session,
     role: Role,
-    /// Flags that the table is made with.
-    flags: u32,
-    open: Opener,
-    link: Option<Box<dyn Link>>,
-    own_ports: OwnPorts,
+    options: TableOptions,
     /// What stands in the kernel as of a generation, as long as nothing has failed since.
-    known: Option<(u32, State)>,
+    known: Option<(u32, TableState)>,
 }
-
-type Opener = Box<dyn FnMut() -> Result<Box<dyn Link>, SocketError> + Send>;
 
 /// What a backend is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,10 +106,10 @@ enum Role {
 
 impl Nftables {
     /// Makes sure that the kernel can do what is needed, with a batch that makes a whole table
-    /// of another name and is then made to fail, which leaves no trace.
+    /// of another name and then fails on purpose, so that it leaves no trace.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the kernel lacks something, [`ErrorKind::Denied`]
+    /// [`super::ErrorKind::Unsupported`] where the kernel lacks something, [`super::ErrorKind::Denied`]
     /// without privilege; any other kind: no answer.
     pub fn detect(settings: Settings) -> Result<Self, BackendError> {
         Self::probed(settings, Box::new(open))
@@ -127,96 +118,51 @@ impl Nftables {
     fn probed(settings: Settings, open: Opener) -> Result<Self, BackendError> {
         let mut found = Self::new(settings, Role::InUse, open);
         let operation = || "probe of nftables".to_owned();
-        found.probe().map_err(|fault| fault.during(operation()))?;
+        let probed = probe::probe(&mut found.session, found.options);
+        found.options.flags = probed.map_err(|fault| fault.during(operation()))?;
         Ok(found)
     }
 
     /// The table of an earlier run, for a daemon that uses another backend.
-    /// [`ErrorKind::Unsupported`] from its listing says that the kernel cannot hold any.
+    /// [`super::ErrorKind::Unsupported`] from its listing says that the kernel cannot hold any.
     pub fn left_over(settings: Settings) -> Self {
         Self::new(settings, Role::LeftOver, Box::new(open))
     }
 
     fn new(settings: Settings, role: Role, open: Opener) -> Self {
         Self {
-            flags: if settings.owned {
-                wire::table::OWNED
-            } else {
-                0
-            },
-            settings,
+            session: Session::new(open, settings.deadline),
             role,
-            open,
-            link: None,
-            own_ports: OwnPorts::default(),
+            options: TableOptions {
+                flags: if settings.owned { OWNED } else { 0 },
+                size: settings.size,
+            },
             known: None,
         }
     }
 
     /// Whether the kernel lets the table be owned by its daemon.
     pub fn is_owning(&self) -> bool {
-        self.flags != 0
-    }
-
-    fn make(&self) -> Make {
-        Make {
-            flags: self.flags,
-            size: self.settings.size,
-        }
-    }
-
-    fn link(&mut self) -> Result<&mut dyn Link, Fault> {
-        if self.link.is_none() {
-            let link = (self.open)()?;
-            self.own_ports.add(link.port());
-            self.link = Some(link);
-        }
-        match &mut self.link {
-            Some(link) => Ok(link.as_mut()),
-            None => Err(Fault::uncertain("no socket")),
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.settings.deadline
-    }
-
-    fn carry_out<T>(
-        &mut self,
-        steps: &[Step],
-        table: &str,
-        judge: impl FnOnce(&Outcome<'_>) -> T,
-    ) -> Result<T, Fault> {
-        let deadline = self.deadline();
-        let link = self.link()?;
-        let first = link.take_seq(encode::count(steps));
-        let batch = encode::batch(steps, table, first);
-        let outcome = link::carry_out(link, deadline, &batch)?;
-        Ok(judge(&outcome))
-    }
-
-    fn generation(&mut self) -> Result<u32, Fault> {
-        let deadline = self.deadline();
-        link::generation(self.link()?, deadline)
+        self.options.flags != 0
     }
 
     fn listing(&mut self) -> Result<Vec<ObservedRule>, Fault> {
         if let Some((known, state)) = self.known.take() {
-            let now = self.generation()?;
+            let now = self.session.call()?.generation()?;
             if now == known || self.still_owns(&state)? {
                 let observed = state.observed();
                 self.known = Some((now, state));
                 return Ok(observed);
             }
         }
-        let (mut generation, mut state) = self.look()?;
-        // Nothing is made of a table without elements: it is one thing to remove.
+        let (mut generation, mut state) = self.read()?;
+        // A table without elements is not adopted: it is one thing to remove.
         if self.role == Role::InUse && !state.rules.is_empty() {
-            let port = self.link()?.port();
-            let steps = plan::adoption(&state, port, self.make());
+            let port = self.session.port()?;
+            let steps = plan::adoption(&state, port, self.options);
             if !steps.is_empty() {
                 self.put(&state, &steps)?;
-                (generation, state) = self.look()?;
+                (generation, state) = self.read()?;
             }
         }
         let observed = state.observed();
@@ -226,36 +172,32 @@ impl Nftables {
 
     /// Carries out an adoption or a release. While the table is made anew, another does its work:
     /// a packet that is between the old NAT chain and the new one when the generation changes
-    /// would otherwise find neither, and its flow would keep the NAT of nothing for life.
-    fn put(&mut self, state: &State, steps: &[Step]) -> Result<(), Fault> {
+    /// would otherwise find neither, and its flow would stay without NAT to its end.
+    fn put(&mut self, state: &TableState, steps: &[Step]) -> Result<(), Fault> {
         let made_anew = steps.first() == Some(&Step::DropTable);
-        // It makes no difference if there can be none.
+        // Where it cannot be made, we do without it.
         let stands_in = made_anew && {
-            let steps = plan::stand_in(state, self.make());
-            let stood = self.carry_out(&steps, STAND_IN, |outcome| outcome.result());
-            stood.is_ok_and(|outcome| outcome.is_ok())
+            let steps = plan::stand_in(state, self.options);
+            self.session.commit(&steps, STAND_IN).is_ok()
         };
-        let outcome = self.carry_out(steps, TABLE, |outcome| outcome.result());
+        let outcome = self.session.commit(steps, TABLE);
         if stands_in {
-            // Where that fails it goes with the socket.
-            let _ = self.carry_out(&[Step::DropTable], STAND_IN, |_| ());
+            // If that fails, it goes with the socket.
+            let _ = self.session.commit(&[Step::DropTable], STAND_IN);
         }
-        outcome?
+        outcome
     }
 
-    fn look(&mut self) -> Result<(u32, State), Fault> {
-        let deadline = self.deadline();
-        look::look(self.link()?, deadline, TABLE)
+    fn read(&mut self) -> Result<(u32, TableState), Fault> {
+        list::list(&mut self.session.call()?, TABLE)
     }
 
-    /// Whether the table of this state is there and this socket's own: then nobody else can have
-    /// changed it, whatever else has changed (Docker's own IPv4 rules, at each start of a
+    /// Whether the table of this state is there and this socket's own: then no other program can
+    /// have changed it, whatever else has changed (Docker's own IPv4 rules, at each start of a
     /// container).
-    fn still_owns(&mut self, state: &State) -> Result<bool, Fault> {
-        let deadline = self.deadline();
-        let link = self.link()?;
-        let is_ours = state.is_owned_by(link.port());
-        Ok(is_ours && look::table(link, deadline, TABLE)? == state.table)
+    fn still_owns(&mut self, state: &TableState) -> Result<bool, Fault> {
+        let is_ours = state.is_owned_by(self.session.port()?);
+        Ok(is_ours && list::table(&mut self.session.call()?, TABLE)? == state.table)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Fault> {
@@ -265,22 +207,22 @@ impl Nftables {
         let Some((generation, mut state)) = self.known.take() else {
             return Err(Fault::uncertain("no listing"));
         };
-        let steps = plan::steps(&state, batch, self.make())?;
+        let steps = plan::steps(&state, batch, self.options)?;
         if !steps.is_empty() {
-            self.carry_out(&steps, TABLE, |outcome| outcome.result())??;
+            self.session.commit(&steps, TABLE)?;
         }
-        let port = self.link()?.port();
-        state.follow(&steps, batch, self.make(), port);
-        // Whatever else has changed since the listing makes the next one look, unless nobody
-        // else can have changed this table.
+        let port = self.session.port()?;
+        state.follow(&steps, batch, port);
+        // If anything else has changed since the listing, the next one reads the kernel again,
+        // unless no other program can have changed this table.
         let is_certain = |now: u32| {
             let expected = match steps.is_empty() {
                 true => generation,
-                false => look::next_generation(generation),
+                false => list::next_generation(generation),
             };
             now == expected || state.is_owned_by(port)
         };
-        if let Ok(now) = self.generation()
+        if let Ok(now) = self.session.call().and_then(|mut call| call.generation())
             && is_certain(now)
         {
             self.known = Some((now, state));
@@ -289,17 +231,13 @@ impl Nftables {
     }
 }
 
-fn open() -> Result<Box<dyn Link>, SocketError> {
-    Ok(Box::new(Socket::netfilter()?))
-}
-
 impl Backend for Nftables {
     fn kind(&self) -> BackendKind {
         BackendKind::Nftables
     }
 
-    /// From memory, as long as the generation id says that no table has changed. A table left
-    /// by an earlier run, or altered by somebody, is made ours on the way.
+    /// From memory, as long as the generation id says that no table has changed. A table that an
+    /// earlier run left, or that another program altered, is made ours on the way.
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
         let during = |fault: Fault| fault.during(format!("listing of table ip6 {TABLE}"));
         self.listing().map_err(during)
@@ -319,15 +257,15 @@ impl Backend for Nftables {
     }
 
     fn own_ports(&self) -> OwnPorts {
-        self.own_ports.clone()
+        self.session.own_ports.clone()
     }
 
-    /// Makes a table of it that nobody owns: nft 1.0.6 saves the flags of one that outlived its
-    /// owner in words that it does not load again.
+    /// Makes the table anew without an owner: of a table that outlived its owner, nft 1.0.6 saves
+    /// the flags in a form that it does not load again.
     fn leave(&mut self) -> Result<(), BackendError> {
-        let released = self.look().and_then(|(_, state)| {
+        let released = self.read().and_then(|(_, state)| {
             self.known = None;
-            let steps = plan::release(&state, self.make());
+            let steps = plan::release(&state, self.options);
             if steps.is_empty() {
                 return Ok(());
             }
@@ -337,7 +275,7 @@ impl Backend for Nftables {
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {
-        words::describe(verb, rule)
+        describe::describe(verb, rule)
     }
 }
 
@@ -345,7 +283,7 @@ impl fmt::Debug for Nftables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nftables")
             .field("role", &self.role)
-            .field("flags", &self.flags)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

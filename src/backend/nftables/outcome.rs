@@ -1,4 +1,4 @@
-//! What became of a batch, by the answers to it. Pure.
+//! Whether a batch succeeded, by the answers to it. Pure.
 //!
 //! ```text
 //!              error for any message of the batch, its begin and end included
@@ -8,13 +8,14 @@
 //!   acknowledged ─── an error all the same: the last may well be right ─────┘
 //! ```
 //!
-//! The kernel carries a batch out while it is being sent: all answers there will be are in the
-//! socket by then, and "acknowledged" with nothing left to read is success.
+//! The kernel carries a batch out while it is being sent: by then every answer is in the socket, and
+//! "acknowledged" with nothing left to read is success.
 
 use rustix::io::Errno;
 
-use super::fault::Fault;
-use crate::netlink::message::{ERROR, Messages, OVERRUN};
+use super::error::Fault;
+use crate::netlink::NetlinkError;
+use crate::netlink::request::{Answer, Answered, answers};
 
 /// The answers to one batch so far.
 #[derive(Debug)]
@@ -38,30 +39,23 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Takes one datagram. What belongs to nothing in this batch is passed over.
-    pub(super) fn take(&mut self, datagram: &[u8]) -> Result<(), Fault> {
-        for message in Messages::new(datagram) {
-            let message = message?;
-            let place = message.seq.wrapping_sub(self.first) as usize;
-            if place >= self.labels.len() {
-                continue;
-            }
-            match (message.kind, message.code()) {
-                (OVERRUN, _) => return Err(Fault::uncertain("answers were lost")),
-                (ERROR, code) => match code? {
-                    None => self.acknowledged |= place + 2 == self.labels.len(),
-                    Some(errno) => {
-                        self.errors += 1;
-                        self.failed.get_or_insert((place, errno));
-                    }
-                },
-                _ => {}
+    /// Takes one datagram. What answers no message of this batch is passed over.
+    pub(super) fn take(&mut self, datagram: &[u8]) -> Result<(), NetlinkError> {
+        for answered in answers(datagram, self.first, self.labels.len()) {
+            let Answered { place, answer, .. } = answered?;
+            match answer {
+                Answer::Ack(Ok(())) => self.acknowledged |= place + 2 == self.labels.len(),
+                Answer::Ack(Err(errno)) => {
+                    self.errors += 1;
+                    self.failed.get_or_insert((place, errno));
+                }
+                Answer::Object(_) | Answer::Done(_) | Answer::Nothing => {}
             }
         }
         Ok(())
     }
 
-    /// Whether nothing more is to be waited for; there may still be more to read.
+    /// Whether the wait is over; there may still be answers to read.
     pub(super) fn is_decided(&self) -> bool {
         self.acknowledged || self.failed.is_some()
     }

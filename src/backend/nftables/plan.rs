@@ -1,24 +1,24 @@
 //! What a batch takes to carry out, given what stands in the kernel. Pure.
 //!
-//! The table is made in the batch that inserts its first element and removed in the one that
-//! takes out its last. A map that becomes too small is replaced by a larger one of the same
+//! The batch that inserts the first element makes the table, and the one that removes the last
+//! removes it. A map that becomes too small is replaced by a larger one of the same
 //! name in the same batch, so that no packet finds it missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decode::Table;
-use super::element::Item;
+use super::decode::TableHeader;
+use super::element::SetElement;
 use super::encode::Step;
-use super::fault::Fault;
-use super::look::{State, WHOLE_TABLE};
+use super::error::Fault;
+use super::list::{TableState, WHOLE_TABLE};
 use super::sets::Set;
-use super::wire::table::OWNER_FLAG;
 use crate::backend::{Batch, ErrorKind, ObservedRule};
 use crate::model::rule::{BackendKind, Rule, RuleId};
+use crate::netlink::nf_tables::table::OWNER_FLAG;
 
-/// What a table is made with.
+/// What the table is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Make {
+pub(super) struct TableOptions {
     /// Flags of the table.
     pub(super) flags: u32,
     /// Size of the map that most forwards are in. The others of a set's kind begin smaller.
@@ -30,7 +30,7 @@ pub(super) struct Make {
 /// it is bound, listed or taken away: eight sets of 65,535 take 8 MB and 12 ms, one takes 1.5.
 const FEW: u32 = 1_024;
 
-impl Make {
+impl TableOptions {
     /// The size that a set begins with.
     fn first_size(self, set: Set) -> u32 {
         match set {
@@ -41,29 +41,36 @@ impl Make {
 }
 
 /// A whole table of these sizes, without elements.
-fn table(make: Make, size: impl Fn(Set) -> u32) -> Vec<Step> {
+fn table(options: TableOptions, size: impl Fn(Set) -> u32) -> Vec<Step> {
     let sets = Set::ALL.into_iter().map(|set| Step::Set(set, size(set)));
-    let table = Step::Table { flags: make.flags };
+    let table = Step::Table {
+        flags: options.flags,
+    };
     let all = std::iter::once(table).chain(sets);
     all.chain([Step::Chains]).collect()
 }
 
-/// What a probe makes: a whole table, of the least size, which is all the same to the kernel.
-pub(super) fn probe(make: Make) -> Vec<Step> {
-    table(make, |_| 1)
+/// What a probe makes: a whole table of the least size, which asks the same of the kernel.
+pub(super) fn probe(options: TableOptions) -> Vec<Step> {
+    table(options, |_| 1)
 }
 
 /// The steps of a batch.
 ///
 /// # Errors
-/// [`ErrorKind::Failed`] where a rule or a locator is none of this backend's,
+/// [`ErrorKind::Failed`] where a rule or a locator is not of this backend,
 /// [`ErrorKind::NotFound`] where something is to be removed and there is no table.
-pub(super) fn steps(state: &State, batch: &Batch, make: Make) -> Result<Vec<Step>, Fault> {
-    let insert: Vec<(Item, RuleId)> = batch.insert.iter().map(item).collect::<Result<_, _>>()?;
+pub(super) fn steps(
+    state: &TableState,
+    batch: &Batch,
+    options: TableOptions,
+) -> Result<Vec<Step>, Fault> {
+    let insert: Vec<(SetElement, RuleId)> =
+        batch.insert.iter().map(element).collect::<Result<_, _>>()?;
     let leaving: BTreeSet<&str> = batch.remove.iter().map(|r| r.locator.as_str()).collect();
     if state.table.is_none() {
         return match batch.remove.is_empty() {
-            true => Ok(with_elements(make, insert)),
+            true => Ok(with_elements(options, insert)),
             false => Err(Fault {
                 kind: ErrorKind::NotFound,
                 detail: "the table is not there".to_owned(),
@@ -81,7 +88,7 @@ pub(super) fn steps(state: &State, batch: &Batch, make: Make) -> Result<Vec<Step
         return Ok(vec![Step::DropTable]);
     }
     let remove = batch.remove.iter().filter(|r| r.locator != WHOLE_TABLE);
-    let remove: Vec<Item> = remove.map(located).collect::<Result<_, _>>()?;
+    let remove: Vec<SetElement> = remove.map(located).collect::<Result<_, _>>()?;
     let grown = grown(state, &leaving, &insert);
     let mut steps = Vec::new();
     if !remove.is_empty() {
@@ -93,8 +100,8 @@ pub(super) fn steps(state: &State, batch: &Batch, make: Make) -> Result<Vec<Step
         return Ok(steps);
     }
     let mut all = insert;
-    all.extend(genuine(state).filter(|(item, _)| {
-        grown.contains_key(&item.set) && !leaving.contains(item.locator().as_str())
+    all.extend(genuine(state).filter(|(element, _)| {
+        grown.contains_key(&element.set) && !leaving.contains(element.locator().as_str())
     }));
     steps.push(Step::FlushRules);
     for (set, size) in grown {
@@ -104,93 +111,107 @@ pub(super) fn steps(state: &State, batch: &Batch, make: Make) -> Result<Vec<Step
     Ok(steps)
 }
 
-/// The steps that make a table left by somebody else ours, with our chains; empty where it is
-/// as it should be. Its elements stay.
-pub(super) fn adoption(state: &State, port: u32, make: Make) -> Vec<Step> {
+/// The steps that make a table left by another daemon ours, with our chains; empty where it is as
+/// it should be. Its elements stay.
+pub(super) fn adoption(state: &TableState, port: u32, options: TableOptions) -> Vec<Step> {
     let Some(found) = state.table else {
         return Vec::new();
     };
-    let is_owned = found.flags == make.flags && (make.flags == 0 || found.owner == port);
+    let is_owned = found.flags == options.flags && (options.flags == 0 || found.owner == port);
     if is_owned && state.is_ours_alone && state.has_our_chains {
         return Vec::new();
     }
-    if (is_owned || is_orphan(found, make)) && state.is_ours_alone {
-        let flags = make.flags;
+    if (is_owned || is_orphan(found, options)) && state.is_ours_alone {
+        let flags = options.flags;
         return vec![Step::Table { flags }, Step::FlushRules, Step::Chains];
     }
-    anew(state, make)
+    anew(state, options)
 }
 
-/// Whether a table has outlived its owner: the kernel lets no other be taken over.
-fn is_orphan(found: Table, make: Make) -> bool {
-    found.flags | OWNER_FLAG == make.flags && found.owner == 0
+/// Whether a table has outlived its owner: only such a table may be taken over.
+fn is_orphan(found: TableHeader, options: TableOptions) -> bool {
+    found.flags | OWNER_FLAG == options.flags && found.owner == 0
 }
 
-/// The steps that make a table which nobody owns of ours: saved by nft it loads again. Empty
-/// where there is none, or it is like that already.
-pub(super) fn release(state: &State, make: Make) -> Vec<Step> {
+/// The steps that make our table anew without an owner, so that nft can save and load it. Empty
+/// where there is none, or it has no owner already.
+pub(super) fn release(state: &TableState, options: TableOptions) -> Vec<Step> {
     match state.table {
-        Some(found) if found.flags != 0 => anew(state, Make { flags: 0, ..make }),
+        Some(found) if found.flags != 0 => anew(
+            state,
+            TableOptions {
+                flags: 0,
+                ..options
+            },
+        ),
         _ => Vec::new(),
     }
 }
 
-/// The steps that make a table with the same elements, which goes when its socket is closed.
-pub(super) fn stand_in(state: &State, make: Make) -> Vec<Step> {
+/// The steps that make a table with the same elements, which the kernel removes when its socket is
+/// closed.
+pub(super) fn stand_in(state: &TableState, options: TableOptions) -> Vec<Step> {
     let flags = OWNER_FLAG;
-    copy(state, Make { flags, ..make })
+    copy(state, TableOptions { flags, ..options })
 }
 
 /// The table once more, in its own place.
-fn anew(state: &State, make: Make) -> Vec<Step> {
+fn anew(state: &TableState, options: TableOptions) -> Vec<Step> {
     let mut steps = vec![Step::DropTable];
-    steps.extend(copy(state, make));
+    steps.extend(copy(state, options));
     steps
 }
 
 /// A table with the same elements.
-fn copy(state: &State, make: Make) -> Vec<Step> {
-    let kept: Vec<(Item, RuleId)> = genuine(state).collect();
-    let mut steps = table(make, |set| {
+fn copy(state: &TableState, options: TableOptions) -> Vec<Step> {
+    let kept: Vec<(SetElement, RuleId)> = genuine(state).collect();
+    let mut steps = table(options, |set| {
         let size = state.sets.get(&set).copied().unwrap_or_default();
-        size.max(make.first_size(set))
+        size.max(options.first_size(set))
     });
     steps.push(Step::Insert(sorted(kept)));
     steps
 }
 
 /// A new table, large enough for these.
-fn with_elements(make: Make, insert: Vec<(Item, RuleId)>) -> Vec<Step> {
+fn with_elements(options: TableOptions, insert: Vec<(SetElement, RuleId)>) -> Vec<Step> {
     let counts = counts(&insert);
     let size = |set: Set| {
         let wanted = counts.get(&set).copied().unwrap_or_default();
-        size_for(make.first_size(set), wanted)
+        size_for(options.first_size(set), wanted)
     };
-    let mut steps = table(make, size);
+    let mut steps = table(options, size);
     steps.push(Step::Insert(sorted(insert)));
     steps
 }
 
-/// The rule of every element that is what it says it is.
-fn genuine(state: &State) -> impl Iterator<Item = (Item, RuleId)> {
+/// Every element whose comment fits its content, with its identity.
+fn genuine(state: &TableState) -> impl Iterator<Item = (SetElement, RuleId)> {
     let rules = state.rules.values().filter_map(|seen| seen.rule.as_ref());
-    rules.filter_map(|rule| Some((Item::of(&rule.spec)?, rule.id())))
+    rules.filter_map(|rule| Some((SetElement::of(&rule.spec)?, rule.id())))
 }
 
-fn counts(insert: &[(Item, RuleId)]) -> BTreeMap<Set, usize> {
+fn counts(insert: &[(SetElement, RuleId)]) -> BTreeMap<Set, usize> {
     let mut counts = BTreeMap::new();
-    for (item, _) in insert.iter().filter(|(item, _)| item.set.is_per_port()) {
-        *counts.entry(item.set).or_default() += 1;
+    for (element, _) in insert
+        .iter()
+        .filter(|(element, _)| element.set.is_per_port())
+    {
+        *counts.entry(element.set).or_default() += 1;
     }
     counts
 }
 
 /// The sets that would be too small, and how large they must be.
-fn grown(state: &State, leaving: &BTreeSet<&str>, insert: &[(Item, RuleId)]) -> BTreeMap<Set, u32> {
+fn grown(
+    state: &TableState,
+    leaving: &BTreeSet<&str>,
+    insert: &[(SetElement, RuleId)],
+) -> BTreeMap<Set, u32> {
     let mut grown = BTreeMap::new();
     for (set, coming) in counts(insert) {
         let size = state.sets.get(&set).copied().unwrap_or_default();
-        // A bound that is cheap to have; most of the time it is enough.
+        // A bound that costs little to compute, and is enough most of the time.
         if state.rules.len() + coming <= size as usize {
             continue;
         }
@@ -214,14 +235,14 @@ fn size_for(size: u32, wanted: usize) -> u32 {
 }
 
 /// In the order of the listing, and so that elements of one set stand together.
-fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
-    items.sort();
-    items
+fn sorted<T: Ord>(mut elements: Vec<T>) -> Vec<T> {
+    elements.sort();
+    elements
 }
 
-fn item(rule: &Rule) -> Result<(Item, RuleId), Fault> {
-    let item = match rule.backend {
-        BackendKind::Nftables => Item::of(&rule.spec),
+fn element(rule: &Rule) -> Result<(SetElement, RuleId), Fault> {
+    let element = match rule.backend {
+        BackendKind::Nftables => SetElement::of(&rule.spec),
         BackendKind::Ip6tables => None,
     };
     let id = rule.id();
@@ -229,11 +250,11 @@ fn item(rule: &Rule) -> Result<(Item, RuleId), Fault> {
         kind: ErrorKind::Failed,
         detail: format!("rule {id} is for another backend"),
     };
-    item.map(|item| (item, id)).ok_or_else(not_ours)
+    element.map(|element| (element, id)).ok_or_else(not_ours)
 }
 
-fn located(gone: &ObservedRule) -> Result<Item, Fault> {
-    Item::located(&gone.locator).ok_or_else(|| Fault {
+fn located(gone: &ObservedRule) -> Result<SetElement, Fault> {
+    SetElement::located(&gone.locator).ok_or_else(|| Fault {
         kind: ErrorKind::Failed,
         detail: format!("not a locator of this backend: {:?}", gone.locator),
     })

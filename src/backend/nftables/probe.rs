@@ -1,64 +1,52 @@
 //! Whether the kernel can do what our table needs.
 //!
-//! A whole table of another name is made and removed, and removed once more, which fails: so
-//! the kernel has tried everything and takes all of it back.
+//! One batch makes a whole table of another name, removes it, and removes it once more, which
+//! fails: so the kernel tries everything and takes all of it back.
 
 use rustix::io::Errno;
 
-use super::encode::Step;
-use super::fault::Fault;
-use super::plan;
-use super::{ErrorKind, Nftables};
+use super::encode::{self, Step};
+use super::error::Fault;
+use super::exec::Session;
+use super::plan::{self, TableOptions};
+use crate::backend::ErrorKind;
 
-/// A table that nobody has.
+/// The name of a table that no program uses.
 const PROBE: &str = "docker_nat66_probe";
 
-/// What a kernel that refuses may lack.
+/// What the kernel may lack if it refuses.
 const NEEDED: &str = "; the kernel needs nftables with IPv6 NAT, masquerade, connection tracking, \
     address types and intervals of concatenations (modules nf_tables, nft_chain_nat, nft_nat, \
     nft_masq, nft_ct, nft_fib_ipv6; Linux 5.6)";
 
-/// What came of one attempt.
-enum Tried {
-    Works,
-    /// At which message, and why.
-    Refused(String, Errno),
+/// Tries to make a table with these options, and returns the flags that the kernel knows: none
+/// where it refuses ownership.
+pub(super) fn probe(session: &mut Session, options: TableOptions) -> Result<u32, Fault> {
+    session.call()?.generation().map_err(explained)?;
+    match attempt(session, options)? {
+        None => Ok(options.flags),
+        // Never OWNER alone: a crash would take the table with it.
+        Some(_) if options.flags != 0 => {
+            let flags = 0;
+            probe(session, TableOptions { flags, ..options })
+        }
+        Some((label, errno)) => Err(explained(Fault::at(errno, &label))),
+    }
 }
 
-impl Nftables {
-    /// Tries it, first with ownership where that is wanted.
-    pub(super) fn probe(&mut self) -> Result<(), Fault> {
-        self.generation().map_err(explained)?;
-        if let Tried::Refused(label, errno) = self.attempt()? {
-            let (label, errno) = match self.flags {
-                0 => (label, errno),
-                _ => {
-                    // Never OWNER alone: a crash would take the table with it.
-                    self.flags = 0;
-                    match self.attempt()? {
-                        Tried::Works => return Ok(()),
-                        Tried::Refused(label, errno) => (label, errno),
-                    }
-                }
-            };
-            return Err(explained(Fault::at(errno, &label)));
-        }
-        Ok(())
-    }
-
-    fn attempt(&mut self) -> Result<Tried, Fault> {
-        let mut steps = plan::probe(self.make());
-        steps.extend([Step::DropTable, Step::DropTable]);
-        // The batch's end stands behind what is to fail.
-        let last = super::encode::count(&steps) - 2;
-        self.carry_out(&steps, PROBE, |outcome| match outcome.failure() {
-            Some((place, _, Errno::NOENT)) if place == last => Ok(Tried::Works),
-            Some((_, label, errno)) => Ok(Tried::Refused(label.to_owned(), errno)),
-            None => Err(Fault::uncertain(
-                "a batch that cannot succeed was acknowledged",
-            )),
-        })?
-    }
+/// At which message the kernel refuses the table, and why; `None` where it does not.
+fn attempt(session: &mut Session, options: TableOptions) -> Result<Option<(String, Errno)>, Fault> {
+    let mut steps = plan::probe(options);
+    steps.extend([Step::DropTable, Step::DropTable]);
+    // The batch's end stands behind what is to fail.
+    let last = encode::count(&steps) - 2;
+    session.attempt(&steps, PROBE, |outcome| match outcome.failure() {
+        Some((place, _, Errno::NOENT)) if place == last => Ok(None),
+        Some((_, label, errno)) => Ok(Some((label.to_owned(), errno))),
+        None => Err(Fault::uncertain(
+            "a batch that cannot succeed was acknowledged",
+        )),
+    })?
 }
 
 /// What is missing, where something is.

@@ -1,8 +1,11 @@
-//! The sets and maps of our table. Pure.
+//! The name of our table, and its sets and maps. Pure.
 
-use super::wire::set::{CONCAT, INTERVAL, MAP};
+use crate::netlink::nf_tables::set::{CONCAT, INTERVAL, MAP};
 
-/// What a key or a target is put together from.
+/// The name of our table, in the family ip6.
+pub const TABLE: &str = "docker_nat66";
+
+/// What keys and targets are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     /// The name of an interface.

@@ -1,4 +1,4 @@
-//! Failures that this kernel cannot be made to have, with something else in the socket's place.
+//! Failures that this kernel cannot be made to have, with a fake kernel in the socket's place.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::link::Link;
 use super::testing::tcp;
-use super::wire::{BATCH_BEGIN, BATCH_END, message, table};
 use super::*;
+use crate::backend::ErrorKind;
+use crate::netlink::NetlinkError;
 use crate::netlink::message::{
     ACK, DONE, DUMP_INTERRUPTED, ERROR, Messages, NFGENMSG_IPV6, OVERRUN, Writer,
 };
+use crate::netlink::nf_tables::{BATCH_BEGIN, BATCH_END, GEN_ID, SUBSYSTEM, message, table};
+use crate::netlink::request::Channel;
 
 /// What goes wrong with a batch.
 #[derive(Debug, Clone, Copy)]
@@ -50,15 +52,15 @@ struct Script {
 
 /// A kernel without memory for elements: tables come and go.
 #[derive(Debug, Clone, Default)]
-struct FakeLink {
+struct FakeKernel {
     script: Arc<Mutex<Script>>,
     answers: VecDeque<Vec<u8>>,
-    failing: Option<SocketError>,
+    failing: Option<NetlinkError>,
     seq: u32,
     current: Vec<u8>,
 }
 
-impl FakeLink {
+impl FakeKernel {
     fn answer(&mut self, fill: impl FnOnce(&mut Writer)) {
         let mut writer = Writer::default();
         fill(&mut writer);
@@ -70,7 +72,7 @@ impl FakeLink {
         self.answer(|w| w.message(ERROR, 0, seq, |w| w.raw(&code.to_ne_bytes())));
     }
 
-    fn batch(&mut self, bytes: &[u8]) -> Result<(), SocketError> {
+    fn batch(&mut self, bytes: &[u8]) -> Result<(), NetlinkError> {
         let script = Arc::clone(&self.script);
         let mut script = script.lock().unwrap();
         script.batches += 1;
@@ -84,8 +86,7 @@ impl FakeLink {
                 return Ok(());
             }
             Some(Mishap::Unsent(errno)) => {
-                let operation = "sending";
-                return Err(SocketError::Failed { operation, errno });
+                return Err(NetlinkError::failed("sending", errno));
             }
             Some(Mishap::AtOnce(errno)) => {
                 self.code(begin, Some(errno));
@@ -145,9 +146,9 @@ impl FakeLink {
         }
         match kind {
             message::GET_GENERATION => self.answer(|w| {
-                w.message(wire::NFTABLES | 15, 0, seq, |w| {
+                w.message(SUBSYSTEM << 8 | 15, 0, seq, |w| {
                     w.raw(&NFGENMSG_IPV6);
-                    w.number(wire::GEN_ID, generation);
+                    w.number(GEN_ID, generation);
                 });
             }),
             message::GET_TABLE if table_there => self.answer(|w| {
@@ -167,7 +168,7 @@ impl FakeLink {
     }
 }
 
-impl Link for FakeLink {
+impl Channel for FakeKernel {
     fn port(&self) -> u32 {
         7
     }
@@ -178,7 +179,7 @@ impl Link for FakeLink {
         first
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), SocketError> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), NetlinkError> {
         let first = Messages::new(bytes).next().unwrap().unwrap();
         assert_ne!(first.kind, BATCH_END);
         if first.kind == BATCH_BEGIN {
@@ -188,15 +189,15 @@ impl Link for FakeLink {
         Ok(())
     }
 
-    fn receive(&mut self, _: Instant) -> Result<&[u8], SocketError> {
+    fn receive(&mut self, _: Instant) -> Result<&[u8], NetlinkError> {
         if let Some(error) = self.failing.take() {
             return Err(error);
         }
-        self.current = self.answers.pop_front().ok_or(SocketError::TimedOut)?;
+        self.current = self.answers.pop_front().ok_or(NetlinkError::TimedOut)?;
         Ok(&self.current)
     }
 
-    fn pending(&mut self) -> Result<Option<&[u8]>, SocketError> {
+    fn pending(&mut self) -> Result<Option<&[u8]>, NetlinkError> {
         match self.answers.pop_front() {
             None => Ok(None),
             Some(answer) => {
@@ -207,12 +208,12 @@ impl Link for FakeLink {
     }
 }
 
-fn on(link: &FakeLink) -> Opener {
+fn on(link: &FakeKernel) -> Opener {
     let link = link.clone();
     Box::new(move || Ok(Box::new(link.clone())))
 }
 
-fn in_use(link: &FakeLink) -> Nftables {
+fn in_use(link: &FakeKernel) -> Nftables {
     Nftables::new(Settings::default(), Role::InUse, on(link))
 }
 
@@ -224,7 +225,7 @@ fn insertion() -> Batch {
 }
 
 #[test]
-fn every_way_to_fail_is_told_by_its_kind_and_never_as_success() {
+fn every_failure_has_its_kind_and_is_never_a_success() {
     let refused = |errno| Mishap::Refused(message::NEW_ELEMENTS, errno);
     for (mishap, kind, words) in [
         (refused(Errno::PERM), ErrorKind::Denied, "owns the table"),
@@ -249,7 +250,7 @@ fn every_way_to_fail_is_told_by_its_kind_and_never_as_success() {
         ),
         (Mishap::Unsent(Errno::NOBUFS), ErrorKind::Uncertain, "lost"),
     ] {
-        let link = FakeLink::default();
+        let link = FakeKernel::default();
         let mut backend = in_use(&link);
         assert_eq!(backend.list(), Ok(Vec::new()));
         link.script.lock().unwrap().mishaps.push_back(Some(mishap));
@@ -258,7 +259,7 @@ fn every_way_to_fail_is_told_by_its_kind_and_never_as_success() {
         assert!(error.to_string().contains(words), "{mishap:?}: {error}");
         // What is remembered is forgotten, and the socket, which owns the table, is not.
         assert!(backend.known.is_none());
-        assert!(backend.link.is_some());
+        assert!(backend.session.channel.is_some());
         assert_eq!(backend.list(), Ok(Vec::new()), "{mishap:?}");
         assert_eq!(backend.commit(&insertion()), Ok(()), "{mishap:?}");
     }
@@ -266,7 +267,7 @@ fn every_way_to_fail_is_told_by_its_kind_and_never_as_success() {
 
 #[test]
 fn a_listing_is_uncertain_only_where_the_table_itself_never_settles() {
-    let link = FakeLink::default();
+    let link = FakeKernel::default();
     let listed = |restless, interrupted, unsteady| {
         *link.script.lock().unwrap() = Script {
             table: true,
@@ -286,9 +287,9 @@ fn a_listing_is_uncertain_only_where_the_table_itself_never_settles() {
 
 #[test]
 fn a_listing_that_fails_says_why() {
-    let link = FakeLink::default();
+    let link = FakeKernel::default();
     link.script.lock().unwrap().table = true;
-    let kind = |link: &FakeLink| in_use(link).list().expect_err("no answer").kind;
+    let kind = |link: &FakeKernel| in_use(link).list().expect_err("no answer").kind;
     for (errno, expected) in [
         // No nf_tables.
         (Errno::INVAL, ErrorKind::Unsupported),
@@ -298,7 +299,7 @@ fn a_listing_that_fails_says_why() {
         link.script.lock().unwrap().asked = Some(errno);
         assert_eq!(kind(&link), expected, "{errno}");
     }
-    let no_socket = || SocketError::Failed {
+    let no_socket = || NetlinkError::Failed {
         operation: "opening a netlink socket",
         errno: Errno::PROTONOSUPPORT,
     };
@@ -310,7 +311,7 @@ fn a_listing_that_fails_says_why() {
 #[test]
 fn the_probe_names_what_the_kernel_refuses_and_does_without_ownership() {
     let probed = |mishaps: &[Option<Mishap>]| {
-        let link = FakeLink::default();
+        let link = FakeKernel::default();
         link.script.lock().unwrap().mishaps = mishaps.iter().copied().collect();
         Nftables::probed(Settings::default(), on(&link))
     };
@@ -342,7 +343,7 @@ fn the_probe_names_what_the_kernel_refuses_and_does_without_ownership() {
 
 #[test]
 fn nothing_is_asked_twice_of_a_kernel_that_has_not_changed() {
-    let link = FakeLink::default();
+    let link = FakeKernel::default();
     let mut backend = in_use(&link);
     assert_eq!(backend.commit(&insertion()), Ok(()));
     // The fake has no elements to show: they are remembered.

@@ -5,27 +5,35 @@ use std::time::Instant;
 
 use super::decode::{BaseChain, Rule, verdicts};
 use crate::backend::ErrorKind;
-use crate::backend::nftables::fault::Fault;
-use crate::backend::nftables::link::{self, Ended, Family, Link};
-use crate::backend::nftables::wire::{element, message, rule};
-use crate::netlink::message::Writer;
+use crate::backend::nftables::error::Fault;
+use crate::netlink::message::{INET, IPV6, Writer, nfgenmsg};
+use crate::netlink::nf_tables::{element, message, rule};
+use crate::netlink::request::{self, Channel, Ended, Fill};
 
 /// How often an answer that changed while it was given is asked for again.
 const TRIES: usize = 10;
 
 /// Asks for what one family holds.
 pub(super) struct Reader<'l> {
-    link: &'l mut dyn Link,
+    channel: &'l mut dyn Channel,
     deadline: Instant,
-    family: Family,
+    family: u8,
 }
 
 impl<'l> Reader<'l> {
-    pub(super) fn new(family: Family, link: &'l mut dyn Link, deadline: Instant) -> Self {
+    pub(super) fn ip6(channel: &'l mut dyn Channel, deadline: Instant) -> Self {
         Self {
-            link,
+            channel,
             deadline,
-            family,
+            family: IPV6,
+        }
+    }
+
+    pub(super) fn inet(channel: &'l mut dyn Channel, deadline: Instant) -> Self {
+        Self {
+            channel,
+            deadline,
+            family: INET,
         }
     }
 
@@ -84,7 +92,7 @@ impl<'l> Reader<'l> {
     fn all<T>(
         &mut self,
         kind: u16,
-        which: &link::Fill<'_>,
+        which: &Fill<'_>,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Fault> {
         for _ in 0..TRIES {
@@ -93,17 +101,16 @@ impl<'l> Reader<'l> {
                 found.extend(read(payload));
                 Ok(())
             };
-            let ended = link::dump_of(
-                self.family,
-                self.link,
-                self.deadline,
-                kind,
-                which,
-                &mut take,
-            )?;
-            // An answer that changed meanwhile may lack what was there all the time.
-            if ended == Ended::Whole {
-                return Ok(found);
+            let request = |w: &mut Writer| {
+                w.raw(&nfgenmsg(self.family));
+                which(w);
+            };
+            match request::dump(self.channel, self.deadline, kind, &request, &mut take) {
+                Ok(Ended::Whole) => return Ok(found),
+                // An answer that changed meanwhile may lack what was there all the time.
+                Ok(Ended::Interrupted) => {}
+                Err(error) if error.is_overtaken() => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Err(Fault {

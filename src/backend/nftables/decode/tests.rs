@@ -3,40 +3,40 @@
 use proptest::prelude::*;
 
 use super::super::encode::{Step, batch};
+use super::super::oracle::{check, observed};
 use super::super::testing::{any_rule, prefix, tcp};
-use super::judge::observed;
 use super::*;
 
 proptest! {
     #[test]
     fn what_is_sent_is_read_again(rule in any_rule()) {
-        let set = Item::of(&rule.spec).expect("ours").set;
+        let set = SetElement::of(&rule.spec).expect("ours").set;
         let seen = observed(std::slice::from_ref(&rule), set);
         prop_assert_eq!(seen.len(), 1);
         prop_assert_eq!(seen[0].id, rule.id());
         prop_assert_eq!(seen[0].rule.as_ref(), Some(&rule));
     }
 
-    /// Bytes that look right at first.
+    /// Bytes that seem right at first.
     #[test]
     fn no_damage_to_elements_breaks_what_must_hold(
         rules in prop::collection::vec(any_rule(), 1..4),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         for rule in rules {
-            let item = Item::of(&rule.spec).expect("ours");
-            let mut sent = batch(&[Step::Insert(vec![(item, rule.id())])], "t", 1).bytes;
+            let element = SetElement::of(&rule.spec).expect("ours");
+            let mut sent = batch(&[Step::Insert(vec![(element, rule.id())])], "t", 1).bytes;
             for (at, byte) in &damage {
                 let at = at.index(sent.len());
                 sent[at] = *byte;
             }
-            judge(&sent);
+            check(&sent);
         }
     }
 }
 
 #[test]
-fn ranges_that_touch_and_the_last_of_all_are_told_apart() {
+fn ranges_that_touch_are_kept_apart_and_the_last_one_ends() {
     let rules = ["::/64", "0:0:0:1::/64", "fe00::/7"].map(prefix);
     let seen: Vec<Option<Rule>> = observed(&rules, Set::Prefixes)
         .into_iter()
@@ -48,7 +48,7 @@ fn ranges_that_touch_and_the_last_of_all_are_told_apart() {
 #[test]
 fn an_element_is_believed_only_with_the_comment_of_its_content() {
     let rule = tcp(80);
-    let item = Item::of(&rule.spec).expect("ours");
+    let element = SetElement::of(&rule.spec).expect("ours");
     for (comment, id, believed) in [
         (Some(rule.id()), rule.id(), true),
         (Some(tcp(81).id()), tcp(81).id(), false),
@@ -56,16 +56,16 @@ fn an_element_is_believed_only_with_the_comment_of_its_content() {
         (None, rule.id(), false),
     ] {
         let raw = Raw {
-            key: item.key.clone(),
+            key: element.key.clone(),
             is_end: false,
             last: None,
-            data: item.data.clone(),
+            data: element.data.clone(),
             comment,
         };
-        let seen = raw.observed(item.set, item.last.clone());
+        let seen = raw.observed(element.set, element.last.clone());
         assert_eq!(seen.id, id);
         assert_eq!(seen.rule.is_some(), believed, "{comment:?}");
-        assert_eq!(seen.locator, item.locator());
+        assert_eq!(seen.locator, element.locator());
     }
 }
 
@@ -85,7 +85,7 @@ fn a_comment_is_found_among_other_notes() {
 }
 
 #[test]
-fn every_rule_is_as_told_and_like_no_other() {
+fn every_rule_is_as_sent_and_like_no_other() {
     let mut all: Vec<Vec<u8>> = super::super::chains::chains()
         .iter()
         .flat_map(|chain| chain.rules.iter().map(|rule| encode(rule)))
@@ -93,9 +93,9 @@ fn every_rule_is_as_told_and_like_no_other() {
     // Some stand in two chains.
     all.sort();
     all.dedup();
-    for (n, told) in all.iter().enumerate() {
+    for (n, sent) in all.iter().enumerate() {
         for (m, printed) in all.iter().enumerate() {
-            assert_eq!(is_as_told(told, printed), n == m, "{n} {m}");
+            assert_eq!(is_as_sent(sent, printed), n == m, "{n} {m}");
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::backend::ErrorKind;
-use crate::netlink::message::Writer;
+use crate::netlink::message::{ERROR, Writer};
 
 /// Begin, two messages, end.
 const LABELS: [&str; 4] = ["begin", "first", "last", "end"];
 
 /// Answers with these codes for these sequence numbers, the batch's being 7 to 10.
-fn judged(answers: &[(u32, i32)]) -> (bool, Result<(), Fault>) {
+fn after(answers: &[(u32, i32)]) -> (bool, Result<(), Fault>) {
     let labels = LABELS.map(str::to_owned);
     let mut writer = Writer::default();
     for (seq, code) in answers {
@@ -30,9 +30,9 @@ const ERESTART: i32 = -85;
 
 #[test]
 fn only_the_last_real_messages_acknowledgement_is_success() {
-    assert_eq!(judged(&[(9, 0)]), (true, Ok(())));
+    assert_eq!(after(&[(9, 0)]), (true, Ok(())));
     for other in [6, 7, 8, 10, 11] {
-        let (decided, result) = judged(&[(other, 0)]);
+        let (decided, result) = after(&[(other, 0)]);
         assert!(!decided);
         assert_eq!(kind(result), Err(ErrorKind::Uncertain));
     }
@@ -41,9 +41,9 @@ fn only_the_last_real_messages_acknowledgement_is_success() {
 #[test]
 fn any_error_of_the_batch_is_failure_whatever_else_is_acknowledged() {
     for seq in 7..=10 {
-        let (_, result) = judged(&[(9, 0), (seq, ENOENT)]);
+        let (_, result) = after(&[(9, 0), (seq, ENOENT)]);
         assert_eq!(kind(result), Err(ErrorKind::NotFound), "{seq}");
-        let (decided, result) = judged(&[(seq, EEXIST), (9, 0)]);
+        let (decided, result) = after(&[(seq, EEXIST), (9, 0)]);
         assert!(decided);
         let fault = result.expect_err("failed");
         assert!(
@@ -51,9 +51,9 @@ fn any_error_of_the_batch_is_failure_whatever_else_is_acknowledged() {
             "{fault:?}"
         );
     }
-    // Those of another batch are nobody's.
-    assert_eq!(judged(&[(6, ENOENT), (11, ENOENT), (9, 0)]).1, Ok(()));
-    assert_eq!(kind(judged(&[(7, ERESTART)]).1), Err(ErrorKind::Busy));
-    let full = judged(&[(8, ENFILE)]).1.expect_err("failed");
+    // Those of another batch do not count.
+    assert_eq!(after(&[(6, ENOENT), (11, ENOENT), (9, 0)]).1, Ok(()));
+    assert_eq!(kind(after(&[(7, ERESTART)]).1), Err(ErrorKind::Busy));
+    let full = after(&[(8, ENFILE)]).1.expect_err("failed");
     assert!(full.detail.contains("full"), "{full:?}");
 }

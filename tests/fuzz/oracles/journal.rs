@@ -1,4 +1,4 @@
-//! What must hold of any bytes that stand where a record or the sentinel is looked for.
+//! What must hold of any bytes that stand where a record or the sentinel is expected.
 
 use super::{
     DecodeError, HEADER_BYTES, SENTINEL_KEY, VERSION, decode, decode_sentinel, encode,
@@ -9,9 +9,9 @@ use crate::journal::record::Record;
 /// The length of a record's key, and so of what stands before a value in the input.
 const KEY_BYTES: usize = 8;
 
-/// The input is taken for a record with its key, for the sentinel, and for a body that somebody
-/// has sealed: the checksum is no defence against one who can compute it.
-pub(crate) fn judge(bytes: &[u8]) {
+/// The input is taken for a record with its key, for the sentinel, and for a body with a fitting
+/// checksum: a checksum is no defence against an attacker who can compute it.
+pub(crate) fn check(bytes: &[u8]) {
     let (key, value) = bytes.split_at(bytes.len().min(KEY_BYTES));
     match decode(key, value) {
         Ok(record) => same_again(key, &record),
@@ -40,7 +40,7 @@ fn sealed(body: &[u8]) {
     let value = envelope(&key, VERSION, body);
     assert_eq!(decode(&key, &value), Ok(record.clone()));
     same_again(&key, &record);
-    // Whoever changes one byte of it is found out.
+    // A change of one byte is detected.
     let at = HEADER_BYTES + body.len() / 2;
     let mut changed = value;
     if let Some(byte) = changed.get_mut(at) {

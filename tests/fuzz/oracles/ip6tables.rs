@@ -1,36 +1,36 @@
 //! What must hold of any bytes that ip6tables-save prints.
 
-use super::{Listing, idle_chain, listing};
-use crate::backend::ip6tables::plan::Plan;
-use crate::backend::ip6tables::render::{self, Locator};
-use crate::backend::ip6tables::shape::{HOOKS, Table, own_chain};
+use super::parse::{Listing, idle_chain, listing};
+use super::plan::Plan;
+use super::render::{self, Locator};
+use super::shape::{HOOKS, Table, own_chain};
 use crate::backend::{Batch, ObservedRule};
 use crate::docker_nat::legacy;
 use crate::docker_nat::observation::DockerNat;
 use crate::model::rule::{BackendKind, Hook, Rule, RuleId, RuleSpec};
 
-/// The input is taken for a listing, and for what somebody else's rule has as its comment.
-pub(crate) fn judge(bytes: &[u8]) {
+/// The input is taken for a listing, and for the comment of another program's rule.
+pub(crate) fn check(bytes: &[u8]) {
     for table in Table::ALL {
         if let Ok(found) = listing(bytes, table) {
-            judge_listing(&String::from_utf8_lossy(bytes), table, &found);
+            check_listing(&String::from_utf8_lossy(bytes), table, &found);
         }
-        judge_foreign(bytes, table);
+        check_foreign(bytes, table);
     }
-    judge_dockers(bytes);
+    check_dockers(bytes);
 }
 
-fn judge_listing(text: &str, table: Table, found: &Listing) {
+fn check_listing(text: &str, table: Table, found: &Listing) {
     for seen in &found.rules {
-        judge_observed(text, table, seen);
+        check_observed(text, table, seen);
     }
     let cut = text.rfind("\nCOMMIT").expect("it is whole");
     assert!(listing(&text.as_bytes()[..=cut], table).is_err());
-    judge_removal(found);
+    check_removal(found);
 }
 
 /// What is ours stands in the listing as it is found again, with our comment to the letter.
-fn judge_observed(text: &str, table: Table, seen: &ObservedRule) {
+fn check_observed(text: &str, table: Table, seen: &ObservedRule) {
     let rule = match render::read_locator(&seen.locator).expect("a locator") {
         Locator::Chain(hook) => {
             assert!(table == Table::Filter && seen.rule.is_none() && seen.id == idle_chain());
@@ -56,7 +56,7 @@ fn judge_observed(text: &str, table: Table, seen: &ObservedRule) {
 }
 
 /// Removing all of it removes what was found, once for each copy, and nothing else.
-fn judge_removal(found: &Listing) {
+fn check_removal(found: &Listing) {
     let batch = Batch {
         remove: found.rules.clone(),
         insert: Vec::new(),
@@ -84,9 +84,9 @@ fn judge_removal(found: &Listing) {
     assert_eq!(removed, rules);
 }
 
-/// Whatever somebody writes into a comment or names an interface, the rule is not ours, and ours
+/// Whatever another program writes into a comment or names an interface, its rule is not ours, and ours
 /// before and behind it stay ours.
-fn judge_foreign(bytes: &[u8], table: Table) {
+fn check_foreign(bytes: &[u8], table: Table) {
     let comment = bytes.split(|b| *b == 0).next().unwrap_or_default();
     let comment = &comment[..comment.len().min(MAX_COMMENT)];
     let is_ours = std::str::from_utf8(comment).is_ok_and(|c| RuleId::from_comment(c).is_some());
@@ -162,7 +162,7 @@ fn as_printed(text: &[u8]) -> Vec<u8> {
 }
 
 /// Docker's jump, forwards and drops are in the text, and are not made up.
-fn judge_dockers(bytes: &[u8]) {
+fn check_dockers(bytes: &[u8]) {
     let mut found = DockerNat::default();
     legacy::add(bytes, &mut found);
     let text = String::from_utf8_lossy(bytes);

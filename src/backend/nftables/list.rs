@@ -1,27 +1,27 @@
-//! Looking at our table, and at nothing else: foreign ones are not read.
+//! Lists our table, and no other.
 //!
-//! A table takes several requests, between which it may change. So the generation id is asked
+//! It takes several requests, between which the table may change. So the generation id is asked
 //! for before and after, and the answer counts if nothing changed in between. But that id is of
-//! all tables, and whoever changes others all the time must not keep us from ours: what is read
+//! all tables, and a program that keeps changing others must not keep us from ours: what is read
 //! twice in a row, the same to the last element, counts as well.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use super::chains::chains;
-use super::decode::{Elements, Rules, Table, is_chain, own_set};
-use super::element::Item;
+use super::decode::{Elements, Rules, TableHeader, is_chain, own_set};
+use super::element::SetElement;
 use super::encode::Step;
-use super::fault::Fault;
-use super::link::{Ended, Link, dump, generation, get};
-use super::plan::Make;
+use super::error::Fault;
+use super::exec::Call;
 use super::sets::Set;
-use super::wire::{chain, element, message, rule, set, table};
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::RuleId;
+use crate::netlink::NetlinkError;
 use crate::netlink::message::Writer;
+use crate::netlink::nf_tables::{chain, element, message, rule, set, table};
+use crate::netlink::request::Ended;
 
-/// How often a table is read before changes of others make it uncertain.
+/// How often a table that keeps changing is read before the listing counts as uncertain.
 const TRIES: usize = 5;
 
 /// Sets and chains of a whole table.
@@ -29,9 +29,9 @@ const OBJECTS: u32 = 13 + 5;
 
 /// What stands in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct TableState {
     /// The table, if it is there.
-    pub(super) table: Option<Table>,
+    pub(super) table: Option<TableHeader>,
     /// The sizes of the sets that are made as ours are.
     pub(super) sets: BTreeMap<Set, u32>,
     /// Every set and chain is there, and nothing else.
@@ -42,10 +42,10 @@ pub(super) struct State {
     pub(super) rules: BTreeMap<String, ObservedRule>,
 }
 
-/// How it is found that a table without elements is to be removed: the locator of no element.
+/// The locator by which a table without elements is removed; no element has it.
 pub(super) const WHOLE_TABLE: &str = "table";
 
-impl State {
+impl TableState {
     /// All that is ours, one entry per element. A table without any is one thing to remove.
     pub(super) fn observed(&self) -> Vec<ObservedRule> {
         if self.table.is_some() && self.rules.is_empty() {
@@ -61,7 +61,7 @@ impl State {
 
     /// Whether the table belongs to the socket with this port, and to nobody else.
     pub(super) fn is_owned_by(&self, port: u32) -> bool {
-        let owned = |found: Table| found.flags == table::OWNED && found.owner == port;
+        let owned = |found: TableHeader| found.flags == table::OWNED && found.owner == port;
         self.table.is_some_and(owned) && self.is_ours_alone && self.has_our_chains
     }
 
@@ -71,17 +71,15 @@ impl State {
         let after = self.rules.range(name.clone()..);
         after.take_while(|(l, _)| l.starts_with(&name)).count()
     }
-}
 
-impl State {
     /// What stands there once these steps, which were those for `batch`, are done.
-    pub(super) fn follow(&mut self, steps: &[Step], batch: &Batch, make: Make, port: u32) {
+    pub(super) fn follow(&mut self, steps: &[Step], batch: &Batch, port: u32) {
         for step in steps {
             match step {
                 Step::Table { flags } => {
-                    self.table = Some(Table {
+                    self.table = Some(TableHeader {
                         flags: *flags,
-                        owner: if make.flags == 0 { 0 } else { port },
+                        owner: if *flags == 0 { 0 } else { port },
                         objects: OBJECTS,
                     });
                     self.is_ours_alone = true;
@@ -92,7 +90,7 @@ impl State {
                     self.sets.insert(*set, *size);
                 }
                 Step::DropSet(set) => {
-                    // What goes with it is none of ours.
+                    // Elements in it that are not ours go with it.
                     let name = format!("{} ", set.name());
                     self.rules
                         .retain(|l, seen| seen.rule.is_some() || !l.starts_with(&name));
@@ -104,10 +102,10 @@ impl State {
             self.rules.remove(&gone.locator);
         }
         for rule in &batch.insert {
-            let Some(item) = Item::of(&rule.spec) else {
+            let Some(element) = SetElement::of(&rule.spec) else {
                 continue;
             };
-            let locator = item.locator();
+            let locator = element.locator();
             let observed = ObservedRule {
                 id: rule.id(),
                 rule: Some(rule.clone()),
@@ -124,56 +122,47 @@ pub(super) fn next_generation(generation: u32) -> u32 {
     generation.checked_add(1).unwrap_or(1)
 }
 
-/// Reads the table of this name, and tells the generation that it belongs to.
-pub(super) fn look(
-    link: &mut dyn Link,
-    deadline: Instant,
-    name: &str,
-) -> Result<(u32, State), Fault> {
+/// Reads the table of this name, and returns it with the generation that it belongs to.
+pub(super) fn list(call: &mut Call<'_>, name: &str) -> Result<(u32, TableState), Fault> {
     let mut last = None;
     for _ in 0..TRIES {
-        let before = generation(link, deadline)?;
-        let (state, ended) = read(link, deadline, name)?;
-        let quiet = ended == Ended::Whole && generation(link, deadline)? == before;
-        let seen = (ended != Ended::Early).then_some(state);
-        match seen {
-            Some(state) if quiet || last.as_ref() == Some(&state) => return Ok((before, state)),
-            seen => last = seen,
+        let before = call.generation()?;
+        let (state, ended) = match read(call, name) {
+            Err(error) if error.is_overtaken() => {
+                last = None;
+                continue;
+            }
+            read => read?,
+        };
+        let quiet = ended == Ended::Whole && call.generation()? == before;
+        if quiet || last.as_ref() == Some(&state) {
+            return Ok((before, state));
         }
+        last = Some(state);
     }
     Err(Fault::uncertain("the table changes all the time"))
 }
 
 /// Reads what the kernel says of the table itself.
-pub(super) fn table(
-    link: &mut dyn Link,
-    deadline: Instant,
-    name: &str,
-) -> Result<Option<Table>, Fault> {
+pub(super) fn table(call: &mut Call<'_>, name: &str) -> Result<Option<TableHeader>, NetlinkError> {
     let by_name = |w: &mut Writer| w.text(table::NAME, name);
-    let found = get(link, deadline, message::GET_TABLE, &by_name)?;
-    Ok(found.map(|found| Table::read(&found)).transpose()?)
+    let found = call.get(message::GET_TABLE, &by_name)?;
+    Ok(found.map(|found| TableHeader::read(&found)).transpose()?)
 }
 
 /// Reads it once; and whether something changed meanwhile.
-fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<(State, Ended), Fault> {
-    let mut state = State::default();
-    let Some(found) = table(link, deadline, name)? else {
+fn read(call: &mut Call<'_>, name: &str) -> Result<(TableState, Ended), NetlinkError> {
+    let mut state = TableState::default();
+    let Some(found) = table(call, name)? else {
         return Ok((state, Ended::Whole));
     };
     state.table = Some(found);
     let of_table = |w: &mut Writer| w.text(set::TABLE, name);
     let sets = &mut state.sets;
-    let mut ended = dump(
-        link,
-        deadline,
-        message::GET_SET,
-        &of_table,
-        &mut |payload| {
-            sets.extend(own_set(payload)?);
-            Ok(())
-        },
-    )?;
+    let mut ended = call.dump(message::GET_SET, &of_table, &mut |payload| {
+        sets.extend(own_set(payload)?);
+        Ok(())
+    })?;
     let wanted = chains();
     let mut has_our_chains = true;
     let mut chains_there = 0;
@@ -182,7 +171,7 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<(State, En
             w.text(chain::TABLE, name);
             w.text(chain::NAME, chain.name);
         };
-        let found = get(link, deadline, message::GET_CHAIN, &by_name)?;
+        let found = call.get(message::GET_CHAIN, &by_name)?;
         chains_there += usize::from(found.is_some());
         has_our_chains &= match found {
             Some(found) => is_chain(chain, &found)?,
@@ -194,13 +183,8 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<(State, En
         && state.sets.len() == Set::ALL.len();
     let of_table = |w: &mut Writer| w.text(rule::TABLE, name);
     let mut rules = Rules::default();
-    ended = ended.max(dump(
-        link,
-        deadline,
-        message::GET_RULE,
-        &of_table,
-        &mut |payload| Ok(rules.read(payload)?),
-    )?);
+    let mut take = |payload: &[u8]| rules.read(payload);
+    ended = ended.max(call.dump(message::GET_RULE, &of_table, &mut take)?);
     state.has_our_chains = has_our_chains && rules.are(&wanted);
     for set in Set::ALL
         .into_iter()
@@ -211,13 +195,8 @@ fn read(link: &mut dyn Link, deadline: Instant, name: &str) -> Result<(State, En
             w.text(element::LIST_SET, set.name());
         };
         let mut elements = Elements::default();
-        ended = ended.max(dump(
-            link,
-            deadline,
-            message::GET_ELEMENTS,
-            &of_set,
-            &mut |payload| Ok(elements.read(payload)?),
-        )?);
+        let mut take = |payload: &[u8]| elements.read(payload);
+        ended = ended.max(call.dump(message::GET_ELEMENTS, &of_set, &mut take)?);
         for observed in elements.observed(set) {
             state.rules.insert(observed.locator.clone(), observed);
         }

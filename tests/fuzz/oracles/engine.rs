@@ -1,5 +1,5 @@
-//! What must hold of any answers of the Engine: whatever is read from them leads no port to an
-//! address that is no container's, and none that Docker does not publish.
+//! What must hold of any answers of the Engine: a port that is opened after them is one that Docker
+//! publishes, and leads to the address of a container.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -29,11 +29,11 @@ pub(crate) struct Answers {
 }
 
 /// The input is list, networks, events and any number of inspects, with a NUL between them.
-pub(crate) fn bytes(bytes: &[u8]) {
+pub(crate) fn check(bytes: &[u8]) {
     let mut parts = bytes.split(|b| *b == 0);
     let text = |part| String::from_utf8_lossy(part).into_owned();
     let mut next = || parts.next().map(text).unwrap_or_default();
-    judge(&Answers {
+    check_answers(&Answers {
         list: next(),
         networks: next(),
         events: next(),
@@ -41,17 +41,17 @@ pub(crate) fn bytes(bytes: &[u8]) {
     });
 }
 
-pub(crate) fn judge(answers: &Answers) {
+pub(crate) fn check_answers(answers: &Answers) {
     for line in answers.events.lines() {
         if let Ok(message) = serde_json::from_str(line) {
-            judge_event(event::read(message, Some(0)));
+            check_event(event::read(message, Some(0)));
         }
     }
     opens_only_containers(&snapshot(answers));
 }
 
 /// An id becomes part of a request's path.
-fn judge_event(event: Option<event::Event>) {
+fn check_event(event: Option<event::Event>) {
     use event::Event;
     let ids = match event {
         None => return,
@@ -64,7 +64,7 @@ fn judge_event(event: Option<event::Event>) {
 }
 
 /// What the daemon believes after these answers.
-pub(super) fn snapshot(answers: &Answers) -> Snapshot {
+pub(crate) fn snapshot(answers: &Answers) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let networks = network::list(&answers.networks).unwrap_or_default();
     let rows = networks.rows.into_iter().map(|row| (row.id.clone(), row));
@@ -116,13 +116,13 @@ fn opens_only_containers(snapshot: &Snapshot) {
             };
             assert!(!dnat.target.is_unspecified() && !host.contains(&dnat.target));
             assert!(dnat.target_port != 0 && dnat.key.host_port != 0);
-            judge_target(snapshot, wanted, dnat);
+            check_target(snapshot, wanted, dnat);
         }
     }
 }
 
 /// Every owner has its end at the target, and Docker publishes the port there, no wider.
-fn judge_target(snapshot: &Snapshot, wanted: &OwnedRule, dnat: &Dnat) {
+fn check_target(snapshot: &Snapshot, wanted: &OwnedRule, dnat: &Dnat) {
     assert!(!wanted.owners.is_empty());
     for owner in &wanted.owners {
         let container = &snapshot.containers[&owner.container_id];

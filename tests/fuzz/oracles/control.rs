@@ -20,8 +20,8 @@ thread_local! {
         .expect("a runtime");
 }
 
-pub(crate) fn judge(bytes: &[u8]) {
-    judge_request(bytes);
+pub(crate) fn check(bytes: &[u8]) {
+    check_request(bytes);
     if let Ok(answer) = serde_json::from_slice::<Answer>(bytes) {
         let line = serde_json::to_vec(&answer).expect("it was read");
         assert!(!line.contains(&b'\n'));
@@ -30,8 +30,8 @@ pub(crate) fn judge(bytes: &[u8]) {
     }
 }
 
-/// Whatever is sent is answered by one line, and only a line that asks for something is passed on.
-fn judge_request(bytes: &[u8]) {
+/// Every request is answered by one line, and only a line that asks for something is passed on.
+fn check_request(bytes: &[u8]) {
     let (mut near, far) = std::os::unix::net::UnixStream::pair().expect("sockets");
     far.set_nonblocking(true).expect("a socket");
     near.write_all(bytes).expect("they fit into a buffer");
@@ -62,7 +62,7 @@ fn judge_request(bytes: &[u8]) {
         });
     });
     let mut answer = Vec::new();
-    // Of a request that is too long the rest stays unread, which is told after the answer.
+    // The rest of a request that is too long stays unread, which is an error after the answer.
     let _ = near.read_to_end(&mut answer);
     let line = answer.strip_suffix(b"\n").expect("a line");
     assert!(!line.contains(&b'\n'));

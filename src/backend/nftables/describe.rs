@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::TABLE;
-use super::element::Item;
+use super::element::SetElement;
+use super::sets::TABLE;
 use crate::backend::Verb;
 use crate::model::element::Element;
 use crate::model::rule::{Rule, RuleSpec};
@@ -32,7 +32,7 @@ pub(super) fn describe(verb: Verb, rule: &Rule) -> String {
 
 /// The command that inserts or removes the element.
 fn command(verb: Verb, rule: &Rule) -> String {
-    let set = Item::of(&rule.spec).map_or("?", |item| item.set.name());
+    let set = SetElement::of(&rule.spec).map_or("?", |element| element.set.name());
     let key = key(&rule.spec);
     match verb {
         Verb::Add => format!(

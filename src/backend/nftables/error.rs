@@ -1,11 +1,11 @@
-//! What goes wrong, by kind. Pure.
+//! Failures of netlink and of nf_tables as kinds of [`BackendError`]. Pure.
 
 use rustix::io::Errno;
 
 use crate::backend::{BackendError, ErrorKind};
-use crate::netlink::{Malformed, SocketError};
+use crate::netlink::NetlinkError;
 
-/// A failure, before it is known in whose course it came.
+/// A failure that does not say yet what was being done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
@@ -39,9 +39,9 @@ impl Fault {
         }
     }
 
-    /// What an errno in answer to a question means. nfnetlink's word for a subsystem that is not
-    /// there is EINVAL; what is asked here is well-formed.
-    pub(super) fn asked(errno: Errno) -> Self {
+    /// What an errno in answer to a request means. nfnetlink answers EINVAL for a subsystem that is
+    /// not there; what is asked here is well-formed.
+    fn refused(errno: Errno) -> Self {
         match errno {
             Errno::INVAL => Self {
                 kind: ErrorKind::Unsupported,
@@ -59,7 +59,7 @@ impl Fault {
         }
     }
 
-    /// With the words for what was being done.
+    /// With what was being done.
     pub(crate) fn during(self, operation: String) -> BackendError {
         BackendError {
             operation,
@@ -69,17 +69,17 @@ impl Fault {
     }
 }
 
-impl From<SocketError> for Fault {
-    fn from(error: SocketError) -> Self {
-        let detail = crate::sys::causes::chain(&error);
+impl From<NetlinkError> for Fault {
+    fn from(error: NetlinkError) -> Self {
         match error {
-            SocketError::TimedOut => Self {
+            NetlinkError::TimedOut => Self {
                 kind: ErrorKind::TimedOut,
-                detail,
+                detail: error.to_string(),
             },
-            SocketError::Malformed(_) => Self::uncertain(&detail),
-            SocketError::Failed { operation, errno } => match errno {
-                Errno::NOBUFS => Self::uncertain("answers were lost"),
+            NetlinkError::Overrun => Self::uncertain("answers were lost"),
+            NetlinkError::Malformed(_) => Self::uncertain(&crate::sys::causes::chain(&error)),
+            NetlinkError::Refused(errno) => Self::refused(errno),
+            NetlinkError::Failed { operation, errno } => match errno {
                 Errno::MSGSIZE => Self {
                     kind: ErrorKind::Failed,
                     detail: "the batch is larger than the socket may send here (SO_SNDBUFFORCE \
@@ -89,11 +89,5 @@ impl From<SocketError> for Fault {
                 errno => Self::at(errno, operation),
             },
         }
-    }
-}
-
-impl From<Malformed> for Fault {
-    fn from(malformed: Malformed) -> Self {
-        SocketError::from(malformed).into()
     }
 }

@@ -3,7 +3,7 @@
 use super::decode::{BaseChain, Rule, verdicts};
 
 /// Addresses, ports and names are in the rule, and are not made up.
-pub(crate) fn judge(payload: &[u8]) {
+pub(crate) fn check(payload: &[u8]) {
     let rule = Rule::read(payload);
     let holds = |part: &[u8]| payload.windows(part.len()).any(|bytes| bytes == part);
     if let Some(forward) = rule.forward {

@@ -1,0 +1,120 @@
+//! The numbers of nf_tables (linux/netfilter/nf_tables.h) and of nfnetlink's batches
+//! (linux/netfilter/nfnetlink.h).
+
+/// `NFNL_SUBSYS_NFTABLES`: the upper byte of the type of its messages, and what a batch names.
+pub(crate) const SUBSYSTEM: u16 = 10;
+/// `NFNL_MSG_BATCH_BEGIN`.
+pub(crate) const BATCH_BEGIN: u16 = 0x10;
+/// `NFNL_MSG_BATCH_END`.
+pub(crate) const BATCH_END: u16 = 0x11;
+
+/// `enum nf_tables_msg_types`.
+pub(crate) mod message {
+    /// What the types of all its messages begin with.
+    const NFTABLES: u16 = 10 << 8;
+    pub(crate) const NEW_TABLE: u16 = NFTABLES;
+    pub(crate) const GET_TABLE: u16 = NFTABLES | 1;
+    pub(crate) const DEL_TABLE: u16 = NFTABLES | 2;
+    pub(crate) const NEW_CHAIN: u16 = NFTABLES | 3;
+    pub(crate) const GET_CHAIN: u16 = NFTABLES | 4;
+    pub(crate) const NEW_RULE: u16 = NFTABLES | 6;
+    pub(crate) const GET_RULE: u16 = NFTABLES | 7;
+    pub(crate) const DEL_RULE: u16 = NFTABLES | 8;
+    pub(crate) const NEW_SET: u16 = NFTABLES | 9;
+    pub(crate) const GET_SET: u16 = NFTABLES | 10;
+    pub(crate) const DEL_SET: u16 = NFTABLES | 11;
+    pub(crate) const NEW_ELEMENTS: u16 = NFTABLES | 12;
+    pub(crate) const GET_ELEMENTS: u16 = NFTABLES | 13;
+    pub(crate) const DEL_ELEMENTS: u16 = NFTABLES | 14;
+    pub(crate) const GET_GENERATION: u16 = NFTABLES | 16;
+}
+
+/// `NLM_F_APPEND`.
+pub(crate) const APPEND: u16 = 0x800;
+
+/// `NFTA_LIST_ELEM`.
+pub(crate) const LIST_ELEM: u16 = 1;
+/// `NFTA_GEN_ID`.
+pub(crate) const GEN_ID: u16 = 1;
+
+/// `enum nft_table_attributes`, and flags.
+pub(crate) mod table {
+    pub(crate) const NAME: u16 = 1;
+    pub(crate) const FLAGS: u16 = 2;
+    pub(crate) const USE: u16 = 3;
+    pub(crate) const OWNER: u16 = 7;
+
+    /// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST`: only the socket that made it changes it, and
+    /// it outlives that socket.
+    pub(crate) const OWNED: u32 = OWNER_FLAG | 0x4;
+    /// `NFT_TABLE_F_OWNER`; the kernel takes it away when the socket is closed.
+    pub(crate) const OWNER_FLAG: u32 = 0x2;
+}
+
+/// `enum nft_chain_attributes`, and those of its hook.
+pub(crate) mod chain {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const NAME: u16 = 3;
+    pub(crate) const HOOK: u16 = 4;
+    pub(crate) const POLICY: u16 = 5;
+    pub(crate) const TYPE: u16 = 7;
+    pub(crate) const HOOK_NUMBER: u16 = 1;
+    pub(crate) const HOOK_PRIORITY: u16 = 2;
+    /// `NF_ACCEPT`.
+    pub(crate) const ACCEPT: u32 = 1;
+}
+
+/// `enum nft_rule_attributes`.
+pub(crate) mod rule {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const CHAIN: u16 = 2;
+    pub(crate) const EXPRESSIONS: u16 = 4;
+}
+
+/// `enum nft_set_attributes`, what is inside, and flags.
+pub(crate) mod set {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const FLAGS: u16 = 3;
+    pub(crate) const KEY_TYPE: u16 = 4;
+    pub(crate) const KEY_LEN: u16 = 5;
+    pub(crate) const DATA_TYPE: u16 = 6;
+    pub(crate) const DATA_LEN: u16 = 7;
+    pub(crate) const DESC: u16 = 9;
+    pub(crate) const ID: u16 = 10;
+    pub(crate) const USERDATA: u16 = 13;
+    pub(crate) const EXPR: u16 = 17;
+    pub(crate) const EXPRESSIONS: u16 = 18;
+    pub(crate) const DESC_SIZE: u16 = 1;
+    pub(crate) const DESC_CONCAT: u16 = 2;
+    pub(crate) const FIELD_LEN: u16 = 1;
+
+    pub(crate) const INTERVAL: u32 = 0x4;
+    pub(crate) const MAP: u32 = 0x8;
+    pub(crate) const CONCAT: u32 = 0x80;
+}
+
+/// `enum nft_set_elem_attributes`, those of their list, and of a value.
+pub(crate) mod element {
+    pub(crate) const LIST_TABLE: u16 = 1;
+    pub(crate) const LIST_SET: u16 = 2;
+    pub(crate) const LIST_ELEMENTS: u16 = 3;
+    pub(crate) const KEY: u16 = 1;
+    pub(crate) const DATA: u16 = 2;
+    pub(crate) const FLAGS: u16 = 3;
+    pub(crate) const USERDATA: u16 = 6;
+    pub(crate) const KEY_END: u16 = 10;
+    /// `NFT_SET_ELEM_INTERVAL_END`.
+    pub(crate) const INTERVAL_END: u32 = 1;
+}
+
+/// `NFTA_DATA_VALUE`.
+pub(crate) const DATA_VALUE: u16 = 1;
+/// `NFTA_DATA_VERDICT`.
+pub(crate) const DATA_VERDICT: u16 = 2;
+/// `NFTA_VERDICT_CODE`.
+pub(crate) const VERDICT_CODE: u16 = 1;
+
+/// `enum nft_expr_attributes`.
+pub(crate) const EXPR_NAME: u16 = 1;
+pub(crate) const EXPR_DATA: u16 = 2;
