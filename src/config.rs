@@ -1,4 +1,4 @@
-//! Validated settings: what the command line and the environment asked for, made safe.
+//! The settings of the command line and the environment, validated.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::mapper::compute::Choice;
 use crate::model::device::{Device, DeviceError};
 
-/// The prefix as the first release's documentation wrote it, one colon short, by mistake.
+/// The prefix as the first release's documentation wrote it by mistake, one colon short.
 const DOCUMENTED_TYPO: &str = "fdfd:5898:4917:1:/64";
 
 /// An example that works as it stands, for error messages.
@@ -36,19 +36,20 @@ pub enum ConfigError {
     )]
     NoPrefix,
     /// `auto` beside values.
-    #[error("{0} auto stands alone: either auto, or the values themselves")]
+    #[error("{0} auto cannot be combined with other values: give either auto or the values")]
     AutoAndMore(&'static str),
-    /// Not the name of an interface.
+    /// An impossible name of an interface.
     #[error("--dev {name:?}: {reason}; give a name that `ip link` lists, such as eth0")]
     Dev {
         /// The text given.
         name: String,
-        /// What is wrong with it. Said in the message, so it is no `source`.
+        /// What is wrong with it. The message has it, so it is no `source`.
         reason: DeviceError,
     },
-    /// An interface as `ip link` prints one that has a peer or a parent; carries its name.
+    /// A name with its peer or parent, as `ip link` prints it.
     #[error(
-        "--dev {text:?}: ip prints what the interface hangs on behind the @: give --dev {name}"
+        "--dev {text:?}: the part from the @ on, which `ip link` prints, is not part of the name; \
+         give --dev {name}"
     )]
     WithPeer {
         /// The text given.
@@ -56,7 +57,7 @@ pub enum ConfigError {
         /// The part that is the name.
         name: String,
     },
-    /// Not a usable prefix.
+    /// An unusable prefix.
     #[error("--prefix {text:?}: {reason}; give an IPv6 prefix such as fdfd:5898:4917:1::/64")]
     Prefix {
         /// The text given.
@@ -66,14 +67,14 @@ pub enum ConfigError {
     },
 }
 
-/// Something accepted that deserves a word in the log.
+/// Something that is accepted and deserves a warning in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// A prefix was read as another than was written.
+    /// A prefix was not used as it was written.
     PrefixReadAs {
         /// The text given.
         text: String,
-        /// What it was taken for.
+        /// The prefix that is used.
         prefix: Ipv6Net,
         /// What was wrong with it.
         why: &'static str,
@@ -83,7 +84,7 @@ pub enum Warning {
 /// Egress interfaces, in the order given, each once, or `auto`.
 ///
 /// # Errors
-/// The first name that is none; `auto` beside others.
+/// The first impossible name; `auto` among other values.
 pub fn devices(names: &[String]) -> Result<Choice<Device>, ConfigError> {
     if is_auto(names, "--dev")? {
         return Ok(Choice::Auto);
@@ -115,10 +116,10 @@ fn is_auto(values: &[String], option: &'static str) -> Result<bool, ConfigError>
     }
 }
 
-/// Prefixes, in the order given, each once, or `auto`, and what was odd about them.
+/// Prefixes, in the order given, each once, or `auto`; and warnings about them.
 ///
 /// # Errors
-/// The first text that is no usable prefix; `auto` beside others.
+/// The first unusable prefix; `auto` among other values.
 pub fn prefixes(texts: &[String]) -> Result<(Choice<Ipv6Net>, Vec<Warning>), ConfigError> {
     if is_auto(texts, "--prefix")? {
         return Ok((Choice::Auto, Vec::new()));
@@ -165,7 +166,7 @@ fn prefix(text: &str) -> Result<(Ipv6Net, Option<Warning>), &'static str> {
         Ok(IpNet::V6(net)) => net,
         Ok(IpNet::V4(_)) => return Err("this is an IPv4 prefix, which Docker forwards by itself"),
         Err(_) if text.parse::<Ipv6Addr>().is_ok() => return Err("the prefix length is missing"),
-        Err(_) => return Err("this is no IPv6 prefix"),
+        Err(_) => return Err("this is not an IPv6 prefix"),
     };
     let prefix = net.trunc();
     check(prefix)?;
@@ -175,8 +176,8 @@ fn prefix(text: &str) -> Result<(Ipv6Net, Option<Warning>), &'static str> {
     Ok((prefix, warning))
 }
 
-/// Refuses prefixes that hold addresses no container of this host can have, and that would
-/// make us rewrite other traffic.
+/// Refuses prefixes with addresses that no container of this host can have: rules for them would
+/// rewrite other traffic.
 fn check(prefix: Ipv6Net) -> Result<(), &'static str> {
     /// Addresses outside unicast space, or with a meaning of their own (IANA IPv6 Special-Purpose
     /// Address Registry).
@@ -193,7 +194,7 @@ fn check(prefix: Ipv6Net) -> Result<(), &'static str> {
         ("ff00::/8", "multicast addresses belong to no container"),
     ];
     if prefix.prefix_len() == 0 {
-        return Err("/0 would take in every address there is");
+        return Err("/0 would include every address there is");
     }
     let ranges = || {
         UNUSABLE
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_as_ip_prints_it_is_told_its_name() {
+    fn an_interface_as_ip_prints_it_is_answered_with_its_name() {
         for (text, name) in [("eth0@if5", "eth0"), ("wan.100@eth0", "wan.100")] {
             let refused = devices(&[text.to_owned()]).expect_err("not a name");
             let said = refused.to_string();
@@ -252,17 +253,17 @@ mod tests {
     #[test]
     fn what_is_no_prefix_is_refused_and_says_why() {
         let cases = [
-            ("", "this is no IPv6 prefix"),
-            ("eth0", "this is no IPv6 prefix"),
-            ("fdfd:5898:4917:2:/64", "this is no IPv6 prefix"),
-            ("fd00::/129", "this is no IPv6 prefix"),
-            ("fd00::/-1", "this is no IPv6 prefix"),
+            ("", "this is not an IPv6 prefix"),
+            ("eth0", "this is not an IPv6 prefix"),
+            ("fdfd:5898:4917:2:/64", "this is not an IPv6 prefix"),
+            ("fd00::/129", "this is not an IPv6 prefix"),
+            ("fd00::/-1", "this is not an IPv6 prefix"),
             ("fd00::", "the prefix length is missing"),
             (
                 "10.0.0.0/8",
                 "this is an IPv4 prefix, which Docker forwards by itself",
             ),
-            ("::/0", "/0 would take in every address there is"),
+            ("::/0", "/0 would include every address there is"),
             (
                 "::ffff:0:0/96",
                 "this is the range of IPv4-mapped addresses",

@@ -5,11 +5,11 @@
 //!         ▸ static rules ▸ connect, subscribe, list ▸ first round ▸ ready
 //! ```
 //!
-//! What stands before the control socket is the caller's ([`crate::cli`]). From the locks on
-//! ([`Runtime::signals`]) a request to leave waits for the end of recovery, and then takes out what
-//! an earlier run left, too. Leaving runs the other way: no more snapshots, the rules (unless they
-//! are to stay), the journal, the control socket, the locks. A crash anywhere is answered by the
-//! same start.
+//! The caller ([`crate::cli`]) does what comes before the control socket. Once the locks are held
+//! ([`Runtime::signals`]), a request to leave waits for the end of recovery, so that the daemon also
+//! removes what an earlier run left. Leaving runs the other way: no more snapshots, the rules (unless
+//! they are to stay), the journal, the control socket, the locks. After a crash anywhere the same
+//! start recovers.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -22,15 +22,15 @@ use tokio::task::JoinHandle;
 
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
-use crate::actors::journal::{JournalActor, Tenure};
+use crate::actors::journal::{JournalActor, StateDir};
 use crate::actors::messages::{Close, Dump, Leave, Recover, RemoveAll, Resync, Stop};
-use crate::actors::port_mapper::{PortMapper, Vigil};
-use crate::actors::watchdog::{self, Party};
-use crate::actors::{die, log_troubles};
+use crate::actors::port_mapper::{DriftWatch, PortMapper};
+use crate::actors::watchdog::{self, Probe};
+use crate::actors::{abort, log_troubles};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
+use crate::control::board::StatusBoard;
 use crate::control::server::{Server, ServerError};
-use crate::control::status::Board;
 use crate::docker;
 use crate::docker_nat::watch::Watch;
 use crate::journal::recover::Opened;
@@ -45,17 +45,17 @@ use crate::sys::progress::Worker;
 use crate::sys::signals::{self, Signals, Wish};
 use crate::sys::supervisor::Supervisor;
 
-/// Exit code of a daemon that was told twice to leave, and left its rules where they were.
+/// Exit code of a daemon that was asked twice to leave, and left its rules in place.
 const EXIT_IMPATIENT: i32 = 1;
 
-/// How long a leaving daemon tries to remove its rules. Supervisors kill after 90 s, and an
-/// attempt may itself take as long as a hung tool may run.
+/// How long a leaving daemon goes on trying to remove its rules. Supervisors kill after 90 s, and
+/// one attempt may last until the deadline of a tool that hangs.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Pause between two such attempts.
 const LEAVE_RETRY: Duration = Duration::from_millis(250);
 
-/// Everything that a daemon is made of.
+/// Everything that a daemon needs.
 pub struct Parts {
     /// The backend in use.
     pub backend: Box<dyn Backend>,
@@ -63,11 +63,11 @@ pub struct Parts {
     pub others: Vec<Box<dyn Backend>>,
     /// The open journal.
     pub journal: Opened,
-    /// The directory that it is in.
-    pub tenure: Tenure,
+    /// The directory of the journal.
+    pub state_dir: StateDir,
     /// The id of this boot.
     pub boot_id: BootId,
-    /// Settings that bear on the rules.
+    /// Settings of the rules.
     pub options: MapperOptions,
     /// How to reach the Engine.
     pub docker: docker::stream::Settings,
@@ -83,21 +83,21 @@ pub struct Parts {
     pub docker_nat: Option<Watch>,
 }
 
-/// How a daemon that was asked to leave has left.
+/// What a daemon has left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// Every rule is gone, or stays as asked.
+    /// Every rule is gone, or stays as the user asked.
     Clean,
-    /// Rules may have stayed behind; the reasons are logged.
+    /// Some rules may still be there; the log says why.
     RulesLeft,
-    /// The rules are as asked, but the journal does not say so; the reasons are logged.
+    /// The rules are as the user asked, but the journal does not say so; the log says why.
     JournalBehind,
 }
 
 /// Why a daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The control socket cannot be had.
+    /// The control socket cannot be created.
     #[error(transparent)]
     Control(#[from] ServerError),
     /// Signals cannot be received.
@@ -120,8 +120,8 @@ impl Runtime {
         Ok(Self(system))
     }
 
-    /// From here on SIGTERM and SIGINT do not either, but wait for [`run`]. For when the locks are
-    /// held: an earlier run may have left rules, and who is asked to leave takes them out.
+    /// From here on SIGTERM and SIGINT do not either, but wait for [`run`]. Call it once the locks
+    /// are held: from then on a daemon that leaves has to remove what an earlier run left.
     ///
     /// # Errors
     /// [`StartError::Signals`].
@@ -134,7 +134,7 @@ impl Runtime {
 /// Runs the daemon until it is asked to leave.
 ///
 /// # Errors
-/// See [`StartError`]; nothing was changed in the kernel then.
+/// See [`StartError`]; nothing has changed in the kernel then.
 pub fn run(
     runtime: &Runtime,
     signals: Signals,
@@ -151,7 +151,7 @@ pub fn run(
 }
 
 async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger) -> Left {
-    let board = Board::new(parts.started, parts.backend.kind().to_string());
+    let board = StatusBoard::new(parts.started, parts.backend.kind().to_string());
     let supervisor = Supervisor::new(log.clone());
     let Opened {
         store,
@@ -159,9 +159,9 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         quarantined,
     } = parts.journal;
     let log_of_journal = log.new(o!("actor" => "journal"));
-    let journal = JournalActor::new(store, parts.tenure, board.clone(), log_of_journal);
+    let journal = JournalActor::new(store, parts.state_dir, board.clone(), log_of_journal);
     let journal = start_once("the journal is gone", journal, log);
-    let vigil = Vigil {
+    let drift_watch = DriftWatch {
         interval: parts.verify_interval,
         own_ports: parts.backend.own_ports(),
     };
@@ -192,7 +192,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         };
         actix_rt::spawn(async move {
             server.serve(status, page, log.clone()).await;
-            die(&log, "the control socket is served no more")
+            abort(&log, "the control socket is served no more")
         })
     };
     let recover = Recover {
@@ -201,14 +201,14 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     };
     let workers = || {
         vec![
-            Party::new("journal", journal.clone()).at_work(Worker::Journal),
-            Party::new("firewall writer", writer.clone()).at_work(Worker::Writer),
+            Probe::new("journal", journal.clone()).at_work(Worker::Journal),
+            Probe::new("firewall writer", writer.clone()).at_work(Worker::Writer),
         ]
     };
     let watch_over =
-        |parties| actix_rt::spawn(watchdog::watch(parties, supervisor.clone(), board.clone()));
-    let is_leaving = || {
-        board.lock().stopping = true;
+        |probes| actix_rt::spawn(watchdog::watch(probes, supervisor.clone(), board.clone()));
+    let set_leaving = || {
+        board.lock().set_stopping();
         supervisor.stopping();
     };
     let watching = watch_over(workers());
@@ -221,26 +221,21 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 (Wish::Resync, _) => {}
                 (Wish::Leave(name), None) => {
                     leaving = Some(name);
-                    is_leaving();
+                    set_leaving();
                 }
                 (Wish::Leave(_), Some(_)) => leave_at_once(log),
             },
         }
     };
     let Ok(recovered) = recovered else {
-        die(log, "the firewall writer is gone");
+        abort(log, "the firewall writer is gone");
     };
     watching.abort();
     log_troubles(log, &recovered);
     let name = match leaving {
         Some(name) => name,
         None => {
-            let on_ready = ready(
-                parts.started,
-                board.clone(),
-                supervisor.clone(),
-                log.clone(),
-            );
+            let on_ready = ready(board.clone(), supervisor.clone(), log.clone());
             let grace_ends = parts.started + parts.stale_grace;
             let mapper = PortMapper::new(
                 parts.options,
@@ -248,7 +243,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 board.clone(),
                 log.new(o!("actor" => "mapper")),
                 grace_ends,
-                vigil,
+                drift_watch,
                 Box::new(on_ready),
             );
             let watcher = |mapper| {
@@ -259,7 +254,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
-    is_leaving();
+    set_leaving();
     let watching = watch_over(workers());
     failpoint::crash("before leaving");
     let impatient = log.clone();
@@ -268,8 +263,8 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         leave_at_once(&impatient);
     });
     let mut left = match parts.keep_rules {
-        true => leave_all_in(&writer, log).await,
-        false => take_all_out(&writer, log).await,
+        true => keep_rules(&writer, log).await,
+        false => remove_rules(&writer, log).await,
     };
     failpoint::crash("before the journal is closed");
     match journal.send(Close).await {
@@ -280,7 +275,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 left = Left::JournalBehind;
             }
         }
-        Err(_) => die(log, "the journal is gone"),
+        Err(_) => abort(log, "the journal is gone"),
     }
     failpoint::crash("after the journal was closed");
     watching.abort();
@@ -290,22 +285,22 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     left
 }
 
-/// Leaves every rule, in a form that needs nobody to look after it where that can be had.
-async fn leave_all_in(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
+/// Leaves every rule in place, if possible in a form that does not depend on a running daemon.
+async fn keep_rules(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
     match writer.send(Leave).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => warn!(log, "the rules stay as they were"; "reason" => chain(&e)),
-        Err(_) => die(log, "the firewall writer is gone"),
+        Err(_) => abort(log, "the firewall writer is gone"),
     }
     Left::Clean
 }
 
-/// Removes every rule, trying again for a while: whoever holds the tables now may let go.
-async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
+/// Removes every rule. Tries again for a while, because another process may hold the tables.
+async fn remove_rules(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
     let deadline = Instant::now() + LEAVE_PATIENCE;
     loop {
         let Ok(report) = writer.send(RemoveAll).await else {
-            die(log, "the firewall writer is gone");
+            abort(log, "the firewall writer is gone");
         };
         if report.is_converged() {
             info!(log, "every rule of ours is gone");
@@ -323,21 +318,21 @@ async fn take_all_out(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
     }
 }
 
-/// Follows Docker until a signal asks to leave; its name. No change of the rules comes from
-/// there any more then.
+/// Follows Docker until a signal asks to leave, and returns the signal's name. After that, the
+/// mapper and the watcher change no rule.
 async fn follow(
     mapper: PortMapper,
     watcher: impl FnOnce(Addr<PortMapper>) -> EventWatcher,
-    mut parties: Vec<Party>,
-    watch_over: impl FnOnce(Vec<Party>) -> JoinHandle<()>,
+    mut probes: Vec<Probe>,
+    watch_over: impl FnOnce(Vec<Probe>) -> JoinHandle<()>,
     signals: &mut Signals,
     log: &Logger,
 ) -> &'static str {
     let mapper = mapper.start();
     let watcher = watcher(mapper.clone()).start();
-    parties.push(Party::new("port mapper", mapper.clone()));
-    parties.push(Party::new("event watcher", watcher.clone()));
-    let watching = watch_over(parties);
+    probes.push(Probe::new("port mapper", mapper.clone()));
+    probes.push(Probe::new("event watcher", watcher.clone()));
+    let watching = watch_over(probes);
     let name = loop {
         match signals.next().await {
             Wish::Resync => {
@@ -348,26 +343,26 @@ async fn follow(
             Wish::Leave(name) => break name,
         }
     };
-    // An actor that does not take its message is gone already, and the process with it.
+    // If an actor cannot take its message it has stopped, and the process ends with it.
     let _ = watcher.send(Stop).await;
     let _ = mapper.send(Stop).await;
     watching.abort();
     name
 }
 
-/// Told to leave while leaving.
+/// Ends the process on a second request to leave.
 fn leave_at_once(log: &Logger) -> ! {
     end(EXIT_IMPATIENT, || {
         warn!(
             log,
-            "told twice to leave: leaving at once, rules stay as they are"
+            "asked twice to leave: leaving at once, the rules stay as they are"
         );
     })
 }
 
-/// Starts a blocking actor in a thread of its own; `what` it is called where it should be and
-/// is not.
-fn start_once<A>(what: &'static str, actor: A, log: &Logger) -> Addr<A>
+/// Starts a blocking actor in a thread of its own. Actix starts an actor again when it stops, which
+/// ends the process: `gone` is the sentence for the log.
+fn start_once<A>(gone: &'static str, actor: A, log: &Logger) -> Addr<A>
 where
     A: Actor<Context = SyncContext<A>> + Send,
 {
@@ -377,20 +372,19 @@ where
         let taken = actor.lock().unwrap_or_else(PoisonError::into_inner).take();
         match taken {
             Some(actor) => actor,
-            // Whoever stops is started again, but nothing is left of this one.
-            None => die(&log, what),
+            None => abort(&log, gone),
         }
     })
 }
 
-fn ready(started: Instant, board: Board, supervisor: Supervisor, log: Logger) -> impl FnOnce() {
+fn ready(board: StatusBoard, supervisor: Supervisor, log: Logger) -> impl FnOnce() {
     move || {
         let (forwards, rules) = {
-            let facts = board.lock();
-            (facts.forwards, facts.rules)
+            let figures = &board.lock().figures;
+            (figures.forwards, figures.rules)
         };
         info!(log, "ready"; "published_ports" => forwards, "rules" => rules,
-            "after_ms" => started.elapsed().as_millis() as u64);
+            "after_ms" => board.started().elapsed().as_millis() as u64);
         supervisor.ready();
     }
 }

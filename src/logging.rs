@@ -1,8 +1,8 @@
 //! The log: standard error, one line per fact, written before the call returns.
 //!
 //! A line is never lost at exit (no asynchronous drain) and never split: whatever text a value
-//! carries, control characters in it are escaped before the line is written. Where nobody reads it,
-//! the daemon goes on, and says later how many lines are lost.
+//! carries, control characters in it are escaped before the line is written. If the reader hangs, the
+//! daemon goes on, and logs later how many lines were lost.
 
 mod output;
 
@@ -29,42 +29,42 @@ pub enum Format {
 }
 
 /// The log on standard error.
-static STDERR: OnceLock<Arc<Telling>> = OnceLock::new();
+static STDERR: OnceLock<Arc<LossyLog>> = OnceLock::new();
 
-/// A logger that writes to standard error, and does not wait there for a reader who hangs.
+/// A logger that writes to standard error, and does not wait for a reader that hangs.
 pub fn to_stderr(format: Format, level: Level) -> Logger {
-    let telling = STDERR.get_or_init(|| Telling::new(io::stderr(), format));
-    Arc::clone(telling).logger(level)
+    let log = STDERR.get_or_init(|| LossyLog::new(io::stderr(), format));
+    Arc::clone(log).logger(level)
 }
 
-/// How many lines could not be written to standard error and have not been told of.
+/// How many lines could not be written to standard error, and have not been reported in the log.
 pub fn lost() -> u64 {
-    STDERR.get().map_or(0, |telling| telling.lost())
+    STDERR.get().map_or(0, |log| log.lost())
 }
 
-/// Tells of them where there is room by now. A daemon that has nothing else to say calls it from
-/// time to time.
+/// Reports lost lines in the log if there is room by now. Called from time to time, so that the
+/// report comes even if nothing else is logged.
 pub fn catch_up() {
-    if let Some(telling) = STDERR.get() {
-        telling.catch_up();
+    if let Some(log) = STDERR.get() {
+        log.catch_up();
     }
 }
 
-/// Writes the last words of a program to standard error; no longer than a moment, too.
+/// Writes the last message of a program to standard error, without waiting long either.
 pub fn last_words(text: &str) {
-    // It does not fail, and there is nobody left to tell.
+    // This does not fail, and the process ends anyway.
     let _ = Output::new(io::stderr(), Lost::default()).write_all(text.as_bytes());
 }
 
 type Lines = Arc<dyn slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never>>;
 
-/// Says how many lines are lost, when one is not.
-struct Telling {
+/// A log that may lose lines, and reports their number with the next line that gets through.
+struct LossyLog {
     lines: Lines,
     lost: Lost,
 }
 
-impl Telling {
+impl LossyLog {
     fn new<W: Write + AsFd + Send + 'static>(out: W, format: Format) -> Arc<Self> {
         let lost = Lost::default();
         let lines = lines(Output::new(out, lost.clone()), format);
@@ -80,7 +80,7 @@ impl Telling {
     }
 
     fn catch_up(&self) {
-        self.lost.told(|count| {
+        self.lost.report(|count| {
             let Ok(()) = self.lines.log(
                 &record!(
                     Level::Warning,
@@ -94,8 +94,8 @@ impl Telling {
     }
 }
 
-/// What comes here is written: what is below the level does not.
-impl Drain for Telling {
+/// Only records that are to be written come here; the level is checked before.
+impl Drain for LossyLog {
     type Ok = ();
     type Err = slog::Never;
 
@@ -116,7 +116,7 @@ pub fn to_writer<W: Write + Send + 'static>(out: W, format: Format, level: Level
 
 fn lines<W: Write + Send + 'static>(out: W, format: Format) -> Lines {
     match format {
-        // It writes each word by itself.
+        // The drain writes each word by itself.
         Format::Json => {
             let json = slog_json::Json::default(WholeLines::new(out));
             Arc::new(Mutex::new(json).ignore_res())
@@ -154,7 +154,7 @@ fn local_time(out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{}", chrono::Local::now().format("%Y/%m/%d %H:%M:%S"))
 }
 
-/// Writes each record as one harmless line.
+/// Writes each record as one line without control characters.
 struct LineByLine<W> {
     out: Mutex<W>,
     /// Whether a line begins with its priority.

@@ -109,13 +109,13 @@ fn without_both_it_names_both() {
 #[test]
 fn a_prefix_that_is_none_is_refused_with_its_reason() {
     for (prefix, reason) in [
-        ("garbage", "this is no IPv6 prefix"),
-        ("", "this is no IPv6 prefix"),
-        ("fdfd:5898:4917:2:/64", "this is no IPv6 prefix"),
-        ("fd00::/129", "this is no IPv6 prefix"),
+        ("garbage", "this is not an IPv6 prefix"),
+        ("", "this is not an IPv6 prefix"),
+        ("fdfd:5898:4917:2:/64", "this is not an IPv6 prefix"),
+        ("fd00::/129", "this is not an IPv6 prefix"),
         ("fd00::1", "the prefix length is missing"),
         ("172.17.0.0/16", "this is an IPv4 prefix"),
-        ("::/0", "/0 would take in every address"),
+        ("::/0", "/0 would include every address"),
         ("::ffff:172.17.0.0/112", "IPv4-mapped"),
         ("fe80::/64", "link-local"),
         ("ff05::/64", "multicast"),
@@ -150,7 +150,7 @@ fn the_documented_prefix_is_read_with_a_warning_and_no_other_of_its_kind_is() {
     let words = ["WARN", "one colon short", "read as fdfd:5898:4917:1::/64"];
     accepted(&["-dev", "eth0", "-prefix", "fdfd:5898:4917:1:/64"], &words);
     let other = ["-dev", "eth0", "-prefix", "fdfd:5898:4917:9:/64"];
-    refused(&other, &[], &["this is no IPv6 prefix"]);
+    refused(&other, &[], &["this is not an IPv6 prefix"]);
 }
 
 #[test]

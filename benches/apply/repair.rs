@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use docker_nat66::actors::journal::Tenure;
+use docker_nat66::actors::journal::StateDir;
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
 use docker_nat66::backend::nftables::{Nftables, Settings, TABLE};
@@ -149,7 +149,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         backend,
         others: Vec::new(),
         journal: opened,
-        tenure: Tenure {
+        state_dir: StateDir {
             dir: state,
             lock: Arc::new(lock.expect("free")),
         },

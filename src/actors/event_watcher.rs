@@ -13,10 +13,11 @@ use slog::{Logger, debug, info, o, warn};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::die;
+use super::abort;
 use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
-use crate::control::status::{Board, Docker, Reporter};
+use crate::control::board::{Reporter, StatusBoard};
+use crate::control::status::DockerFigures;
 use crate::docker::stream::{self, Command, Inbox, Loss, Settings, Update};
 use crate::model::interface::InterfaceNews;
 use crate::model::problem::{Problem, ProblemId};
@@ -42,7 +43,7 @@ const MAX_REASONS: usize = 16;
 pub struct EventWatcher {
     settings: Settings,
     mapper: Addr<PortMapper>,
-    board: Board,
+    board: StatusBoard,
     log: Logger,
     commands: Option<mpsc::Sender<Command>>,
     stopping: bool,
@@ -50,7 +51,12 @@ pub struct EventWatcher {
 
 impl EventWatcher {
     /// A watcher that connects once it is started.
-    pub fn new(settings: Settings, mapper: Addr<PortMapper>, board: Board, log: Logger) -> Self {
+    pub fn new(
+        settings: Settings,
+        mapper: Addr<PortMapper>,
+        board: StatusBoard,
+        log: Logger,
+    ) -> Self {
         Self {
             settings,
             mapper,
@@ -67,7 +73,7 @@ impl EventWatcher {
         let log = self.log.clone();
         let ended = move |error| {
             let why = chain(&error);
-            die(&log, &format!("interfaces are watched no more: {why}"))
+            abort(&log, &format!("interfaces are watched no more: {why}"))
         };
         let missed = Cell::new(false);
         let told = move |news| {
@@ -109,7 +115,7 @@ impl Actor for EventWatcher {
         ctx.spawn(
             async move {
                 follow.await;
-                die(&log, "the event stream is gone");
+                abort(&log, "the event stream is gone");
             }
             .into_actor(self),
         );
@@ -120,7 +126,7 @@ impl Actor for EventWatcher {
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         if !self.stopping {
-            die(&self.log, "the event watcher is gone");
+            abort(&self.log, "the event watcher is gone");
         }
     }
 }
@@ -128,7 +134,7 @@ impl Actor for EventWatcher {
 async fn pass_on(
     mut updates: mpsc::Receiver<Update>,
     mapper: Addr<PortMapper>,
-    board: Board,
+    board: StatusBoard,
     log: Logger,
 ) {
     // Why, since it was connected.
@@ -142,12 +148,12 @@ async fn pass_on(
             } => {
                 told.clear();
                 info!(log, "connected to Docker"; "engine" => %engine_version, "api" => %api_version);
-                let mut facts = board.lock();
-                facts.docker = Docker {
+                let mut reports = board.lock();
+                reports.figures.docker = DockerFigures {
                     connected: true,
                     api_version: Some(api_version.to_string()),
                 };
-                facts.set_troubles(Reporter::Docker, Vec::new());
+                reports.set_problems(Reporter::Docker, Vec::new());
             }
             Update::Lost(loss) => {
                 let reason = &loss.reason;
@@ -163,11 +169,11 @@ async fn pass_on(
                 if told.len() < MAX_REASONS {
                     told.insert(reason.clone());
                 }
-                let mut facts = board.lock();
-                facts.docker.connected = false;
+                let mut reports = board.lock();
+                reports.figures.docker.connected = false;
                 let problem = problem("Docker is not reachable", &loss);
-                facts.set_problems(Reporter::Docker, vec![problem]);
-                facts.set_problems(Reporter::Answers, Vec::new());
+                reports.set_problems(Reporter::Docker, vec![problem]);
+                reports.set_problems(Reporter::Answers, Vec::new());
             }
             Update::Partial(losses) => {
                 let what = "Docker does not answer every request";
@@ -177,7 +183,7 @@ async fn pass_on(
             Update::Snapshot(snapshot) => {
                 debug!(log, "snapshot"; "containers" => snapshot.containers.len());
                 if mapper.send(SnapshotTaken(snapshot)).await.is_err() {
-                    die(&log, "the port mapper is gone");
+                    abort(&log, "the port mapper is gone");
                 }
             }
         }

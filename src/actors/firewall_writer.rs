@@ -4,6 +4,7 @@
 //! it, and it lives as long as the process. A crash at any point leaves what
 //! [`crate::reconcile`] promises.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,16 @@ use super::messages::{
     Commit, Converge, Forget, Intend, Leave, Ping, Recover, RemoveAll, Removing, Round,
 };
 use crate::backend::BackendError;
-use crate::control::status::{Board, Reporter};
+use crate::control::board::{Reporter, StatusBoard};
+use crate::control::status::{DockerNatFigures, NatState};
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::{Observation, Watch};
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::mapper::standby::admitted;
 use crate::model::change::Desired;
+use crate::model::problem::ProblemId;
+use crate::model::published::HostForward;
 use crate::model::rule::{RuleId, RuleSpec};
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::sys::causes::chain;
@@ -45,7 +49,7 @@ const PATIENCE_EACH: Duration = Duration::from_millis(200);
 pub struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
     docker_nat: Option<Watch>,
-    board: Board,
+    board: StatusBoard,
     log: Logger,
     clock: fn() -> u64,
 }
@@ -56,7 +60,7 @@ impl FirewallWriter {
     pub fn new(
         reconciler: Reconciler<JournalClient>,
         docker_nat: Option<Watch>,
-        board: Board,
+        board: StatusBoard,
         log: Logger,
         clock: fn() -> u64,
     ) -> Self {
@@ -70,36 +74,54 @@ impl FirewallWriter {
     }
 
     fn publish(&self, report: &Report, docker_nat: Option<&Arc<Observation>>, began: Instant) {
-        let (mut rules, mut hosts) = (0, std::collections::BTreeSet::new());
+        let (mut rules, mut hosts) = (0, BTreeSet::new());
         for record in self.reconciler.records() {
             rules += 1;
             if let RuleSpec::Dnat(dnat) = &record.owned.rule.spec {
                 hosts.insert((dnat.key.proto, dnat.key.host_addr, dnat.key.host_port));
             }
         }
-        let mut facts = self.board.lock();
-        facts.rules = rules;
-        facts.forwards = hosts.len();
-        facts.drift_repairs += report.drift as u64;
+        let mut reports = self.board.lock();
+        reports.figures.rules = rules;
+        reports.figures.forwards = hosts.len();
+        reports.figures.drift_repairs += report.drift as u64;
         let (journal, firewall): (Vec<_>, Vec<_>) = report
             .troubles
             .iter()
             .partition(|t| matches!(t, Trouble::Journal(_)));
-        facts.set_troubles(Reporter::Journal, journal.into_iter().map(chain).collect());
         let unobserved = docker_nat.and_then(|it| it.failure.as_ref());
         let firewall = firewall.into_iter().map(chain);
-        facts.set_troubles(
-            Reporter::Firewall,
-            firewall.chain(unobserved.map(chain)).collect(),
-        );
+        let firewall = firewall.chain(unobserved.map(chain)).collect();
+        let journal = journal.into_iter().map(chain).collect();
+        reports.set_sentences(Reporter::Journal, ProblemId::Journal, journal);
+        reports.set_sentences(Reporter::Firewall, ProblemId::Firewall, firewall);
         if let Some(observation) = docker_nat {
-            facts.set_problems(Reporter::Native, observation.audit.problems());
-            facts.docker_nat = Some(observation.clone());
+            reports.set_problems(Reporter::DockerNat, observation.audit.problems());
+            reports.served_by_podman = observation.audit.served_by_podman.clone();
+            reports.figures.native = Some(figures_of(observation));
         }
-        drop(facts);
+        drop(reports);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),
             "took_us" => began.elapsed().as_micros() as u64);
+    }
+}
+
+/// Docker's own IPv6 NAT as `status` shows it.
+fn figures_of(observation: &Observation) -> DockerNatFigures {
+    let audit = &observation.audit;
+    let texts =
+        |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
+    DockerNatFigures {
+        state: match observation.state {
+            StandbyState::On => NatState::On,
+            StandbyState::Off => NatState::Off,
+            StandbyState::Unsettled => NatState::Unsettled,
+        },
+        served: audit.served.len(),
+        unserved: texts(&audit.unserved),
+        stray: texts(&audit.stray),
+        closed: texts(&audit.closed),
     }
 }
 

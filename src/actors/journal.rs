@@ -3,10 +3,10 @@
 //! It runs in a thread of its own, for the disk may block. A crash at any point leaves what
 //! [`crate::journal::store`] promises.
 //!
-//! The state directory may be removed under it, or another disk mounted there. Before each
-//! change, and whenever the watchdog asks, it takes the directory's lock again where that is
-//! gone, and only then has the journal written anew: whoever holds the lock by now owns what
-//! stands there.
+//! Somebody may remove the state directory, or mount another disk over it, while the daemon runs.
+//! Before each change, and whenever the watchdog asks, the actor checks that its lock is in place,
+//! and takes it again if it is gone. Only then does it write the journal anew: the holder of the
+//! lock owns what is in the directory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,32 +15,35 @@ use actix::{Actor, ActorContext, Handler, SyncContext};
 use slog::{Logger, debug, warn};
 
 use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, Removing};
-use crate::control::protocol::Row;
+use crate::control::board::{Reporter, StatusBoard};
+use crate::control::row::Row;
 use crate::control::server::Page;
-use crate::control::status::{Board, Reporter};
+use crate::control::status::JournalFigures;
 use crate::journal::record::Record;
 use crate::journal::recover;
 use crate::journal::store::Store;
 use crate::journal::{Journal, JournalError};
+use crate::model::problem::ProblemId;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::locks::Lock;
 use crate::sys::progress::{self, Worker};
 
-/// How many records of a dump are in memory at once: some hundred kilobytes, and no change waits
-/// for long.
+/// How many records of a dump are in memory at once: some hundred kilobytes, and a change does not
+/// wait long for them.
 const RECORDS_AT_ONCE: usize = 500;
 
-/// The state directory, as its owner.
-pub struct Tenure {
+/// The state directory, held by its lock.
+pub struct StateDir {
     /// The directory.
     pub dir: PathBuf,
     /// Its lock.
     pub lock: Arc<Lock>,
 }
 
-impl Tenure {
-    /// Makes sure that the directory is there and ours; whether it had ceased to be.
+impl StateDir {
+    /// Makes sure that the directory exists and its lock is ours. Returns whether the lock had to be
+    /// taken again.
     fn renew(&self) -> Result<bool, JournalError> {
         if self.lock.is_in_place() {
             return Ok(false);
@@ -59,41 +62,41 @@ impl Tenure {
 pub struct JournalActor {
     /// `None` once closed.
     store: Option<Store>,
-    tenure: Tenure,
-    board: Board,
+    state_dir: StateDir,
+    board: StatusBoard,
     log: Logger,
 }
 
 impl JournalActor {
-    /// A journal around an open store in a directory that is ours.
-    pub fn new(store: Store, tenure: Tenure, board: Board, log: Logger) -> Self {
+    /// A journal around an open store in `state_dir`.
+    pub fn new(store: Store, state_dir: StateDir, board: StatusBoard, log: Logger) -> Self {
         Self {
             store: Some(store),
-            tenure,
+            state_dir,
             board,
             log,
         }
     }
 
-    /// Changes the store, in a directory that is ours.
+    /// Changes the store, once the state directory is known to be ours.
     fn change(
         &mut self,
         what: &str,
         f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        let renewed = self.tenure.renew()?;
+        let renewed = self.state_dir.renew()?;
         if renewed {
-            let dir = self.tenure.dir.display().to_string();
+            let dir = self.state_dir.dir.display().to_string();
             warn!(self.log, "the state directory was removed or replaced, it is taken again";
                 "dir" => dir);
         }
         let changed = self.with(what, f);
-        // A refusal is an answer, too.
+        // An answer is progress even if it is a refusal.
         progress::made(Worker::Journal);
         changed
     }
 
-    /// Does something with the store, and publishes how it stands afterwards.
+    /// Does something with the store, and reports the journal's figures afterwards.
     fn with<T>(
         &mut self,
         what: &str,
@@ -107,10 +110,10 @@ impl JournalActor {
             });
         };
         let result = f(store);
-        let mut facts = self.board.lock();
-        facts.journal.generation = store.generation();
-        facts.journal.records = store.len();
-        drop(facts);
+        self.board.lock().figures.journal = JournalFigures {
+            records: store.len(),
+            generation: store.generation(),
+        };
         if let Err(error) = &result {
             debug!(self.log, "{what} failed"; "reason" => %error);
         }
@@ -122,7 +125,7 @@ impl Actor for JournalActor {
     type Context = SyncContext<Self>;
 
     fn started(&mut self, _: &mut SyncContext<Self>) {
-        // A closed store says so at the first request; none comes before this.
+        // This reports the first figures. It cannot fail: the store is still open.
         let _ = self.with("start", |_| Ok(()));
     }
 }
@@ -196,6 +199,7 @@ impl Handler<Ping> for JournalActor {
         }
         let kept = self.change("keeping the journal in its place", Store::keep_in_place);
         let troubles = kept.err().as_ref().map(chain).into_iter().collect();
-        self.board.lock().set_troubles(Reporter::Place, troubles);
+        let mut reports = self.board.lock();
+        reports.set_sentences(Reporter::StateDir, ProblemId::StateDir, troubles);
     }
 }

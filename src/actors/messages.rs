@@ -1,4 +1,4 @@
-//! Everything that actors say to each other; there is no other message.
+//! All messages between actors.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct SnapshotTaken(pub Arc<Snapshot>);
 #[rtype(result = "()")]
 pub struct Resync;
 
-/// Port mapper → itself: somebody else has changed the host's routes or rules.
+/// Port mapper → itself: the host's routes or rules have changed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct HostChanged(pub Watched);
@@ -44,7 +44,7 @@ pub struct Stop;
 pub struct Recover {
     /// The journal's records.
     pub records: Vec<Record>,
-    /// Records of a damaged journal: who wanted the rules that are found in the kernel.
+    /// Records of a damaged journal. They give the owners of the rules found in the kernel.
     pub salvaged: Vec<Record>,
 }
 
@@ -56,7 +56,7 @@ pub struct Converge {
     pub intent: Arc<Intent>,
     /// What Docker's own NAT is compared with; `None` before it is known.
     pub published: Option<Published>,
-    /// Whether to list the kernel first, whatever is believed of it.
+    /// Whether to list the kernel first, even if its content is believed to be known.
     pub verify: bool,
 }
 
@@ -93,12 +93,12 @@ impl Round {
 #[rtype(result = "Report")]
 pub struct RemoveAll;
 
-/// Watchdog → every actor: whoever handles messages is alive.
+/// Watchdog → every actor: an actor that handles messages is alive.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Ping;
 
-/// Daemon → firewall writer: the rules stay, and nobody will look after them for a time.
+/// Daemon → firewall writer: the rules stay while no daemon runs.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), BackendError>")]
 pub struct Leave;
@@ -123,16 +123,16 @@ pub struct Removing(pub Vec<RuleId>);
 #[rtype(result = "Result<(), JournalError>")]
 pub struct Forget(pub Vec<RuleId>);
 
-/// Control server → journal: the next records, in the order of their ids, and behind the last what
-/// is closed, and why.
+/// Control server → journal: the next records, in the order of their ids. The last page also has
+/// what is closed, and why.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Page, JournalError>")]
 pub struct Dump {
-    /// After this one; `None` for the first.
+    /// The rule after which the page begins; `None` for the first page.
     pub after: Option<RuleId>,
 }
 
-/// Daemon → journal: write everything out; no more messages follow.
+/// Daemon → journal: write everything out. No message follows.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), JournalError>")]
 pub struct Close;

@@ -7,7 +7,7 @@
 //!
 //! The writer and the journal block (tools, disk), so each has a thread of its own, in which
 //! messages are handled strictly one after the other. An actor that panics ends the process
-//! (see [`crate::sys::panics`]); an actor that stops without being asked does too ([`die`]).
+//! (see [`crate::sys::panics`]); an actor that stops without being asked does too ([`abort`]).
 
 pub mod event_watcher;
 pub mod firewall_writer;
@@ -17,13 +17,13 @@ pub mod port_mapper;
 pub mod watchdog;
 
 /// Ends the process at once: a dead actor is a dead daemon, and recovery is the normal start.
-pub fn die(log: &slog::Logger, what: &str) -> ! {
+pub fn abort(log: &slog::Logger, what: &str) -> ! {
     crate::sys::panics::end(crate::sys::panics::EXIT_BUG, || {
         slog::crit!(log, "stopping at once: {what}");
     })
 }
 
-/// Says what a round could not do.
+/// Logs what a round could not do.
 pub(crate) fn log_troubles(log: &slog::Logger, report: &crate::reconcile::Report) {
     for trouble in &report.troubles {
         slog::error!(log, "degraded: {}", crate::sys::causes::chain(trouble));

@@ -25,10 +25,10 @@ use actix::{
 };
 use slog::{Logger, warn};
 
-use super::die;
+use super::abort;
 use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
-use crate::control::status::{Board, Reporter};
+use crate::control::board::{Reporter, StatusBoard};
 use crate::docker::backoff::Backoff;
 use crate::mapper::compute::{
     Choice, Computed, DockerState, HairpinMode, HostFacts, MapperOptions,
@@ -53,7 +53,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause. A cause that has lasted is not worth a process a second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// So that what was to be over at a moment is over when it is looked at.
+/// Added to a pause, so that a time limit that ends with it has passed when the timer fires.
 const JUST_AFTER: Duration = Duration::from_millis(1);
 
 /// How long being ready waits for containers that Docker has listed and not answered about. An
@@ -71,37 +71,39 @@ const GIVES_BACK_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_
 /// Each container that starts or ends changes links several times.
 const HOST_SETTLES: Duration = Duration::from_millis(250);
 
-/// How it is noticed that somebody else has changed our rules.
+/// How the mapper notices that somebody else has changed our rules.
 #[derive(Debug, Clone)]
-pub struct Vigil {
-    /// How often the rules are listed though no change was announced.
+pub struct DriftWatch {
+    /// How often the rules are listed although nobody has announced a change.
     pub interval: Duration,
     /// From which netlink ports our own changes come.
     pub own_ports: OwnPorts,
 }
 
-/// How often rules are compared at once within [`QUARREL`]; a repair takes two comparisons, for
-/// its cause may come in several pieces. Whoever undoes repairs that often is not going to stop
-/// for a faster one; and whoever changes rules of his own that often must not make us start
-/// processes all the time.
-const MOST_LOOKS: u32 = 40;
+/// Most comparisons within [`VERIFY_WINDOW`] that a change of rules causes at once. A repair takes
+/// two, for its cause may come in several pieces. A program that undoes our repairs that often will
+/// not stop because we repair faster; and one that changes its own rules that often must not make
+/// us start processes all the time.
+const MOST_VERIFIED: u32 = 40;
 
-/// See [`MOST_LOOKS`]; and how long the next comparison is put off then.
-const QUARREL: Duration = Duration::from_secs(1);
-const QUARREL_PAUSE: Duration = Duration::from_millis(250);
+/// The time in which comparisons are counted.
+const VERIFY_WINDOW: Duration = Duration::from_secs(1);
+
+/// How long the next comparison waits after [`MOST_VERIFIED`] of them.
+const VERIFY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The actor. See the module's documentation.
 pub struct PortMapper {
     options: MapperOptions,
     host: HostFacts,
     writer: Addr<FirewallWriter>,
-    board: Board,
+    board: StatusBoard,
     log: Logger,
     /// When forwards of an earlier run that Docker has not confirmed are removed.
     grace_ends: Instant,
-    vigil: Vigil,
+    drift_watch: DriftWatch,
     /// Since when comparisons are counted, and how many there were.
-    looks: (Instant, u32),
+    verify_rate: (Instant, u32),
     on_ready: Option<Box<dyn FnOnce()>>,
     snapshot: Option<Arc<Snapshot>>,
     first_heard: Option<Instant>,
@@ -111,13 +113,14 @@ pub struct PortMapper {
     stopping: bool,
     retry: Option<SpawnHandle>,
     backoff: Backoff,
-    complaints: Vec<String>,
+    /// What the last round could not do.
+    failures: Vec<String>,
     skipped: BTreeSet<String>,
-    /// What keeps packets from getting through, as it was told last.
+    /// What keeps packets from getting through, as it was reported last.
     problems: Vec<Problem>,
     /// What the last snapshot gave.
     resolved: Arc<Resolved>,
-    /// Whether the host is about to be looked at again.
+    /// Whether the host is about to be observed again.
     host_changed: bool,
     /// The ports for which docker-proxies were looked for last; `None` before the first time.
     scanned: Option<BTreeSet<(Proto, u16)>>,
@@ -133,10 +136,10 @@ impl PortMapper {
     pub fn new(
         options: MapperOptions,
         writer: Addr<FirewallWriter>,
-        board: Board,
+        board: StatusBoard,
         log: Logger,
         grace_ends: Instant,
-        vigil: Vigil,
+        drift_watch: DriftWatch,
         on_ready: Box<dyn FnOnce()>,
     ) -> Self {
         Self {
@@ -146,8 +149,8 @@ impl PortMapper {
             board,
             log,
             grace_ends,
-            vigil,
-            looks: (Instant::now(), 0),
+            drift_watch,
+            verify_rate: (Instant::now(), 0),
             on_ready: Some(on_ready),
             snapshot: None,
             first_heard: None,
@@ -157,7 +160,7 @@ impl PortMapper {
             stopping: false,
             retry: None,
             backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
-            complaints: Vec::new(),
+            failures: Vec::new(),
             skipped: BTreeSet::new(),
             problems: Vec::new(),
             resolved: Arc::default(),
@@ -184,8 +187,8 @@ impl PortMapper {
         }
         if let Err(error) = self.observe_host() {
             self.wanted = false;
-            let complaint = format!("the host cannot be read: {}", chain(&error));
-            self.settle(vec![complaint], Reporter::Mapper, ctx);
+            let failure = format!("the host cannot be read: {}", chain(&error));
+            self.settle(vec![failure], Reporter::Mapper, ctx);
             return;
         }
         self.report_unanswered();
@@ -239,7 +242,7 @@ impl PortMapper {
                     }
                     this.pump(ctx);
                 }
-                Err(_) => die(&this.log, "the firewall writer is gone"),
+                Err(_) => abort(&this.log, "the firewall writer is gone"),
             }
         }));
     }
@@ -257,11 +260,11 @@ impl PortMapper {
         let log = self.log.clone();
         let ended = move |error| {
             let why = chain(&error);
-            die(&log, &format!("{what:?} are watched no more: {why}"))
+            abort(&log, &format!("{what:?} are watched no more: {why}"))
         };
         // One message in the mailbox is as good as several.
         let changed = move || drop(address.try_send(HostChanged(what)));
-        if let Err(error) = watch(what, self.vigil.own_ports.clone(), changed, ended) {
+        if let Err(error) = watch(what, self.drift_watch.own_ports.clone(), changed, ended) {
             // Not every kernel announces them; the next resync still sees them.
             warn!(self.log, "changes made by others are not noticed"; "of" => ?what,
                 "reason" => chain(&error));
@@ -286,7 +289,7 @@ impl Actor for PortMapper {
             if this.snapshot.is_some() {
                 return;
             }
-            if this.board.lock().forwards > 0 {
+            if this.board.lock().figures.forwards > 0 {
                 warn!(
                     this.log,
                     "Docker has not confirmed the forwards of the earlier run in \
@@ -296,7 +299,7 @@ impl Actor for PortMapper {
             }
         });
         self.watch(Watched::Routes, ctx);
-        ctx.run_interval(self.vigil.interval, |this, ctx| {
+        ctx.run_interval(self.drift_watch.interval, |this, ctx| {
             failpoint::panic("it is time to verify");
             this.verify = true;
             this.want(ctx);
@@ -307,7 +310,7 @@ impl Actor for PortMapper {
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         if !self.stopping {
-            die(&self.log, "the port mapper is gone");
+            abort(&self.log, "the port mapper is gone");
         }
     }
 }
@@ -341,7 +344,7 @@ impl Handler<HostChanged> for PortMapper {
 
     fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
         if what == Watched::Routes && self.options.devices != Choice::Auto {
-            // It bears on what is told, and not on any rule.
+            // It changes what `status` reports, and no rule.
             if !self.host_changed {
                 self.host_changed = true;
                 ctx.run_later(HOST_SETTLES, |this, _| {
@@ -353,9 +356,9 @@ impl Handler<HostChanged> for PortMapper {
         }
         if what == Watched::Rules {
             self.verify = true;
-            let (since, looks) = self.looks;
-            if looks > MOST_LOOKS && since.elapsed() < QUARREL {
-                return self.try_again_in(QUARREL_PAUSE, ctx);
+            let (since, verified) = self.verify_rate;
+            if verified > MOST_VERIFIED && since.elapsed() < VERIFY_WINDOW {
+                return self.try_again_in(VERIFY_PAUSE, ctx);
             }
         }
         self.want(ctx);

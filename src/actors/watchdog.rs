@@ -1,8 +1,8 @@
-//! Asks every actor whether it is alive, and tells the supervisor and `status`.
+//! Asks every actor whether it is alive, and reports to the supervisor and to `status`.
 //!
-//! One task, which waits for answers and never for long. An actor that is busy for longer than
-//! [`PATIENCE`] is named in `status`; and as long as one has not answered, and its work gets on no
-//! more ([`crate::sys::progress`]), the supervisor is told nothing, and in the end restarts the daemon.
+//! One task, which never waits long for an answer. `status` names an actor that has been busy for
+//! longer than [`PATIENCE`]. While an actor does not answer and its work makes no progress
+//! ([`crate::sys::progress`]), the supervisor gets no sign of life, and in the end restarts the daemon.
 
 use std::time::{Duration, Instant};
 
@@ -12,43 +12,46 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::messages::Ping;
-use crate::control::status::{Board, Reporter, State, Status};
+use crate::control::board::{Reporter, StatusBoard};
+use crate::control::status::{State, Status};
 use crate::logging;
+use crate::model::problem::ProblemId;
 use crate::model::text::escape;
 use crate::sys::failpoint;
 use crate::sys::progress::{Observer, Worker};
 use crate::sys::supervisor::Supervisor;
 
-/// How long an actor may be busy before that is a trouble. The longest that one is on purpose is
-/// a tool's deadline, 10 s, and longer where that works on very many rules: worth telling.
+/// How long an actor may be busy before that is a problem. A tool may run until its deadline of
+/// 10 s, or longer with very many rules; that is worth reporting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often actors are asked where no supervisor wants to know more often.
+/// How often actors are asked, unless the supervisor wants to know more often.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// How long a start takes at the most. Whoever waits for the daemon waits for what it is able to do:
-/// a supervisor would restart it after a while (systemd's default is 90 s), which helps nobody.
+/// After how long a start counts as finished even if it is not. Units that wait for the daemon then
+/// go on with what it can do; a supervisor would otherwise restart it (systemd after 90 s by
+/// default), which does not help.
 const LONGEST_START: Duration = Duration::from_secs(15);
 
-/// How much longer the supervisor is to wait for the end while rules are being taken out: it adds
-/// to no time that it gives by itself, and is asked for anew as long as the work gets on.
+/// How long the supervisor should wait, from now on, while the daemon removes its rules. The daemon
+/// asks for it again as long as the removal makes progress.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Questions per interval of the supervisor's watchdog: one that is late must not be fatal.
+/// Signs of life per interval of the supervisor's watchdog: one that is late must not be fatal.
 const PER_INTERVAL: u32 = 4;
 
-/// An actor that is asked.
-pub struct Party {
+/// Asks one actor whether it is alive.
+pub struct Probe {
     name: &'static str,
-    /// Sees signs of life from its work, which count for an answer.
+    /// Sees the progress of its work, which counts as an answer.
     work: Option<Observer>,
     ask: Box<dyn Fn() -> BoxFuture<'static, bool>>,
-    /// The question that waits for its answer, and since when. There is never a second one.
+    /// The question that is not yet answered, and when it was sent. There is at most one.
     open: Option<(BoxFuture<'static, bool>, Instant)>,
 }
 
-impl Party {
-    /// `name` as in the sentence "the … has not answered".
+impl Probe {
+    /// `name` completes the sentence "the … has not answered".
     pub fn new<A>(name: &'static str, addr: Addr<A>) -> Self
     where
         A: Actor + Handler<Ping>,
@@ -66,7 +69,7 @@ impl Party {
         }
     }
 
-    /// The same, of an actor whose work may take minutes and gives signs of life meanwhile
+    /// For an actor whose work may take minutes and reports its progress meanwhile
     /// ([`crate::sys::progress`]).
     #[must_use]
     pub fn at_work(mut self, worker: Worker) -> Self {
@@ -74,12 +77,12 @@ impl Party {
         self
     }
 
-    /// Whether its work has got on since this was asked last.
-    fn works(&mut self) -> bool {
+    /// Whether its work has made progress since the last call.
+    fn makes_progress(&mut self) -> bool {
         self.work.as_mut().is_some_and(Observer::has_seen_any)
     }
 
-    /// Asks, unless it has not answered yet; how long it has been silent.
+    /// Asks, unless a question is still open. Returns for how long it has been.
     fn silence(&mut self, now: Instant) -> Option<Duration> {
         let ask = &self.ask;
         let (answer, since) = self.open.get_or_insert_with(|| (ask(), now));
@@ -94,29 +97,29 @@ impl Party {
     }
 }
 
-/// Runs until it is dropped.
-pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board) {
+/// Asks all of them again and again, until the future is dropped.
+pub async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board: StatusBoard) {
     let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
     let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
     let mut said = String::new();
     let mut asked: Option<Instant> = None;
     loop {
         failpoint::panic("the watchdog looks");
-        for party in &mut parties {
-            party.silence(Instant::now());
+        for probe in &mut probes {
+            probe.silence(Instant::now());
         }
         tokio::time::sleep(period).await;
         let now = Instant::now();
-        let mut gets_on = true;
+        let mut all_progress = true;
         let mut silent = Vec::new();
-        for party in &mut parties {
-            let works = party.works();
-            if let Some(silence) = party.silence(now) {
-                gets_on &= works;
-                silent.push((party.name, silence));
+        for probe in &mut probes {
+            let makes_progress = probe.makes_progress();
+            if let Some(silence) = probe.silence(now) {
+                all_progress &= makes_progress;
+                silent.push((probe.name, silence));
             }
         }
-        if gets_on && supervisor.watchdog.is_some() {
+        if all_progress && supervisor.watchdog.is_some() {
             supervisor.alive();
         }
         let long = silent.iter().filter(|(_, silence)| *silence > PATIENCE);
@@ -124,17 +127,19 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
             format!("the {name} has not answered for {} s", silence.as_secs())
         });
         let troubles: Vec<String> = troubles.collect();
-        board.lock().set_troubles(Reporter::Watchdog, troubles);
+        board
+            .lock()
+            .set_sentences(Reporter::Watchdog, ProblemId::Watchdog, troubles);
         logging::catch_up();
         let status = board.status(now);
         let is_due = asked.is_none_or(|at| now - at >= STOP_PATIENCE / PER_INTERVAL);
-        if gets_on && is_due && status.state == State::Stopping {
+        if all_progress && is_due && status.state == State::Stopping {
             asked = Some(now);
             supervisor.needs(STOP_PATIENCE);
         }
         let doing = sentence(&status);
         if doing != said {
-            // A line break would begin another of the protocol's lines.
+            // A line break would begin another line of the protocol.
             supervisor.status(&escape(doing.chars()).to_string());
             said = doing;
         }
@@ -149,13 +154,13 @@ pub async fn watch(mut parties: Vec<Party>, supervisor: Supervisor, board: Board
 /// What the daemon is doing, in one line for the supervisor.
 fn sentence(status: &Status) -> String {
     let open = format!("{} published ports open over IPv6", status.forwards);
-    let wrong = || format!("degraded: {}", status.troubles.join("; "));
+    let problems = || format!("degraded: {}", status.troubles.join("; "));
     let waits = status.waiting_for.as_ref();
     let waits = waits.map(|what| format!("waiting for {what}"));
     let parts = match status.state {
         State::Starting => vec![waits.unwrap_or_else(|| "starting".to_owned())],
         State::Running => vec![open],
-        State::Degraded => [Some(wrong()), waits, Some(open)]
+        State::Degraded => [Some(problems()), waits, Some(open)]
             .into_iter()
             .flatten()
             .collect(),

@@ -1,13 +1,13 @@
-//! Which backend is used, and which others an earlier run may have used.
+//! Which backend to use, and which others an earlier run may have used.
 //!
-//! `auto` takes ip6tables where its tool works and its tables can be listed with certainty, for
-//! an accept in a table of our own would not overrule a drop in FORWARD; else nftables.
+//! `auto` takes ip6tables where its tool works and lists its tables with certainty, because an
+//! accept in a table of our own would not overrule a drop in FORWARD; else nftables.
 
 use slog::{Logger, info, warn};
 
 use super::args::BackendChoice;
-use super::places::Locks;
-use super::{Exit, Failure};
+use super::failure::Failure;
+use super::lock::Locks;
 use crate::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
 use crate::backend::nftables::{Nftables, Settings as TableSettings};
 use crate::backend::{Backend, BackendError, ErrorKind};
@@ -25,7 +25,7 @@ pub(super) struct Chosen {
     pub(super) docker_nat: Observe,
 }
 
-/// Finds the backend that was asked for, and makes sure that it works.
+/// Finds the backend that the user asked for, and makes sure that it works.
 pub(super) fn choose(
     choice: BackendChoice,
     locks: &Locks,
@@ -37,16 +37,14 @@ pub(super) fn choose(
         BackendChoice::Nftables => nftables(tools, log),
         BackendChoice::Auto => automatic(tools, log),
     };
-    chosen.map_err(|e| failure(&e))
+    Ok(chosen?)
 }
 
-/// Every backend there is, for whoever removes rules of any. Where ip6tables is installed its
-/// tables must tell for certain that nothing is left.
+/// Every backend there is, to remove the rules of all. Where ip6tables is installed, its tables
+/// must show with certainty that nothing is left.
 pub(super) fn all(locks: &Locks, log: &Logger) -> Result<Chosen, Failure> {
     let tools = tools(locks)?;
-    ip6tables(tools.clone())
-        .or_else(|why_not| nftables(tools, log).map_err(|_| why_not))
-        .map_err(|e| failure(&e))
+    Ok(ip6tables(tools.clone()).or_else(|why_not| nftables(tools, log).map_err(|_| why_not))?)
 }
 
 fn tools(locks: &Locks) -> Result<ToolSettings, Failure> {
@@ -56,18 +54,10 @@ fn tools(locks: &Locks) -> Result<ToolSettings, Failure> {
     })
 }
 
-fn failure(error: &BackendError) -> Failure {
-    let exit = match error.kind {
-        ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, error)
-}
-
 fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
     let why_not = match Ip6tables::detect(tools.clone()) {
         Ok(mut backend) => match backend.list() {
-            // Who holds the tables now will let go.
+            // A process that holds the tables now will let go of them.
             Ok(_)
             | Err(BackendError {
                 kind: ErrorKind::Busy,
@@ -89,7 +79,7 @@ fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> 
         }
         Err(also) => {
             warn!(log, "nftables cannot be used either"; "reason" => chain(&also));
-            // It may pass; then its rules can be listed again.
+            // Uncertainty may pass; then the rules can be listed again.
             match why_not.kind {
                 ErrorKind::Uncertain => ip6tables(tools),
                 _ => Err(why_not),

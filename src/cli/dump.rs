@@ -1,82 +1,73 @@
-//! `dump`: the journal, from the running daemon or, with none, from a copy of the database.
+//! `dump`: the journal, from the running daemon or, if none runs, from a copy of the database.
 
-use super::args::ReadArgs;
-use super::places::{self, Asked};
-use super::run::state_failure;
-use super::{Exit, Failure, table};
-use crate::control::protocol::{Answer, Request, Row};
+use std::path::Path;
+
+use clap::Args;
+
+use super::args::StateArgs;
+use super::ask::{ask, wrong_answer};
+use super::failure::{Exit, Failure};
+use super::{output, table};
+use crate::control::protocol::{Answer, Request};
+use crate::control::row::Row;
 use crate::journal::recover::{OpenError, snapshot_copy};
 use crate::model::text::{Untrusted, escape};
 use crate::sys::locks::{self, Lock, LockError};
 
-pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
+/// Options of `dump`.
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+    let state_dir = &args.state.state_dir;
     let rows = loop {
-        match places::ask(&args.state.state_dir, Request::Dump)? {
-            Asked::Answered(Answer::Dump(rows)) => break rows,
-            Asked::Answered(_) => {
-                return Err(Failure::because(
-                    Exit::Failed,
-                    "the daemon answered something else",
-                ));
-            }
-            Asked::NotRunning => {
-                // A daemon may start in this moment; then it is asked.
-                if let Some(rows) = from_copy(args)? {
+        match ask(state_dir, Request::Dump)? {
+            Some(Answer::Dump(rows)) => break rows,
+            Some(_) => return Err(wrong_answer()),
+            None => {
+                // A daemon may start at this moment; then it is asked.
+                if let Some(rows) = from_copy(state_dir)? {
                     break rows;
                 }
             }
         }
     };
     let text = if args.json {
-        json(&rows)?
+        rows.iter()
+            .map(output::json_line)
+            .collect::<Result<_, _>>()?
     } else {
         as_table(&rows)
     };
-    super::print(&text)?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }
 
 /// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
-fn from_copy(args: &ReadArgs) -> Result<Option<Vec<Row>>, Failure> {
-    if !args.state.state_dir.is_dir() {
-        return Err(state_failure(&OpenError::Missing(
-            args.state.state_dir.clone(),
-        )));
+fn from_copy(state_dir: &Path) -> Result<Option<Vec<Row>>, Failure> {
+    if !state_dir.is_dir() {
+        return Err(OpenError::Missing(state_dir.to_owned()).into());
     }
-    let _lock = match Lock::for_reading(&locks::state_path(&args.state.state_dir)) {
+    let _lock = match Lock::for_reading(&locks::state_path(state_dir)) {
         Ok(lock) => lock,
         Err(LockError::Held { .. }) => return Ok(None),
-        Err(e) => return Err(Failure::new(Exit::Failed, &e)),
+        Err(e) => return Err(e.into()),
     };
-    let snapshot = snapshot_copy(&args.state.state_dir, &std::env::temp_dir())
-        .map_err(|e| state_failure(&e))?;
+    let snapshot = snapshot_copy(state_dir, &std::env::temp_dir())?;
     Ok(Some(snapshot.records.iter().flat_map(Row::of).collect()))
-}
-
-fn json(rows: &[Row]) -> Result<String, Failure> {
-    let mut text = String::new();
-    for row in rows {
-        text.push_str(&super::json_line(row)?);
-    }
-    Ok(text)
 }
 
 fn as_table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "the journal is empty\n".to_owned();
     }
-    let heading = [
-        "ID",
-        "STATE",
-        "KIND",
-        "DEV",
-        "FROM",
-        "TO",
-        "CONTAINER",
-        "NETWORK",
-        "INSERTED",
-    ];
-    let mut table = table::with_heading(&heading);
+    let mut table = table::with_heading("ID STATE KIND DEV FROM TO CONTAINER NETWORK INSERTED");
     let (closed, mut rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|r| r.kind == "skipped");
     rows.sort_by_key(|r| {
         (

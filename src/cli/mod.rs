@@ -1,96 +1,92 @@
-//! The commands, one file each, and what they end with.
+//! The command line: one file per command, and what they share.
+//!
+//! A new command takes a file with its options and its `run`, and two lines in [`Command`]. What a
+//! command ends with stands in [`failure`]; only `main.rs` prints it.
 
-pub mod args;
+mod args;
+mod ask;
 mod backends;
 mod cleanup;
-mod complaint;
+mod compat;
 mod dump;
-mod places;
+mod failure;
+mod hints;
+mod lock;
+mod output;
 mod print;
 mod run;
-mod spelling;
+mod startup;
 mod status;
 mod table;
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
 
-use clap::Parser;
-use serde::Serialize;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::model::text::must_be_escaped;
-use args::{Cli, Command};
+pub use failure::{Exit, Failure};
 
-/// Exit codes; documented in the README and in `--help`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// Done; for `status`: healthy.
-    Done = 0,
-    /// Failed; for `status`: degraded.
-    Failed = 1,
-    /// Wrong usage or configuration: a supervisor should not try again.
-    Usage = 2,
-    /// Another daemon holds the lock; for `status`: none runs.
-    Held = 3,
-    /// Missing privilege, tool or kernel feature, or a journal of a newer version: a
-    /// supervisor should not try again.
-    Missing = 4,
+/// Makes Docker's published ports reachable over IPv6.
+#[derive(Debug, Parser)]
+#[command(name = "docker-nat66", version, max_term_width = 100)]
+#[command(
+    after_help = "Without a command, docker-nat66 does what `run` does:\n  \
+                  docker-nat66 -dev eth0 -prefix fdfd:5898:4917:1::/64\n\n\
+                  Exit codes:\n  \
+                  0   done; for `status`: the daemon is healthy\n  \
+                  1   failed; for `status`: the daemon is starting, degraded or stopping\n  \
+                  2   wrong usage or configuration\n  \
+                  3   another daemon holds the lock; for `status`: no daemon runs\n  \
+                  4   a privilege, tool or kernel feature is missing, or the journal has a newer \
+                  version\n  \
+                  70  a bug"
+)]
+struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// How a command failed: one message, one exit code.
-#[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
-    /// What was wrong, and what would be right.
-    pub message: String,
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Follow Docker and keep the rules in step (the default)
+    Run(Box<args::RunArgs>),
+    /// Show the journal
+    Dump(dump::DumpArgs),
+    /// Show what the daemon is doing
+    Status(status::StatusArgs),
+    /// Remove every rule of docker-nat66; no daemon may be running
+    Cleanup(cleanup::CleanupArgs),
+    /// Print a file that comes with the program, ready to be installed
+    Print(print::PrintArgs),
 }
 
-impl Failure {
-    /// A failure from an error and its causes.
-    pub fn new(exit: Exit, error: &(impl std::error::Error + ?Sized)) -> Self {
-        Self {
-            exit,
-            message: crate::sys::causes::chain(error),
+impl Command {
+    fn run(&self) -> Result<Exit, Failure> {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Dump(args) => dump::run(args),
+            Self::Status(args) => status::run(args),
+            Self::Cleanup(args) => cleanup::run(args),
+            Self::Print(args) => print::run(args),
         }
-    }
-
-    /// A failure in words.
-    pub fn because(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
     }
 }
 
 /// Parses the arguments (without the program's name) and runs the command.
 ///
 /// # Errors
-/// The message to print and the exit code. Wrong usage has been printed by the parser, which
-/// ends the process itself.
+/// The message to print and the exit code. Where the arguments cannot be parsed, the process has
+/// ended by then, with a message and exit code 2.
 pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
+    let command = Cli::command();
+    let args = compat::modernise(args, &command);
     let name = OsString::from("docker-nat66");
-    let args = spelling::modernise(args);
     let cli = Cli::try_parse_from(std::iter::once(&name).chain(&args))
-        .unwrap_or_else(|error| complaint::exit_with(&error, &args));
-    let ended = match cli.command {
-        Command::Run(args) => run::run(&args),
-        Command::Dump(args) => dump::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Cleanup(args) => cleanup::run(&args),
-        Command::Print(args) => print::run(&args),
-    };
-    ended.map_err(|mut failure| {
+        .unwrap_or_else(|error| hints::exit_with(&error, &args, &command));
+    cli.command.run().map_err(|mut failure| {
         if failure.exit == Exit::Usage
-            && let Some(origin) = complaint::origin(&failure.message, &args)
+            && let Some(origin) = hints::origin(&failure.message, &args, &command)
         {
             failure.message.push_str(&format!(" ({origin})"));
         }
@@ -98,50 +94,84 @@ pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
     })
 }
 
-/// Writes what a command has to say to standard output. A reader that has seen enough
-/// (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match written {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::because(
-            Exit::Failed,
-            format!("cannot write to standard output: {e}"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// A value as one line of JSON, safe to show: JSON itself lets through the C1 controls and the
-/// bidirectional overrides, which steer a terminal as well as an escape does.
-fn json_line(value: &impl Serialize) -> Result<String, Failure> {
-    let json = serde_json::to_string(value).map_err(|e| Failure::new(Exit::Failed, &e))?;
-    let mut line = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        // Only inside strings, and none of them beyond 16 bits: what JSON escapes are for. A
-        // backslash is JSON's own by now.
-        if c != '\\' && must_be_escaped(c) {
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            line.push(c);
-        }
-    }
-    line.push('\n');
-    Ok(line)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::json_line;
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        let args = args.iter().map(Into::into).collect();
+        let name = OsString::from("docker-nat66");
+        let args = compat::modernise(args, &Cli::command());
+        Cli::try_parse_from(std::iter::once(name).chain(args))
+    }
+
+    fn run(args: &[&str]) -> args::RunArgs {
+        match parse(args).unwrap().command {
+            Command::Run(args) => *args,
+            other => panic!("expected run, got {other:?}"),
+        }
+    }
 
     #[test]
-    fn json_steers_no_terminal_and_says_the_same() {
-        let name = "web\\ \"x\"\n\u{9b}31m\u{202e}\u{2028}\u{feff} größe データ 🦀";
-        let line = json_line(&name).unwrap();
-        let shown = line.strip_suffix('\n').unwrap();
-        let steers = |c: char| c.is_control() || "\u{202e}\u{2028}\u{feff}".contains(c);
-        assert!(!shown.contains(steers), "{shown}");
-        assert!(shown.contains("größe データ 🦀"), "{shown}");
-        assert_eq!(serde_json::from_str::<String>(shown).unwrap(), name);
+    fn the_spellings_of_the_first_release_still_work() {
+        for args in [
+            &["-dev", "eth0", "-prefix", "fd00::/64"][..],
+            &["-dev=eth0", "-prefix=fd00::/64"],
+            &["--dev", "eth0", "--prefix", "fd00::/64"],
+            &["run", "--dev=eth0", "-prefix", "fd00::/64"],
+        ] {
+            let run = run(args);
+            assert_eq!(
+                (run.dev, run.prefix),
+                (vec!["eth0".into()], vec!["fd00::/64".into()])
+            );
+        }
+    }
+
+    #[test]
+    fn both_options_repeat() {
+        let run = run(&[
+            "-dev",
+            "eth0",
+            "--dev",
+            "eth1",
+            "-prefix=fd00::/64,fd01::/64",
+        ]);
+        assert_eq!(run.dev, ["eth0", "eth1"]);
+        assert_eq!(run.prefix, ["fd00::/64", "fd01::/64"]);
+    }
+
+    #[test]
+    fn only_known_long_names_are_rewritten() {
+        let args = ["-x", "-devel", "-", "-d=1", "--", "-dev"]
+            .map(OsString::from)
+            .to_vec();
+        let mut expected = args.clone();
+        expected.insert(0, "run".into());
+        assert_eq!(compat::modernise(args, &Cli::command()), expected);
+    }
+
+    #[test]
+    fn help_and_version_need_no_command() {
+        for arg in ["-h", "--help", "-help", "-V", "--version", "-version"] {
+            assert_eq!(parse(&[arg]).unwrap_err().exit_code(), 0, "{arg}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_code_2() {
+        for args in [
+            &["--bogus"][..],
+            &["fly"],
+            &["--stale-grace", "soon"],
+            &["--backend", "x"],
+        ] {
+            assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_parser_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -4,71 +4,66 @@ use std::env::VarError;
 use std::sync::Arc;
 use std::time::Instant;
 
-use slog::{Level, Logger, crit, info, warn};
+use slog::{crit, warn};
 
-use super::args::{self, LogArgs, LogFormat, LogLevel, OnExit, RunArgs};
+use super::args::{self, OnExit, RunArgs};
 use super::backends::{self, Chosen};
-use super::places;
-use super::{Exit, Failure, cleanup};
-use crate::actors::journal::Tenure;
+use super::cleanup;
+use super::failure::{Exit, Failure};
+use super::lock::Locks;
+use super::startup::{begin_log, open_journal, require_privilege};
+use crate::actors::journal::StateDir;
 use crate::backend::compile;
 use crate::config::{self, Warning};
-use crate::control::server::ServerError;
-use crate::daemon::{self, Left, Parts, StartError};
+use crate::daemon::{self, Left, Parts};
 use crate::docker::host::DockerHost;
 use crate::docker::stream;
 use crate::docker_nat::watch::Watch;
-use crate::journal::recover::{OpenError, Opened};
-use crate::logging::{self, Format};
 use crate::mapper::compute::{HairpinMode, MapperOptions};
 use crate::model::intent::{Outgoing, Unpublished};
 use crate::sys::causes::chain;
-use crate::sys::{host, panics, privilege};
+use crate::sys::{host, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let usage = |e: config::ConfigError| Failure::new(Exit::Usage, &e);
-    config::require_both(&args.dev, &args.prefix).map_err(usage)?;
-    let devices = config::devices(&args.dev).map_err(usage)?;
-    let (prefixes, warnings) = config::prefixes(&args.prefix).map_err(usage)?;
+    config::require_both(&args.dev, &args.prefix)?;
+    let devices = config::devices(&args.dev)?;
+    let (prefixes, warnings) = config::prefixes(&args.prefix)?;
     let docker_host = docker_host(args.docker_host.as_deref())?;
-    // It is written into the lock, for commands in other directories.
+    // It goes into the lock, for commands that run in other directories.
     let control = std::path::absolute(&args.control)
-        .map_err(|e| Failure::because(Exit::Usage, format!("--control: {e}")))?;
+        .map_err(|e| Failure::new(Exit::Usage, format!("--control: {e}")))?;
 
-    let log = logger(&args.log);
-    panics::install_hook(log.clone());
-    let not_started = |e: StartError| Failure::new(Exit::Failed, &e);
-    let runtime = daemon::Runtime::new().map_err(not_started)?;
+    let log = begin_log(&args.log);
+    let runtime = daemon::Runtime::new()?;
     for warning in &warnings {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
         warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
     }
     require_privilege()?;
-    privilege::keep_files_private();
 
-    let mut locks = places::lock(&args.state.state_dir, Some(&control), &log)?;
-    let signals = runtime.signals().map_err(not_started)?;
-    locks.wait_for_tools(&args.state.state_dir, &log);
+    let state_dir = &args.state.state_dir;
+    let mut locks = Locks::take(state_dir, Some(&control), &log)?;
+    let signals = runtime.signals()?;
+    locks.wait_for_tools(state_dir, &log);
     let Chosen {
         backend,
         others,
         docker_nat,
     } = backends::choose(args.backend, &locks, &log)?;
-    // The tools and the kernel's modules have been found by now.
+    // Only the search for the tools and for the kernel's modules needed them.
     if let Err(e) = privilege::give_up_all_else() {
-        warn!(log, "capabilities that are not needed could not be given up"; "reason" => chain(&e));
+        warn!(log, "cannot give up the capabilities that are not needed"; "reason" => chain(&e));
     }
-    let journal = match cleanup::open_journal(&args.state.state_dir, &locks) {
+    let journal = match open_journal(state_dir, &locks, &log) {
         Ok(journal) => journal,
-        // Nobody will keep the rules of an earlier run in step.
+        // Without a daemon nobody keeps the rules of an earlier run in step.
         Err(failure) if failure.exit != Exit::Usage && args.on_exit == OnExit::Remove => {
             cleanup::without_journal(backend, others, &log)?;
             return Err(failure);
         }
         Err(failure) => return Err(failure),
     };
-    log_opened(&journal, &log);
     let parts = Parts {
         options: MapperOptions {
             devices,
@@ -91,11 +86,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         backend,
         others,
         journal,
-        tenure: Tenure {
-            dir: args.state.state_dir.clone(),
+        state_dir: StateDir {
+            dir: state_dir.clone(),
             lock: Arc::clone(&locks.in_state_dir()?.daemon),
         },
-        boot_id: host::boot_id().map_err(|e| Failure::new(Exit::Failed, &e))?,
+        boot_id: host::boot_id()?,
         docker: stream::Settings::new(docker_host),
         started,
         stale_grace: args.stale_grace,
@@ -111,53 +106,23 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
                 OnExit::Remove => "every rule is gone",
                 OnExit::Keep => "the rules stay",
             };
-            let behind = "but the journal does not say so; the next start finds out";
-            Err(Failure::because(Exit::Failed, format!("{rules}, {behind}")))
+            let behind = "but the journal does not say so; the next start corrects it";
+            Err(Failure::new(Exit::Failed, format!("{rules}, {behind}")))
         }
-        Ok(Left::RulesLeft) => Err(Failure::because(
+        Ok(Left::RulesLeft) => Err(Failure::new(
             Exit::Failed,
             "left without having removed everything; `docker-nat66 cleanup` does it, or the \
              next start",
         )),
         Err(e) => {
             crit!(log, "not started");
-            let exit = match &e {
-                // It will stand there at the next attempt too.
-                StartError::Control(
-                    ServerError::InUse { .. }
-                    | ServerError::NotASocket { .. }
-                    | ServerError::BadPath { .. },
-                ) => Exit::Usage,
-                StartError::Control(ServerError::Io { .. }) | StartError::Signals(_) => {
-                    Exit::Failed
-                }
-            };
-            Err(Failure::new(exit, &e))
+            Err(e.into())
         }
     }
 }
 
-pub(super) fn logger(args: &LogArgs) -> Logger {
-    let format = match args.log_format {
-        // systemd sets it for what it logs (systemd.exec(5)).
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => Format::Journald,
-        LogFormat::Auto | LogFormat::Term => Format::Term,
-        LogFormat::Json => Format::Json,
-        LogFormat::Journald => Format::Journald,
-    };
-    let level = match args.log_level {
-        LogLevel::Critical => Level::Critical,
-        LogLevel::Error => Level::Error,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Trace => Level::Trace,
-    };
-    logging::to_stderr(format, level)
-}
-
 fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
-    let usage = |message| Failure::because(Exit::Usage, message);
+    let usage = |message| Failure::new(Exit::Usage, message);
     let inherited = match std::env::var("DOCKER_HOST") {
         Ok(host) => Some(host).filter(|host| !host.is_empty()),
         Err(VarError::NotPresent) => None,
@@ -174,42 +139,4 @@ fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
         (None, None) => return Ok(DockerHost::default()),
     };
     DockerHost::parse(url, tls).map_err(|e| usage(format!("{origin}: {e}")))
-}
-
-/// Changing the firewall takes CAP_NET_ADMIN.
-pub(super) fn require_privilege() -> Result<(), Failure> {
-    match privilege::may_administer_network() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::because(
-            Exit::Missing,
-            "changing the firewall needs CAP_NET_ADMIN: run as root, or give the capability",
-        )),
-        Err(e) => Err(Failure::new(Exit::Failed, &e)),
-    }
-}
-
-pub(super) fn state_failure(error: &OpenError) -> Failure {
-    let exit = match error {
-        OpenError::NotADirectory(_) | OpenError::Symlink(_) | OpenError::ForeignOwner { .. } => {
-            Exit::Usage
-        }
-        OpenError::NewerVersion { .. } => Exit::Missing,
-        OpenError::InUse(_) => Exit::Held,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, error)
-}
-
-pub(super) fn log_opened(opened: &Opened, log: &Logger) {
-    if let Some(q) = &opened.quarantined {
-        let kept = q.path.as_ref().map_or_else(
-            || "nothing was left to keep".to_owned(),
-            |p| p.display().to_string(),
-        );
-        warn!(log, "the journal could not be used, a new one was begun; what is in the kernel \
-            is kept in view by its comments"; "reason" => &q.reason, "kept_as" => kept);
-    }
-    if !opened.records.is_empty() {
-        info!(log, "an earlier run left records"; "count" => opened.records.len());
-    }
 }

@@ -2,11 +2,11 @@
 
 use comfy_table::{Table, presets};
 
-/// A borderless table with a heading.
-pub(super) fn with_heading(heading: &[&str]) -> Table {
+/// A borderless table; `heading` has one word per column.
+pub(super) fn with_heading(heading: &str) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(heading.to_vec());
+    table.set_header(heading.split(' '));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

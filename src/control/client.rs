@@ -11,13 +11,13 @@ use serde_json::Deserializer;
 use super::connect::connect_within;
 use super::protocol::{Answer, MAX_ANSWER, Request};
 
-/// How long one exchange may take. The daemon answers in milliseconds unless it is wedged.
+/// How long one exchange may take. The daemon answers in milliseconds unless it hangs.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No process listens there, or it accepts no connection.
     #[error("cannot connect to {}", path.display())]
     Connect {
         /// The socket.
@@ -26,8 +26,8 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    /// The daemon accepted and did not answer properly.
-    #[error("no proper answer from {}", path.display())]
+    /// The daemon accepted the connection, and its answer is missing or malformed.
+    #[error("no valid answer from {}", path.display())]
     Exchange {
         /// The socket.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    /// The daemon answered that it cannot serve the request.
+    /// The daemon answered why it cannot serve the request.
     #[error("the daemon says: {0}")]
     Refused(String),
 }
@@ -65,7 +65,7 @@ fn exchange(mut stream: UnixStream, request: Request) -> io::Result<Answer> {
     let mut line = serde_json::to_string(&request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
-    // Not as a text first: that of many rules is as large as they are.
+    // Read as a stream: the text of a large dump would take its size in memory once more.
     let mut answer = Deserializer::from_reader(BufReader::new(stream.take(MAX_ANSWER)));
     Ok(Answer::deserialize(&mut answer)?)
 }

@@ -1,4 +1,4 @@
-//! Connecting to a Unix socket without waiting for ever.
+//! Connecting to a Unix socket, with a time limit.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -9,20 +9,20 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-/// Connects to the stream socket at `path`. Where whoever listens there accepts nobody, and as
-/// many wait as may, it gives up after `limit`.
+/// Connects to the stream socket at `path`. If its listener accepts no connection and its backlog
+/// is full, this gives up after `limit`.
 ///
 /// # Errors
-/// `TimedOut` then; `ConnectionRefused` where nobody listens; or another failure of the system.
+/// `TimedOut` in that case; `ConnectionRefused` if no process listens; other failures of the system.
 pub(super) fn connect_within(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-    // It limits connecting, too (unix_stream_connect, net/unix/af_unix.c).
+    // The send timeout also limits connect(2) (unix_stream_connect, net/unix/af_unix.c).
     set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
     match connect(&socket, &SocketAddrUnix::new(path)?) {
         Ok(()) => Ok(socket.into()),
         Err(Errno::AGAIN) => {
-            let why = "whoever listens there accepts nobody";
+            let why = "its listener accepts no connection";
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
         }
         Err(errno) => Err(errno.into()),

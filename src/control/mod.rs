@@ -1,11 +1,16 @@
 //! The control socket: how `dump` and `status` ask a running daemon.
 //!
 //! One request per connection: a line of JSON, answered with a line of JSON ([`protocol`]).
-//! [`server`] runs in the daemon, one task per connection, bounded in number, size and time;
-//! it serves root and the daemon's own user. [`client`] is blocking and used by the commands.
+//! [`server`] runs in the daemon, one task per connection, with a bound on their number, size and
+//! time; it serves root and the daemon's own user. [`client`] is blocking and serves the commands.
+//!
+//! [`status`] is the one struct of every figure, and the text made from it; the parts of the
+//! daemon write into it through the [`board`]. [`row`] is one line of a dump.
 
+pub mod board;
 pub mod client;
 mod connect;
 pub mod protocol;
+pub mod row;
 pub mod server;
 pub mod status;

@@ -14,49 +14,50 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::connect::connect_within;
-use super::protocol::{Answer, MAX_REQUEST, Request, Row};
+use super::protocol::{Answer, MAX_REQUEST, Request};
+use super::row::Row;
 use super::status::Status;
 use crate::model::rule::RuleId;
 use crate::sys::failpoint;
 
-/// Connections at once, of which each takes a descriptor and some 10 KiB. A person asks one
-/// question at a time; but those who ask nothing must not keep others waiting for long.
+/// Most connections at once; each takes a descriptor and some 10 KiB. A person asks one question at
+/// a time, but silent connections must not keep others waiting for long.
 const MAX_CONNECTIONS: usize = 256;
 
-/// Dumps answered at once: one may take a megabyte, and whoever asks may not read.
+/// Most dumps answered at once: one may take a megabyte, and its client may not read it.
 const MAX_DUMPS: usize = 4;
 
-/// How long a dump waits for its turn. One that is read takes milliseconds, but for the largest.
+/// How long a dump waits for its turn. All but the largest take milliseconds when they are read.
 const DUMP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a dump may take: 60,000 ports with three rules each take some seconds.
 const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a request may take to come. A client sends it as soon as it is connected.
+/// How long the request may take to arrive. A client sends it as soon as it is connected.
 const REQUEST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long one exchange may take, from the accepted connection to the last byte; of a dump each
-/// part.
+/// How long one exchange may take, from the accepted connection to the last byte. For a dump, this
+/// limits each page.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause after a failed accept, so that an exhausted process does not spin.
+/// Pause after a failed accept, so that a process without descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest path of a socket, in bytes: 108 of `sun_path` (unix(7)) less the closing NUL, and less
-/// the process id that is appended while the socket is young.
+/// the process id that is appended while the socket is being created.
 const MAX_PATH: usize = 99;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Somebody answers there.
+    /// Another process listens there.
     #[error("{} belongs to another running process; choose another with --control", path.display())]
     InUse {
         /// The socket.
         path: PathBuf,
     },
-    /// Something else stands there.
-    #[error("{} is not a socket, and is left alone; choose another with --control", path.display())]
+    /// The path names something else.
+    #[error("{} is not a socket, so it stays as it is; choose another with --control", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -69,7 +70,7 @@ pub enum ServerError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// It cannot be created.
+    /// The socket cannot be created.
     #[error("cannot listen on {}", path.display())]
     Io {
         /// The socket.
@@ -80,7 +81,7 @@ pub enum ServerError {
     },
 }
 
-/// How long it may take to find out whether somebody listens: with a full backlog, somebody does.
+/// How long to try whether a process listens. A full backlog means that one does.
 const PROBE: Duration = Duration::from_millis(100);
 
 /// A bound socket. Dropping it removes its file.
@@ -90,7 +91,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `path`, mode 0600. A socket that nobody answers is replaced.
+    /// Listens on `path`, mode 0600. A socket without a listener is replaced.
     ///
     /// # Errors
     /// See [`ServerError`].
@@ -108,7 +109,7 @@ impl Server {
             if !found.file_type().is_socket() {
                 return Err(ServerError::NotASocket { path });
             }
-            // Only this says that nobody is there; a live datagram socket refuses otherwise.
+            // Only this error means that no process listens; a live datagram socket gives another.
             match connect_within(&path, PROBE) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 _ => return Err(ServerError::InUse { path }),
@@ -117,14 +118,14 @@ impl Server {
         if let Some(dir) = path.parent() {
             crate::sys::locks::create_runtime_dir(dir).map_err(io_error)?;
         }
-        // Never visible with wider permissions, and replaced in one step.
-        let mut young = path.as_os_str().to_owned();
-        young.push(format!(".{}", std::process::id()));
-        let young = PathBuf::from(young);
-        let _ = std::fs::remove_file(&young);
-        let listener = UnixListener::bind(&young).map_err(io_error)?;
-        std::fs::set_permissions(&young, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&young, path))
+        // Created beside its place and renamed, so that it never has wider permissions there.
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{}", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        let _ = std::fs::remove_file(&temporary);
+        let listener = UnixListener::bind(&temporary).map_err(io_error)?;
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))
+            .and_then(|()| std::fs::rename(&temporary, path))
             .map_err(io_error)?;
         Ok(Self {
             listener,
@@ -132,8 +133,8 @@ impl Server {
         })
     }
 
-    /// Serves for ever, in a `LocalSet`: `status` as it is, and a dump `page` by `page`, each after
-    /// the rule with which the one before said to go on.
+    /// Serves until it is cancelled, in a `LocalSet`. `status` gives the status; `page` gives one page
+    /// of a dump, beginning after a rule that the page before names ([`Page::next`]).
     pub async fn serve<S, P>(self, status: S, page: P, log: Logger)
     where
         S: Fn() -> Status + 'static,
@@ -153,7 +154,7 @@ impl Server {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!(log, "a connection was not accepted"; "reason" => %error);
+                    warn!(log, "cannot accept a connection"; "reason" => %error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -176,16 +177,16 @@ impl Drop for Server {
     }
 }
 
-/// A part of a dump.
+/// Some rows of a dump.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// What it tells.
+    /// The rows.
     pub rows: Vec<Row>,
-    /// After which rule to go on; `None` where nothing is left.
+    /// The rule after which the next page begins; `None` on the last page.
     pub next: Option<RuleId>,
 }
 
-/// What the connections have in common.
+/// What all connections share.
 struct Shared<S, P> {
     status: S,
     page: P,
@@ -219,26 +220,26 @@ where
     } else {
         Answer::Error("only root and the daemon's own user are served".into())
     };
-    tell(stream, &reply).await
+    send(stream, &reply).await
 }
 
-/// Sends one answer, which is all.
-async fn tell(mut stream: UnixStream, answer: &Answer) -> io::Result<()> {
+/// Sends one answer and ends the connection.
+async fn send(mut stream: UnixStream, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     timeout(TIMEOUT, stream.write_all(&line)).await??;
     stream.shutdown().await
 }
 
-/// Sends the line that [`Answer::Dump`] would be, without having all of it at any time. Where the
-/// journal ends in the middle, so does the line.
+/// Sends the line of an [`Answer::Dump`] page by page, so that the whole is never in memory. If the
+/// journal fails in between, the line ends there, and the client sees malformed JSON.
 async fn dump<P>(mut stream: UnixStream, page: &P) -> io::Result<()>
 where
     P: AsyncFn(Option<RuleId>) -> Result<Page, String>,
 {
     let mut part = match timeout(TIMEOUT, page(None)).await? {
         Ok(part) => part,
-        Err(why) => return tell(stream, &Answer::Error(why)).await,
+        Err(why) => return send(stream, &Answer::Error(why)).await,
     };
     let mut text = b"{\"dump\":[".to_vec();
     let mut is_first = true;

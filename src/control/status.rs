@@ -1,23 +1,19 @@
-//! What the daemon says of itself.
+//! What the daemon says of itself: every figure once, and the text for people.
 //!
-//! Every actor writes its part onto the [`Board`]; whoever is asked reads it there. A wedged
-//! actor can therefore not keep the daemon from saying so.
+//! [`Status`] is what goes over the control socket, what `status --json` prints, and what the text
+//! of `status` is written from. A new figure takes a field and a line of text here, and the line
+//! that reports it where it is known ([`super::board`]).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{Row, VERSION};
-use crate::docker_nat::gate::StandbyState;
-use crate::docker_nat::watch::Observation;
-use crate::logging;
-use crate::model::problem::{Problem, ProblemId};
-use crate::model::published::HostForward;
+use crate::model::problem::Problem;
+use crate::model::text::{Untrusted, escape};
 
 /// `status --json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of this shape.
     pub v: u32,
@@ -29,11 +25,11 @@ pub struct Status {
     pub troubles: Vec<String>,
     /// The same, in parts.
     #[serde(default)]
-    pub problems: Vec<Told>,
+    pub problems: Vec<ReportedProblem>,
     /// Which backend holds the rules.
     pub backend: String,
     /// The Engine.
-    pub docker: Docker,
+    pub docker: DockerFigures,
     /// Published ports that are open over IPv6.
     pub forwards: usize,
     /// Rules in the kernel.
@@ -43,49 +39,37 @@ pub struct Status {
     /// What the daemon waits for before its start is over; null once it is.
     #[serde(default)]
     pub waiting_for: Option<String>,
-    /// Containers that Docker has named and not answered about yet.
+    /// Containers that Docker has named without saying yet what they publish.
     #[serde(default)]
     pub unanswered: Vec<String>,
-    /// Docker's own IPv6 NAT; null where it is not watched (`--native force`), or has not been
-    /// observed yet.
-    pub native: Option<Native>,
-    /// Rules that somebody else had changed and that were put right.
+    /// Docker's own IPv6 NAT; null with `--native force`, and before the first observation.
+    pub native: Option<DockerNatFigures>,
+    /// Rules that somebody else had changed and the daemon put right.
     pub drift_repairs: u64,
     /// Full comparisons of Docker, journal and kernel.
     pub resyncs: u64,
     /// The journal.
-    pub journal: Journal,
+    pub journal: JournalFigures,
     /// Seconds since the process started.
     pub uptime_s: u64,
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    /// Its kind, see [`ProblemId`].
-    pub id: String,
-    /// One sentence.
-    pub what: String,
-    /// What mends it: a command for a shell, or a few words; null where that is not known.
-    #[serde(rename = "do")]
-    pub remedy: Option<String>,
-}
+impl Status {
+    /// Version of the shape.
+    pub(super) const VERSION: u32 = 1;
 
-impl From<&Problem> for Told {
-    fn from(problem: &Problem) -> Self {
-        Self {
-            id: problem.id.to_string(),
-            what: problem.what.clone(),
-            remedy: problem.remedy.clone(),
-        }
+    /// Whether Docker's own IPv6 NAT serves; `None` if nobody observes it.
+    pub(crate) fn nat_state(&self) -> Option<NatState> {
+        self.native.as_ref().map(|nat| nat.state)
     }
 }
 
 /// What the daemon is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Before the first complete list has been applied.
+    #[default]
     Starting,
     /// The kernel matches what Docker publishes.
     Running,
@@ -95,235 +79,155 @@ pub enum State {
     Stopping,
 }
 
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedProblem {
+    /// Its kind, see [`crate::model::problem::ProblemId`].
+    pub id: String,
+    /// One sentence.
+    pub what: String,
+    /// What solves it: a command for a shell, or a few words; null where that is unknown.
+    #[serde(rename = "do")]
+    pub remedy: Option<String>,
+}
+
+impl From<&Problem> for ReportedProblem {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            id: problem.id.to_string(),
+            what: problem.what.clone(),
+            remedy: problem.remedy.clone(),
+        }
+    }
+}
+
 /// The Engine as the daemon sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Docker {
-    /// Whether its events are being followed.
+pub struct DockerFigures {
+    /// Whether the daemon is following its events.
     pub connected: bool,
     /// The API version in use; null before the first connection.
     pub api_version: Option<String>,
 }
 
 /// Docker's own IPv6 NAT as the daemon sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Native {
-    /// `off`; `on`: the daemon stands by; `unsettled`: not known yet.
-    pub state: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DockerNatFigures {
+    /// Whether it serves.
+    pub state: NatState,
     /// How many published ports it serves.
     pub served: usize,
-    /// Published ports that it does not serve; told where it is on, as all that follows.
+    /// Published ports that it does not serve. This list and the next two are empty unless it is on.
     pub unserved: Vec<String>,
-    /// What it serves though it is not published.
+    /// What it serves although nobody publishes it.
     pub stray: Vec<String>,
-    /// What it serves though a label of ours closes it, or some sources.
+    /// What it serves although a label of ours closes it, or limits its sources.
     pub closed: Vec<String>,
 }
 
-impl Native {
-    fn of(observation: &Observation) -> Self {
-        let audit = &observation.audit;
-        let texts =
-            |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
-        let state = match observation.state {
-            StandbyState::On => "on",
-            StandbyState::Off => "off",
-            StandbyState::Unsettled => "unsettled",
-        };
-        Self {
-            state: state.to_owned(),
-            served: audit.served.len(),
-            unserved: texts(&audit.unserved),
-            stray: texts(&audit.stray),
-            closed: texts(&audit.closed),
-        }
-    }
+/// Whether Docker's own IPv6 NAT serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NatState {
+    /// It does not.
+    Off,
+    /// It does, and the daemon stands by.
+    On,
+    /// The daemon does not know yet.
+    Unsettled,
 }
 
 /// The journal as the daemon sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Journal {
+pub struct JournalFigures {
     /// Records.
     pub records: usize,
     /// Counts every change of the journal.
     pub generation: u64,
 }
 
-/// Who reports a trouble; each has at most one list of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reporter {
-    /// The connection to the Engine.
-    Docker,
-    /// What of the Engine's answers is refused or cannot be read.
-    Answers,
-    /// The mapping.
-    Mapper,
-    /// The host, apart from its rules.
-    Host,
-    /// The kernel's rules.
-    Firewall,
-    /// Docker's own IPv6 NAT, and what it left behind.
-    Native,
-    /// The journal.
-    Journal,
-    /// Whoever looks whether the journal is still where it belongs.
-    Place,
-    /// Whoever asks the actors whether they are alive.
-    Watchdog,
-}
-
-impl Reporter {
-    /// The kind of problem that its sentences are of.
-    fn kind(self) -> ProblemId {
-        match self {
-            Self::Docker => ProblemId::Docker,
-            Self::Answers => ProblemId::EngineRefuses,
-            Self::Mapper | Self::Host => ProblemId::Host,
-            Self::Firewall => ProblemId::Firewall,
-            Self::Native => ProblemId::NotServed,
-            Self::Journal => ProblemId::Journal,
-            Self::Place => ProblemId::StateDir,
-            Self::Watchdog => ProblemId::Watchdog,
-        }
-    }
-}
-
-/// What the actors have reported so far.
-#[derive(Debug)]
-pub struct Facts {
-    started: Instant,
-    backend: String,
-    /// Whether the first complete list has been applied.
-    pub ready: bool,
-    /// Whether the daemon was asked to leave.
-    pub stopping: bool,
-    /// See [`Status::docker`].
-    pub docker: Docker,
-    /// See [`Status::forwards`].
-    pub forwards: usize,
-    /// See [`Status::rules`].
-    pub rules: usize,
-    /// See [`Status::skipped`].
-    pub skipped: Vec<String>,
-    /// See [`Status::unanswered`].
-    pub unanswered: Vec<String>,
-    /// Containers whose labels cannot be understood, for `dump`.
-    pub malformed: Vec<Row>,
-    /// See [`Status::native`].
-    pub docker_nat: Option<Arc<Observation>>,
-    /// See [`Status::drift_repairs`].
-    pub drift_repairs: u64,
-    /// See [`Status::resyncs`].
-    pub resyncs: u64,
-    /// See [`Status::journal`].
-    pub journal: Journal,
-    problems: BTreeMap<Reporter, Vec<Problem>>,
-}
-
-impl Facts {
-    /// Replaces what `reporter` complains of; an empty list is the end of its troubles.
-    pub fn set_troubles(&mut self, reporter: Reporter, troubles: Vec<String>) {
-        let problem = |trouble| Problem::new(reporter.kind(), trouble);
-        self.set_problems(reporter, troubles.into_iter().map(problem).collect());
-    }
-
-    /// What the start waits for.
-    fn waiting_for(&self) -> Option<String> {
-        let mut docker_nat = self.docker_nat.iter();
-        let what = if self.ready || self.stopping {
-            return None;
-        } else if !self.docker.connected {
-            "Docker".to_owned()
-        } else if let Some(container) = self.unanswered.first() {
-            format!("Docker's answer about {container}")
-        } else if docker_nat.any(|it| it.state == StandbyState::Unsettled) {
-            "Docker's own IPv6 NAT to show whether it is on".to_owned()
-        } else {
-            "the first complete list to be applied".to_owned()
+/// One screen for people. What comes from Docker or from errors is escaped.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let safe = |text: &str| escape(text.chars());
+        let state = match self.state {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Degraded => "degraded",
+            State::Stopping => "stopping",
         };
-        Some(what)
-    }
-
-    /// As [`Facts::set_troubles`], where the kinds differ.
-    pub fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
-        self.problems.insert(reporter, problems);
+        let uptime = humantime::format_duration(Duration::from_secs(self.uptime_s));
+        let docker = match (&self.docker.api_version, self.docker.connected) {
+            (Some(api), true) => format!("connected, API {}", Untrusted::new(api.as_str())),
+            (None, true) => "connected".to_owned(),
+            (_, false) => "not connected".to_owned(),
+        };
+        let (ports, rules) = (self.forwards, self.rules);
+        let JournalFigures {
+            records,
+            generation,
+        } = self.journal;
+        let (repairs, resyncs) = (self.drift_repairs, self.resyncs);
+        writeln!(f, "state    {state}, process {}, up {uptime}", self.pid)?;
+        writeln!(f, "docker   {docker}")?;
+        writeln!(f, "backend  {}", self.backend)?;
+        writeln!(
+            f,
+            "open     {ports} published ports, {rules} rules in the kernel"
+        )?;
+        writeln!(f, "journal  {records} records, generation {generation}")?;
+        writeln!(
+            f,
+            "repairs  {repairs} rules that somebody else had changed, {resyncs} full comparisons"
+        )?;
+        if let Some(nat) = &self.native {
+            write!(f, "{nat}")?;
+        }
+        for ReportedProblem { id, what, remedy } in &self.problems {
+            writeln!(f, "trouble  {}: {}", safe(id), safe(what))?;
+            if let Some(remedy) = remedy {
+                writeln!(f, "do       {}", safe(remedy))?;
+            }
+        }
+        if let Some(what) = &self.waiting_for {
+            writeln!(f, "waiting  for {}", safe(what))?;
+        }
+        for container in &self.unanswered {
+            writeln!(
+                f,
+                "waiting  {container}: Docker has not said yet what it publishes"
+            )?;
+        }
+        for skipped in &self.skipped {
+            writeln!(f, "closed   {skipped}")?;
+        }
+        Ok(())
     }
 }
 
-/// The board that all actors share.
-#[derive(Debug, Clone)]
-pub struct Board(Arc<Mutex<Facts>>);
-
-impl Board {
-    /// An empty board. `started` is when the process began.
-    pub fn new(started: Instant, backend: String) -> Self {
-        Self(Arc::new(Mutex::new(Facts {
-            started,
-            backend,
-            ready: false,
-            stopping: false,
-            docker: Docker::default(),
-            forwards: 0,
-            rules: 0,
-            skipped: Vec::new(),
-            unanswered: Vec::new(),
-            malformed: Vec::new(),
-            docker_nat: None,
-            drift_repairs: 0,
-            resyncs: 0,
-            journal: Journal::default(),
-            problems: BTreeMap::new(),
-        })))
-    }
-
-    /// The facts, to change or read; held for a moment only.
-    pub fn lock(&self) -> MutexGuard<'_, Facts> {
-        // A panic ends the process; until then the facts are still the best there are.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// When the process began.
-    pub fn started(&self) -> Instant {
-        self.lock().started
-    }
-
-    /// The facts as a whole.
-    pub fn status(&self, now: Instant) -> Status {
-        let facts = self.lock();
-        let mut problems: Vec<Problem> = facts.problems.values().flatten().cloned().collect();
-        if let lines @ 1.. = logging::lost() {
-            let what = format!("the log is not read: {lines} lines of it are lost");
-            problems.push(Problem::new(ProblemId::Log, what));
-        }
-        let state = match (facts.stopping, facts.ready, problems.is_empty()) {
-            (true, _, _) => State::Stopping,
-            (false, _, false) => State::Degraded,
-            (false, true, true) => State::Running,
-            (false, false, true) => State::Starting,
+impl fmt::Display for DockerNatFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.state {
+            NatState::Off => return Ok(()),
+            NatState::On => "is on: standing by",
+            NatState::Unsettled => "may be on: adding nothing until that is known",
         };
-        let docker_nat = facts.docker_nat.as_deref();
-        let closed = |skip: &&String| {
-            !docker_nat.is_some_and(|it| it.audit.served_by_podman.contains(*skip))
-        };
-        let skipped = facts.skipped.iter().filter(closed).cloned().collect();
-        Status {
-            v: VERSION,
-            pid: std::process::id(),
-            state,
-            troubles: problems.iter().map(ToString::to_string).collect(),
-            problems: problems.iter().map(Told::from).collect(),
-            backend: facts.backend.clone(),
-            docker: facts.docker.clone(),
-            forwards: facts.forwards,
-            rules: facts.rules,
-            skipped,
-            waiting_for: facts.waiting_for(),
-            unanswered: facts.unanswered.clone(),
-            native: docker_nat.map(Native::of),
-            drift_repairs: facts.drift_repairs,
-            resyncs: facts.resyncs,
-            journal: facts.journal.clone(),
-            uptime_s: now.duration_since(facts.started).as_secs(),
+        let served = self.served;
+        writeln!(
+            f,
+            "native   Docker's own IPv6 NAT {what}, {served} published ports served"
+        )?;
+        let lists = [
+            (&self.unserved, "not served"),
+            (&self.stray, "served, but not published"),
+            (&self.closed, "served, though a label closes it"),
+        ];
+        for (ports, what) in lists {
+            for port in ports {
+                writeln!(f, "native   {what}: {}", escape(port.chars()))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -331,22 +235,78 @@ impl Board {
 mod tests {
     use super::*;
 
+    fn status() -> Status {
+        Status {
+            v: Status::VERSION,
+            pid: 7,
+            state: State::Degraded,
+            troubles: vec!["docker: gone".to_owned()],
+            problems: vec![ReportedProblem {
+                id: "docker".to_owned(),
+                what: "gone".to_owned(),
+                remedy: Some("start it".to_owned()),
+            }],
+            backend: "ip6tables".to_owned(),
+            docker: DockerFigures {
+                connected: false,
+                api_version: Some("1.41".to_owned()),
+            },
+            forwards: 2,
+            rules: 9,
+            skipped: vec!["web: no address".to_owned()],
+            waiting_for: Some("Docker".to_owned()),
+            unanswered: vec!["db".to_owned()],
+            native: Some(DockerNatFigures {
+                state: NatState::On,
+                served: 3,
+                unserved: vec!["80/tcp".to_owned()],
+                stray: vec!["81/tcp".to_owned()],
+                closed: vec!["82/tcp".to_owned()],
+            }),
+            drift_repairs: 4,
+            resyncs: 5,
+            journal: JournalFigures {
+                records: 9,
+                generation: 12,
+            },
+            uptime_s: 61,
+        }
+    }
+
     #[test]
-    fn any_trouble_makes_the_daemon_degraded_until_it_ends() {
-        let now = Instant::now();
-        let board = Board::new(now, "ip6tables".into());
-        assert_eq!(board.status(now).state, State::Starting);
-        board.lock().ready = true;
-        assert_eq!(board.status(now).state, State::Running);
-        board
-            .lock()
-            .set_troubles(Reporter::Journal, vec!["disk full".into()]);
-        assert_eq!(board.status(now).state, State::Degraded);
-        board.lock().set_troubles(Reporter::Docker, vec![]);
-        assert_eq!(board.status(now).state, State::Degraded);
-        board.lock().set_troubles(Reporter::Journal, vec![]);
-        assert_eq!(board.status(now).state, State::Running);
-        board.lock().stopping = true;
-        assert_eq!(board.status(now).state, State::Stopping);
+    fn the_json_has_stable_names() {
+        let json = serde_json::to_string(&status()).expect("plain values");
+        let expected = concat!(
+            r#"{"v":1,"pid":7,"state":"degraded","troubles":["docker: gone"],"#,
+            r#""problems":[{"id":"docker","what":"gone","do":"start it"}],"#,
+            r#""backend":"ip6tables","docker":{"connected":false,"api_version":"1.41"},"#,
+            r#""forwards":2,"rules":9,"skipped":["web: no address"],"waiting_for":"Docker","#,
+            r#""unanswered":["db"],"native":{"state":"on","served":3,"unserved":["80/tcp"],"#,
+            r#""stray":["81/tcp"],"closed":["82/tcp"]},"drift_repairs":4,"resyncs":5,"#,
+            r#""journal":{"records":9,"generation":12},"uptime_s":61}"#,
+        );
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn the_text_has_every_figure_and_what_is_wrong() {
+        let expected = "\
+state    degraded, process 7, up 1m 1s
+docker   not connected
+backend  ip6tables
+open     2 published ports, 9 rules in the kernel
+journal  9 records, generation 12
+repairs  4 rules that somebody else had changed, 5 full comparisons
+native   Docker's own IPv6 NAT is on: standing by, 3 published ports served
+native   not served: 80/tcp
+native   served, but not published: 81/tcp
+native   served, though a label closes it: 82/tcp
+trouble  docker: gone
+do       start it
+waiting  for Docker
+waiting  db: Docker has not said yet what it publishes
+closed   web: no address
+";
+        assert_eq!(status().to_string(), expected);
     }
 }

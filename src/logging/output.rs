@@ -1,8 +1,8 @@
-//! Standard error, as far as somebody reads it.
+//! Standard error whose reader may hang.
 //!
-//! A write to a pipe or a socket waits for its reader, and a log collector may hang. The daemon has
-//! ports to close meanwhile: it waits for a moment, and from then on loses lines while there is no
-//! room. They are counted, and the count is told.
+//! A write to a pipe or a socket waits for its reader, and a log collector may hang. Meanwhile the
+//! daemon may have ports to close. So it waits for a moment, and from then on loses lines while there
+//! is no room. They are counted, and the log reports the count.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long a line that finds no room is waited for. A collector that is only busy takes
-/// milliseconds; a watchdog that fires within seconds does not.
+/// How long a line may wait for room. A collector that is only busy makes room within milliseconds,
+/// and the supervisor's watchdog fires after seconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Time from one such wait to the next: who reads slowly is not waited for at every line.
+/// Time between two such waits, so that a slow reader does not delay every line.
 const CALM: Duration = Duration::from_secs(10);
 
-/// As much as a pipe takes without waiting when it has room at all (`PIPE_BUF`, pipe(7)); a stream
-/// socket has more (unix(7): writable while a quarter of its buffer is used at most).
+/// As much as a pipe takes without waiting when it has any room (`PIPE_BUF`, pipe(7)). A stream
+/// socket takes more (unix(7): writable while at most a quarter of its buffer is used).
 const AT_ONCE: usize = 4096;
 
-/// Lines that were lost and have not been told of.
+/// Lines that were lost and have not been reported in the log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lost(Arc<AtomicU64>);
 
@@ -37,14 +37,14 @@ impl Lost {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Has `tell` write a line that says how many there are, if any. If that one is lost, too, it
-    /// does not count.
-    pub(super) fn told(&self, tell: impl FnOnce(u64)) {
+    /// If there are any, `write` logs a line with their number. If that line is lost too, it does
+    /// not count itself.
+    pub(super) fn report(&self, write: impl FnOnce(u64)) {
         let lost = self.count();
-        // One of those who come here at once tells it.
+        // Of several threads that come here at once, one reports.
         let order = Ordering::Relaxed;
         if lost > 0 && self.0.compare_exchange(lost, 0, order, order).is_ok() {
-            tell(lost);
+            write(lost);
             let meanwhile = self.0.swap(0, order);
             if meanwhile > 0 {
                 self.more(lost + meanwhile - 1);
@@ -53,13 +53,13 @@ impl Lost {
     }
 }
 
-/// Writes lines where there is room. Each call of `write` has one whole line, and succeeds.
+/// Writes lines while there is room. Each call of `write` gets one whole line, and succeeds.
 pub(super) struct Output<W> {
     out: W,
     lost: Lost,
-    /// Before this, nobody is waited for.
+    /// Before this moment, a line does not wait for room.
     waits_from: Instant,
-    /// Whether the last line was written in part.
+    /// Whether only a part of the last line was written.
     torn: bool,
 }
 
@@ -121,7 +121,7 @@ impl<W: Write + AsFd> Write for Output<W> {
     }
 }
 
-/// Hands on whole lines, each in one call.
+/// Passes on whole lines, each in one call.
 pub(super) struct WholeLines<W> {
     out: W,
     begun: Vec<u8>,
@@ -156,30 +156,30 @@ mod tests {
     use slog::{Level, Logger, debug, error, info};
 
     use super::*;
-    use crate::logging::{Format, Telling};
+    use crate::logging::{Format, LossyLog};
 
     struct Piped {
         log: Logger,
-        telling: Arc<Telling>,
+        lossy: Arc<LossyLog>,
         reader: PipeReader,
     }
 
     impl Piped {
         fn new(level: Level) -> Self {
             let (reader, writer) = pipe().unwrap();
-            let telling = Telling::new(writer, Format::Journald);
+            let lossy = LossyLog::new(writer, Format::Journald);
             Self {
-                log: telling.clone().logger(level),
-                telling,
+                log: lossy.clone().logger(level),
+                lossy,
                 reader,
             }
         }
 
         fn lost(&self) -> u64 {
-            self.telling.lost()
+            self.lossy.lost()
         }
 
-        /// Logs numbered lines until one is lost; how many were not.
+        /// Logs numbered lines until one is lost, and returns how many got through.
         fn fill(&self, text: &str) -> usize {
             let lines = (0..).find(|number| {
                 error!(self.log, "{number} {text}");
@@ -188,7 +188,7 @@ mod tests {
             lines.unwrap()
         }
 
-        /// Reads so many bytes; and all, once nobody can write any more.
+        /// Reads so many bytes.
         fn read(&mut self, bytes: usize) -> String {
             let mut first = vec![0; bytes];
             self.reader.read_exact(&mut first).unwrap();
@@ -198,10 +198,10 @@ mod tests {
         fn rest(self) -> String {
             let Self {
                 log,
-                telling,
+                lossy,
                 mut reader,
             } = self;
-            drop((log, telling));
+            drop((log, lossy));
             let mut rest = String::new();
             reader.read_to_string(&mut rest).unwrap();
             rest
@@ -232,14 +232,14 @@ mod tests {
     fn they_are_told_of_though_nothing_happens_and_at_any_level() {
         let mut piped = Piped::new(Level::Error);
         piped.fill("x");
-        // What is not written does not count, nor is it taken for a line that got through.
+        // A record below the level neither counts as lost nor as a line that got through.
         debug!(piped.log, "not written");
         info!(piped.log, "nor that");
-        piped.telling.catch_up();
-        piped.telling.catch_up();
+        piped.lossy.catch_up();
+        piped.lossy.catch_up();
         assert_eq!(piped.lost(), 1);
         piped.read(4096 * 4);
-        piped.telling.catch_up();
+        piped.lossy.catch_up();
         assert_eq!(piped.lost(), 0);
         assert!(piped.rest().ends_with(&format!("\n{TOLD}1\n")));
     }
@@ -274,14 +274,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_at_all_is_counted() {
-        let Piped {
-            log,
-            telling,
-            reader,
-        } = Piped::new(Level::Info);
+        let Piped { log, lossy, reader } = Piped::new(Level::Info);
         drop(reader);
         info!(log, "to nobody");
         info!(log, "to nobody");
-        assert_eq!(telling.lost(), 2);
+        assert_eq!(lossy.lost(), 2);
     }
 }

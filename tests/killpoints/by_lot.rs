@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use docker_nat66::control::protocol::Row;
+use docker_nat66::control::row::Row;
 use docker_nat66::control::status::State;
 use rustix::process::Signal;
 

@@ -5,7 +5,8 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use docker_nat66::control::client;
-use docker_nat66::control::protocol::{Answer, Request, Row};
+use docker_nat66::control::protocol::{Answer, Request};
+use docker_nat66::control::row::Row;
 use docker_nat66::control::status::{State, Status};
 use docker_nat66::sys::failpoint;
 use rustix::process::{Pid, Signal, kill_process};

@@ -189,7 +189,7 @@ fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
     daemon.signal(Signal::TERM);
     let_pass(Duration::from_millis(1100));
     daemon.signal(Signal::TERM);
-    daemon.says("told twice to leave");
+    daemon.says("asked twice to leave");
     assert_eq!(daemon.ended().code(), Some(1));
     native.delete();
     journal::agrees(&lab);

@@ -1,4 +1,4 @@
-//! What becomes of the writer's reports: readiness, complaints, and when to try again.
+//! What the mapper reports to `status` and to the log, and when it tries again.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context};
 use slog::{debug, error, info, warn};
 
-use super::{GIVES_BACK_AFTER, JUST_AFTER, MANY, PortMapper, QUARREL};
+use super::{GIVES_BACK_AFTER, JUST_AFTER, MANY, PortMapper, VERIFY_WINDOW};
 use crate::actors::messages::Round;
-use crate::control::protocol::Row;
-use crate::control::status::Reporter;
-use crate::docker_nat::gate::StandbyState;
+use crate::control::board::Reporter;
+use crate::control::row::Row;
+use crate::control::status::NatState;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
 use crate::model::container::Snapshot;
@@ -40,61 +40,62 @@ impl PortMapper {
                 });
             }
         }
-        let complaints = round.troubles();
-        let failed = !complaints.is_empty();
+        let failures = round.troubles();
+        let failed = !failures.is_empty();
         if verified {
-            if self.looks.0.elapsed() >= QUARREL {
-                self.looks = (Instant::now(), 0);
+            if self.verify_rate.0.elapsed() >= VERIFY_WINDOW {
+                self.verify_rate = (Instant::now(), 0);
             }
-            self.looks.1 += 1;
+            self.verify_rate.1 += 1;
         }
         if failed {
             self.verify |= verified;
         } else if verified {
-            self.board.lock().resyncs += 1;
+            self.board.lock().figures.resyncs += 1;
         }
         if heard
             && round.is_in_step()
             && let Some(on_ready) = self.on_ready.take()
         {
-            self.board.lock().ready = true;
+            self.board.lock().set_running();
             on_ready();
-            // Not earlier: who listens makes the first, large batch dearer.
+            // Not earlier: notifications make the first, large batch slower.
             self.watch(Watched::Rules, ctx);
-            // What was changed before anybody listened.
+            // Somebody may have changed rules before the notifications began.
             self.verify = true;
             self.want(ctx);
         }
         if let Some(pause) = round.docker_nat.as_ref().and_then(|it| it.again_in) {
             self.try_again_in(pause + JUST_AFTER, ctx);
         }
-        self.settle(complaints, Reporter::Firewall, ctx);
+        self.settle(failures, Reporter::Firewall, ctx);
     }
 
-    /// Says what is wrong once, and tries again later.
+    /// Logs each new problem of a round once, and tries again later.
     pub(super) fn settle(
         &mut self,
-        complaints: Vec<String>,
+        failures: Vec<String>,
         reporter: Reporter,
         ctx: &mut Context<Self>,
     ) {
-        if complaints.is_empty() {
-            if !self.complaints.is_empty() {
+        if failures.is_empty() {
+            if !self.failures.is_empty() {
                 info!(self.log, "the firewall is in step again");
             }
-            self.complaints.clear();
+            self.failures.clear();
             self.backoff.reset();
             return;
         }
-        for complaint in &complaints {
-            if !self.complaints.contains(complaint) {
-                error!(self.log, "degraded: {complaint}");
+        for failure in &failures {
+            if !self.failures.contains(failure) {
+                error!(self.log, "degraded: {failure}");
             }
         }
         if reporter == Reporter::Mapper {
-            self.board.lock().set_troubles(reporter, complaints.clone());
+            let mut reports = self.board.lock();
+            reports.set_sentences(reporter, ProblemId::Host, failures.clone());
         }
-        self.complaints = complaints;
+        self.failures = failures;
         if self.retry.is_none() {
             let pause = self.backoff.wait();
             debug!(self.log, "trying again"; "in_ms" => pause.as_millis() as u64);
@@ -102,7 +103,8 @@ impl PortMapper {
         }
     }
 
-    /// Not wanted before the pause is over: whoever pumps meanwhile has newer reasons.
+    /// Wants the next round after a pause. A round that begins earlier for another reason replaces
+    /// it.
     pub(super) fn try_again_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         if self.retry.is_none() {
             self.retry = Some(ctx.run_later(pause, |this, ctx| {
@@ -112,8 +114,8 @@ impl PortMapper {
         }
     }
 
-    /// Names the containers that Docker has not answered about: it is a trouble once their
-    /// forwards of an earlier run are gone; and those whose answer cannot be read, at once.
+    /// Reports the containers about which Docker has not answered, and those whose answer cannot be
+    /// read. The former are a problem only once their forwards of an earlier run are gone.
     pub(super) fn report_unanswered(&self) {
         let none = Snapshot::default();
         let snapshot = self.snapshot.as_deref().unwrap_or(&none);
@@ -142,29 +144,28 @@ impl PortMapper {
         let odd = snapshot.odd.iter();
         let odd = odd.map(|row| Problem::new(ProblemId::Unreadable, row.to_string()));
         let problems = unread.chain(odd).chain(unanswered).collect();
-        let mut facts = self.board.lock();
-        facts.set_problems(Reporter::Mapper, problems);
-        facts.unanswered = names;
+        let mut reports = self.board.lock();
+        reports.set_problems(Reporter::Mapper, problems);
+        reports.figures.unanswered = names;
     }
 
-    /// Looks whether packets can get through, and says what keeps them from it.
+    /// Reports what keeps packets from getting through the host.
     pub(super) fn report_health(&mut self) {
         let Self { options, host, .. } = self;
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
         let (egress, bridges) = (health::egress(options, host), health::bridges(snapshot));
-        let docker_nat = self.board.lock().docker_nat.clone();
-        let standing_by = docker_nat.is_some_and(|it| it.state == StandbyState::On);
+        let standing_by = self.board.lock().figures.nat_state() == Some(NatState::On);
         let mut problems = match host::conditions(egress, &bridges) {
             Ok(conditions) => {
                 let docker = snapshot.map(|snapshot| (snapshot, resolved));
                 health::problems(options, host, &conditions, docker, standing_by)
             }
             Err(error) => {
-                // What was found before may still be so.
+                // The last findings may still hold.
                 let mut problems = self.problems.clone();
-                let told_below = [ProblemId::Host, ProblemId::Unreadable, ProblemId::TooMany];
-                problems.retain(|p| !told_below.contains(&p.id));
+                let added_below = [ProblemId::Host, ProblemId::Unreadable, ProblemId::TooMany];
+                problems.retain(|p| !added_below.contains(&p.id));
                 let what = format!("the host cannot be read: {}", chain(&error));
                 problems.push(Problem::new(ProblemId::Host, what));
                 problems
@@ -183,11 +184,10 @@ impl PortMapper {
             error!(self.log, "degraded: {problem}"; "do" => problem.remedy.as_deref());
         }
         for problem in self.problems.iter().filter(|it| !problems.contains(it)) {
-            info!(self.log, "no more: {problem}");
+            info!(self.log, "no longer: {problem}");
         }
-        let told = problems.clone();
-        self.board.lock().set_problems(Reporter::Host, told);
-        self.problems = problems;
+        self.problems = problems.clone();
+        self.board.lock().set_problems(Reporter::Host, problems);
     }
 
     /// Logs each reason once, for as long as it holds.
@@ -205,14 +205,14 @@ impl PortMapper {
             now.insert(text);
         }
         let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
-        let mut facts = self.board.lock();
-        facts.skipped = now.iter().cloned().collect();
-        facts.malformed = skipped
+        let mut reports = self.board.lock();
+        reports.figures.skipped = now.iter().cloned().collect();
+        reports.malformed = skipped
             .iter()
             .filter(malformed)
             .map(Row::of_skipped)
             .collect();
-        drop(facts);
+        drop(reports);
         self.skipped = now;
     }
 }

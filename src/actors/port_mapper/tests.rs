@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::actors::firewall_writer::JournalClient;
-use crate::actors::journal::{JournalActor, Tenure};
+use crate::actors::journal::{JournalActor, StateDir};
 use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
 use crate::backend::fake::{Call, FakeKernel, Fault};
@@ -44,18 +44,18 @@ fn after_recovery(
 ) -> Addr<PortMapper> {
     let log = Logger::root(Discard, o!());
     let now = Instant::now();
-    let board = Board::new(now, "fake".to_owned());
+    let board = StatusBoard::new(now, "fake".to_owned());
     let opened = recover::open(state_dir, std::time::SystemTime::now()).expect("a journal");
     let holder = Holder {
         pid: std::process::id(),
         control: None,
     };
     let lock = Lock::acquire(&state_dir.join("lock"), &holder, now).expect("a lock");
-    let tenure = Tenure {
+    let state_dir = StateDir {
         dir: state_dir.to_owned(),
         lock: Arc::new(lock),
     };
-    let journal = JournalActor::new(opened.store, tenure, board.clone(), log.clone());
+    let journal = JournalActor::new(opened.store, state_dir, board.clone(), log.clone());
     let journal = Mutex::new(Some(journal));
     let journal = SyncArbiter::start(1, move || {
         journal.lock().expect("lock").take().expect("one thread")
@@ -88,12 +88,12 @@ fn after_recovery(
         limit: None,
     };
     let grace_ends = now + grace.unwrap_or(LATER);
-    let vigil = Vigil {
+    let watch = DriftWatch {
         interval: LATER,
         own_ports: OwnPorts::default(),
     };
     let on_ready = Box::new(|| {});
-    PortMapper::new(options, writer, board, log, grace_ends, vigil, on_ready).start()
+    PortMapper::new(options, writer, board, log, grace_ends, watch, on_ready).start()
 }
 
 /// Whether it came to hold. The tests judge after the mapper was told to stop: one that goes
@@ -233,27 +233,27 @@ fn news_do_not_wait_for_the_pause_to_end() {
 fn who_changes_rules_of_his_own_without_end_is_not_watched_at_every_step() {
     let dir = tempfile::tempdir().expect("a directory");
     let kernel = FakeKernel::new();
-    let (settled, looks) = System::new().block_on(async {
+    let (settled, listed) = System::new().block_on(async {
         let mapper = mapper(&kernel, dir.path());
         let settled = eventually(|| kernel.ours().len() == STATICS).await;
         let before = listings(&kernel);
         let begun = Instant::now();
-        while begun.elapsed() < QUARREL {
+        while begun.elapsed() < VERIFY_WINDOW {
             let changed = HostChanged(Watched::Rules);
             mapper.send(changed).await.expect("it lives");
         }
-        let looks = listings(&kernel) - before;
+        let listed = listings(&kernel) - before;
         // The last change is looked at all the same.
         let changed = HostChanged(Watched::Rules);
         mapper.send(changed).await.expect("it lives");
-        let noticed = eventually(|| listings(&kernel) > before + looks).await;
+        let noticed = eventually(|| listings(&kernel) > before + listed).await;
         mapper.send(Stop).await.expect("it lives");
-        (settled && noticed, looks)
+        (settled && noticed, listed)
     });
     assert!(settled, "it does not look");
     // It may lie in two spans of counting, and holds four pauses at the most.
-    let most = 2 * MOST_LOOKS as usize + 5;
-    assert!(looks <= most, "{looks} looks");
+    let most = 2 * MOST_VERIFIED as usize + 5;
+    assert!(listed <= most, "{listed} listings");
 }
 
 #[test]

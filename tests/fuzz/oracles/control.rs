@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{MAX_REQUEST, Page, Semaphore, Shared, UnixStream, exchange};
-use crate::control::protocol::{Answer, Request, Row};
-use crate::control::status::Board;
+use crate::control::board::StatusBoard;
+use crate::control::protocol::{Answer, Request};
+use crate::control::row::Row;
 use crate::model::rule::RuleId;
 
 thread_local! {
@@ -38,7 +39,7 @@ fn check_request(bytes: &[u8]) {
     near.shutdown(Shutdown::Write).expect("a socket");
     let asked = RefCell::new(Vec::new());
     let now = Instant::now();
-    let board = Board::new(now, String::new());
+    let board = StatusBoard::new(now, String::new());
     let shared = Shared {
         status: || {
             asked.borrow_mut().push(Request::Status);

@@ -1,0 +1,97 @@
+//! Asking the running daemon.
+
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::failure::{Exit, Failure};
+use crate::control::client::{self, ClientError};
+use crate::control::protocol::{Answer, Request};
+use crate::sys::causes::chain;
+use crate::sys::locks;
+
+/// How long a command waits for a daemon that holds the lock and does not answer (yet).
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// After how long of that the user learns about it.
+const QUIETLY: Duration = Duration::from_millis(200);
+
+/// Pause between two attempts to reach a daemon.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Asks the daemon that holds `state_dir`; `None` if none does.
+pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, Failure> {
+    let lock = locks::state_path(state_dir);
+    let deadline = Instant::now() + ANSWER_PATIENCE;
+    let mut waiting = None;
+    loop {
+        let Some(holder) = locks::inspect(&lock)? else {
+            return Ok(None);
+        };
+        let pid = holder.as_ref().map_or(0, |h| h.pid);
+        waiting.get_or_insert_with(|| announce_wait(pid));
+        let why = match holder.and_then(|h| h.control) {
+            None => "it has no control socket yet".to_owned(),
+            Some(control) => match client::ask(&control, request) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+                Err(error) => chain(&error),
+            },
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "process {pid} holds {} but has not answered for {} s: {why}",
+                    lock.display(),
+                    ANSWER_PATIENCE.as_secs()
+                ),
+            ));
+        }
+        thread::sleep(RETRY);
+    }
+}
+
+/// For an answer to another question than was asked.
+pub(super) fn wrong_answer() -> Failure {
+    Failure::new(Exit::Failed, "the daemon answered something else")
+}
+
+/// Names the process that the user waits for, unless the sender that this returns is dropped
+/// before: a daemon that is stopped or busy takes the connection and does not answer.
+fn announce_wait(pid: u32) -> mpsc::Sender<()> {
+    let (waiting, over) = mpsc::channel();
+    thread::spawn(move || {
+        if over.recv_timeout(QUIETLY) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("docker-nat66: waiting for the daemon, process {pid}, to answer");
+        }
+    });
+    waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::locks::{Holder, Lock};
+
+    #[test]
+    fn a_holder_of_the_lock_that_does_not_answer_is_waited_for_and_named() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let holder = Holder {
+            pid: 42,
+            control: None,
+        };
+        let lock = locks::state_path(dir.path());
+        let lock = Lock::acquire(&lock, &holder, Instant::now()).expect("free");
+        let begun = Instant::now();
+        let failure = ask(dir.path(), Request::Dump).expect_err("no answer");
+        assert!(begun.elapsed() >= ANSWER_PATIENCE);
+        for words in ["process 42 holds", "has not answered for 5 s"] {
+            assert!(failure.message.contains(words), "{failure}");
+        }
+        drop(lock);
+        let answer = ask(dir.path(), Request::Dump).expect("free");
+        assert_eq!(answer, None);
+    }
+}

@@ -1,0 +1,121 @@
+//! How a command ends: one exit code, and for a failure one message.
+//!
+//! Which exit code an error means is said here and nowhere else, once for every type of error.
+
+use std::fmt;
+use std::io;
+
+use crate::backend::{BackendError, ErrorKind};
+use crate::config::ConfigError;
+use crate::control::client::ClientError;
+use crate::control::server::ServerError;
+use crate::daemon::StartError;
+use crate::journal::JournalError;
+use crate::journal::recover::OpenError;
+use crate::sys::causes::chain;
+use crate::sys::locks::LockError;
+
+/// Exit codes; documented in the README and in `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; for `status`: healthy.
+    Done = 0,
+    /// Failed; for `status`: degraded.
+    Failed = 1,
+    /// Wrong usage or configuration: a supervisor should not try again.
+    Usage = 2,
+    /// Another daemon holds the lock; for `status`: none runs.
+    Held = 3,
+    /// Missing privilege, tool or kernel feature, or a journal of a newer version: a
+    /// supervisor should not try again.
+    Missing = 4,
+}
+
+/// How a command failed: one message, one exit code.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure in words.
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// An error that can end a command.
+trait Fatal: std::error::Error {
+    /// The exit code that it means.
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+/// The message has the error and its causes.
+impl<E: Fatal> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.exit(), chain(&error))
+    }
+}
+
+impl Fatal for io::Error {}
+impl Fatal for ClientError {}
+impl Fatal for JournalError {}
+
+impl Fatal for ConfigError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+impl Fatal for LockError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Held { .. } => Exit::Held,
+            Self::Io { .. } => Exit::Failed,
+        }
+    }
+}
+
+impl Fatal for BackendError {
+    fn exit(&self) -> Exit {
+        match self.kind {
+            ErrorKind::Denied | ErrorKind::Unsupported => Exit::Missing,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl Fatal for OpenError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NotADirectory(_) | Self::Symlink(_) | Self::ForeignOwner { .. } => Exit::Usage,
+            Self::NewerVersion { .. } => Exit::Missing,
+            Self::InUse(_) => Exit::Held,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl Fatal for StartError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Control(ServerError::Io { .. }) | Self::Signals(_) => Exit::Failed,
+            // The next attempt finds the same in this place.
+            Self::Control(_) => Exit::Usage,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Where the parts of the daemon report what they do.
+//!
+//! Every part writes its own figures and problems onto the [`StatusBoard`]; the control socket
+//! and the watchdog take snapshots of it. They ask no actor, so that `status` answers even while
+//! one hangs, and says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::row::Row;
+use super::status::{NatState, ReportedProblem, State, Status};
+use crate::logging;
+use crate::model::problem::{Problem, ProblemId};
+
+/// Who reports problems. Each report replaces the reporter's last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reporter {
+    /// The connection to the Engine.
+    Docker,
+    /// Requests that the Engine refuses, and answers that cannot be read.
+    Answers,
+    /// The mapping.
+    Mapper,
+    /// The host, apart from its rules.
+    Host,
+    /// The kernel's rules.
+    Firewall,
+    /// Docker's own IPv6 NAT, and what it left behind.
+    DockerNat,
+    /// The journal.
+    Journal,
+    /// The state directory: whether it is still in its place, and ours.
+    StateDir,
+    /// The watchdog, about actors that do not answer.
+    Watchdog,
+}
+
+/// What the parts of the daemon have reported so far.
+#[derive(Debug)]
+pub struct Reports {
+    /// The figures. A part writes those that it knows; [`StatusBoard::status`] fills in `state`
+    /// (beyond starting, running and stopping), `troubles`, `problems`, `waiting_for` and
+    /// `uptime_s`.
+    pub figures: Status,
+    /// Which of the figure `skipped` Podman's NAT serves nevertheless, and `status` leaves out.
+    pub served_by_podman: BTreeSet<String>,
+    /// Containers whose labels cannot be understood, for `dump`.
+    pub malformed: Vec<Row>,
+    problems: BTreeMap<Reporter, Vec<Problem>>,
+}
+
+impl Reports {
+    /// Replaces the problems of `reporter`; an empty list ends them.
+    pub fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
+        self.problems.insert(reporter, problems);
+    }
+
+    /// As [`Reports::set_problems`], for problems of one kind: one sentence each.
+    pub fn set_sentences(&mut self, reporter: Reporter, id: ProblemId, sentences: Vec<String>) {
+        let problem = |sentence| Problem::new(id, sentence);
+        self.set_problems(reporter, sentences.into_iter().map(problem).collect());
+    }
+
+    /// The first complete list has been applied. A daemon that is stopping stays so.
+    pub fn set_running(&mut self) {
+        if self.figures.state == State::Starting {
+            self.figures.state = State::Running;
+        }
+    }
+
+    /// The daemon was asked to leave.
+    pub fn set_stopping(&mut self) {
+        self.figures.state = State::Stopping;
+    }
+
+    /// What a start waits for.
+    fn waiting_for(&self) -> Option<String> {
+        let figures = &self.figures;
+        let what = if figures.state != State::Starting {
+            return None;
+        } else if !figures.docker.connected {
+            "Docker".to_owned()
+        } else if let Some(container) = figures.unanswered.first() {
+            format!("Docker's answer about {container}")
+        } else if figures.nat_state() == Some(NatState::Unsettled) {
+            "Docker's own IPv6 NAT to show whether it is on".to_owned()
+        } else {
+            "the first complete list to be applied".to_owned()
+        };
+        Some(what)
+    }
+}
+
+/// The board that all parts of the daemon share.
+#[derive(Debug, Clone)]
+pub struct StatusBoard {
+    started: Instant,
+    reports: Arc<Mutex<Reports>>,
+}
+
+impl StatusBoard {
+    /// A board without reports. `started` is when the process began.
+    pub fn new(started: Instant, backend: String) -> Self {
+        let reports = Reports {
+            figures: Status {
+                v: Status::VERSION,
+                pid: std::process::id(),
+                backend,
+                ..Status::default()
+            },
+            served_by_podman: BTreeSet::new(),
+            malformed: Vec::new(),
+            problems: BTreeMap::new(),
+        };
+        Self {
+            started,
+            reports: Arc::new(Mutex::new(reports)),
+        }
+    }
+
+    /// The reports, to change or read. Hold the lock for a moment only.
+    pub fn lock(&self) -> MutexGuard<'_, Reports> {
+        // A panic ends the process; until then the reports are still the best there are.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the process began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// A snapshot of everything.
+    pub fn status(&self, now: Instant) -> Status {
+        let reports = self.lock();
+        let mut status = reports.figures.clone();
+        let mut problems: Vec<Problem> = reports.problems.values().flatten().cloned().collect();
+        if let lines @ 1.. = logging::lost() {
+            let what = format!("the log is not read: {lines} lines of it are lost");
+            problems.push(Problem::new(ProblemId::Log, what));
+        }
+        if status.state != State::Stopping && !problems.is_empty() {
+            status.state = State::Degraded;
+        }
+        status.troubles = problems.iter().map(ToString::to_string).collect();
+        status.problems = problems.iter().map(ReportedProblem::from).collect();
+        let is_closed = |skip: &String| !reports.served_by_podman.contains(skip);
+        status.skipped.retain(is_closed);
+        status.waiting_for = reports.waiting_for();
+        status.uptime_s = now.duration_since(self.started).as_secs();
+        status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_problem_makes_the_daemon_degraded_until_it_ends() {
+        let now = Instant::now();
+        let board = StatusBoard::new(now, "ip6tables".into());
+        assert_eq!(board.status(now).state, State::Starting);
+        board.lock().set_running();
+        assert_eq!(board.status(now).state, State::Running);
+        let full = Problem::new(ProblemId::Journal, "disk full");
+        board.lock().set_problems(Reporter::Journal, vec![full]);
+        assert_eq!(board.status(now).state, State::Degraded);
+        board.lock().set_problems(Reporter::Docker, vec![]);
+        assert_eq!(board.status(now).state, State::Degraded);
+        board.lock().set_problems(Reporter::Journal, vec![]);
+        assert_eq!(board.status(now).state, State::Running);
+        board.lock().set_stopping();
+        board.lock().set_running();
+        assert_eq!(board.status(now).state, State::Stopping);
+    }
+}
