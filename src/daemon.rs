@@ -70,7 +70,7 @@ pub struct Parts {
     /// Settings of the rules.
     pub options: MapperOptions,
     /// How to reach the Engine.
-    pub docker: docker::stream::Settings,
+    pub docker: docker::stream::FollowSettings,
     /// When the process began.
     pub started: Instant,
     /// See `--stale-grace`.

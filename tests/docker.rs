@@ -26,9 +26,10 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use docker_nat66::docker::client::{Engine, EngineError};
+use docker_nat66::docker::client::Engine;
+use docker_nat66::docker::error::EngineError;
 use docker_nat66::docker::host::DockerHost;
-use docker_nat66::docker::stream::{Command, Inbox, Loss, Settings, Update, follow};
+use docker_nat66::docker::stream::{Command, FollowSettings, Inbox, Loss, Update, follow};
 use docker_nat66::model::container::{Bindings, Snapshot};
 use docker_nat66::model::interface::InterfaceNews;
 use fake_engine::{FakeContainer, FakeEngine, Fault, Route};
@@ -42,14 +43,14 @@ fn host(engine: &FakeEngine) -> DockerHost {
 }
 
 /// Settings with which a test of time-outs and backoff takes no seconds.
-fn settings(engine: &FakeEngine) -> Settings {
-    Settings {
+fn settings(engine: &FakeEngine) -> FollowSettings {
+    FollowSettings {
         request_timeout: Duration::from_millis(500),
         ping_interval: Duration::from_millis(100),
         ping_timeout: Duration::from_millis(200),
         shortest_backoff: Duration::from_millis(5),
         longest_backoff: Duration::from_millis(20),
-        ..Settings::new(host(engine))
+        ..FollowSettings::new(host(engine))
     }
 }
 
@@ -62,7 +63,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn of(settings: Settings) -> Self {
+    fn of(settings: FollowSettings) -> Self {
         let (command_tx, commands) = mpsc::channel(4);
         let (interface_tx, interfaces) = mpsc::channel(4);
         let inbox = Inbox {

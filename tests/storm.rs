@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docker_nat66::docker::host::DockerHost;
-use docker_nat66::docker::stream::{Command, Inbox, Settings, Update, follow};
+use docker_nat66::docker::stream::{Command, FollowSettings, Inbox, Update, follow};
 use docker_nat66::mapper::forwards::{Bounds, resolve};
 use docker_nat66::model::container::Snapshot;
 use docker_nat66::model::forward::Forward;
@@ -37,11 +37,11 @@ struct Follower {
 impl Follower {
     /// One that has had a snapshot with every container answered for.
     async fn of(engine: &FakeEngine) -> Self {
-        let settings = Settings {
+        let settings = FollowSettings {
             ping_interval: Duration::from_millis(20),
             shortest_backoff: Duration::from_millis(1),
             longest_backoff: Duration::from_millis(10),
-            ..Settings::new(DockerHost::Unix(engine.socket().to_owned()))
+            ..FollowSettings::new(DockerHost::Unix(engine.socket().to_owned()))
         };
         let (commands, commands_rx) = mpsc::channel(1);
         let (_, interfaces) = mpsc::channel(1);

@@ -154,7 +154,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
             lock: Arc::new(lock.expect("free")),
         },
         boot_id: host::boot_id().expect("a boot id"),
-        docker: stream::Settings::new(DockerHost::parse(&url, false).expect("a URL")),
+        docker: stream::FollowSettings::new(DockerHost::parse(&url, false).expect("a URL")),
         started: Instant::now(),
         stale_grace: Duration::from_secs(30),
         verify_interval: Duration::from_secs(3600),

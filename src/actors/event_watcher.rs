@@ -18,7 +18,7 @@ use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::board::{Reporter, StatusBoard};
 use crate::control::status::DockerFigures;
-use crate::docker::stream::{self, Command, Inbox, Loss, Settings, Update};
+use crate::docker::stream::{self, Command, FollowSettings, Inbox, Loss, Update};
 use crate::model::interface::InterfaceNews;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::links;
@@ -41,7 +41,7 @@ const MAX_REASONS: usize = 16;
 
 /// The actor. See the module's documentation.
 pub struct EventWatcher {
-    settings: Settings,
+    settings: FollowSettings,
     mapper: Addr<PortMapper>,
     board: StatusBoard,
     log: Logger,
@@ -52,7 +52,7 @@ pub struct EventWatcher {
 impl EventWatcher {
     /// A watcher that connects once it is started.
     pub fn new(
-        settings: Settings,
+        settings: FollowSettings,
         mapper: Addr<PortMapper>,
         board: StatusBoard,
         log: Logger,

@@ -91,7 +91,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
             lock: Arc::clone(&locks.in_state_dir()?.daemon),
         },
         boot_id: host::boot_id()?,
-        docker: stream::Settings::new(docker_host),
+        docker: stream::FollowSettings::new(docker_host),
         started,
         stale_grace: args.stale_grace,
         verify_interval: args.verify_interval,

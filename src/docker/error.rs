@@ -1,23 +1,19 @@
 //! Why a request got no usable answer, in words for the person who has to do something about it.
 //!
 //! The text names the Engine's address and what to look at; the causes as the libraries below
-//! tell them are kept beside it, for the debug level.
+//! describe them are kept beside it, for the debug level.
 
-use std::error::Error as StdError;
-use std::io;
 use std::time::Duration;
 
-use bollard::errors::Error;
-
-use super::client::{ApiVersion, NEWEST_API, OLDEST_API};
+use super::api_version::{ApiVersion, NEWEST_API, OLDEST_API};
+use super::bound::Bound;
 use super::host::DockerHost;
-use super::transport::{NoConnection, TooLong};
 use crate::model::text::Untrusted;
 
 /// Why a request got no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The Engine could not be reached, or broke off.
+    /// The Engine could not be reached, or the connection broke.
     #[error("{host}: {what}")]
     Unreachable {
         /// What was connected to.
@@ -49,7 +45,7 @@ pub enum EngineError {
         /// The Engine's words.
         message: Untrusted,
     },
-    /// Something answers that speaks no HTTP, or whose version makes no sense.
+    /// What answers does not speak HTTP, or its version makes no sense.
     #[error("{host}: answers, but is not a Docker Engine: {what}")]
     NoEngine {
         /// What was connected to.
@@ -64,6 +60,14 @@ pub enum EngineError {
         request: String,
         /// What is wrong with it.
         reason: Untrusted,
+    },
+    /// An answer that is longer than what is read of it.
+    #[error("{request}: the answer cannot be read: {bound}")]
+    TooLong {
+        /// What was asked.
+        request: String,
+        /// What it exceeded.
+        bound: Bound,
     },
     /// The Engine is too old.
     #[error(
@@ -89,16 +93,26 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The causes as the libraries below tell them, where they say more than the error itself.
+    /// The causes as the libraries below describe them, where they say more than the error itself.
     pub fn cause(&self) -> String {
         match self {
             Self::Unreachable { cause, .. } => cause.to_string(),
             other => other.to_string(),
         }
     }
+
+    /// What is wrong with an answer that has arrived and cannot be used; the same request would be
+    /// answered in the same way again.
+    pub(super) fn unusable_answer(&self) -> Option<Untrusted> {
+        match self {
+            Self::Unreadable { reason, .. } => Some(reason.clone()),
+            Self::TooLong { bound, .. } => Some(Untrusted::new(bound.to_string())),
+            _ => None,
+        }
+    }
 }
 
-/// A limit as people say it.
+/// A limit as people write it.
 fn seconds(limit: Duration) -> String {
     if limit.subsec_millis() == 0 {
         format!("{} s", limit.as_secs())
@@ -107,109 +121,20 @@ fn seconds(limit: Duration) -> String {
     }
 }
 
-/// What has become of a request, from what bollard says.
-pub(super) fn failed(host: &DockerHost, request: &str, error: &Error) -> EngineError {
-    let host = host.clone();
-    // bollard's wrappers are transparent: they are not among the causes themselves.
-    let innermost: &(dyn StdError + 'static) = match error {
-        Error::IOError { err } => err,
-        Error::HyperResponseError { err } => err,
-        other => other,
-    };
-    if let Some(too_long) = find::<TooLong>(innermost) {
-        return EngineError::Unreadable {
-            request: request.to_owned(),
-            reason: Untrusted::new(too_long.to_string()),
-        };
-    }
-    let cause = Untrusted::new(format!("{request}: {}", with_causes(innermost)));
-    let unreachable = |what: &str| EngineError::Unreachable {
-        host: host.clone(),
-        what: Untrusted::new(what),
-        cause: cause.clone(),
-    };
-    if let Some(fault) = find::<NoConnection>(innermost) {
-        return unreachable(&remedy(&host, &fault.cause));
-    }
-    if let Some(fault) = find::<hyper::Error>(innermost) {
-        if fault.is_parse() {
-            let what = Untrusted::new(fault.to_string());
-            return EngineError::NoEngine { host, what };
-        }
-        if request == "/version" {
-            return unreachable("closes the connection without an answer: is it a Docker Engine?");
-        }
-    }
-    match error {
-        Error::DockerResponseServerError {
-            status_code,
-            message,
-        } => EngineError::Refused {
-            host,
-            request: request.to_owned(),
-            status: *status_code,
-            message: Untrusted::new(message.trim()),
-        },
-        Error::JsonDataError { .. } | Error::JsonSerdeError { .. } => EngineError::Unreadable {
-            request: request.to_owned(),
-            reason: Untrusted::new(error.to_string()),
-        },
-        _ => unreachable(&format!("the connection broke off during {request}")),
-    }
-}
+/// An answer that is not what was asked for; the request is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable(pub Untrusted);
 
-/// What an operator makes of a connection that could not be made.
-fn remedy(host: &DockerHost, fault: &io::Error) -> String {
-    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
-    let text = match (host, fault.kind()) {
-        (DockerHost::Unix(_), NotFound) => "no such file: is Docker running?",
-        (DockerHost::Unix(_), PermissionDenied) => {
-            "permission denied: root and the members of group docker may connect"
-        }
-        (DockerHost::Unix(_), ConnectionRefused) => {
-            "connection refused, nobody listens at this socket: is Docker running?"
-        }
-        (DockerHost::Tcp(_), ConnectionRefused) => {
-            "connection refused: is Docker running, and does it listen on TCP?"
-        }
-        _ => return format!("cannot be connected to: {fault}"),
-    };
-    text.to_owned()
-}
-
-/// The first cause of a type. A custom error inside an I/O error is no cause of it by itself.
-fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        let inner = error.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
-        if let Some(inner) = inner {
-            let inner: &(dyn StdError + 'static) = inner;
-            return find(inner);
-        }
-        next = error.source();
+impl Unreadable {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(Untrusted::new(text))
     }
-    None
-}
 
-/// An error with its causes, on one line.
-fn with_causes(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    // Of a custom error inside an I/O error, the text is that error's own already.
-    let mut cause = match find::<NoConnection>(error) {
-        Some(no_connection) => no_connection.source(),
-        None => error.source(),
-    };
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        // Transparent wrappers repeat what they wrap.
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
+    /// As the fault of a request.
+    pub(super) fn of(self, request: &str) -> EngineError {
+        EngineError::Unreadable {
+            request: request.to_owned(),
+            reason: self.0,
         }
-        cause = inner.source();
     }
-    text
 }

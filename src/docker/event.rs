@@ -1,4 +1,4 @@
-//! The events that matter, and nothing else of them than "look again at this".
+//! The events that matter. Each says no more than that something is to be looked at again.
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 
@@ -33,7 +33,7 @@ pub enum EventKind {
     Start,
     /// It ended; its addresses are gone already.
     Die,
-    /// It ended before we listened, and may run again by now: the Engine told it from memory.
+    /// It ended before we listened, and may run again by now: the Engine replayed the event.
     DiedEarlier,
     /// It was removed.
     Destroy,
@@ -49,7 +49,7 @@ pub enum EventKind {
 pub(super) const TYPES: [&str; 2] = ["container", "network"];
 
 /// `event` filter: health checks alone make three events every few seconds per container.
-/// `create` is meant for networks, and brings one more event per container that is passed over.
+/// `create` is needed for networks; it also brings one event per container, which is ignored.
 pub(super) const ACTIONS: [&str; 7] = [
     "start",
     "die",
@@ -60,30 +60,10 @@ pub(super) const ACTIONS: [&str; 7] = [
     "create",
 ];
 
-impl EventKind {
-    fn of_container(action: &str) -> Option<Self> {
-        match action {
-            "start" => Some(Self::Start),
-            "die" => Some(Self::Die),
-            "destroy" => Some(Self::Destroy),
-            "rename" => Some(Self::Rename),
-            _ => None,
-        }
-    }
-
-    fn of_network(action: &str) -> Option<Self> {
-        match action {
-            "connect" => Some(Self::Connect),
-            "disconnect" => Some(Self::Disconnect),
-            _ => None,
-        }
-    }
-}
-
 /// Reads an event; `None` for one that changes nothing for us. A network's event names the
 /// container among its attributes. `listening_since` is when the subscription was asked for, in
-/// nanoseconds since the epoch, as long as the Engine may be telling from memory; `None` after
-/// that, when whatever comes is new: the clock may have been set back meanwhile.
+/// nanoseconds since the epoch, as long as the Engine may be replaying what it remembers; `None`
+/// after that, when every event is new: the clock may have been set back meanwhile.
 pub fn read(message: EventMessage, listening_since: Option<i64>) -> Option<Event> {
     let at = message.time_nano.zip(listening_since);
     let earlier = at.is_some_and(|(at, since)| at < since);
@@ -92,32 +72,35 @@ pub fn read(message: EventMessage, listening_since: Option<i64>) -> Option<Event
     let actor_id = actor.id.filter(|id| is_id(id));
     match message.typ? {
         EventMessageTypeEnum::CONTAINER => Some(Event::Container {
-            kind: match EventKind::of_container(&action)? {
-                EventKind::Die if earlier => EventKind::DiedEarlier,
-                kind => kind,
+            kind: match action.as_str() {
+                "start" => EventKind::Start,
+                "die" if earlier => EventKind::DiedEarlier,
+                "die" => EventKind::Die,
+                "destroy" => EventKind::Destroy,
+                "rename" => EventKind::Rename,
+                _ => return None,
             },
             id: actor_id?,
             network: None,
         }),
-        EventMessageTypeEnum::NETWORK => match action.as_str() {
-            "create" => Some(Event::NetworkCreated { id: actor_id? }),
-            "destroy" => Some(Event::NetworkDestroyed { id: actor_id? }),
-            _ => {
-                let mut attributes = actor.attributes?;
-                // Podman has the container itself in the actor's place, and beside it the name of
-                // the network, by which no id is known.
-                let (id, network) = match attributes.remove("container") {
-                    Some(id) => (id, actor_id),
-                    None if attributes.contains_key("network") => (actor_id?, None),
-                    None => return None,
-                };
-                Some(Event::Container {
-                    kind: EventKind::of_network(&action)?,
-                    id: is_id(&id).then_some(id)?,
-                    network,
-                })
-            }
-        },
+        EventMessageTypeEnum::NETWORK => {
+            let kind = match action.as_str() {
+                "create" => return Some(Event::NetworkCreated { id: actor_id? }),
+                "destroy" => return Some(Event::NetworkDestroyed { id: actor_id? }),
+                "connect" => EventKind::Connect,
+                "disconnect" => EventKind::Disconnect,
+                _ => return None,
+            };
+            let mut attributes = actor.attributes?;
+            // Podman has the container itself in the actor's place, and beside it the name of
+            // the network, by which no id is known.
+            let (id, network) = match attributes.remove("container") {
+                Some(id) => (id, actor_id),
+                None if attributes.contains_key("network") => (actor_id?, None),
+                None => return None,
+            };
+            is_id(&id).then_some(Event::Container { kind, id, network })
+        }
         _ => None,
     }
 }
@@ -136,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_from_before_we_listened_is_told_apart() {
+    fn a_death_from_before_we_listened_counts_as_earlier() {
         let die = r#"{"Type":"container","Action":"die","timeNano":5,
             "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
         let kind = |listening_since| {
@@ -151,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_told_later_is_new_whatever_the_clock_says() {
+    fn a_death_after_the_replay_is_new_whatever_the_clock_says() {
         let die = r#"{"Type":"container","Action":"die","timeNano":5,
             "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
         let message = serde_json::from_str(die).expect("an event");

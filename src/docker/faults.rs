@@ -1,12 +1,12 @@
-//! Faults of single answers: each logged the first time that it is seen, and which requests fail
-//! while the others are answered.
+//! Faults of single requests: each is logged the first time that it is seen, and those that last
+//! are reported while other requests are answered.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use slog::{Logger, warn};
 
-use super::stream::{Loss, Update};
+use super::messages::{Loss, Update};
 
 /// How many are remembered; more are not logged.
 const MAX: usize = 1024;
@@ -42,23 +42,23 @@ impl Faults {
 pub(super) struct Partial {
     /// Why the networks cannot be listed.
     pub(super) networks: Option<Loss>,
-    /// Why no sign of life is given.
+    /// Why pings are not answered.
     pub(super) ping: Option<Loss>,
-    told: Vec<Loss>,
+    reported: Vec<Loss>,
 }
 
 impl Partial {
-    /// What there is to say, if it is not what was said last.
+    /// The failures, if they are not those that were reported last.
     pub(super) fn news(&mut self) -> Option<Update> {
         let now: Vec<Loss> = [&self.networks, &self.ping]
             .into_iter()
             .flatten()
             .cloned()
             .collect();
-        if self.told == now {
+        if self.reported == now {
             return None;
         }
-        self.told.clone_from(&now);
+        self.reported.clone_from(&now);
         Some(Update::Partial(now))
     }
 }

@@ -1,4 +1,4 @@
-//! The questions to networks that are under way: who has which address on them.
+//! The requests under way that ask networks who has which address on them.
 
 use std::future::Future;
 use std::net::Ipv6Addr;
@@ -7,7 +7,8 @@ use std::pin::Pin;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{Engine, EngineError};
+use super::client::Engine;
+use super::error::EngineError;
 use super::view::View;
 
 /// Networks that are asked at once. The Engine answers in about 1 ms.

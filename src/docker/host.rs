@@ -4,11 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::Ipv6Addr;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::model::text::Untrusted;
 
-/// The socket that every Docker installation has unless told otherwise.
+/// The socket that Docker installations have by default.
 pub const DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// The port of `tcp://HOST` without one: what Docker's own client takes.
@@ -26,7 +26,7 @@ pub enum DockerHost {
 /// Why a text is not an address that can be used. The command line's fault: exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// A scheme that Docker's own client knows and we do not.
+    /// A scheme that Docker's own client supports and this daemon does not.
     #[error("{scheme}:// is not supported in docker host {given}: {instead}")]
     NotSupported {
         /// The scheme without `://`.
@@ -76,7 +76,7 @@ impl DockerHost {
             why,
         };
         if text.starts_with('/') {
-            return Self::socket(text).map_err(|e| e.of(text));
+            return Self::socket(text, text);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(malformed("no scheme"));
@@ -89,7 +89,7 @@ impl DockerHost {
             })
         };
         match scheme {
-            "unix" => Self::socket(rest).map_err(|e| e.of(text)),
+            "unix" => Self::socket(rest, text),
             "tcp" | "http" if tls_verify => Err(HostError::Tls(given())),
             "tcp" | "http" => authority(rest).map(Self::Tcp).map_err(malformed),
             "https" => not_supported(
@@ -106,48 +106,32 @@ impl DockerHost {
             ),
             "fd" => not_supported(
                 "fd",
-                "that is how dockerd is told to listen; use the socket's path, unix:///PATH",
+                "that is an option of dockerd; use the path of its socket, unix:///PATH",
             ),
             _ => Err(malformed("unknown scheme")),
         }
     }
 
-    fn socket(path: &str) -> Result<Self, SocketError> {
-        if path.is_empty() {
-            return Err(SocketError::Malformed("no path"));
+    fn socket(path: &str, given: &str) -> Result<Self, HostError> {
+        let given = Untrusted::new(given);
+        let why = match path {
+            "" => Some("no path"),
+            _ if !path.starts_with('/') => Some("the path is not absolute"),
+            _ if path.contains('\0') => Some("the path holds a NUL"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Err(HostError::Malformed { given, why });
         }
-        if !path.starts_with('/') {
-            return Err(SocketError::Malformed("the path is not absolute"));
-        }
-        if path.contains('\0') {
-            return Err(SocketError::Malformed("the path holds a NUL"));
-        }
-        let path = Path::new(path);
-        match std::fs::metadata(path) {
-            Ok(meta) if meta.file_type().is_socket() => {}
-            Ok(_) => return Err(SocketError::NotASocket),
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-                return Err(SocketError::NotASocket);
-            }
-            // Not there, or not to be seen: that is told when it is connected to, and retried.
-            Err(_) => {}
-        }
-        Ok(Self::Unix(path.to_owned()))
-    }
-}
-
-/// What is wrong with a path, before the text around it is known.
-enum SocketError {
-    NotASocket,
-    Malformed(&'static str),
-}
-
-impl SocketError {
-    fn of(self, text: &str) -> HostError {
-        let given = Untrusted::new(text);
-        match self {
-            Self::NotASocket => HostError::NotASocket(given),
-            Self::Malformed(why) => HostError::Malformed { given, why },
+        let is_other = match std::fs::metadata(path) {
+            Ok(meta) => !meta.file_type().is_socket(),
+            // One that is missing or cannot be seen may come later: connecting reports that, and
+            // is retried.
+            Err(e) => e.kind() == io::ErrorKind::NotADirectory,
+        };
+        match is_other {
+            true => Err(HostError::NotASocket(given)),
+            false => Ok(Self::Unix(PathBuf::from(path))),
         }
     }
 }

@@ -4,14 +4,15 @@
 //! mean (internal, a gateway mode that wants nothing from us, no masquerade, no subnet), and is
 //! described.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
-use super::convert::Unreadable;
+use super::error::Unreadable;
 use super::event::is_id;
-use super::json::{MAX_NOTES, Notes, brief, each_row, parse, text_of};
+use super::lenient::{Field, MAX_NOTES, Notes, each_row, parse, start};
 use crate::model::container::{GatewayMode, Network};
 use crate::model::text::Untrusted;
 
@@ -29,37 +30,84 @@ const HOST_IPV6: &str = "com.docker.network.host_ipv6";
 
 /// The answer to a list of networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks {
+pub struct NetworkList {
     /// The rows with an id.
     pub rows: Vec<Network>,
     /// What could not be read, described.
     pub odd: Vec<Untrusted>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    id: Field<String>,
+    name: Field<String>,
+    driver: Field<String>,
+    ingress: Field<bool>,
+    internal: Field<bool>,
+    #[serde(rename = "EnableIPv6")]
+    enable_ipv6: Field<bool>,
+    options: Field<Options>,
+    #[serde(rename = "IPAM")]
+    ipam: Field<Ipam>,
+}
+
+/// An option that is `null` is one that cannot be read, not an absent one.
+type Options = BTreeMap<String, Field<String>>;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ipam {
+    config: Field<Vec<Field<IpamConfig>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct IpamConfig {
+    subnet: Field<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspect {
+    id: Field<String>,
+    containers: Field<BTreeMap<String, Field<Member>>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Member {
+    #[serde(rename = "IPv6Address")]
+    address: Field<String>,
+}
+
 /// Reads the answer to a list of networks.
 ///
 /// # Errors
 /// The text is no JSON list. A row that cannot be read is no error.
-pub fn list(text: &str) -> Result<Networks, Unreadable> {
-    let mut networks = Networks::default();
+pub fn list(text: &str) -> Result<NetworkList, Unreadable> {
+    let mut networks = NetworkList::default();
     let mut nameless = 0;
-    each_row(text, |row| {
-        let Some(id) = row["Id"].as_str().filter(|id| is_id(id)) else {
+    each_row(text, |text, row: Field<Row>| {
+        let mut row = row.or_default();
+        let Some(id) = std::mem::take(&mut row.id).ok().filter(|id| is_id(id)) else {
             nameless += 1;
             if nameless <= MAX_NOTES {
-                let text = format!("a row without an id: {}", brief(&row));
+                let text = format!("a row without an id: {}", start(text));
                 networks.odd.push(Untrusted::new(text));
             }
             return;
         };
         let mut notes = Notes::default();
-        networks.rows.push(network(id, &row, &mut notes));
-        let name = row["Name"].as_str().unwrap_or(id);
-        let described = notes.list.iter().map(|note| {
+        let network = network(id, row, &mut notes);
+        let name = match network.name.raw() {
+            "" => &network.id,
+            name => name,
+        };
+        for note in notes.list {
             let text = format!("network {name}: {}", note.raw());
-            Untrusted::new(text)
-        });
-        networks.odd.extend(described);
+            networks.odd.push(Untrusted::new(text));
+        }
+        networks.rows.push(network);
     })?;
     Ok(networks)
 }
@@ -70,57 +118,67 @@ pub fn list(text: &str) -> Result<Networks, Unreadable> {
 /// # Errors
 /// The text is no JSON object, or speaks of another network.
 pub fn holders(id: &str, text: &str) -> Result<Vec<(Ipv6Addr, String)>, Unreadable> {
-    let answer: Value = parse(text)?;
-    if answer["Id"] != id {
+    let answer: Inspect = parse(text)?;
+    if answer.id.ok().as_deref() != Some(id) {
         return Err(Unreadable::new("it speaks of another network"));
     }
-    let held = |(container, endpoint): (&String, &Value)| {
-        let net: Ipv6Net = endpoint["IPv6Address"].as_str()?.parse().ok()?;
-        is_id(container).then(|| (net.addr(), container.clone()))
-    };
-    let containers = answer["Containers"].as_object().into_iter().flatten();
-    Ok(containers.filter_map(held).collect())
+    let members = answer.containers.or_default().into_iter();
+    let held = members.filter_map(|(container, member)| {
+        let net: Ipv6Net = member.or_default().address.ok()?.parse().ok()?;
+        is_id(&container).then(|| (net.addr(), container))
+    });
+    Ok(held.collect())
 }
 
-fn network(id: &str, row: &Value, notes: &mut Notes) -> Network {
-    let none = Map::new();
+fn network(id: String, row: Row, notes: &mut Notes) -> Network {
+    let options = row.options.part("Options", notes);
     // Options that are no object could have said anything.
-    let options = notes.object("Options", &row["Options"]);
     let unreadable = notes.structure;
-    let options = options.unwrap_or(&none);
-    let host_ipv6 = options.get(HOST_IPV6).map(|v| source(v, notes));
-    let masquerade = match options.get(MASQUERADE) {
-        None => true,
-        Some(value) => value.as_str().and_then(go_bool).unwrap_or_else(|| {
-            notes.note(MASQUERADE, value);
-            false
-        }),
-    };
-    let gateway_mode = match options.get(GATEWAY_MODE) {
+    let mut options = options.unwrap_or_default();
+    let host_ipv6 = option(&mut options, HOST_IPV6, source, notes);
+    let masquerade = option(&mut options, MASQUERADE, go_bool, notes);
+    let gateway_mode = match option(&mut options, GATEWAY_MODE, gateway_mode, notes) {
         None if unreadable => GatewayMode::Unknown(Untrusted::default()),
         None => GatewayMode::Nat,
-        Some(value) => gateway_mode(value, notes),
+        Some(mode) => mode.unwrap_or_else(GatewayMode::Unknown),
     };
-    let driver = text_of(&row["Driver"]);
-    let given = options.get(BRIDGE).and_then(Value::as_str);
+    let driver = row.driver.text();
+    let given = options.remove(BRIDGE).and_then(Field::ok);
     let given = given.filter(|name| !name.is_empty());
-    let bridge = given.map_or_else(|| format!("br-{}", short(id)), str::to_owned);
+    let bridge = given.unwrap_or_else(|| format!("br-{}", short(&id)));
     Network {
-        id: id.to_owned(),
-        name: text_of(&row["Name"]),
+        name: row.name.text(),
         bridge: bridge.parse().ok().filter(|_| driver.raw() == "bridge"),
         driver,
-        ingress: row["Ingress"] == true,
-        internal: flag(&row["Internal"], "Internal", notes).unwrap_or(true),
-        subnets: match flag(&row["EnableIPv6"], "EnableIPv6", notes) {
-            Some(true) => subnets(&row["IPAM"], notes),
+        ingress: row.ingress.or_default(),
+        internal: flag(row.internal, "Internal", notes).unwrap_or(true),
+        subnets: match flag(row.enable_ipv6, "EnableIPv6", notes) {
+            Some(true) => subnets(row.ipam.or_default(), notes),
             _ => Vec::new(),
         },
         gateway_mode,
         // With a source that cannot be read, any other source would be the wrong one.
-        masquerade: masquerade && !unreadable && host_ipv6 != Some(None),
-        host_ipv6: host_ipv6.flatten(),
+        masquerade: masquerade.is_none_or(|on| on == Ok(true))
+            && !unreadable
+            && host_ipv6.as_ref().is_none_or(Result::is_ok),
+        host_ipv6: host_ipv6.and_then(Result::ok),
+        id,
     }
+}
+
+/// An option; `Err` with what it says where that cannot be read, which is noted.
+fn option<T>(
+    options: &mut Options,
+    name: &str,
+    read: impl Fn(&str) -> Option<T>,
+    notes: &mut Notes,
+) -> Option<Result<T, Untrusted>> {
+    let text = options.remove(name)?.required();
+    let read = text.and_then(|text| read(&text).ok_or(text));
+    Some(read.map_err(|text| {
+        notes.note(name, &text);
+        Untrusted::new(text)
+    }))
 }
 
 /// The digits of an id that name its bridge.
@@ -129,14 +187,10 @@ fn short(id: &str) -> String {
 }
 
 /// `None` where it is neither true nor false; absent is false.
-fn flag(value: &Value, what: &str, notes: &mut Notes) -> Option<bool> {
-    match value {
-        Value::Bool(flag) => Some(*flag),
-        Value::Null => Some(false),
-        _ => {
-            notes.note(what, value);
-            None
-        }
+fn flag(field: Field<bool>, what: &str, notes: &mut Notes) -> Option<bool> {
+    match field {
+        Field::Absent => Some(false),
+        field => field.or_note(what, notes),
     }
 }
 
@@ -149,48 +203,33 @@ fn go_bool(text: &str) -> Option<bool> {
     }
 }
 
-fn gateway_mode(value: &Value, notes: &mut Notes) -> GatewayMode {
-    match value.as_str() {
-        Some("nat") => GatewayMode::Nat,
-        Some("nat-unprotected") => GatewayMode::NatUnprotected,
-        Some("routed") => GatewayMode::Routed,
-        Some("isolated") => GatewayMode::Isolated,
-        other => {
-            notes.note(GATEWAY_MODE, value);
-            let text = other.map_or_else(|| brief(value), str::to_owned);
-            GatewayMode::Unknown(Untrusted::new(text))
-        }
+fn gateway_mode(text: &str) -> Option<GatewayMode> {
+    match text {
+        "nat" => Some(GatewayMode::Nat),
+        "nat-unprotected" => Some(GatewayMode::NatUnprotected),
+        "routed" => Some(GatewayMode::Routed),
+        "isolated" => Some(GatewayMode::Isolated),
+        _ => None,
     }
 }
 
 /// An address that packets can be sent from.
-fn source(value: &Value, notes: &mut Notes) -> Option<Ipv6Addr> {
-    let parsed = value.as_str().and_then(|text| text.parse().ok());
-    let addr = parsed.filter(|addr: &Ipv6Addr| {
+fn source(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().filter(|addr: &Ipv6Addr| {
         let unfit = addr.is_unspecified() || addr.is_loopback() || addr.is_multicast();
         !unfit && addr.to_ipv4_mapped().is_none()
-    });
-    if addr.is_none() {
-        notes.note(HOST_IPV6, value);
-    }
-    addr
+    })
 }
 
-fn subnets(ipam: &Value, notes: &mut Notes) -> Vec<Ipv6Net> {
-    let config = match &ipam["Config"] {
-        Value::Array(list) => list.as_slice(),
-        Value::Null => &[],
-        other => {
-            notes.note("IPAM.Config", other);
-            &[]
-        }
-    };
+fn subnets(ipam: Ipam, notes: &mut Notes) -> Vec<Ipv6Net> {
     let mut subnets = Vec::new();
-    for part in config {
-        match part["Subnet"].as_str().map(str::parse) {
-            Some(Ok(IpNet::V4(_))) => {}
-            Some(Ok(IpNet::V6(net))) if is_containers_own(&net) => subnets.push(net.trunc()),
-            _ => notes.note("subnet", part),
+    let config = ipam.config.or_note("IPAM.Config", notes);
+    for part in config.into_iter().flatten() {
+        let (Ok(text) | Err(text)) = part.or_default().subnet.required();
+        match text.parse() {
+            Ok(IpNet::V4(_)) => {}
+            Ok(IpNet::V6(net)) if is_containers_own(&net) => subnets.push(net.trunc()),
+            _ => notes.note("subnet", &text),
         }
     }
     // Docker's order is that of its hash tables.

@@ -1,6 +1,6 @@
 //! How networks are read.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 

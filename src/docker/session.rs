@@ -1,9 +1,10 @@
-//! One connection's life: from negotiating the version to the loss of the Engine.
+//! One connection to the Engine: from negotiating the version to the loss.
 //!
 //! A session is a future without a task of its own; dropping it drops every request under way.
 //! What it has learned stays in the [`View`], which outlives it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -15,24 +16,25 @@ use tokio::sync::mpsc::{Permit, Sender};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
-use super::client::{Engine, EngineError, Events};
-use super::convert::{Inspected, List};
+use super::client::{Engine, Events};
+use super::container::{ContainerList, Inspected};
+use super::error::EngineError;
 use super::faults::{Faults, Partial};
 use super::flood::Flood;
 use super::holders::{Held, NetworkQuestions};
-use super::network::Networks;
-use super::stream::{Command, Inbox, Loss, Settings, Update};
-use super::view::{Answer, Question, Verdict, View};
+use super::messages::{Command, FollowSettings, Inbox, Loss, Update};
+use super::network::NetworkList;
+use super::view::{Answer, FollowUp, Question, View};
 use crate::model::interface::InterfaceNews;
 use crate::sys::failpoint;
 
-/// How far back in the Engine's own memory of events a subscription reaches. It covers the
+/// From how far back a subscription asks the Engine to replay events. It covers the
 /// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
 /// on 20.10) and the moment between the answer's head and the subscription itself.
-const LOOK_BACK: Duration = Duration::from_secs(3);
+const REPLAY: Duration = Duration::from_secs(3);
 
-/// Inspects under way at once. The Engine answers one in about 1 ms, and shares its locks with
-/// whoever starts containers; more would not be faster, and would keep others waiting.
+/// Inspects under way at once. The Engine answers one in about 1 ms, and takes the same locks for
+/// it as for starting a container; more would not be faster, and would delay starts.
 const MAX_INSPECTS: usize = 16;
 
 /// How long a change waits for other answers that are under way, so that a burst of events
@@ -46,37 +48,34 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// good, by a proxy before the socket.
 const RETRY_NETWORKS_MAX: Duration = Duration::from_secs(10);
 
-/// Pings in a row that may be refused while the stream of events stands. An Engine that is told
-/// to stop removes its socket at once, and then sends the ends of its containers for as long as
-/// they take (15 s, unless told otherwise). Silence, in contrast, is a loss at once.
+/// Pings in a row that may be refused while the stream of events stands. An Engine that shuts
+/// down removes its socket at once, and then sends the ends of its containers for as long as
+/// they take (15 s by default). Silence, in contrast, is a loss at once.
 const MAX_REFUSED_PINGS: u32 = 3;
 
 /// When inspects of a container keep failing, the list is asked again after this long.
 const RELIST_AFTER: Duration = Duration::from_secs(10);
 
-/// Runs one session, and says why it ended. `look_back`: whether to have recent events replayed.
-/// `told_connected` is set once [`Update::Connected`] was sent.
+/// Runs one session. `replay`: whether to have recent events replayed. `announced` is set once
+/// [`Update::Connected`] was sent.
+///
+/// # Errors
+/// Why it ended.
 pub(super) async fn session(
-    settings: &Settings,
+    settings: &FollowSettings,
     log: &Logger,
     view: &mut View,
     inbox: &mut Inbox,
     updates: &Sender<Update>,
-    look_back: bool,
-    told_connected: &mut bool,
-) -> EngineError {
-    // From before: whoever it was may run again. What comes from now on concerns the list, too.
+    replay: bool,
+    announced: &mut bool,
+) -> Result<Infallible, EngineError> {
+    // Old news: those containers may run again. What comes from now on concerns the list, too.
     while inbox.interfaces.try_recv().is_ok() {}
-    let engine = match Engine::connect(&settings.host, settings.request_timeout).await {
-        Ok(engine) => engine,
-        Err(e) => return e,
-    };
-    let reach = if look_back { LOOK_BACK } else { Duration::ZERO };
-    let events = match engine.events(SystemTime::now() - reach).await {
-        Ok(events) => events,
-        Err(e) => return e,
-    };
-    // The list that comes next is what they asked for.
+    let engine = Engine::connect(&settings.host, settings.request_timeout).await?;
+    let replayed = if replay { REPLAY } else { Duration::ZERO };
+    let events = engine.events(SystemTime::now() - replayed).await?;
+    // The list that comes next is what these commands ask for.
     while inbox.commands.try_recv().is_ok() {}
     let session = Session {
         to_say: VecDeque::from([Update::Connected {
@@ -87,7 +86,7 @@ pub(super) async fn session(
         settings,
         log,
         view,
-        told_connected,
+        announced,
         engine,
         flood: Flood::none(Instant::now()),
         inspects: FuturesUnordered::new(),
@@ -106,24 +105,18 @@ pub(super) async fn session(
         news_since: None,
         faults: Faults::new(log),
     };
-    match session.run(events, inbox, updates).await {
-        Ok(never) => match never {},
-        Err(e) => e,
-    }
+    session.run(events, inbox, updates).await
 }
-
-/// There is no value of it: a session ends only by a loss.
-enum Never {}
 
 type Request<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send>>;
 type Inspect = Pin<Box<dyn Future<Output = (Question, Inspection)> + Send>>;
 type Inspection = Result<Option<Inspected>, EngineError>;
 
 struct Session<'a> {
-    settings: &'a Settings,
+    settings: &'a FollowSettings,
     log: &'a Logger,
     view: &'a mut View,
-    told_connected: &'a mut bool,
+    announced: &'a mut bool,
     engine: Engine,
     /// To be sent before the first snapshot, once a list was answered.
     to_say: VecDeque<Update>,
@@ -133,9 +126,9 @@ struct Session<'a> {
     /// At most [`MAX_INSPECTS`].
     inspects: FuturesUnordered<Inspect>,
     holders: NetworkQuestions,
-    list: Option<Request<List>>,
+    list: Option<Request<ContainerList>>,
     list_wanted: bool,
-    networks: Option<Request<Networks>>,
+    networks: Option<Request<NetworkList>>,
     networks_backoff: Backoff,
     /// When the list of networks is asked for again, after a failure.
     networks_retry: Option<Instant>,
@@ -158,7 +151,7 @@ impl Session<'_> {
         mut events: Events,
         inbox: &mut Inbox,
         updates: &Sender<Update>,
-    ) -> Result<Never, EngineError> {
+    ) -> Result<Infallible, EngineError> {
         let (commands, interfaces) = (&mut inbox.commands, &mut inbox.interfaces);
         let (mut commands_open, mut interfaces_open) = (true, true);
         loop {
@@ -178,7 +171,7 @@ impl Session<'_> {
             let wake = self.next_wake(now);
             tokio::select! {
                 biased;
-                // First of all, so that it is older than what is read of a container's next start.
+                // First, so that it is taken in before the container's next start.
                 news = interfaces.recv(), if interfaces_open => match news {
                     Some(InterfaceNews::Seen(mac)) => self.view.interface_seen(mac),
                     Some(InterfaceNews::Missed) => self.view.interfaces_missed(),
@@ -292,7 +285,7 @@ impl Session<'_> {
 
     fn publish(&mut self, permit: Permit<'_, Update>) {
         if let Some(update) = self.to_say.pop_front() {
-            *self.told_connected = true;
+            *self.announced = true;
             permit.send(update);
         } else if let Some(snapshot) = self.view.take_news() {
             self.news_since = None;
@@ -316,7 +309,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn listed(&mut self, list: List) {
+    fn listed(&mut self, list: ContainerList) {
         for row in &list.odd {
             self.faults.log(row, "an answer of docker cannot be read");
         }
@@ -326,7 +319,7 @@ impl Session<'_> {
         debug!(self.log, "docker has listed its containers"; "to_inspect" => self.view.waiting());
     }
 
-    fn networks_listed(&mut self, networks: Result<Networks, EngineError>) {
+    fn networks_listed(&mut self, networks: Result<NetworkList, EngineError>) {
         match networks {
             Ok(networks) => {
                 for row in &networks.odd {
@@ -350,17 +343,18 @@ impl Session<'_> {
         let answer = match &inspection {
             Ok(Some(inspected)) => Answer::Inspected(inspected.clone()),
             Ok(None) => Answer::Gone,
-            Err(EngineError::Unreadable { reason, .. }) => Answer::Unreadable(reason.clone()),
-            Err(_) => Answer::Failed,
+            Err(error) => error
+                .unusable_answer()
+                .map_or(Answer::Failed, Answer::Unreadable),
         };
         match self.view.answered(&question, answer) {
-            Verdict::Done => {}
-            Verdict::Retry(failures) => {
+            FollowUp::Done => {}
+            FollowUp::Retry(failures) => {
                 let mut backoff = Backoff::new(RETRY.0 * (1 << failures.min(5)), RETRY.1);
                 let at = Instant::now() + backoff.wait();
                 self.retries.insert((at, question.number), question);
             }
-            Verdict::GaveUp => {
+            FollowUp::GaveUp => {
                 if let Err(error) = inspection {
                     let at = Instant::now() + RELIST_AFTER;
                     self.relist_at.get_or_insert(at);
@@ -371,7 +365,7 @@ impl Session<'_> {
     }
 
     fn held(&mut self, network: &str, held: Held) {
-        // One that is gone already has no addresses to tell.
+        // A network that is gone has no addresses.
         if let Err(error) = &held
             && !matches!(error, EngineError::Refused { status: 404, .. })
         {

@@ -22,145 +22,56 @@
 //! newest is sent. What is kept is bounded by the number of containers: each is in the queue of
 //! questions once, however many events name it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, debug};
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::client::{ApiVersion, EngineError};
-use super::host::DockerHost;
+pub use super::messages::{Command, FollowSettings, Inbox, Loss, Update};
 use super::session::session;
 use super::view::View;
-use crate::model::container::Snapshot;
-use crate::model::interface::InterfaceNews;
-use crate::model::text::Untrusted;
 
 /// A session that lasted this long was no flapping: the next loss is waited out from the
 /// shortest wait again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// How an Engine is followed.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where the Engine listens.
-    pub host: DockerHost,
-    /// Limit for each request, from connecting to the last byte.
-    pub request_timeout: Duration,
-    /// Time between two signs of life that are asked for.
-    pub ping_interval: Duration,
-    /// Limit for a sign of life.
-    pub ping_timeout: Duration,
-    /// First wait before connecting again.
-    pub shortest_backoff: Duration,
-    /// Longest wait before connecting again.
-    pub longest_backoff: Duration,
-}
-
-impl Settings {
-    /// The defaults for an Engine at `host`: 10 s for a request, a ping every 10 s with 5 s to
-    /// answer it, 100 ms to 10 s between attempts to connect.
-    pub fn new(host: DockerHost) -> Self {
-        Self {
-            host,
-            request_timeout: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(5),
-            shortest_backoff: Duration::from_millis(100),
-            longest_backoff: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What the follower can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// List again, and send a snapshot whether or not anything changed. While the Engine is
-    /// away: try to connect now.
-    Resync,
-}
-
-/// What the follower listens to beside the Engine.
-#[derive(Debug)]
-pub struct Inbox {
-    /// What it is told to do.
-    pub commands: Receiver<Command>,
-    /// What the kernel tells of interfaces, where the Engine runs on this host. What came before
-    /// a connection was begun is passed over.
-    pub interfaces: Receiver<InterfaceNews>,
-}
-
-/// Why something is not answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// Fit for a log line.
-    pub reason: String,
-    /// Whether the Engine, or what stands before its socket, does not permit a request.
-    pub refused: bool,
-}
-
-impl From<&EngineError> for Loss {
-    fn from(error: &EngineError) -> Self {
-        Self {
-            reason: error.to_string(),
-            refused: matches!(error, EngineError::Refused { status, .. } if *status < 500),
-        }
-    }
-}
-
-/// What the follower says. Snapshots come only between `Connected` and the next `Lost`, the first
-/// one when the first list is complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
-    /// The Engine answers, and its list has arrived.
-    Connected {
-        /// The negotiated version of the API.
-        api_version: ApiVersion,
-        /// What the Engine calls itself.
-        engine_version: Untrusted,
-    },
-    /// The Engine is lost, or could not be reached to begin with. Said once, however many
-    /// attempts follow, and again when one fails for another reason.
-    Lost(Loss),
-    /// The requests that fail while others are answered; empty once none does. Before the networks
-    /// were listed once nothing is known.
-    Partial(Vec<Loss>),
-    /// What Docker says now.
-    Snapshot(Arc<Snapshot>),
-}
-
 /// Follows the Engine until the receiver of `updates` is dropped. Never fails: whatever goes
 /// wrong is an [`Update::Lost`] and is tried again.
-pub async fn follow(settings: Settings, log: Logger, mut inbox: Inbox, updates: Sender<Update>) {
-    let mut view = View::new();
+pub async fn follow(
+    settings: FollowSettings,
+    log: Logger,
+    mut inbox: Inbox,
+    updates: Sender<Update>,
+) {
+    let mut view = View::default();
     let mut backoff = Backoff::new(settings.shortest_backoff, settings.longest_backoff);
-    // The reason that was told last, since the last connection.
-    let mut told = None;
-    let mut look_back = true;
+    // The loss that was reported last, since the last connection.
+    let mut reported = None;
+    let mut replay = true;
     loop {
         let begun = Instant::now();
-        let mut told_connected = false;
+        let mut announced = false;
         let session = session(
             &settings,
             &log,
             &mut view,
             &mut inbox,
             &updates,
-            look_back,
-            &mut told_connected,
+            replay,
+            &mut announced,
         );
-        let error = tokio::select! {
-            error = session => error,
+        let Err(error) = tokio::select! {
+            ended = session => ended,
             () = updates.closed() => return,
         };
         view.lost();
         // An event that cannot be read ends the stream, and would end it again if replayed.
-        look_back = !matches!(error, EngineError::Unreadable { .. });
+        replay = error.unusable_answer().is_none();
         let loss = Loss::from(&error);
-        if told_connected || told.as_ref() != Some(&loss) {
-            told = Some(loss.clone());
+        if announced || reported.as_ref() != Some(&loss) {
+            reported = Some(loss.clone());
             if updates.send(Update::Lost(loss)).await.is_err() {
                 return;
             }

@@ -69,7 +69,7 @@ fn an_engine_that_stops_is_heard_to_its_end() {
     engine.put(web.clone());
     run(async {
         let interval = Duration::from_millis(500);
-        let mut follower = Follower::of(Settings {
+        let mut follower = Follower::of(FollowSettings {
             ping_interval: interval,
             ..settings(&engine)
         });

@@ -125,7 +125,7 @@ fn a_failure_to_connect_says_what_to_look_at() {
         // A socket that was left behind.
         drop(std::os::unix::net::UnixListener::bind(engine.socket()).expect("free"));
         let error = connect(&host(&engine)).await.to_string();
-        let refused = "connection refused, nobody listens at this socket: is Docker running?";
+        let refused = "connection refused, nothing listens at this socket: is Docker running?";
         assert_eq!(error, format!("{text}: {refused}"));
         std::fs::remove_file(engine.socket()).expect("removed");
         engine.start_again();

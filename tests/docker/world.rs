@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use docker_nat66::docker::convert;
+use docker_nat66::docker::container;
 use docker_nat66::docker::network;
 use docker_nat66::docker::view::{Answer, View};
 use docker_nat66::mapper::forwards::{Bounds, Resolved, resolve};
@@ -62,7 +62,7 @@ impl World {
             list: parse("list.json"),
             inspects: inspects.collect(),
             networks: parse("networks.json"),
-            view: View::new(),
+            view: View::default(),
             asked: 0,
         }
     }
@@ -79,7 +79,7 @@ impl World {
 
     /// Lists, without asking what the list leaves open.
     pub(super) fn list(&mut self) {
-        let rows = convert::list(&json!(self.list).to_string()).expect("a list");
+        let rows = container::list(&json!(self.list).to_string()).expect("a list");
         let networks = network::list(&json!(self.networks).to_string()).expect("a list");
         self.view.list_begun();
         self.view.networks_begun();
@@ -92,7 +92,7 @@ impl World {
         while let Some(question) = self.view.next_question() {
             self.asked += 1;
             let body = self.inspects[&question.id].to_string();
-            let answer = match convert::inspect(&question.id, &body) {
+            let answer = match container::inspect(&question.id, &body) {
                 Ok(inspected) => Answer::Inspected(inspected),
                 Err(_) => Answer::Unreadable("odd".into()),
             };

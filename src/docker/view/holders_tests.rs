@@ -3,7 +3,7 @@
 use super::networks::tests::network;
 use super::tests::{container, event, known};
 use super::*;
-use crate::docker::convert::ListRow;
+use crate::docker::container::ListRow;
 use crate::mapper::forwards::{Bounds, resolve};
 use crate::model::container::{Bindings, Container, Endpoint};
 use crate::model::interface::MacAddr;
@@ -52,7 +52,7 @@ fn moves(view: &mut View, kind: EventKind, id: &str) {
 }
 
 fn listed(rows: Vec<ListRow>) -> View {
-    let mut view = View::new();
+    let mut view = View::default();
     view.list_begun();
     view.networks_begun();
     view.networks_listed(vec![network("n")]);

@@ -1,12 +1,12 @@
-//! What a list of the running containers says: whom it confirms, whom it refutes, and about whom
-//! the Engine has to be asked. Pure, like all of the view.
+//! What a list of the running containers says: which containers it confirms, which have gone, and
+//! about which the Engine has to be asked. Pure, like all of the view.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::{ERAS_OF_TEARDOWN, Meanwhile, View};
-use crate::docker::convert::ListRow;
+use super::{Meanwhile, View};
+use crate::docker::container::ListRow;
 use crate::model::container::Container;
 use crate::model::text::Untrusted;
 
@@ -24,11 +24,11 @@ impl View {
         let stays = |id: &str| listed.contains(id) || meanwhile.touched.contains(id);
         let shared = shared_addresses(&rows);
         let mut names: BTreeMap<String, Untrusted> = BTreeMap::new();
-        // Who is not listed and was not heard of since does not run.
+        // A container that is not listed, and had no event since, does not run.
         let shown = &self.shown;
         let ids = shown.containers.keys().chain(shown.unanswered.keys());
         let ids = ids.chain(shown.unreadable.keys());
-        let ids = ids.chain(self.open.keys());
+        let ids = ids.chain(self.questions.open.keys());
         let gone: Vec<String> = ids.filter(|id| !stays(id)).cloned().collect();
         for id in gone {
             self.drop_container(&id);
@@ -40,8 +40,7 @@ impl View {
             }
             self.take_row(row, &meanwhile, &shared);
         }
-        self.dead.retain(|id, _| stays(id));
-        self.dead_order.retain(|id| self.dead.contains_key(id));
+        self.dead.retain(stays);
         self.changed = true;
         if !self.listed {
             self.listed = true;
@@ -49,7 +48,7 @@ impl View {
         }
     }
 
-    /// The same list had rows that tell of no container.
+    /// The same list had rows that name no container.
     pub fn rows_were_odd(&mut self, odd: Vec<Untrusted>) {
         if self.shown.odd != odd {
             Arc::make_mut(&mut self.shown).odd = odd;
@@ -60,44 +59,46 @@ impl View {
     /// After the first list: a container that is asked about is unanswered, unless all of what it
     /// publishes was known before.
     fn open_rows(&mut self, names: &BTreeMap<String, Untrusted>) {
-        let Self { open, shown, .. } = self;
+        let Self {
+            questions, shown, ..
+        } = self;
         let shown = Arc::make_mut(shown);
         let known = |id: &String| {
             let container = shown.containers.get(id);
             container.is_some_and(|c| !c.needs_answer())
         };
-        let unknown = open.keys().filter(|id| !known(id));
+        let unknown = questions.open.keys().filter(|id| !known(id));
         let name = |id: &String| names.get(id).cloned().unwrap_or_default();
         shown.unanswered = unknown.map(|id| (id.clone(), name(id))).collect();
     }
 
     fn take_row(&mut self, row: ListRow, meanwhile: &Meanwhile, shared: &BTreeSet<Ipv6Addr>) {
         let ListRow { id, container } = row;
-        match self.dead.get(&id) {
-            // In its teardown. Its start will be an event.
-            Some(era) if self.era - era < ERAS_OF_TEARDOWN => return,
+        match self.dead.is_in_teardown(&id) {
+            // Its start will be an event.
+            Some(true) => return,
             // It died before the stream was lost, or too long ago to be in its teardown still:
             // its start may have been missed.
-            Some(_) => return self.want_unless_open(&id),
+            Some(false) => return self.questions.want_unless_open(&id),
             None => {}
         }
         if meanwhile.touched.contains(&id) {
-            // A known one was asked about at the event. Of one that is not known, only an
-            // inspect tells whether the row was written before the event.
+            // A known one was asked about at the event. Of an unknown one only an inspect shows
+            // whether the row was written before the event.
             if !self.shown.containers.contains_key(&id) {
-                self.want_unless_open(&id);
+                self.questions.want_unless_open(&id);
             }
             return;
         }
         let shares = |c: &Container| addresses(c).any(|addr| shared.contains(&addr));
         let Some(mut container) = container.filter(|c| !shares(c)) else {
-            return self.want_unless_open(&id);
+            return self.questions.want_unless_open(&id);
         };
         if let Some(known) = self.shown.containers.get(&id) {
             container.complete_from(known);
             container.start = known.start;
-            // A list may show what is being torn down: as long as it is asked, it has left.
-            if self.open.contains_key(&id) {
+            // A list may show what is being torn down: until the answer, it has left.
+            if self.questions.is_open(&id) {
                 container.leave_as(known);
             }
         }
@@ -107,7 +108,7 @@ impl View {
                 .is_some_and(|mac| meanwhile.seen.contains(&mac));
         }
         if container.needs_answer() {
-            self.want_unless_open(&id);
+            self.questions.want_unless_open(&id);
         } else {
             self.settle(&id);
         }

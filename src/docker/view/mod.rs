@@ -24,8 +24,8 @@
 //!   meanwhile. So a container that died is remembered until its `start`, or until a list no
 //!   longer shows it; until then its row is void. But an Engine drops events that are not read
 //!   in time, a `start` among them: one that died long ago and is listed is asked about.
-//! - A `die` that the Engine tells from memory, when we begin to listen, makes its container
-//!   doubtful and no more: it may have started again before the list was asked for.
+//! - A `die` that the Engine replays, when we begin to listen, makes its container doubtful and no
+//!   more: it may have started again before the list was asked for.
 //! - An event after the list was asked for makes that container's row void.
 //! - Nothing is published between the loss of the stream and the next list: that of the
 //!   containers and that of the networks, or what was known of those before. A row that has to be
@@ -41,17 +41,21 @@
 //! - Networks are listed with the containers, when one is created, and when one is named that
 //!   is not known ([`networks`]): a container's start on a known network lists nothing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::convert::Inspected;
+use super::container::Inspected;
 use super::event::{Event, EventKind};
-use crate::model::container::{Container, Snapshot};
+use crate::model::container::{Container, Network, Snapshot};
 use crate::model::interface::MacAddr;
+use dead::Dead;
 use holders::Holders;
-use networks::Networks;
-use question::{Asking, Open};
+use networks::NetworkListing;
+use question::Questions;
+pub use question::{Answer, FollowUp, Question};
 
+mod claims;
+mod dead;
 #[cfg(test)]
 mod giving_up_tests;
 mod holders;
@@ -67,38 +71,20 @@ mod question;
 #[cfg(test)]
 mod tests;
 
-pub use question::{Answer, MAX_ATTEMPTS, Question, Verdict};
-
-/// Most containers remembered as dead. A teardown takes under a second; to push one out,
-/// this many others must die within it.
-const MAX_DEAD: usize = 4096;
-
-/// Calls of [`View::grow_old`] after which a container that died and is listed all the same is
-/// no longer taken to be in its teardown. One may come right after the death.
-const ERAS_OF_TEARDOWN: u64 = 2;
-
 /// What Docker said so far. See the module's head.
 #[derive(Debug, Default)]
 pub struct View {
     /// What is published when the view is complete.
     shown: Arc<Snapshot>,
-    /// Open questions, by container.
-    open: BTreeMap<String, Open>,
-    /// Those of them that wait to be asked, by number.
-    queue: BTreeMap<u64, String>,
-    last_number: u64,
+    questions: Questions,
     /// What was heard since the list was asked for; `None` while none is asked.
     meanwhile: Option<Meanwhile>,
-    /// Containers that died, with the era in which they did, and their order.
-    dead: BTreeMap<String, u64>,
-    dead_order: VecDeque<String>,
-    /// Counts the losses of the stream, twice each, and the calls of [`View::grow_old`].
-    era: u64,
-    networks: Networks,
+    dead: Dead,
+    networks: NetworkListing,
     holders: Holders,
-    /// Counts what is heard of starts and of joining, since the stream was lost last.
+    /// Counts the events of starting and of joining a network since the stream was lost last.
     heard: u64,
-    /// The number of each `start` that was heard, by container.
+    /// The number of each container's last such event.
     starts: BTreeMap<String, u64>,
     /// Whether the containers were listed since the stream was lost.
     listed: bool,
@@ -115,20 +101,10 @@ struct Meanwhile {
 }
 
 impl View {
-    /// A view that knows nothing.
-    pub fn new() -> Self {
-        Self {
-            // So that there is an era before all others, for deaths of before.
-            era: ERAS_OF_TEARDOWN,
-            ..Self::default()
-        }
-    }
-
     /// The stream of events broke: whatever happened meanwhile was not seen.
     pub fn lost(&mut self) {
-        self.era += ERAS_OF_TEARDOWN;
-        self.open.clear();
-        self.queue.clear();
+        self.dead.end_teardowns();
+        self.questions.clear();
         self.meanwhile = None;
         self.networks.lost();
         self.holders = Holders::default();
@@ -139,7 +115,7 @@ impl View {
 
     /// Some time has passed, much longer than a teardown takes.
     pub fn grow_old(&mut self) {
-        self.era += 1;
+        self.dead.grow_old();
     }
 
     /// Something happened.
@@ -161,36 +137,36 @@ impl View {
         self.touch(id);
         match kind {
             EventKind::Start => {
-                self.forget_dead(id);
+                self.dead.forget(id);
                 self.heard += 1;
                 self.starts.insert(id.to_owned(), self.heard);
                 self.holders.ended(id);
-                self.want(id);
+                self.questions.want(id);
             }
             EventKind::Die | EventKind::Destroy => {
                 self.drop_container(id);
-                self.remember_dead(id, self.era);
+                self.dead.remember(id);
             }
-            // Told from memory: it may have started again since, and its start be told next. Its
-            // row in the list, or what is shown of it, is put to the question.
+            // A replay: it may have started again since, and its start may be the next event. So
+            // the Engine is asked about its row in the list, or about what is shown of it.
             EventKind::DiedEarlier => {
                 if self.meanwhile.is_some() {
-                    self.remember_dead(id, self.era.saturating_sub(ERAS_OF_TEARDOWN));
+                    self.dead.remember_earlier(id);
                 } else if self.shown.containers.contains_key(id) {
-                    self.want(id);
+                    self.questions.want(id);
                 }
             }
             // Of a container that is not known to run, a connect precedes its start, when an
             // inspect would block until then, and a disconnect follows its end.
             EventKind::Rename | EventKind::Connect | EventKind::Disconnect => {
-                if self.shown.containers.contains_key(id) || self.open.contains_key(id) {
-                    self.want(id);
+                if self.shown.containers.contains_key(id) || self.questions.is_open(id) {
+                    self.questions.want(id);
                 }
             }
         }
     }
 
-    /// What a list that is on its way says of this container may be older than what was heard.
+    /// What a list that is on its way says of this container may be older than this event.
     fn touch(&mut self, id: &str) {
         if let Some(meanwhile) = &mut self.meanwhile {
             meanwhile.touched.insert(id.to_owned());
@@ -199,71 +175,55 @@ impl View {
 
     /// The next question to ask, oldest first. It is under way from now on.
     pub fn next_question(&mut self) -> Option<Question> {
-        let (number, id) = self.queue.pop_first()?;
-        if let Some(open) = self.open.get_mut(&id) {
-            open.asking = Asking::Asked { overtaken: false };
-        }
-        Some(Question { id, number })
+        self.questions.next()
     }
 
     /// What came of a question.
-    pub fn answered(&mut self, question: &Question, answer: Answer) -> Verdict {
-        let Question { id, number } = question;
-        let Some(open) = self.open.get_mut(id).filter(|o| o.number == *number) else {
-            return Verdict::Done;
-        };
-        let Asking::Asked { overtaken } = open.asking else {
-            return Verdict::Done;
-        };
-        if overtaken {
-            self.want_anew(id);
-            return Verdict::Done;
+    pub fn answered(&mut self, question: &Question, answer: Answer) -> FollowUp {
+        let id = &question.id;
+        if !self.questions.counts(question) {
+            return FollowUp::Done;
         }
-        let verdict = match answer {
-            Answer::Inspected(Inspected::Running(mut container)) => {
-                self.open.remove(id);
-                self.forget_dead(id);
-                self.name_networks(&container);
-                container.start.heard = self.starts.get(id).copied().unwrap_or(0);
-                self.release_claims(id);
-                if self.shown.containers.get(id) != Some(&*container) {
-                    Arc::make_mut(&mut self.shown)
-                        .containers
-                        .insert(id.clone(), *container);
-                    self.changed = true;
-                }
-                Verdict::Done
-            }
-            Answer::Inspected(Inspected::NotRunning) | Answer::Gone => {
-                self.drop_container(id);
-                Verdict::Done
-            }
-            Answer::Failed if open.failures + 1 < MAX_ATTEMPTS => {
-                open.failures += 1;
-                open.asking = Asking::Failed;
-                return Verdict::Retry(open.failures);
-            }
+        match answer {
+            Answer::Inspected(Inspected::Running(container)) => self.runs(*container),
+            Answer::Inspected(Inspected::NotRunning) | Answer::Gone => self.drop_container(id),
             Answer::Failed => {
-                self.give_up(id);
-                return Verdict::GaveUp;
+                if let Some(failures) = self.questions.failed(id) {
+                    return FollowUp::Retry(failures);
+                }
+                self.leave_unanswered(id);
+                return FollowUp::GaveUp;
             }
             Answer::Unreadable(why) => {
-                Arc::make_mut(&mut self.shown)
-                    .unreadable
-                    .insert(id.clone(), why);
+                let unreadable = &mut Arc::make_mut(&mut self.shown).unreadable;
+                unreadable.insert(id.clone(), why);
                 self.changed = true;
-                self.give_up(id);
-                return Verdict::GaveUp;
+                self.questions.remove(id);
+                self.leave_unanswered(id);
+                return FollowUp::GaveUp;
             }
-        };
-        self.settle(id);
-        verdict
+        }
+        FollowUp::Done
+    }
+
+    fn runs(&mut self, mut container: Container) {
+        let id = container.id.clone();
+        self.questions.remove(&id);
+        self.dead.forget(&id);
+        self.name_networks(&container);
+        container.start.heard = self.starts.get(&id).copied().unwrap_or(0);
+        self.release_claims(&id);
+        self.settle(&id);
+        if self.shown.containers.get(&id) != Some(&container) {
+            let containers = &mut Arc::make_mut(&mut self.shown).containers;
+            containers.insert(id, container);
+            self.changed = true;
+        }
     }
 
     /// Asks no more, until a list or an event names it again. Unless all of what it publishes was
     /// known before, it stays unanswered.
-    fn give_up(&mut self, id: &str) {
-        self.open.remove(id);
+    fn leave_unanswered(&mut self, id: &str) {
         let shown = Arc::make_mut(&mut self.shown);
         let container = shown.containers.get(id);
         if container.is_none_or(Container::needs_answer) && !shown.unanswered.contains_key(id) {
@@ -273,21 +233,9 @@ impl View {
         }
     }
 
-    /// The wait after [`Verdict::Retry`] is over.
+    /// The wait after [`FollowUp::Retry`] is over.
     pub fn retry(&mut self, question: &Question) {
-        let Question { id, number } = question;
-        if let Some(open) = self.open.get_mut(id)
-            && open.number == *number
-            && open.asking == Asking::Failed
-        {
-            open.asking = Asking::Wanted;
-            self.queue.insert(*number, id.clone());
-        }
-    }
-
-    /// Whether everything was listed since the last loss, and every row is answered.
-    pub fn is_complete(&self) -> bool {
-        self.is_listed() && self.shown.unanswered.is_empty()
+        self.questions.retry(question);
     }
 
     fn is_listed(&self) -> bool {
@@ -308,49 +256,69 @@ impl View {
         Some(self.shown.clone())
     }
 
-    /// Questions that wait to be asked.
+    /// How many questions wait to be asked.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.questions.queue.len()
     }
 
-    /// Asks about a container, whatever was asked before.
-    fn want(&mut self, id: &str) {
-        match self.open.get_mut(id) {
-            Some(open) => match &mut open.asking {
-                Asking::Wanted => {}
-                Asking::Asked { overtaken } => *overtaken = true,
-                Asking::Failed => self.want_anew(id),
-            },
-            None => self.want_anew(id),
+    /// Whether the networks are to be listed; then call [`View::networks_begun`].
+    pub fn wants_networks(&self) -> bool {
+        self.networks.is_wanted()
+    }
+
+    /// The list of networks is asked for now.
+    pub fn networks_begun(&mut self) {
+        self.networks.begun();
+    }
+
+    /// The list of networks was answered.
+    pub fn networks_listed(&mut self, rows: Vec<Network>) {
+        if let Some(known) = self.networks.listed(rows)
+            && self.shown.networks != known
+        {
+            Arc::make_mut(&mut self.shown).networks = known;
+            self.changed = true;
         }
     }
 
-    /// Asks about a container, unless there is a question already that covers it.
-    fn want_unless_open(&mut self, id: &str) {
-        if !self.open.contains_key(id) {
-            self.want_anew(id);
+    /// The list of networks was not answered; after a while, call [`View::retry_networks`].
+    /// Those known stay.
+    pub fn networks_failed(&mut self) {
+        self.networks.failed();
+    }
+
+    /// The wait after [`View::networks_failed`] is over.
+    pub fn retry_networks(&mut self) {
+        self.networks.retry();
+    }
+
+    pub(super) fn network_created(&mut self, id: &str) {
+        if !self.shown.networks.contains_key(id) {
+            self.networks.want();
         }
     }
 
-    /// Puts a new question into the queue, in the place of an older one.
-    fn want_anew(&mut self, id: &str) {
-        self.last_number += 1;
-        let number = self.last_number;
-        let open = Open {
-            number,
-            asking: Asking::Wanted,
-            failures: 0,
-        };
-        if let Some(old) = self.open.insert(id.to_owned(), open) {
-            self.queue.remove(&old.number);
+    pub(super) fn network_destroyed(&mut self, id: &str) {
+        self.networks.destroyed(id);
+        if self.shown.networks.contains_key(id) {
+            Arc::make_mut(&mut self.shown).networks.remove(id);
+            self.changed = true;
         }
-        self.queue.insert(number, id.to_owned());
+    }
+
+    /// Networks are asked for if a container is in one that is not known. While they are not
+    /// known at all, their list is on its way.
+    pub(super) fn name_networks(&mut self, container: &Container) {
+        if self.networks.is_ready() {
+            for endpoint in &container.endpoints {
+                let known = &self.shown.networks;
+                self.networks.named(&endpoint.network_id, known);
+            }
+        }
     }
 
     fn drop_container(&mut self, id: &str) {
-        if let Some(open) = self.open.remove(id) {
-            self.queue.remove(&open.number);
-        }
+        self.questions.remove(id);
         self.starts.remove(id);
         self.holders.ended(id);
         self.release_claims(id);
@@ -359,23 +327,6 @@ impl View {
             self.changed = true;
         }
         self.settle(id);
-    }
-
-    fn remember_dead(&mut self, id: &str, era: u64) {
-        if self.dead.insert(id.to_owned(), era).is_none() {
-            self.dead_order.push_back(id.to_owned());
-        }
-        if self.dead_order.len() > MAX_DEAD
-            && let Some(oldest) = self.dead_order.pop_front()
-        {
-            self.dead.remove(&oldest);
-        }
-    }
-
-    fn forget_dead(&mut self, id: &str) {
-        if self.dead.remove(id).is_some() {
-            self.dead_order.retain(|dead| dead != id);
-        }
     }
 
     /// Nothing is open about this container any more.

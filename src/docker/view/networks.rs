@@ -20,10 +20,8 @@
 //!   it again changes nothing until the next list of everything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::View;
-use crate::model::container::{Container, Network};
+use crate::model::container::Network;
 
 /// Most unknown networks remembered as asked for. A host has fewer networks than this; when it
 /// is reached, further ones wait for the next list of everything.
@@ -44,12 +42,12 @@ enum Asking {
     Failed,
 }
 
-/// The networks' part of the view. See the module's head.
+/// The list of networks, as far as it is known and asked for. See the module's head.
 #[derive(Debug, Default)]
-pub(super) struct Networks {
+pub(super) struct NetworkListing {
     asking: Asking,
     /// Unknown ones that a list was asked for already.
-    named: BTreeSet<String>,
+    pub(super) named: BTreeSet<String>,
     /// Whether a list was ever answered.
     ever_listed: bool,
     /// Whether those known are as good as can be had since the last loss: listed, or listed
@@ -60,7 +58,7 @@ pub(super) struct Networks {
 /// The networks known, by id.
 pub(super) type Known = BTreeMap<String, Network>;
 
-impl Networks {
+impl NetworkListing {
     pub(super) fn is_ready(&self) -> bool {
         self.ready
     }
@@ -151,64 +149,6 @@ impl Networks {
     pub(super) fn retry(&mut self) {
         if matches!(self.asking, Asking::Failed) {
             self.asking = Asking::Wanted;
-        }
-    }
-}
-
-impl View {
-    /// Whether the networks are to be listed; then call [`View::networks_begun`].
-    pub fn wants_networks(&self) -> bool {
-        self.networks.is_wanted()
-    }
-
-    /// The list of networks is asked for now.
-    pub fn networks_begun(&mut self) {
-        self.networks.begun();
-    }
-
-    /// The list of networks was answered.
-    pub fn networks_listed(&mut self, rows: Vec<Network>) {
-        if let Some(known) = self.networks.listed(rows)
-            && self.shown.networks != known
-        {
-            Arc::make_mut(&mut self.shown).networks = known;
-            self.changed = true;
-        }
-    }
-
-    /// The list of networks was not answered; after a while, call [`View::retry_networks`].
-    /// Those known stay.
-    pub fn networks_failed(&mut self) {
-        self.networks.failed();
-    }
-
-    /// The wait after [`View::networks_failed`] is over.
-    pub fn retry_networks(&mut self) {
-        self.networks.retry();
-    }
-
-    pub(super) fn network_created(&mut self, id: &str) {
-        if !self.shown.networks.contains_key(id) {
-            self.networks.want();
-        }
-    }
-
-    pub(super) fn network_destroyed(&mut self, id: &str) {
-        self.networks.destroyed(id);
-        if self.shown.networks.contains_key(id) {
-            Arc::make_mut(&mut self.shown).networks.remove(id);
-            self.changed = true;
-        }
-    }
-
-    /// Networks are asked for if a container is in one that is not known. While they are not
-    /// known at all, their list is on its way.
-    pub(super) fn name_networks(&mut self, container: &Container) {
-        if self.networks.is_ready() {
-            for endpoint in &container.endpoints {
-                let known = &self.shown.networks;
-                self.networks.named(&endpoint.network_id, known);
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::tests::{container, event, row, runs};
 use super::super::*;
 use super::*;
-use crate::docker::convert::ListRow;
+use crate::docker::container::ListRow;
 use crate::model::container::{Bindings, Endpoint, GatewayMode};
 
 pub(in super::super) fn network(id: &str) -> Network {
@@ -23,7 +23,7 @@ pub(in super::super) fn network(id: &str) -> Network {
 
 /// A view that knows the container `a` and these networks.
 fn knowing(ids: &[&str]) -> View {
-    let mut view = View::new();
+    let mut view = View::default();
     view.list_begun();
     view.listed(vec![row("a", "a", false)]);
     answer(&mut view, ids);
@@ -61,7 +61,7 @@ fn named(network: &str) -> Event {
 #[test]
 fn nothing_is_published_before_networks_and_containers_are_both_listed() {
     for containers_first in [true, false] {
-        let mut view = View::new();
+        let mut view = View::default();
         view.list_begun();
         if containers_first {
             view.listed(vec![row("a", "a", false)]);
@@ -82,7 +82,7 @@ fn nothing_is_published_before_networks_and_containers_are_both_listed() {
 
 #[test]
 fn a_list_of_networks_that_fails_is_asked_again_and_those_known_stay() {
-    let mut view = View::new();
+    let mut view = View::default();
     view.list_begun();
     view.listed(Vec::new());
     view.networks_begun();

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
-use super::convert::{self, Inspected};
-use super::json::MAX_NOTES;
+use super::container::{self, Inspected};
+use super::lenient::MAX_NOTES;
 use super::{event, network};
 use crate::backend::compile::desired;
 use crate::mapper::compute::{Choice, DockerState, HairpinMode, HostFacts, MapperOptions};
@@ -69,7 +69,7 @@ pub(crate) fn snapshot(answers: &Answers) -> Snapshot {
     let networks = network::list(&answers.networks).unwrap_or_default();
     let rows = networks.rows.into_iter().map(|row| (row.id.clone(), row));
     snapshot.networks = rows.collect();
-    let list = convert::list(&answers.list).unwrap_or_default();
+    let list = container::list(&answers.list).unwrap_or_default();
     assert!(list.odd.len() <= MAX_NOTES);
     for row in list.rows {
         if let Some(container) = row.container {
@@ -80,7 +80,7 @@ pub(crate) fn snapshot(answers: &Answers) -> Snapshot {
     for text in &answers.inspects {
         let id = serde_json::from_str::<Value>(text).unwrap_or_default();
         let id = id["Id"].as_str().unwrap_or("ab").to_owned();
-        if let Ok(Inspected::Running(container)) = convert::inspect(&id, text) {
+        if let Ok(Inspected::Running(container)) = container::inspect(&id, text) {
             assert_eq!(container.id, id);
             snapshot.containers.insert(id, *container);
         }
