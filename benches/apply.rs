@@ -5,41 +5,38 @@
 //! The floor is a bare probe ([`bare`]) whose work alternates with ours, so that whatever else
 //! the machine does slows down both. Rows are medians; ratios are of medians.
 
-// The fake Engine has more than is needed here.
-#![allow(dead_code)]
-
 #[path = "apply/bare.rs"]
 mod bare;
 #[path = "apply/entries.rs"]
 mod entries;
-#[path = "../tests/fake_engine/mod.rs"]
-mod fake_engine;
 #[path = "apply/flows.rs"]
 mod flows;
 #[path = "apply/repair.rs"]
 mod repair;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests have more than is needed here")]
+mod support;
 #[path = "apply/table.rs"]
 mod table;
 
 use std::time::{Duration, Instant};
 
-use docker_nat66::backend::nftables::{Nftables, Settings};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::backend::{Backend, Batch, ObservedRule};
 use docker_nat66::model::element::Element;
 use docker_nat66::model::forward::Proto;
 use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, Rule, RuleSpec, Via};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::UnshareFlags;
 
 use bare::Bare;
+use support::namespace::leave;
 use table::{Goal, head, row};
 
 /// Forwards of a full table.
 const FULL: u16 = 10_000;
 
-#[allow(unsafe_code)]
 fn main() {
-    // SAFETY: there is one thread, and it shares nothing with the process that started it.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("a network namespace (needs root)");
+    leave(UnshareFlags::NEWNET);
     let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let is_wanted = |name: &str| {
         only.as_ref()
@@ -122,9 +119,9 @@ fn removal(remove: Vec<ObservedRule>) -> Batch {
 }
 
 fn detected(owned: bool) -> Nftables {
-    let settings = Settings {
+    let settings = TableSettings {
         owned,
-        ..Settings::default()
+        ..TableSettings::default()
     };
     Nftables::detect(settings).expect("nftables")
 }

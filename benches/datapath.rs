@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings};
-use docker_nat66::backend::nftables::{Nftables, Settings as TableSettings};
+use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::backend::{Backend, Batch, ObservedRule};
 use docker_nat66::model::element::Element;
 use docker_nat66::model::forward::Proto;

@@ -11,47 +11,22 @@
 //! `ready`, and the kernel is asked for the rules then. The Engine is the fake one, since a
 //! hundred containers of a real one take a minute to start.
 
-#![allow(dead_code, reason = "the lab has more than is needed here")]
-
-#[path = "../tests/lab/backend.rs"]
-mod backend;
-#[path = "../tests/lab/daemon.rs"]
-mod daemon;
-#[allow(unused_imports, reason = "its tests are none without a harness")]
-#[path = "../tests/lab/elements.rs"]
-mod elements;
-#[path = "../tests/lab/engine.rs"]
-mod engine;
-#[path = "../tests/fake_engine/mod.rs"]
-mod fake_engine;
-#[path = "../tests/lab/home.rs"]
-mod home;
-#[path = "../tests/lab/image.rs"]
-mod image;
-#[path = "../tests/lab/lab.rs"]
-mod lab;
-#[allow(unused_imports, reason = "its tests are none without a harness")]
-#[path = "../tests/lab/release.rs"]
-mod release;
-#[path = "../tests/lab/rules.rs"]
-mod rules;
-#[path = "../tests/lab/space.rs"]
-mod space;
-#[path = "../tests/lab/talk.rs"]
-mod talk;
-#[path = "../tests/lab/wait.rs"]
-mod wait;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests have more than is needed here")]
+mod support;
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use daemon::{Daemon, PROGRAM};
-use engine::Engine;
-use fake_engine::{FakeContainer, FakeEngine};
-use lab::Lab;
-use wait::{SOON, eventually};
+use support::PROGRAM;
+use support::fake_engine::{FakeContainer, FakeEngine};
+use support::lab::daemon::Daemon;
+use support::lab::engine::Engine;
+use support::lab::{Lab, rules};
+use support::process::kib;
+use support::wait::{SOON, eventually, let_pass};
 
 const ARGS: [&str; 6] = [
     "--dev",
@@ -121,7 +96,7 @@ fn events(backend: &str, nice: &str) {
     println!(
         "{:<64} {:>9}",
         format!("{backend}: resident, idle, nothing published"),
-        resident(&lab, &daemon)
+        resident(&daemon)
     );
     for (ports, goal) in [(1, "2.5 ms"), (10, ""), (100, "6 ms")] {
         let times = (0..=ROUNDS).map(|_| one_event(&lab, &engine, &daemon, ports));
@@ -209,7 +184,7 @@ fn starts(backend: &str) {
     println!(
         "{:<64} {:>9}",
         format!("{backend}: resident, idle, {all} rules"),
-        resident(&lab, &daemon)
+        resident(&daemon)
     );
     daemon.leaves();
 }
@@ -242,11 +217,8 @@ fn moments(log: &str, words: &str) -> Vec<Duration> {
 }
 
 /// The daemon's resident memory once it has nothing to do.
-fn resident(lab: &Lab, daemon: &Daemon<'_>) -> String {
-    wait::let_pass(Duration::from_secs(1));
-    let pid = daemon.pid();
-    let status = lab.host().run(&["cat", &format!("/proc/{pid}/status")]);
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    format!("{:.1} MB", kib.expect("a number") * 1024.0 / 1e6)
+fn resident(daemon: &Daemon<'_>) -> String {
+    let_pass(Duration::from_secs(1));
+    let kib = kib(daemon.id(), "VmRSS") as f64;
+    format!("{:.1} MB", kib * 1024.0 / 1e6)
 }

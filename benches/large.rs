@@ -7,43 +7,17 @@
 //! `cargo bench --bench large -- PORTS BACKEND --times N`: what is left in memory and on the disk when
 //! a container with so many ports has come and gone so often.
 
-#![allow(dead_code, reason = "the lab has more than is needed here")]
-
-#[path = "../tests/lab/backend.rs"]
-mod backend;
-#[path = "../tests/lab/daemon.rs"]
-mod daemon;
-#[allow(unused_imports, reason = "its tests are none without a harness")]
-#[path = "../tests/lab/elements.rs"]
-mod elements;
-#[path = "../tests/lab/engine.rs"]
-mod engine;
-#[path = "../tests/fake_engine/mod.rs"]
-mod fake_engine;
-#[path = "../tests/lab/home.rs"]
-mod home;
-#[path = "../tests/lab/image.rs"]
-mod image;
-#[path = "../tests/lab/lab.rs"]
-mod lab;
-#[allow(unused_imports, reason = "its tests are none without a harness")]
-#[path = "../tests/lab/release.rs"]
-mod release;
-#[path = "../tests/lab/rules.rs"]
-mod rules;
-#[path = "../tests/lab/space.rs"]
-mod space;
-#[path = "../tests/lab/talk.rs"]
-mod talk;
-#[path = "../tests/lab/wait.rs"]
-mod wait;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests have more than is needed here")]
+mod support;
 
 use std::time::{Duration, Instant};
 
-use daemon::{Daemon, STATE_DIR};
-use fake_engine::{FakeContainer, FakeEngine};
-use lab::Lab;
-use wait::eventually;
+use support::fake_engine::{FakeContainer, FakeEngine};
+use support::lab::daemon::{self, Daemon, STATE_DIR};
+use support::lab::{Lab, rules};
+use support::process::{kib, lives};
+use support::wait::{eventually, let_pass};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 
@@ -195,8 +169,7 @@ fn measure(ports: u32, backend: &str, hairpin: &str) {
     daemon.signal(rustix::process::Signal::TERM);
     let pid = daemon.id();
     eventually(NEVER, "the daemon's end", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let ended = stat.is_empty() || stat.contains(") Z ");
+        let ended = !lives(pid);
         ended.then_some(()).ok_or("it runs")
     });
     let status = daemon.ended();
@@ -226,15 +199,8 @@ fn settles(lab: &Lab, ports: u32) {
 
 fn show(what: &str, lab: &Lab, daemon: &Daemon<'_>, took: Option<Duration>) {
     // Free memory goes back within ten seconds of a large change.
-    wait::let_pass(Duration::from_secs(12));
-    let pid = daemon.pid();
-    let status = lab.host().run(&["cat", &format!("/proc/{pid}/status")]);
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib: f64 = line
-        .and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse().ok())
-        .expect("a number");
+    let_pass(Duration::from_secs(12));
+    let kib = kib(daemon.id(), "RssAnon") as f64;
     let size = journal_size(lab);
     let took = took.map_or(String::new(), |took| {
         format!("{:.1} s, ", took.as_secs_f64())

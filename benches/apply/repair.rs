@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use docker_nat66::actors::journal::StateDir;
 use docker_nat66::backend::Backend;
-use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
-use docker_nat66::backend::nftables::{Nftables, Settings, TABLE};
+use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
+use docker_nat66::backend::nftables::{Nftables, TABLE, TableSettings};
 use docker_nat66::daemon::{self, Left, Parts, Runtime};
 use docker_nat66::docker::host::DockerHost;
 use docker_nat66::docker::stream;
@@ -28,7 +28,7 @@ use docker_nat66::sys::locks::{self, Holder, Lock};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::bare::Bare;
-use crate::fake_engine::{FakeContainer, FakeEngine};
+use crate::support::fake_engine::{FakeContainer, FakeEngine};
 use crate::table::{Goal, row};
 
 /// Between two flushes: of who makes more than twenty a second the daemon thinks that he
@@ -43,9 +43,9 @@ const PORTS: u16 = 100;
 
 /// A table that anybody may remove.
 pub(crate) fn of_the_table(bare: &mut Bare) {
-    let settings = Settings {
+    let settings = TableSettings {
         owned: false,
-        ..Settings::default()
+        ..TableSettings::default()
     };
     let backend = Nftables::detect(settings).expect("nftables");
     let name = format!("{TABLE}\0");
@@ -67,7 +67,7 @@ pub(crate) fn of_the_table(bare: &mut Bare) {
 
 /// `ip6tables -t nat -F`; the time begins when the kernel has been seen to have obeyed.
 pub(crate) fn of_ip6tables(bare: &mut Bare) {
-    let backend = Ip6tables::detect(docker_nat66::backend::ip6tables::Settings::default());
+    let backend = Ip6tables::detect(docker_nat66::backend::ip6tables::ToolSettings::default());
     let backend = backend.expect("ip6tables");
     let count = |bare: &mut Bare| bare.rules_of("nat\0");
     // The masquerade, too.

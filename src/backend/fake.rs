@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ip6tables::plan::{Ground, Plan, Step};
+use super::ip6tables::plan::{Ground, InputLine, Plan};
 use super::ip6tables::shape::Table;
 use super::ip6tables::{parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
@@ -19,7 +19,7 @@ use crate::model::rule::{BackendKind, Rule, RuleId};
 pub type Edit = Box<dyn FnOnce(&mut Vec<String>) + Send>;
 
 /// What goes wrong in one call.
-pub enum Fault {
+pub enum InjectedFault {
     /// Nothing; lets a script reach a later call.
     None,
     /// The call fails and has done nothing.
@@ -27,7 +27,7 @@ pub enum Fault {
     /// The call fails though all of it was done.
     After(ErrorKind),
     /// The call fails after this many entries of its batch, removals first: what a batch over
-    /// several tables leaves. For a listing the same as [`Fault::Before`].
+    /// several tables leaves. For a listing the same as [`InjectedFault::Before`].
     Partly(usize, ErrorKind),
     /// Somebody else changes the lines just before the call, which then goes its way.
     Meanwhile(Edit),
@@ -35,7 +35,7 @@ pub enum Fault {
     Panic,
 }
 
-impl fmt::Debug for Fault {
+impl fmt::Debug for InjectedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),
@@ -50,7 +50,7 @@ impl fmt::Debug for Fault {
 
 /// One call that a backend received, in order, whatever became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
+pub enum BackendCall {
     /// A listing.
     List,
     /// A commit, with its batch.
@@ -60,11 +60,11 @@ pub enum Call {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<String>,
-    on_list: VecDeque<Fault>,
-    on_commit: VecDeque<Fault>,
+    on_list: VecDeque<InjectedFault>,
+    on_commit: VecDeque<InjectedFault>,
     listing_fails: Option<ErrorKind>,
     refused: BTreeSet<RuleId>,
-    calls: Vec<Call>,
+    calls: Vec<BackendCall>,
 }
 
 /// The kernel, and the test's hand on it. Clones are the same kernel.
@@ -83,12 +83,12 @@ impl FakeKernel {
     }
 
     /// Adds a fault for the next listing that has none yet.
-    pub fn on_list(&self, fault: Fault) {
+    pub fn on_list(&self, fault: InjectedFault) {
         self.state().on_list.push_back(fault);
     }
 
     /// Adds a fault for the next commit that has none yet.
-    pub fn on_commit(&self, fault: Fault) {
+    pub fn on_commit(&self, fault: InjectedFault) {
         self.state().on_commit.push_back(fault);
     }
 
@@ -120,7 +120,7 @@ impl FakeKernel {
     }
 
     /// All calls so far.
-    pub fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<BackendCall> {
         self.state().calls.clone()
     }
 
@@ -180,7 +180,7 @@ impl State {
 }
 
 /// One step, as the tool would take it.
-fn take(lines: &mut Vec<String>, table: Table, step: &Step) -> Result<(), ErrorKind> {
+fn take(lines: &mut Vec<String>, table: Table, step: &InputLine) -> Result<(), ErrorKind> {
     let declared = |chain: &str| format!(":{chain} - [0:0]");
     let position = |lines: &[String], wanted: &str| {
         let here = |l: &&String| table_of(l) == table.as_str();
@@ -188,17 +188,17 @@ fn take(lines: &mut Vec<String>, table: Table, step: &Step) -> Result<(), ErrorK
         at.ok_or(ErrorKind::NotFound)
     };
     match step {
-        Step::NewChain(chain) => {
+        InputLine::NewChain(chain) => {
             if position(lines, &declared(chain)).is_ok() {
                 return Err(ErrorKind::Exists);
             }
             lines.push(declared(chain));
         }
-        Step::Remove(text) => {
+        InputLine::Remove(text) => {
             let at = position(lines, &format!("-A {text}"))?;
             lines.remove(at);
         }
-        Step::Insert(rule, place) => {
+        InputLine::Insert(rule, place) => {
             let line = render::listed(rule);
             let chain = line.split(' ').nth(1).unwrap_or_default();
             if chain.starts_with("DOCKER") {
@@ -213,7 +213,7 @@ fn take(lines: &mut Vec<String>, table: Table, step: &Step) -> Result<(), ErrorK
             });
             lines.insert(before.unwrap_or(lines.len()), line);
         }
-        Step::DropChain(chain) => {
+        InputLine::DropChain(chain) => {
             let at = position(lines, &declared(chain))?;
             let held = format!("-A {chain} ");
             let jumps = format!(" -j {chain}");
@@ -264,14 +264,18 @@ impl Backend for FakeBackend {
 
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
         let mut state = self.0.state();
-        state.calls.push(Call::List);
+        state.calls.push(BackendCall::List);
         match state.on_list.pop_front() {
-            None | Some(Fault::None) => {}
-            Some(Fault::Before(kind) | Fault::After(kind) | Fault::Partly(_, kind)) => {
+            None | Some(InjectedFault::None) => {}
+            Some(
+                InjectedFault::Before(kind)
+                | InjectedFault::After(kind)
+                | InjectedFault::Partly(_, kind),
+            ) => {
                 return Err(failure("listing", kind, INJECTED));
             }
-            Some(Fault::Meanwhile(change)) => change(&mut state.lines),
-            Some(Fault::Panic) => panic!("{INJECTED}"),
+            Some(InjectedFault::Meanwhile(change)) => change(&mut state.lines),
+            Some(InjectedFault::Panic) => panic!("{INJECTED}"),
         }
         match state.listing_fails {
             Some(kind) => Err(failure("listing", kind, INJECTED)),
@@ -281,25 +285,25 @@ impl Backend for FakeBackend {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
         let mut state = self.0.state();
-        state.calls.push(Call::Commit(batch.clone()));
+        state.calls.push(BackendCall::Commit(batch.clone()));
         let inserted = batch.insert.iter().map(Rule::id);
         let mut touched = inserted.chain(batch.remove.iter().map(|rule| rule.id));
         if touched.any(|id| state.refused.contains(&id)) {
             return Err(failure("commit", ErrorKind::Failed, INJECTED));
         }
         match state.on_commit.pop_front() {
-            None | Some(Fault::None) => {}
-            Some(Fault::Before(kind)) => return Err(failure("commit", kind, INJECTED)),
-            Some(Fault::After(kind)) => {
+            None | Some(InjectedFault::None) => {}
+            Some(InjectedFault::Before(kind)) => return Err(failure("commit", kind, INJECTED)),
+            Some(InjectedFault::After(kind)) => {
                 state.apply(batch, usize::MAX)?;
                 return Err(failure("commit", kind, INJECTED));
             }
-            Some(Fault::Partly(entries, kind)) => {
+            Some(InjectedFault::Partly(entries, kind)) => {
                 state.apply(batch, entries)?;
                 return Err(failure("commit", kind, INJECTED));
             }
-            Some(Fault::Meanwhile(change)) => change(&mut state.lines),
-            Some(Fault::Panic) => panic!("{INJECTED}"),
+            Some(InjectedFault::Meanwhile(change)) => change(&mut state.lines),
+            Some(InjectedFault::Panic) => panic!("{INJECTED}"),
         }
         state.apply(batch, usize::MAX)
     }
@@ -330,10 +334,10 @@ mod tests {
         let kernel = FakeKernel::new();
         let mut backend = kernel.backend();
         let kind = |r: Result<(), BackendError>| r.map_err(|e| e.kind);
-        kernel.on_commit(Fault::Before(ErrorKind::Busy));
-        kernel.on_commit(Fault::After(ErrorKind::TimedOut));
-        kernel.on_commit(Fault::Partly(1, ErrorKind::Failed));
-        kernel.on_commit(Fault::Meanwhile(Box::new(Vec::clear)));
+        kernel.on_commit(InjectedFault::Before(ErrorKind::Busy));
+        kernel.on_commit(InjectedFault::After(ErrorKind::TimedOut));
+        kernel.on_commit(InjectedFault::Partly(1, ErrorKind::Failed));
+        kernel.on_commit(InjectedFault::Meanwhile(Box::new(Vec::clear)));
         assert_eq!(kind(backend.commit(&insert(&[1]))), Err(ErrorKind::Busy));
         assert_eq!(kernel.ours().len(), 0);
         assert_eq!(
@@ -365,7 +369,7 @@ mod tests {
     #[test]
     fn the_kernel_survives_a_panic_of_its_daemon() {
         let kernel = FakeKernel::new();
-        kernel.on_commit(Fault::Panic);
+        kernel.on_commit(InjectedFault::Panic);
         let mut backend = kernel.backend();
         let died = std::thread::spawn(move || backend.commit(&insert(&[1])));
         assert!(died.join().is_err());

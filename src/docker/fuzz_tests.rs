@@ -16,7 +16,7 @@ use super::oracle::{Answers, check_answers, snapshot};
 fn recorded() -> &'static [Answers] {
     static RECORDED: OnceLock<Vec<Answers>> = OnceLock::new();
     RECORDED.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_engine/recorded");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake_engine/recorded");
         let dirs = fs::read_dir(root).expect("recorded answers").flatten();
         let dirs = dirs.map(|dir| dir.path()).filter(|dir| dir.is_dir());
         dirs.map(|dir| version(&dir)).collect()

@@ -152,7 +152,7 @@ fn an_odd_row_hides_no_other_and_is_no_wider() {
 
 #[test]
 fn the_recorded_networks_are_read() {
-    let text = include_str!("../../tests/fake_engine/recorded/api-1.41/networks.json");
+    let text = include_str!("../../tests/support/fake_engine/recorded/api-1.41/networks.json");
     let listed = list(text).expect("recorded");
     assert_eq!(listed.odd, []);
     let seen: Vec<_> = listed

@@ -4,7 +4,7 @@ use super::legacy;
 use super::nftables::NftablesReader;
 use super::observation::DockerNat;
 use crate::backend::BackendError;
-use crate::backend::ip6tables::{Ip6tables, Settings, Variant};
+use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 
 /// Reads nf_tables over netlink and, unless our own rules are in the tool's nft variant, the legacy
 /// variant's tables with that variant's tool.
@@ -20,7 +20,7 @@ pub struct Observer {
 impl Observer {
     /// `ours` is the variant of ip6tables that holds our own rules; `None`: nftables does. Docker
     /// uses the same variant as we do; with nftables it may use either.
-    pub fn new(ours: Option<Variant>, settings: &Settings) -> Self {
+    pub fn new(ours: Option<Variant>, settings: &ToolSettings) -> Self {
         let is_legacy_read = ours != Some(Variant::Nft);
         Self {
             nftables: NftablesReader::default(),

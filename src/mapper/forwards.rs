@@ -9,7 +9,7 @@ use ipnet::Ipv6Net;
 use super::holders::{Holders, order};
 use super::labels::{self, Wishes};
 use super::networks;
-use super::publish::{Publication, Reach};
+use super::publish::{Publication, Scope};
 use super::skipped::{Reason, Refusal, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::{Forward, Owner, Proto};
@@ -100,18 +100,18 @@ fn resolve_container(
     let mut told = BTreeSet::new();
     let publication = Publication::of(container);
     for row in &container.ports {
-        let Some(reach) = publication.reach(row) else {
+        let Some(scope) = publication.scope(row) else {
             continue;
         };
         let port = row.host_port.map(|port| (row.proto, port));
-        let outcome = reach.map_err(Reason::Closed).and_then(|reach| {
+        let outcome = scope.map_err(Reason::Closed).and_then(|scope| {
             if !wishes.cover(row.proto, row.container_port) {
                 return Err(Reason::NotListed);
             }
             let endpoint = target
                 .get_or_insert_with(|| choose(around, container))
                 .clone()?;
-            forward(container, row, reach, &endpoint, &wishes)
+            forward(container, row, scope, &endpoint, &wishes)
         });
         match outcome {
             Err(reason) => {
@@ -139,7 +139,7 @@ fn resolve_container(
 fn forward(
     container: &Container,
     row: &PortRow,
-    reach: Reach,
+    scope: Scope,
     (network, addr): &(Untrusted, Ipv6Addr),
     wishes: &Wishes,
 ) -> Result<Forward, Reason> {
@@ -149,9 +149,9 @@ fn forward(
     };
     Ok(Forward {
         proto: row.proto,
-        host_addr: match reach {
-            Reach::AnyLocal => None,
-            Reach::Only(addr) => Some(addr),
+        host_addr: match scope {
+            Scope::AnyLocal => None,
+            Scope::Only(addr) => Some(addr),
         },
         host_port,
         container_addr: *addr,

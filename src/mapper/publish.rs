@@ -10,7 +10,7 @@ use crate::model::text::Untrusted;
 
 /// Where a published port is open over IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum Scope {
     /// On any local address.
     AnyLocal,
     /// On one local address.
@@ -19,7 +19,7 @@ pub enum Reach {
 
 /// Why a published port opens nothing over IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Closed {
+pub enum NotPublished {
     /// Bound to this IPv4 address, and to no IPv6 address.
     BoundToV4(Ipv4Addr),
     /// Bound to `::1` or a link-local address.
@@ -32,7 +32,7 @@ pub enum Closed {
     Malformed(Untrusted),
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for NotPublished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BoundToV4(addr) => write!(f, "bound to the IPv4 address {addr} only"),
@@ -73,10 +73,10 @@ impl<'c> Publication<'c> {
     /// another one of the same port speaks for: the IPv4 half of a double binding (its `::` half
     /// does), and the `::` row of a routed port that is published over IPv4 (the row with the
     /// host's port does).
-    pub fn reach(&self, row: &PortRow) -> Option<Result<Reach, Closed>> {
+    pub fn scope(&self, row: &PortRow) -> Option<Result<Scope, NotPublished>> {
         if row.host_port.is_none() {
             let has_host_port = self.shown.like(row).any(|other| other.host_port.is_some());
-            return (row.is_routed_v6() && !has_host_port).then_some(Err(Closed::Routed));
+            return (row.is_routed_v6() && !has_host_port).then_some(Err(NotPublished::Routed));
         }
         let routed = self.shown.show_routed_v6(row);
         let any = HostIp::V6(Ipv6Addr::UNSPECIFIED);
@@ -89,12 +89,12 @@ impl<'c> Publication<'c> {
             return None;
         }
         Some(match &row.host_ip {
-            HostIp::V6(_) | HostIp::Empty if routed => Err(Closed::Routed),
-            HostIp::V4(addr) if routed && addr.is_unspecified() => Err(Closed::Routed),
-            HostIp::V6(addr) if addr.is_unspecified() => Ok(Reach::AnyLocal),
+            HostIp::V6(_) | HostIp::Empty if routed => Err(NotPublished::Routed),
+            HostIp::V4(addr) if routed && addr.is_unspecified() => Err(NotPublished::Routed),
+            HostIp::V6(addr) if addr.is_unspecified() => Ok(Scope::AnyLocal),
             HostIp::V6(addr) => v6(*addr),
-            HostIp::V4(addr) if !addr.is_unspecified() => Err(Closed::BoundToV4(*addr)),
-            HostIp::Malformed(text) => Err(Closed::Malformed(text.clone())),
+            HostIp::V4(addr) if !addr.is_unspecified() => Err(NotPublished::BoundToV4(*addr)),
+            HostIp::Malformed(text) => Err(NotPublished::Malformed(text.clone())),
             HostIp::V4(_) | HostIp::Empty => self.any_v4(row),
         })
     }
@@ -102,18 +102,18 @@ impl<'c> Publication<'c> {
     /// `0.0.0.0` in `Ports`. An Engine that binds `::` too shows a row for it, and then that row
     /// alone counts. Engines before 20.10.6 show none; there only the binding as it was asked for
     /// tells an unspecified address (any family) from an explicit `0.0.0.0` (IPv4 only).
-    fn any_v4(&self, row: &PortRow) -> Result<Reach, Closed> {
-        let explicit = Err(Closed::BoundToV4(Ipv4Addr::UNSPECIFIED));
+    fn any_v4(&self, row: &PortRow) -> Result<Scope, NotPublished> {
+        let explicit = Err(NotPublished::BoundToV4(Ipv4Addr::UNSPECIFIED));
         if self.shown.show_any_v6(row) {
             return explicit;
         }
         let Bindings::Known { publish_all, .. } = self.bindings else {
-            return Err(Closed::BindingsUnknown);
+            return Err(NotPublished::BindingsUnknown);
         };
         let mut asked = self.asked.like(row).peekable();
         if asked.peek().is_none() {
             return if *publish_all {
-                Ok(Reach::AnyLocal)
+                Ok(Scope::AnyLocal)
             } else {
                 explicit
             };
@@ -123,7 +123,7 @@ impl<'c> Publication<'c> {
         // every binding that it may have been chosen for must leave the address open.
         let deciding = if exact.is_empty() { loose } else { exact };
         if deciding.iter().all(|b| b.host_ip == HostIp::Empty) {
-            Ok(Reach::AnyLocal)
+            Ok(Scope::AnyLocal)
         } else {
             explicit
         }
@@ -131,14 +131,14 @@ impl<'c> Publication<'c> {
 }
 
 /// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) counts as the IPv4 address it is.
-fn v6(addr: Ipv6Addr) -> Result<Reach, Closed> {
+fn v6(addr: Ipv6Addr) -> Result<Scope, NotPublished> {
     if let Some(v4) = addr.to_ipv4_mapped() {
-        return Err(Closed::BoundToV4(v4));
+        return Err(NotPublished::BoundToV4(v4));
     }
     if addr.is_loopback() || addr.is_unicast_link_local() || addr.is_multicast() {
-        return Err(Closed::NotRoutable(addr));
+        return Err(NotPublished::NotRoutable(addr));
     }
-    Ok(Reach::Only(addr))
+    Ok(Scope::Only(addr))
 }
 
 #[cfg(test)]
@@ -146,18 +146,18 @@ mod tests {
     use super::*;
     use crate::mapper::forwards::samples::{container, known, row};
 
-    fn reach(container: &Container, row: &PortRow) -> Option<Result<Reach, Closed>> {
-        Publication::of(container).reach(row)
+    fn scope(container: &Container, row: &PortRow) -> Option<Result<Scope, NotPublished>> {
+        Publication::of(container).scope(row)
     }
 
-    type Case<'a> = (&'a str, &'a [(&'a str, u16)], Bindings, Vec<Reach>);
+    type Case<'a> = (&'a str, &'a [(&'a str, u16)], Bindings, Vec<Scope>);
 
     /// Each line is a line of the documented table: `Ports` rows of container port 80, the
     /// bindings asked for, and where it is open. Host port 0 is none.
     #[test]
     fn every_row_of_the_documented_table_holds() {
         let specific: Ipv6Addr = "2001:db8::1".parse().unwrap();
-        let any = || vec![Reach::AnyLocal];
+        let any = || vec![Scope::AnyLocal];
         let cases: Vec<Case<'_>> = vec![
             (
                 ":: among the rows",
@@ -212,7 +212,7 @@ mod tests {
                 "specific IPv6",
                 &[("2001:db8::1", 8080)],
                 Bindings::Unknown,
-                vec![Reach::Only(specific)],
+                vec![Scope::Only(specific)],
             ),
             ("::1", &[("::1", 8080)], Bindings::Unknown, vec![]),
             (
@@ -285,7 +285,7 @@ mod tests {
                 .map(|(ip, port)| row(ip, (*port != 0).then_some(*port), 80))
                 .collect();
             c.bindings = bindings;
-            let open: Vec<Reach> = c.ports.iter().filter_map(|r| reach(&c, r)?.ok()).collect();
+            let open: Vec<Scope> = c.ports.iter().filter_map(|r| scope(&c, r)?.ok()).collect();
             assert_eq!(open, expected, "{what}");
         }
     }
@@ -298,7 +298,7 @@ mod tests {
             rows: vec![],
             publish_all: true,
         };
-        assert_eq!(reach(&c, &c.ports[0]), Some(Ok(Reach::AnyLocal)));
+        assert_eq!(scope(&c, &c.ports[0]), Some(Ok(Scope::AnyLocal)));
     }
 
     #[test]
@@ -307,18 +307,18 @@ mod tests {
             let mut c = container("c1");
             c.bindings = known(&[("", Some(8080))]);
             c.ports = ports;
-            c.ports.iter().filter_map(|r| reach(&c, r)).collect()
+            c.ports.iter().filter_map(|r| scope(&c, r)).collect()
         };
         let v4 = row("0.0.0.0", Some(8080), 80);
         let v6 = row("::", None, 80);
-        assert_eq!(reasons(vec![v4, v6.clone()]), [Err(Closed::Routed)]);
+        assert_eq!(reasons(vec![v4, v6.clone()]), [Err(NotPublished::Routed)]);
         // On a network without IPv4.
-        assert_eq!(reasons(vec![v6.clone()]), [Err(Closed::Routed)]);
+        assert_eq!(reasons(vec![v6.clone()]), [Err(NotPublished::Routed)]);
         // Another container port is another matter.
         let other = row("::", Some(9090), 90);
         assert_eq!(
             reasons(vec![v6, other]),
-            [Err(Closed::Routed), Ok(Reach::AnyLocal)]
+            [Err(NotPublished::Routed), Ok(Scope::AnyLocal)]
         );
     }
 
@@ -327,6 +327,6 @@ mod tests {
         let mut c = container("c1");
         c.ports = vec![row("", None, 80)];
         c.bindings = known(&[("", None)]);
-        assert_eq!(reach(&c, &c.ports[0]), None);
+        assert_eq!(scope(&c, &c.ports[0]), None);
     }
 }

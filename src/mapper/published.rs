@@ -7,14 +7,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::holders::Holders;
 use super::labels;
 use super::networks;
-use super::publish::{Closed, Publication, Reach};
+use super::publish::{NotPublished, Publication, Scope};
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::Sources;
 use crate::model::published::{HostForward, Published};
 
 /// Bound to `0.0.0.0`, and not to `::`.
-const ANY_V4: Closed = Closed::BoundToV4(Ipv4Addr::UNSPECIFIED);
+const ANY_V4: NotPublished = NotPublished::BoundToV4(Ipv4Addr::UNSPECIFIED);
 
 /// All that Docker publishes. What only routed networks offer is not published on the host.
 /// `None` while some containers are unanswered and none of the others publishes anything, until
@@ -83,10 +83,10 @@ fn forward(
     row: &PortRow,
     addr: Ipv6Addr,
 ) -> Option<(HostForward, Kind)> {
-    let (host_addr, kind) = match publication.reach(row)? {
-        Ok(Reach::AnyLocal) => (None, Kind::Outside),
-        Ok(Reach::Only(addr)) => (Some(addr), Kind::Outside),
-        Err(Closed::NotRoutable(addr)) => (Some(addr), Kind::Local),
+    let (host_addr, kind) = match publication.scope(row)? {
+        Ok(Scope::AnyLocal) => (None, Kind::Outside),
+        Ok(Scope::Only(addr)) => (Some(addr), Kind::Outside),
+        Err(NotPublished::NotRoutable(addr)) => (Some(addr), Kind::Local),
         Err(ANY_V4) => (None, Kind::AnyV4),
         Err(_) => return None,
     };

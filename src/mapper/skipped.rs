@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::labels;
-use super::publish::Closed;
+use super::publish::NotPublished;
 use crate::model::forward::Proto;
 use crate::model::text::Untrusted;
 
@@ -25,7 +25,7 @@ pub struct Skipped {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The binding does not reach IPv6.
-    Closed(Closed),
+    Closed(NotPublished),
     /// The container has no network of its own (`host`, `none`, `container:ID`).
     NoOwnNetwork(Untrusted),
     /// None of the container's addresses lies in a prefix; carries those it has.
@@ -154,14 +154,16 @@ impl Reason {
     /// Whether the operator would not expect it; the rest is Docker's everyday.
     pub fn is_unexpected(&self) -> bool {
         match self {
-            Self::Closed(Closed::NotRoutable(_) | Closed::Malformed(_))
+            Self::Closed(NotPublished::NotRoutable(_) | NotPublished::Malformed(_))
             | Self::Refused(..)
             | Self::PortZero
             | Self::TakenBy(_)
             | Self::TooMany { .. }
             | Self::Unreadable(_) => true,
             Self::Label(_) => self.is_malformed_label(),
-            Self::Closed(Closed::BoundToV4(_) | Closed::Routed | Closed::BindingsUnknown)
+            Self::Closed(
+                NotPublished::BoundToV4(_) | NotPublished::Routed | NotPublished::BindingsUnknown,
+            )
             | Self::NotListed
             | Self::NotForwarding(..)
             | Self::SwarmIngress
@@ -176,7 +178,7 @@ impl Reason {
     pub fn is_unreadable(&self) -> bool {
         matches!(
             self,
-            Self::Unreadable(_) | Self::Closed(Closed::Malformed(_))
+            Self::Unreadable(_) | Self::Closed(NotPublished::Malformed(_))
         )
     }
 

@@ -5,6 +5,7 @@
 //! `sha2` are used.
 
 pub mod boot;
+mod canonical;
 pub mod change;
 pub mod container;
 pub mod device;

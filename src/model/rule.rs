@@ -294,13 +294,6 @@ impl RuleSpec {
     }
 }
 
-impl Rule {
-    /// The identity of this rule.
-    pub fn id(&self) -> RuleId {
-        RuleId::of(self)
-    }
-}
-
 /// A rule and the containers that want it. Static rules have no owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRule {

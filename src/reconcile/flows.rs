@@ -10,65 +10,13 @@ use slog::{debug, info, warn};
 
 use super::Reconciler;
 use super::report::{Report, Trouble};
+use super::stale::Stale;
 use crate::conntrack::{Flow, FlowError, Purge};
 use crate::journal::Journal;
 use crate::journal::record::Record;
 use crate::model::change::ChangeSet;
-use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{OwnedRule, Rule, RuleSpec};
-
-/// What is still to be cut.
-#[derive(Debug, Default)]
-pub(super) struct Stale {
-    /// Their rules are gone, unless another with the same ports and target is still there.
-    gone: HashSet<Flow>,
-    /// Their rules stay, but belong to another container now.
-    passed_on: HashSet<Flow>,
-    /// Their rules are new: whatever does not follow them.
-    fresh: HashSet<Flow>,
-}
-
-impl Stale {
-    /// A rule has left the kernel.
-    pub(super) fn removed(&mut self, rule: &Rule) {
-        if let RuleSpec::Dnat(dnat) = &rule.spec {
-            self.gone.insert(dnat.into());
-        }
-    }
-
-    /// A rule has come into the kernel.
-    pub(super) fn inserted(&mut self, rule: &Rule) {
-        if let RuleSpec::Dnat(dnat) = &rule.spec {
-            self.fresh.insert(dnat.into());
-        }
-    }
-
-    /// A rule stays and changes its owners. Where none of those known stays, whoever has the
-    /// address now must not get the connections of whoever had it.
-    pub(super) fn reowned(&mut self, rule: &Rule, before: &BTreeSet<Owner>, now: &BTreeSet<Owner>) {
-        let stays = |owner: &Owner| now.iter().any(|o| o.container_id == owner.container_id);
-        if before.is_empty() || before.iter().any(stays) {
-            return;
-        }
-        if let RuleSpec::Dnat(dnat) = &rule.spec {
-            self.passed_on.insert(dnat.into());
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.passed_on.is_empty() && self.fresh.is_empty()
-    }
-
-    /// What to ask for, given the flows that rules in the kernel allow.
-    fn purges(&self, allowed: &HashSet<Flow>) -> Vec<Purge> {
-        let gone = self.gone.difference(allowed).chain(&self.passed_on);
-        let fresh = self.fresh.intersection(allowed);
-        gone.cloned()
-            .map(Purge::Removed)
-            .chain(fresh.cloned().map(Purge::Installed))
-            .collect()
-    }
-}
+use crate::model::forward::Proto;
+use crate::model::rule::{OwnedRule, RuleSpec};
 
 impl<J: Journal> Reconciler<J> {
     /// Before a port's first forward of this run: connections under way to docker-proxy stay with it,

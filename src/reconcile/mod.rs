@@ -23,6 +23,7 @@ mod flows;
 mod look;
 mod put_in;
 pub mod report;
+mod stale;
 mod take_out;
 #[cfg(test)]
 mod tests;
@@ -33,8 +34,8 @@ use std::net::Ipv6Addr;
 
 use slog::{Logger, info};
 
-use self::flows::Stale;
 pub use self::report::{Report, Trouble};
+use self::stale::Stale;
 use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb, compile};
 use crate::conntrack::Flows;
 use crate::journal::record::Record;

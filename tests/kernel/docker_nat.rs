@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use docker_nat66::backend::ip6tables::{Settings, Variant};
+use docker_nat66::backend::ip6tables::{ToolSettings, Variant};
 use docker_nat66::docker_nat::observation::{DockerNat, LeftBehind};
 use docker_nat66::docker_nat::observer::Observer;
 use docker_nat66::model::published::HostForward;
 
-use super::namespace;
-use super::real::{name, sh, tools};
+use crate::real::{name, tools};
+use crate::support::namespace;
+use crate::support::shell::{sh, sh_with};
 
 /// What Engine 20.10 does with `--experimental --ip6tables=true` and `-p 8080:80`, in its order.
 const DOCKERS: [&str; 4] = [
@@ -23,7 +24,7 @@ const ONE_ADDRESS: &str = "-A DOCKER ! -s fe80::/10 -d 2001:db8:9::1 -p udp --dp
     -j DNAT --to-destination [fdfd::3]:5353";
 
 fn nat(variant: Variant, command: &str) {
-    sh(&format!("ip6tables-{} -t nat {command}", name(variant)), "");
+    sh(&format!("ip6tables-{} -t nat {command}", name(variant)));
 }
 
 fn texts<'a>(forwards: impl IntoIterator<Item = &'a HostForward>) -> Vec<String> {
@@ -32,7 +33,7 @@ fn texts<'a>(forwards: impl IntoIterator<Item = &'a HostForward>) -> Vec<String>
 
 /// What a daemon sees that uses nftables.
 fn observed() -> DockerNat {
-    let mut observer = Observer::new(None, &Settings::default());
+    let mut observer = Observer::new(None, &ToolSettings::default());
     observer.observe().expect("an answer")
 }
 
@@ -85,7 +86,7 @@ fn a_chain_of_the_legacy_tool_is_seen_by_a_daemon_that_uses_nftables() {
         assert!(seen.chains, "{seen:?}");
         assert_eq!(texts(&seen.forwards), ["8080/tcp to [fdfd::2]:80"]);
 
-        let filter = |command: &str| sh(&format!("ip6tables-legacy {command}"), "");
+        let filter = |command: &str| sh(&format!("ip6tables-legacy {command}"));
         filter("-N DOCKER");
         filter("-A DOCKER ! -i docker0 -o docker0 -j DROP");
         assert!(
@@ -101,7 +102,7 @@ fn a_chain_of_the_legacy_tool_is_seen_by_a_daemon_that_uses_nftables() {
         let command = "ip6tables-legacy -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
         assert_eq!(left.collect::<Vec<_>>(), [command]);
         // It heals, as it is printed.
-        sh(command, "");
+        sh(command);
         assert!(
             observer
                 .observe()
@@ -138,10 +139,9 @@ fn the_table_of_docker_bridges_counts_only_as_far_as_packets_get() {
         sh(
             "nft add table ip docker-bridges; nft add table ip6 docker-bridge;
              nft add table ip6 docker-bridges",
-            "",
         );
         assert_eq!(observed(), DockerNat::default());
-        sh("nft -f -", BRIDGES);
+        sh_with("nft -f -", BRIDGES);
         let seen = observed();
         assert!(seen.chains);
         let forwards = [
@@ -150,10 +150,7 @@ fn the_table_of_docker_bridges_counts_only_as_far_as_packets_get() {
         ];
         assert_eq!(texts(&seen.forwards), forwards);
         assert!(seen.left_behind.is_empty(), "the map is empty: {seen:?}");
-        sh(
-            "nft 'add element ip6 docker-bridges filter-forward-in-jumps { docker0 : jump in }'",
-            "",
-        );
+        sh("nft 'add element ip6 docker-bridges filter-forward-in-jumps { docker0 : jump in }'");
         let remedy = "nft delete table ip6 docker-bridges";
         let left = LeftBehind {
             place: "chain in of table ip6 docker-bridges".to_owned(),
@@ -161,10 +158,10 @@ fn the_table_of_docker_bridges_counts_only_as_far_as_packets_get() {
         };
         assert_eq!(observed().left_behind, [left].into());
         // Restored after a `nft flush ruleset`: the rules without what leads to them.
-        sh("nft delete chain ip6 docker-bridges nat-PREROUTING", "");
+        sh("nft delete chain ip6 docker-bridges nat-PREROUTING");
         let seen = observed();
         assert_eq!((seen.chains, seen.forwards), (false, BTreeSet::new()));
-        sh(remedy, "");
+        sh(remedy);
         assert_eq!(observed(), DockerNat::default());
     });
 }
@@ -184,8 +181,8 @@ fn what_engines_leave_behind_serves_nothing_and_goes_with_the_command_that_is_na
     let engines = [
         (
             "ip6tables-nft-restore",
-            "fake_engine/recorded/engine-28.5.2/rules-on.save",
-            "fake_engine/recorded/engine-28.5.2/rules-leftover.save",
+            "support/fake_engine/recorded/engine-28.5.2/rules-on.save",
+            "support/fake_engine/recorded/engine-28.5.2/rules-leftover.save",
             9,
         ),
         (
@@ -197,15 +194,15 @@ fn what_engines_leave_behind_serves_nothing_and_goes_with_the_command_that_is_na
     ];
     namespace::fresh(|| {
         for (load, on, leftover, drops) in engines {
-            sh("nft flush ruleset", "");
-            sh(load, &recorded(on));
+            sh("nft flush ruleset");
+            sh_with(load, &recorded(on));
             let seen = observed();
             assert!(seen.chains, "{on}");
             let served = ["8080/tcp to [fdfd:5898:4917:1::2]:10000"];
             assert_eq!(texts(&seen.forwards), served, "{on}");
 
-            sh("nft flush ruleset", "");
-            sh(load, &recorded(leftover));
+            sh("nft flush ruleset");
+            sh_with(load, &recorded(leftover));
             let seen = observed();
             assert!(
                 seen.chains && seen.forwards.is_empty(),
@@ -213,7 +210,7 @@ fn what_engines_leave_behind_serves_nothing_and_goes_with_the_command_that_is_na
             );
             assert_eq!(seen.left_behind.len(), drops, "{leftover}: {seen:?}");
             for left in &seen.left_behind {
-                sh(&left.remedy, "");
+                sh(&left.remedy);
             }
             assert!(observed().left_behind.is_empty(), "{leftover}");
         }
@@ -243,7 +240,7 @@ const NETAVARK: &str = "table inet netavark {
 #[ignore = "needs nft: run by tests/run"]
 fn netavarks_forwards_are_seen_apart_from_dockers() {
     namespace::fresh(|| {
-        sh("nft -f -", NETAVARK);
+        sh_with("nft -f -", NETAVARK);
         let seen = observed();
         assert!(seen.netavark && !seen.chains, "{seen:?}");
         assert_eq!(texts(&seen.podman), ["8080/tcp to [fd00::2]:80"]);

@@ -1,21 +1,22 @@
 //! Both variants of ip6tables against the kernel.
 
-use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use docker_nat66::backend::fake::table_of;
-use docker_nat66::backend::ip6tables::{Ip6tables, Settings, Variant, render};
+use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings, Variant, render};
 use docker_nat66::backend::{Backend, ErrorKind, Verb};
 use docker_nat66::model::rule::{Guard, Hook};
 
-use super::chains;
-use super::contract::{Foreign, Kit, contract};
-use super::kit;
-use super::namespace;
-use super::rules::{contents, every_kind, guard, insertion, jump, listed, removal, tcp};
+use crate::support::contract::chains;
+use crate::support::contract::kit;
+use crate::support::contract::rules::{
+    contents, every_kind, guard, insertion, jump, listed, removal, tcp,
+};
+use crate::support::contract::{Foreign, Kit, contract};
+use crate::support::namespace;
+use crate::support::shell::{sh, sh_with};
 
 /// The variant in the tools' names.
 pub(crate) fn name(variant: Variant) -> &'static str {
@@ -26,14 +27,14 @@ pub(crate) fn name(variant: Variant) -> &'static str {
 }
 
 /// A directory in which `variant` is what the plain names mean, with both installed.
-pub(crate) fn tools(variant: Variant) -> (tempfile::TempDir, Settings) {
+pub(crate) fn tools(variant: Variant) -> (tempfile::TempDir, ToolSettings) {
     let dir = tempfile::tempdir().expect("temp dir");
     let settings = tools_in(dir.path(), variant);
     (dir, settings)
 }
 
 /// The same in an empty directory that somebody else removes.
-pub(crate) fn tools_in(dir: &Path, variant: Variant) -> Settings {
+pub(crate) fn tools_in(dir: &Path, variant: Variant) -> ToolSettings {
     for what in ["save", "restore"] {
         for each in [Variant::Nft, Variant::Legacy] {
             let multi = format!("/usr/sbin/xtables-{}-multi", name(each));
@@ -46,31 +47,15 @@ pub(crate) fn tools_in(dir: &Path, variant: Variant) -> Settings {
             }
         }
     }
-    Settings {
+    ToolSettings {
         tool_dirs: vec![dir.to_owned()],
-        ..Settings::default()
+        ..ToolSettings::default()
     }
-}
-
-/// Runs a command line to success.
-pub(crate) fn sh(line: &str, input: &str) -> String {
-    let mut child = Command::new("sh")
-        .args(["-c", line])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a shell");
-    let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(input.as_bytes()).expect("takes its input");
-    drop(stdin);
-    let output = child.wait_with_output().expect("ends");
-    assert!(output.status.success(), "{line}\n{input}");
-    String::from_utf8(output.stdout).expect("text")
 }
 
 /// What `tool --version` says, in three numbers.
 pub(crate) fn version(tool: &str) -> [u32; 3] {
-    let said = sh(&format!("{tool} --version"), "");
+    let said = sh(&format!("{tool} --version"));
     let word = said.split(' ').nth(1).expect("a version");
     let numbers = word.trim_start_matches('v').split('.');
     let numbers: Vec<u32> = numbers.map(|n| n.parse().expect("a number")).collect();
@@ -83,7 +68,7 @@ struct Others(Variant);
 impl Others {
     fn restore(&self, table: &str, line: &str) {
         let tool = format!("ip6tables-{}-restore --noflush", name(self.0));
-        sh(&tool, &format!("*{table}\n{line}\nCOMMIT\n"));
+        sh_with(&tool, &format!("*{table}\n{line}\nCOMMIT\n"));
     }
 }
 
@@ -110,7 +95,7 @@ impl Foreign for Others {
 
     fn lines(&mut self) -> Vec<String> {
         let save = format!("ip6tables-{}-save", name(self.0));
-        let text = ["filter", "nat"].map(|table| sh(&format!("{save} -t {table}"), ""));
+        let text = ["filter", "nat"].map(|table| sh(&format!("{save} -t {table}")));
         let is_own = |line: &&str| line.starts_with("-A") || line.contains(" - [");
         let lines = text.iter().flat_map(|text| text.lines()).filter(is_own);
         lines.map(str::to_owned).collect()
@@ -119,7 +104,7 @@ impl Foreign for Others {
     fn clear(&mut self) {
         for table in ["filter", "nat"] {
             let tool = format!("ip6tables-{} -t {table}", name(self.0));
-            sh(&format!("{tool} -F && {tool} -X"), "");
+            sh(&format!("{tool} -F && {tool} -X"));
         }
     }
 }
@@ -177,7 +162,7 @@ fn the_printed_command_inserts_the_very_rule() {
                     let line = backend.describe(verb, &rule);
                     let (_, command) = line.split_once(": ").expect("a command");
                     let tool = format!("ip6tables-{}", name(variant));
-                    sh(&command.replace("/sbin/ip6tables", &tool), "");
+                    sh(&command.replace("/sbin/ip6tables", &tool));
                     assert_eq!(&others.lines(), expected, "{line}");
                 }
                 let remove = removal(&mut backend, |_| true);
@@ -206,14 +191,14 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
             let read = rule == "meta mark set 1" && version("ip6tables") >= [1, 8, 10];
             for chain in ["nat PREROUTING", "filter FORWARD"] {
                 let add = format!("nft -a -e 'add rule ip6 {chain} {rule}'");
-                let added = sh(&add, "");
+                let added = sh(&add);
                 let handle = added.rsplit("handle ").next().expect("echoed").trim();
                 if read {
                     let table = chain.split(' ').next().expect("a table");
-                    let all = sh(&format!("ip6tables-nft-save -t {table}"), "");
+                    let all = sh(&format!("ip6tables-nft-save -t {table}"));
                     assert!(all.contains("-j MARK --set-xmark 0x1/0xffffffff"), "{all}");
                     assert_eq!(contents(&mut backend), ours.clone().map(Some));
-                    sh(&format!("nft delete rule ip6 {chain} handle {handle}"), "");
+                    sh(&format!("nft delete rule ip6 {chain} handle {handle}"));
                     continue;
                 }
                 let error = backend.list().expect_err("cannot be certain");
@@ -224,7 +209,7 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
                 // Nothing that needs the listing is done without it.
                 let refused = backend.commit(&insertion(&[guard(Guard::Reply)]));
                 assert_eq!(refused.map_err(|e| e.kind), Err(ErrorKind::Uncertain));
-                sh(&format!("nft delete rule ip6 {chain} handle {handle}"), "");
+                sh(&format!("nft delete rule ip6 {chain} handle {handle}"));
                 assert_eq!(contents(&mut backend), ours.clone().map(Some));
             }
         }
@@ -236,7 +221,7 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
 #[ignore = "needs ip6tables: run by tests/run"]
 fn native_base_chains_in_the_same_table_do_no_harm() {
     namespace::fresh(|| {
-        sh(
+        sh_with(
             "nft -f -",
             "table ip6 nat {
                chain postrouting {
@@ -250,7 +235,7 @@ fn native_base_chains_in_the_same_table_do_no_harm() {
              }",
         );
         let theirs = "nft list chain ip6 nat postrouting; nft list chain ip6 filter forward";
-        let before = sh(theirs, "");
+        let before = sh(theirs);
         let (_dir, settings) = tools(Variant::Nft);
         let mut backend = Ip6tables::detect(settings).expect("usable");
         let mut rules = every_kind();
@@ -261,7 +246,7 @@ fn native_base_chains_in_the_same_table_do_no_harm() {
         let remove = removal(&mut backend, |_| true);
         assert_eq!(backend.commit(&remove), Ok(()));
         assert_eq!(listed(&mut backend), []);
-        assert_eq!(sh(theirs, ""), before);
+        assert_eq!(sh(theirs), before);
     });
 }
 
@@ -320,7 +305,7 @@ fn looking_for_nft_rules_creates_no_nft_table() {
         let mut other = backend.other().expect("installed beside");
         assert_eq!(other.variant(), Variant::Nft);
         assert_eq!(other.list(), Ok(Vec::new()));
-        assert_eq!(sh("nft list tables", ""), "");
+        assert_eq!(sh("nft list tables"), "");
         for rule in [tcp(1), jump(Hook::Input)] {
             let mut others = Others(Variant::Nft);
             if rule != tcp(1) {
@@ -341,7 +326,7 @@ fn the_probe_leaves_nothing_behind() {
     namespace::fresh(|| {
         let (_dir, settings) = tools(Variant::Nft);
         Ip6tables::detect(settings).expect("usable");
-        assert_eq!(sh("nft list ruleset", ""), "");
+        assert_eq!(sh("nft list ruleset"), "");
         let (_dir, settings) = tools(Variant::Legacy);
         Ip6tables::detect(settings).expect("usable");
         assert_eq!(Others(Variant::Legacy).lines(), Vec::<String>::new());

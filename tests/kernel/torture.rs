@@ -2,18 +2,20 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use docker_nat66::backend::ip6tables::{Ip6tables, ToolLock, Variant};
 use docker_nat66::backend::{Backend, Batch};
 
-use super::namespace;
-use super::real::{tools, tools_in};
-use super::rules::{insertion, tcp};
-use super::script::eventually;
+use crate::real::{tools, tools_in};
+use crate::support::again::again;
+use crate::support::contract::rules::{insertion, tcp};
+use crate::support::namespace;
+use crate::support::process::tools_but_of;
+use crate::support::wait::until;
 
 /// Set in the process that is to be killed: its state directory.
 const VICTIM: &str = "DOCKER_NAT66_TEST_VICTIM";
@@ -49,20 +51,7 @@ fn be_the_victim(dir: &Path, variant: Variant) -> ! {
     }
 }
 
-/// Tools alive in this network namespace.
-fn live_tools() -> Vec<PathBuf> {
-    let link = |path: PathBuf| fs::read_link(path).unwrap_or_default();
-    let network = link("/proc/self/ns/net".into());
-    let processes = fs::read_dir("/proc").expect("mounted").flatten();
-    processes
-        .map(|entry| entry.path())
-        .filter(|p| link(p.join("ns/net")) == network)
-        .map(|p| link(p.join("exe")))
-        .filter(|exe| exe.to_string_lossy().contains("xtables"))
-        .collect()
-}
-
-fn survive_kills(test: &str, variant: Variant) {
+fn survive_kills(test: &impl Fn(), variant: Variant) {
     if let Some(dir) = env::var_os(VICTIM) {
         be_the_victim(Path::new(&dir), variant);
     }
@@ -70,20 +59,17 @@ fn survive_kills(test: &str, variant: Variant) {
     let mut backend = Ip6tables::detect(settings).expect("usable");
     for round in 0..ROUNDS {
         let state = tempfile::tempdir().expect("temp dir");
-        let mut victim = Command::new(env::current_exe().expect("this test"))
-            .args([test, "--exact", "--include-ignored", "--nocapture"])
+        let mut victim = again(test)
             .env(VICTIM, state.path())
             .stdout(Stdio::null())
             .spawn()
             .expect("starts");
-        eventually("a working daemon", || {
-            state.path().join("ready").exists().then_some(())
-        });
+        until("a working daemon", || state.path().join("ready").exists());
         // Spread over a cycle of insertion and removal, about 20 ms.
         thread::sleep(Duration::from_micros(round * 7919 % 20_000));
         victim.kill().expect("killed");
         ToolLock::acquire(state.path(), Duration::from_secs(5)).expect("free");
-        assert_eq!(live_tools(), Vec::<PathBuf>::new(), "round {round}");
+        assert_eq!(tools_but_of(None), Vec::<String>::new(), "round {round}");
         let left = backend.list().expect("certain").len();
         assert!(left == 0 || left == usize::from(BATCH), "{left} rules");
         victim.wait().expect("reaped");
@@ -95,8 +81,8 @@ fn survive_kills(test: &str, variant: Variant) {
 #[ignore = "needs ip6tables: run by tests/run"]
 fn no_nft_tool_outlives_its_killed_daemon_past_the_lock() {
     namespace::fresh(|| {
-        let test = "torture::no_nft_tool_outlives_its_killed_daemon_past_the_lock";
-        survive_kills(test, Variant::Nft);
+        let test = no_nft_tool_outlives_its_killed_daemon_past_the_lock;
+        survive_kills(&test, Variant::Nft);
     });
 }
 
@@ -104,7 +90,7 @@ fn no_nft_tool_outlives_its_killed_daemon_past_the_lock() {
 #[ignore = "needs ip6tables: run by tests/run"]
 fn no_legacy_tool_outlives_its_killed_daemon_past_the_lock() {
     namespace::fresh(|| {
-        let test = "torture::no_legacy_tool_outlives_its_killed_daemon_past_the_lock";
-        survive_kills(test, Variant::Legacy);
+        let test = no_legacy_tool_outlives_its_killed_daemon_past_the_lock;
+        survive_kills(&test, Variant::Legacy);
     });
 }

@@ -1,11 +1,11 @@
 //! `--prefix auto` and `--dev auto`: what Docker's networks and the host's routes say, followed.
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
-use crate::rules;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 const ALPHA: &str = "fdfd:5898:4917:a::/64";
 

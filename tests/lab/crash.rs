@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::daemon::{self, Daemon, STATE_DIR};
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, HOST, Lab, kill};
-use crate::rules::{self, Foreign, Published};
-use crate::talk::Flow;
-use crate::talk::Proto::{Tcp, Udp};
-use crate::wait::{SOON, eventually, let_pass, same};
+use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Foreign, Published};
+use crate::support::lab::talk::Flow;
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::process::kill;
+use crate::support::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 #[test]

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::backend::in_use;
-use crate::daemon::{self, Daemon, STATE_DIR};
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::rules;
-use crate::space::Place;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, let_pass, same};
+use crate::support::backend::in_use;
+use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::space::Place;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

@@ -2,13 +2,14 @@
 //!
 //! `tests/lab/demo` shows it; among the other tests it is one like them.
 
-use crate::daemon::{Daemon, PROGRAM, STATE_DIR};
-use crate::engine::Engine;
-use crate::lab::{CLIENT, Lab};
-use crate::rules;
-use crate::space::Place;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually};
+use crate::support::PROGRAM;
+use crate::support::lab::daemon::{Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::space::Place;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab};
+use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["-dev", "eth0", "-prefix", "fdfd:5898:4917:1::/64"];
 

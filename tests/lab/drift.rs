@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::daemon::{self, Daemon};
-use crate::engine::Engine;
-use crate::lab::{CLIENT, Lab, PREFIX};
-use crate::rules;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::{self, Daemon};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";

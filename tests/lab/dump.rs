@@ -6,12 +6,13 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::backend::in_use;
-use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
-use crate::engine::Engine;
-use crate::lab::Lab;
-use crate::rules;
-use crate::wait::{SOON, eventually, same};
+use crate::support::PROGRAM;
+use crate::support::backend::in_use;
+use crate::support::lab::Lab;
+use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

@@ -10,12 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::talk::Proto::{Tcp, Udp};
-use crate::talk::{Answer, Flow, ask};
-use crate::wait::{SOON, eventually, let_pass, same};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::talk::{Answer, Flow, ask};
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 

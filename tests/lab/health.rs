@@ -9,12 +9,14 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
-use crate::engine::Engine;
-use crate::lab::{CLIENT, Lab, PREFIX};
-use crate::rules;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::PROGRAM;
+use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab, PREFIX};
+use crate::support::process;
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
@@ -179,8 +181,8 @@ fn a_daemon_in_another_network_namespace_than_docker_says_so() {
             false => Err(format!("{ids:?}")),
         }
     });
-    crate::lab::signal(&child, rustix::process::Signal::TERM);
-    let ended = crate::lab::wait(&mut child, "the daemon", SOON);
+    process::signal(&child, rustix::process::Signal::TERM);
+    let ended = process::wait(&mut child, "the daemon", SOON);
     assert!(ended.success(), "{ended}");
     assert_eq!(rules::theirs(lab.client()), before);
 }

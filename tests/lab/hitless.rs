@@ -1,25 +1,23 @@
 //! Killed, restarted and replaced by another program file, while a client connects without a
 //! pause and a connection stays open: none fails.
 
-use std::env;
 use std::net::Ipv6Addr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::backend;
-use crate::daemon::{Daemon, PROGRAM};
-use crate::engine::Engine;
-use crate::lab::{CLIENT, Lab, PREFIX};
-use crate::rules;
-use crate::score::Score;
 use crate::steady::while_counting;
-use crate::talk::Proto::Tcp;
+use crate::support::PROGRAM;
+use crate::support::backend;
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab, PREFIX};
+use crate::support::score::Score;
+use crate::support::torture::{CONNECTS, number};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
-
-/// How many connections the client opens at least; by default as many as the rounds last.
-const CONNECTS: &str = "DOCKER_NAT66_TORTURE_CONNECTS";
 
 /// How often the daemon is killed, and as often replaced, at least.
 const ROUNDS: u64 = 4;
@@ -27,9 +25,9 @@ const ROUNDS: u64 = 4;
 /// Starts another file with the same program, as an upgrade does.
 const NEXT: [&str; 4] = ["sh", "-c", r#"shift; exec /run/lab/next "$@""#, "sh"];
 
+/// How many connections the client opens at least; by default as many as the rounds last.
 fn connects() -> u64 {
-    let named = env::var(CONNECTS);
-    named.map_or(0, |text| text.parse().expect("a number"))
+    number(CONNECTS, 0)
 }
 
 /// The client's addresses: one more for every 20,000 connections.

@@ -5,13 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
-use crate::home;
-use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab};
-use crate::rules::{self, Foreign};
-use crate::space::Place;
-use crate::talk::Proto::{Tcp, Udp};
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::home;
+use crate::support::lab::rules::{self, Foreign};
+use crate::support::lab::space::Place;
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab};
+use crate::support::wait::{SOON, eventually, same};
 
 /// What the daemon would insert.
 fn forward(host: Place<'_>, dev: &str, proto: &str, port: u16, to: &str) {

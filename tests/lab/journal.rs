@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::daemon;
-use crate::lab::Lab;
-use crate::rules;
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::Lab;
+use crate::support::lab::daemon;
+use crate::support::lab::rules;
+use crate::support::wait::{SOON, eventually, same};
 
 /// Waits until the journal has exactly the rules that the kernel has, each applied and each
 /// there once; the rules' ids.

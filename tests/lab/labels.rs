@@ -1,11 +1,11 @@
 //! What a container's labels keep from being opened.
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::rules::Published;
-use crate::talk::Proto::{Tcp, Udp};
-use crate::wait::{SOON, eventually};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::Published;
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

@@ -2,13 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::rules::{self, Foreign};
-use crate::talk::Proto::{self, Tcp, Udp};
-use crate::talk::{Answer, ask, ask_here};
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Foreign};
+use crate::support::lab::talk::Proto::{self, Tcp, Udp};
+use crate::support::lab::talk::{Answer, ask, ask_here};
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 

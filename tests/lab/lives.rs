@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::rules::Published;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::Published;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

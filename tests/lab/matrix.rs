@@ -3,13 +3,13 @@
 
 use std::net::Ipv6Addr;
 
-use crate::backend::{Backend, in_use};
-use crate::daemon::{self, Daemon, STATE_DIR};
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab};
-use crate::rules::{self, Foreign, Published};
-use crate::talk::Proto::Tcp;
+use crate::support::backend::{Backend, in_use};
+use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Foreign, Published};
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab};
 
 /// What happens between the daemon's death and its next start.
 struct Row {

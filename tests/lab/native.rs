@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::backend::{Backend, in_use};
-use crate::daemon::{self, Daemon};
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::release;
-use crate::rules;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::backend::{Backend, in_use};
+use crate::support::lab::daemon::{self, Daemon};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::release;
+use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";

@@ -1,10 +1,10 @@
 //! On which of its networks a container is reached, and on which it is not.
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::rules::Published;
-use crate::talk::Proto::{Tcp, Udp};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::Published;
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::{CLIENT, HOST, Lab};
 
 /// Holds the default bridge and every network that is made here.
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];

@@ -9,15 +9,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::backend;
-use crate::daemon::Daemon;
-use crate::draw::Draw;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::release;
-use crate::talk::Proto::Tcp;
-use crate::talk::ask_here;
-use crate::wait::let_pass;
+use crate::support::backend;
+use crate::support::draw::Draw;
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::release;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::talk::ask_here;
+use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::torture::number;
+use crate::support::wait::let_pass;
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];
 
@@ -284,8 +285,7 @@ fn report(what: &str, seen: &Seen, churn: &Churn<'_>) {
 }
 
 fn seconds() -> Duration {
-    let given = std::env::var("DOCKER_NAT66_LAB_CHURN");
-    Duration::from_secs(given.map_or(60, |text| text.parse().expect("a number of seconds")))
+    Duration::from_secs(number("DOCKER_NAT66_LAB_CHURN", 60))
 }
 
 #[test]

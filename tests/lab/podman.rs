@@ -3,14 +3,15 @@
 
 use std::process::Child;
 
-use crate::backend::in_use;
-use crate::daemon::{Daemon, command};
-use crate::image;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX, kill};
 use crate::native::{native, nothing_of_ours, stands};
-use crate::release;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::backend::in_use;
+use crate::support::lab::daemon::{Daemon, command};
+use crate::support::lab::image;
+use crate::support::lab::release;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::process::kill;
+use crate::support::wait::{SOON, eventually, same};
 
 const SOCKET: &str = "unix:///run/podman.sock";
 

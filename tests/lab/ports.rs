@@ -1,12 +1,12 @@
 //! What Docker publishes, and what of it the daemon opens: one row for each kind of binding.
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
-use crate::rules::{self, Published};
 use crate::sctp;
-use crate::talk::Proto::{Tcp, Udp};
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Published};
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

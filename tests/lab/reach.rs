@@ -4,15 +4,15 @@
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::release;
-use crate::rules;
-use crate::space::Place;
-use crate::talk::Proto::{self, Tcp, Udp};
-use crate::talk::{Answer, ask};
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::release;
+use crate::support::lab::rules;
+use crate::support::lab::space::Place;
+use crate::support::lab::talk::Proto::{self, Tcp, Udp};
+use crate::support::lab::talk::{Answer, ask};
+use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

@@ -4,13 +4,14 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::backend::in_use;
-use crate::daemon::{self, Daemon, PROGRAM, STATE_DIR};
 use crate::journal;
-use crate::lab::Lab;
-use crate::rules;
-use crate::space::Place;
-use crate::wait::{SOON, eventually};
+use crate::support::PROGRAM;
+use crate::support::backend::in_use;
+use crate::support::lab::Lab;
+use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
+use crate::support::lab::rules;
+use crate::support::lab::space::Place;
+use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 

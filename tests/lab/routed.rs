@@ -2,12 +2,12 @@
 
 use rustix::process::Signal;
 
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab};
-use crate::release;
-use crate::rules::Published;
-use crate::talk::Proto::Tcp;
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::release;
+use crate::support::lab::rules::Published;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab};
 
 const PREFIX: &str = "fdfd:5898:4917::/48";
 

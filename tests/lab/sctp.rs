@@ -11,9 +11,9 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, recvfrom, sendto, socket,
 };
 
-use crate::engine::Engine;
-use crate::lab::{HOST, Lab};
-use crate::wait::{SOON, eventually};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::{HOST, Lab};
+use crate::support::wait::{SOON, eventually};
 
 /// IP protocol 132 (RFC 9260, 14.5).
 const SCTP: Protocol = Protocol::from_raw(std::num::NonZeroU32::new(132).expect("not 0"));
@@ -84,6 +84,7 @@ pub(crate) fn arrives(lab: &Lab, engine: &Engine<'_>, name: &str, port: u16) -> 
 }
 
 #[test]
+#[ignore = "of the lab: run by tests/run"]
 fn the_checksum_is_that_of_the_standard() {
     // RFC 3720, B.4: 32 bytes of zeroes.
     assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);

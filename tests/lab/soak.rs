@@ -4,32 +4,29 @@
 //! what is in the kernel is what a fresh daemon builds.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::backend::in_use;
-use crate::daemon::{Daemon, STATE_DIR};
-use crate::draw::Draw;
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::rules::{self, Foreign, Published};
-use crate::score::Score;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually};
+use crate::support::backend::in_use;
+use crate::support::draw::Draw;
+use crate::support::lab::daemon::{Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Foreign, Published};
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::process::kib;
+use crate::support::score::Score;
+use crate::support::torture::{SEED, SOAK, number};
+use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 
-/// For how long, in seconds; without it a sample that CI can bear.
-const SECONDS: &str = "DOCKER_NAT66_TORTURE_SOAK";
+/// Seconds of a sample that CI can bear.
 const SAMPLE: u64 = 60;
-
-/// Of what is drawn by lot.
-const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
 
 /// Containers at once, each with its port or without.
 const CROWD: u64 = 6;
@@ -64,13 +61,10 @@ impl Size {
     fn of(lab: &Lab, daemon: &Daemon<'_>) -> Self {
         let proc = Path::new("/proc").join(daemon.id().to_string());
         let count = |what| fs::read_dir(proc.join(what)).map_or(0, Iterator::count);
-        let status = fs::read_to_string(proc.join("status")).expect("it runs");
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let rss = rss.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
         let used = lab.host().run(&["du", "-sk", STATE_DIR]);
         let used = used.split_whitespace().next().and_then(|n| n.parse().ok());
         Self {
-            rss_kib: rss.expect("a size"),
+            rss_kib: kib(daemon.id(), "VmRSS"),
             descriptors: count("fd"),
             threads: count("task"),
             state_kib: used.expect("a size"),
@@ -220,9 +214,9 @@ impl<'l> Churn<'l> {
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn after_long_churn_the_daemon_is_no_larger_and_right() {
-    let seconds = env::var(SECONDS).map_or(SAMPLE, |text| text.parse().expect("a number"));
+    let seconds = number(SOAK, SAMPLE);
     let time = Duration::from_secs(seconds);
-    let seed = env::var(SEED).map_or(1, |text| text.parse().expect("a number"));
+    let seed = number(SEED, 1);
     eprintln!("seed {seed}");
     let lab = Lab::up("soak");
     let foreign = Foreign::plant(lab.host());

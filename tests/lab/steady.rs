@@ -4,9 +4,9 @@ use std::net::Ipv6Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::lab::{CLIENT, Lab};
-use crate::talk::Proto::Tcp;
-use crate::talk::{Answer, ask_here};
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::talk::{Answer, ask_here};
+use crate::support::lab::{CLIENT, Lab};
 
 /// Fewer show nothing: on a busy machine a connection takes some milliseconds.
 const MANY: u64 = 20;

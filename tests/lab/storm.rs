@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::daemon::{Daemon, STATE_DIR};
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX, kill};
-use crate::rules::{self, Published};
-use crate::talk::Proto::{Tcp, Udp};
-use crate::wait::{SOON, eventually, same};
+use crate::support::lab::daemon::{Daemon, STATE_DIR};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Published};
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::process::{kib, kill};
+use crate::support::wait::{SOON, eventually, same};
 
 /// The second network's; its name comes before that of the default one, so it is the gateway.
 const ALPHA: &str = "fdfd:5898:4917:2::/64";
@@ -123,14 +124,6 @@ fn sorted(lab: &Lab) -> Vec<String> {
     ours
 }
 
-/// The daemon's resident memory in KiB.
-fn rss(lab: &Lab, daemon: &Daemon<'_>) -> u32 {
-    let pid = daemon.pid();
-    let line = lab.host().sh(&format!("grep VmRSS: /proc/{pid}/status"));
-    let number = line.split_whitespace().nth(1).and_then(|n| n.parse().ok());
-    number.unwrap_or_else(|| panic!("{line:?}"))
-}
-
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn after_a_storm_the_kernel_is_what_a_fresh_daemon_would_build() {
@@ -140,7 +133,7 @@ fn after_a_storm_the_kernel_is_what_a_fresh_daemon_would_build() {
     let before = rules::as_before(lab.host());
     let args = [&ARGS[..], &["--log-level", "debug"]].concat();
     let daemon = Daemon::ready(&lab, &args);
-    let idle = rss(&lab, &daemon);
+    let idle = kib(daemon.id(), "VmRSS");
     let heard = lab.log("events");
     let mut events = lab.host().spawn("docker", &["events"], &heard);
 
@@ -179,7 +172,7 @@ fn after_a_storm_the_kernel_is_what_a_fresh_daemon_would_build() {
 
     let log = daemon.log();
     let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
-    let after = rss(&lab, &daemon);
+    let after = kib(daemon.id(), "VmRSS");
     kill(&mut events);
     let heard = fs::read_to_string(&heard)
         .expect("read the events")

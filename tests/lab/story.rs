@@ -2,13 +2,13 @@
 
 use rustix::process::Signal;
 
-use crate::backend::in_use;
-use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::rules::{self, Foreign, Published};
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::backend::in_use;
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Foreign, Published};
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 /// The documented way to start the daemon.
 const AS_DOCUMENTED: [&str; 4] = ["-dev", "eth0", "-prefix", "fdfd:5898:4917:1::/64"];

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::daemon::{self, Daemon, PROGRAM};
-use crate::engine::Engine;
-use crate::lab::{CLIENT, Lab, PREFIX};
-use crate::rules;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, let_pass, same};
+use crate::support::PROGRAM;
+use crate::support::lab::daemon::{self, Daemon};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab, PREFIX};
+use crate::support::process;
+use crate::support::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
@@ -26,7 +28,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// With this the daemon is told of it, and of a watchdog of 400 ms.
+    /// The environment that names it to the daemon, with a watchdog of 400 ms.
     const ENV: [&str; 3] = [
         "env",
         "NOTIFY_SOCKET=/run/lab/home/notify",
@@ -61,7 +63,7 @@ impl Supervisor {
         });
     }
 
-    /// It is told that the daemon lives once more than so far.
+    /// It gets one more sign of life.
     #[track_caller]
     fn hears_life(&mut self) {
         let signs = |heard: &[String]| heard.iter().filter(|l| *l == "WATCHDOG=1").count();
@@ -236,14 +238,10 @@ fn what_the_unit_forbids_is_not_needed() {
     let wrapper = ["unshare", "-m", "sh", "-ec", AS_IN_THE_UNIT, "sh"];
     let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
     daemon.says("ready");
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
-    let line = |name: &str| {
-        let found = status.lines().find_map(|line| line.strip_prefix(name));
-        found.unwrap_or_default().trim().to_owned()
-    };
-    assert_eq!(line("NoNewPrivs:"), "1");
+    let line = |name: &str| process::status(daemon.id(), name).expect("it runs");
+    assert_eq!(line("NoNewPrivs"), "1");
     // CAP_NET_ADMIN and CAP_NET_RAW, 12 and 13.
-    assert_eq!(line("CapEff:"), "0000000000003000");
+    assert_eq!(line("CapEff"), "0000000000003000");
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     lab.answers(Tcp, WEB, "web", CLIENT);
     daemon.sigkill();
@@ -316,12 +314,9 @@ fn a_user_with_one_capability_and_docker_s_socket_suffices() {
     let wrapper = ["sh", "-ec", AS_A_USER, "sh"];
     let mut daemon = Daemon::start_by(&lab, &wrapper, &ARGS);
     daemon.says("ready");
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
-    assert!(
-        status.contains("\nUid:\t65534\t65534\t65534\t65534\n"),
-        "{status}"
-    );
-    assert!(status.contains("\nCapEff:\t0000000000001000\n"), "{status}");
+    let line = |name: &str| process::status(daemon.id(), name).expect("it runs");
+    assert_eq!(line("Uid"), "65534\t65534\t65534\t65534");
+    assert_eq!(line("CapEff"), "0000000000001000");
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     lab.answers(Tcp, WEB, "web", CLIENT);
     daemon.sigkill();

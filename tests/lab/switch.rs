@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use crate::backend::Backend::{self, Ip6tables, Nftables};
-use crate::daemon::Daemon;
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, Lab, PREFIX};
-use crate::rules::{self, Foreign};
 use crate::steady::while_connecting;
-use crate::talk::Proto::Tcp;
-use crate::wait::{SOON, eventually, same};
+use crate::support::backend::Backend::{self, Ip6tables, Nftables};
+use crate::support::lab::daemon::Daemon;
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules::{self, Foreign};
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab, PREFIX};
+use crate::support::wait::{SOON, eventually, same};
 
 const WEB: &str = "[2001:db8::1]:8080";
 

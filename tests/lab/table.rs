@@ -4,17 +4,18 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::backend::Backend;
-use crate::daemon::{self, Daemon};
-use crate::engine::Engine;
 use crate::journal;
-use crate::lab::{CLIENT, HOST, Lab, PREFIX, kill};
-use crate::rules;
-use crate::space::Place;
 use crate::steady::while_connecting;
-use crate::talk::Proto::{Tcp, Udp};
-use crate::talk::{Answer, Flow};
-use crate::wait::{SOON, eventually};
+use crate::support::backend::Backend;
+use crate::support::lab::daemon::{self, Daemon};
+use crate::support::lab::engine::Engine;
+use crate::support::lab::rules;
+use crate::support::lab::space::Place;
+use crate::support::lab::talk::Proto::{Tcp, Udp};
+use crate::support::lab::talk::{Answer, Flow};
+use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
+use crate::support::process::kill;
+use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 6] = ["--dev", "eth0", "--prefix", PREFIX, "--backend", "nftables"];
 const WEB: &str = "[2001:db8::1]:8080";

@@ -11,7 +11,7 @@ use crate::actors::firewall_writer::JournalClient;
 use crate::actors::journal::{JournalActor, StateDir};
 use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
-use crate::backend::fake::{Call, FakeKernel, Fault};
+use crate::backend::fake::{BackendCall, FakeKernel, InjectedFault};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::recover;
 use crate::mapper::forwards::samples;
@@ -25,7 +25,10 @@ const STATICS: usize = 8;
 
 fn listings(kernel: &FakeKernel) -> usize {
     let calls = kernel.calls();
-    calls.iter().filter(|c| matches!(c, Call::List)).count()
+    calls
+        .iter()
+        .filter(|c| matches!(c, BackendCall::List))
+        .count()
 }
 
 /// How long a test may take: what is due then does not come.
@@ -262,7 +265,7 @@ fn while_a_change_is_made_newer_wishes_replace_those_that_wait() {
     let kernel = FakeKernel::new();
     let (held, wait) = std::sync::mpsc::channel::<()>();
     // The static rules, until nobody holds the other end any more.
-    kernel.on_commit(Fault::Meanwhile(Box::new(move |_| {
+    kernel.on_commit(InjectedFault::Meanwhile(Box::new(move |_| {
         let _ = wait.recv();
     })));
     let (came, commits) = System::new().block_on(async {
@@ -275,7 +278,7 @@ fn while_a_change_is_made_newer_wishes_replace_those_that_wait() {
         let last = |line: &String| line.contains("[fdfd::6]");
         let came = eventually(|| kernel.lines().iter().any(last)).await;
         let calls = kernel.calls();
-        let commits = calls.iter().filter(|c| matches!(c, Call::Commit(_)));
+        let commits = calls.iter().filter(|c| matches!(c, BackendCall::Commit(_)));
         mapper.send(Stop).await.expect("it lives");
         (came, commits.count())
     });

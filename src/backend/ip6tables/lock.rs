@@ -24,7 +24,7 @@ pub const FILE_NAME: &str = "tool.lock";
 const RETRY_EVERY: Duration = Duration::from_millis(5);
 
 /// The held lock. Keep it for the daemon's life, and give [`ToolLock::descriptor`] to
-/// [`super::Settings::inherit`].
+/// [`super::ToolSettings::inherit`].
 #[derive(Debug)]
 pub struct ToolLock(Arc<OwnedFd>);
 

@@ -26,7 +26,7 @@ pub(crate) mod words;
 pub(crate) mod oracle;
 
 pub use lock::ToolLock;
-pub use tool::{Settings, Variant};
+pub use tool::{ToolSettings, Variant};
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ const AT_ONCE: usize = 5000;
 #[derive(Debug)]
 pub struct Ip6tables {
     tools: Tools,
-    settings: Settings,
+    settings: ToolSettings,
     /// Who made the last listing that was believed; empty before the first.
     generator: String,
     presence: Presence,
@@ -95,7 +95,7 @@ impl Ip6tables {
     /// [`ErrorKind::Unsupported`] without tools or without IPv6 NAT in the kernel,
     /// [`ErrorKind::Denied`] without privilege; otherwise as [`Backend::list`], except that an
     /// uncertain or busy listing is no obstacle here: it may pass, and the caller lists again.
-    pub fn detect(settings: Settings) -> Result<Self, BackendError> {
+    pub fn detect(settings: ToolSettings) -> Result<Self, BackendError> {
         let mut found = Self::new(Tools::find(&settings)?, settings, Presence::Wanted);
         let variant = found.variant();
         let listed = match variant {
@@ -137,7 +137,7 @@ impl Ip6tables {
 
     /// Every variant that is installed, for a daemon that uses another backend: as
     /// [`Ip6tables::other`].
-    pub fn left_over(settings: &Settings) -> Vec<Self> {
+    pub fn left_over(settings: &ToolSettings) -> Vec<Self> {
         let by_name = [Variant::Nft, Variant::Legacy].map(|v| Tools::of_variant(settings, v));
         let mut tools: Vec<Tools> = by_name.into_iter().flatten().collect();
         if tools.is_empty() {
@@ -149,7 +149,7 @@ impl Ip6tables {
     }
 
     /// The legacy variant, if it is installed, to read what others keep there.
-    pub fn legacy(settings: &Settings) -> Option<Self> {
+    pub fn legacy(settings: &ToolSettings) -> Option<Self> {
         let tools = Tools::of_variant(settings, Variant::Legacy).or_else(|| {
             let named = Tools::find(settings).ok();
             named.filter(|tools| tools.variant == Variant::Legacy)
@@ -168,7 +168,7 @@ impl Ip6tables {
         is_there.then(|| self.tools.save(table)).transpose()
     }
 
-    fn new(tools: Tools, settings: Settings, presence: Presence) -> Self {
+    fn new(tools: Tools, settings: ToolSettings, presence: Presence) -> Self {
         Self {
             tools,
             settings,

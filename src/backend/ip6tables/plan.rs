@@ -145,7 +145,7 @@ pub(super) fn is_in_nat(seen: &ObservedRule) -> bool {
 
 /// One line of the tool's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::backend) enum Step {
+pub(in crate::backend) enum InputLine {
     /// Make a chain of ours.
     NewChain(&'static str),
     /// Remove the first rule that is listed so, without the `-A`.
@@ -160,7 +160,7 @@ pub(in crate::backend) enum Step {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::backend) struct Plan {
     /// Each whole or not at all, in this order. None is empty.
-    pub(in crate::backend) sections: Vec<(Table, Vec<Step>)>,
+    pub(in crate::backend) sections: Vec<(Table, Vec<InputLine>)>,
 }
 
 impl Plan {
@@ -214,12 +214,12 @@ impl Plan {
             for step in steps {
                 let _ = match step {
                     // Never `:CHAIN`, which would flush one that is there.
-                    Step::NewChain(chain) => writeln!(input, "-N {chain}"),
-                    Step::Remove(text) => writeln!(input, "-D {text}"),
-                    Step::Insert(rule, place) => {
+                    InputLine::NewChain(chain) => writeln!(input, "-N {chain}"),
+                    InputLine::Remove(text) => writeln!(input, "-D {text}"),
+                    InputLine::Insert(rule, place) => {
                         writeln!(input, "{}", render::insertion(rule, *place))
                     }
-                    Step::DropChain(chain) => writeln!(input, "-X {chain}"),
+                    InputLine::DropChain(chain) => writeln!(input, "-X {chain}"),
                 };
             }
             input.push_str("COMMIT\n");
@@ -231,22 +231,22 @@ impl Plan {
     pub(super) fn place_of_jump(&self) -> Option<usize> {
         let steps = self.sections.iter().flat_map(|(_, steps)| steps);
         steps.into_iter().find_map(|step| match step {
-            Step::Insert(rule, place) if rule.spec == RuleSpec::Jump(Hook::Forward) => *place,
+            InputLine::Insert(rule, place) if rule.spec == RuleSpec::Jump(Hook::Forward) => *place,
             _ => None,
         })
     }
 }
 
 /// Removals and insertions.
-fn steps(insert: &[&Rule], leaving: Vec<String>, jump: usize) -> Vec<Step> {
+fn steps(insert: &[&Rule], leaving: Vec<String>, jump: usize) -> Vec<InputLine> {
     let inserted = insert.iter().map(|rule| {
         let place = match rule.spec {
             RuleSpec::Jump(Hook::Forward) => Some(jump),
             ref spec => render::stands_first(spec).then_some(1),
         };
-        Step::Insert((*rule).clone(), place)
+        InputLine::Insert((*rule).clone(), place)
     });
-    let removed = leaving.into_iter().map(Step::Remove);
+    let removed = leaving.into_iter().map(InputLine::Remove);
     removed.chain(inserted).collect()
 }
 
@@ -256,7 +256,7 @@ fn filter_steps(
     leaving: Vec<String>,
     surplus: &[Hook],
     ground: &Ground,
-) -> Vec<Step> {
+) -> Vec<InputLine> {
     let needed = |hook: Hook| {
         insert.iter().any(|rule| {
             let shape = Shape::of(&rule.spec);
@@ -270,8 +270,12 @@ fn filter_steps(
         let ours = surplus.contains(hook) || chain.is_touched_by(&leaving);
         ours && !needed(*hook) && chain.is_idle_without(&leaving)
     });
-    let mut all: Vec<Step> = new.map(|hook| Step::NewChain(own_chain(hook))).collect();
-    let done: Vec<Step> = done.map(|hook| Step::DropChain(own_chain(hook))).collect();
+    let mut all: Vec<InputLine> = new
+        .map(|hook| InputLine::NewChain(own_chain(hook)))
+        .collect();
+    let done: Vec<InputLine> = done
+        .map(|hook| InputLine::DropChain(own_chain(hook)))
+        .collect();
     let jump = ground.place_in_forward(&leaving);
     all.extend(steps(insert, leaving, jump));
     all.extend(done);

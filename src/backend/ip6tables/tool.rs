@@ -49,7 +49,7 @@ impl fmt::Display for Variant {
 
 /// What the backend needs to know of its surroundings.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ToolSettings {
     /// Directories that hold the tools, searched in order.
     pub tool_dirs: Vec<PathBuf>,
     /// Longest run of a tool that does not work; then it is killed. For one that does see
@@ -66,7 +66,7 @@ pub struct Settings {
     pub legacy_tables: PathBuf,
 }
 
-impl Default for Settings {
+impl Default for ToolSettings {
     /// The usual directories; 10 s, which is what a host in trouble may need and a supervisor
     /// still bears; 64 MiB, some 300,000 rules.
     fn default() -> Self {
@@ -102,7 +102,7 @@ impl Tools {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if there are none; otherwise why one of them cannot be run.
-    pub(super) fn find(settings: &Settings) -> Result<Self, BackendError> {
+    pub(super) fn find(settings: &ToolSettings) -> Result<Self, BackendError> {
         let named = |save: &str, restore: &str| {
             let pair = |dir: &PathBuf| (dir.join(save), dir.join(restore));
             let mut pairs = settings.tool_dirs.iter().map(pair);
@@ -138,7 +138,7 @@ impl Tools {
     }
 
     /// The tools of `variant`, by its own names only.
-    pub(super) fn of_variant(settings: &Settings, variant: Variant) -> Option<Self> {
+    pub(super) fn of_variant(settings: &ToolSettings, variant: Variant) -> Option<Self> {
         settings.tool_dirs.iter().find_map(|dir| {
             let (save, restore) = (
                 dir.join(variant.tool("save")),
@@ -149,7 +149,7 @@ impl Tools {
         })
     }
 
-    fn new(settings: &Settings, variant: Variant, save: PathBuf, restore: PathBuf) -> Self {
+    fn new(settings: &ToolSettings, variant: Variant, save: PathBuf, restore: PathBuf) -> Self {
         Self {
             variant,
             save,

@@ -65,7 +65,7 @@ const STAND_IN: &str = "docker_nat66_stand_in";
 
 /// How the backend makes its table, and how long it waits.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct TableSettings {
     /// How many elements the map of forwards can hold before it is replaced by a larger one.
     pub size: u32,
     /// Longest wait for the kernel.
@@ -74,7 +74,7 @@ pub struct Settings {
     pub owned: bool,
 }
 
-impl Default for Settings {
+impl Default for TableSettings {
     /// As many elements as there are ports; 10 s, far beyond what the kernel takes for 100,000
     /// elements (0.1 s); ownership.
     fn default() -> Self {
@@ -111,11 +111,11 @@ impl Nftables {
     /// # Errors
     /// [`super::ErrorKind::Unsupported`] where the kernel lacks something, [`super::ErrorKind::Denied`]
     /// without privilege; any other kind: no answer.
-    pub fn detect(settings: Settings) -> Result<Self, BackendError> {
+    pub fn detect(settings: TableSettings) -> Result<Self, BackendError> {
         Self::probed(settings, Box::new(open))
     }
 
-    fn probed(settings: Settings, open: Opener) -> Result<Self, BackendError> {
+    fn probed(settings: TableSettings, open: Opener) -> Result<Self, BackendError> {
         let mut found = Self::new(settings, Role::InUse, open);
         let operation = || "probe of nftables".to_owned();
         let probed = probe::probe(&mut found.session, found.options);
@@ -125,11 +125,11 @@ impl Nftables {
 
     /// The table of an earlier run, for a daemon that uses another backend.
     /// [`super::ErrorKind::Unsupported`] from its listing says that the kernel cannot hold any.
-    pub fn left_over(settings: Settings) -> Self {
+    pub fn left_over(settings: TableSettings) -> Self {
         Self::new(settings, Role::LeftOver, Box::new(open))
     }
 
-    fn new(settings: Settings, role: Role, open: Opener) -> Self {
+    fn new(settings: TableSettings, role: Role, open: Opener) -> Self {
         Self {
             session: Session::new(open, settings.deadline),
             role,

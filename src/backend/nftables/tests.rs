@@ -214,7 +214,7 @@ fn on(link: &FakeKernel) -> Opener {
 }
 
 fn in_use(link: &FakeKernel) -> Nftables {
-    Nftables::new(Settings::default(), Role::InUse, on(link))
+    Nftables::new(TableSettings::default(), Role::InUse, on(link))
 }
 
 fn insertion() -> Batch {
@@ -304,7 +304,7 @@ fn a_listing_that_fails_says_why() {
         errno: Errno::PROTONOSUPPORT,
     };
     let open: Opener = Box::new(move || Err(no_socket()));
-    let error = Nftables::probed(Settings::default(), open).expect_err("none");
+    let error = Nftables::probed(TableSettings::default(), open).expect_err("none");
     assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
 }
 
@@ -313,7 +313,7 @@ fn the_probe_names_what_the_kernel_refuses_and_does_without_ownership() {
     let probed = |mishaps: &[Option<Mishap>]| {
         let link = FakeKernel::default();
         link.script.lock().unwrap().mishaps = mishaps.iter().copied().collect();
-        Nftables::probed(Settings::default(), on(&link))
+        Nftables::probed(TableSettings::default(), on(&link))
     };
     assert!(probed(&[]).expect("usable").is_owning());
     let no_flags = Some(Mishap::Refused(message::NEW_TABLE, Errno::OPNOTSUPP));

@@ -2,7 +2,7 @@
 
 use super::machine::{Fate, Machine, wish};
 use crate::backend::ErrorKind;
-use crate::backend::fake::{Call, Fault};
+use crate::backend::fake::{BackendCall, InjectedFault};
 
 /// Each try may have waited for seconds: a round must end long before a supervisor's patience.
 #[test]
@@ -18,12 +18,14 @@ fn tables_that_are_held_are_not_tried_rule_by_rule() {
             let calls = machine.kernel.calls();
             calls
                 .iter()
-                .filter(|c| matches!(c, Call::Commit(_)))
+                .filter(|c| matches!(c, BackendCall::Commit(_)))
                 .count()
         };
         let before = commits();
         for _ in 0..3 {
-            machine.kernel.on_commit(Fault::Before(ErrorKind::Busy));
+            machine
+                .kernel
+                .on_commit(InjectedFault::Before(ErrorKind::Busy));
         }
         assert!(!daemon.converge(&wishes, 2).is_converged());
         tries.push(commits() - before);

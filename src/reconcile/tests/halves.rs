@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::machine::{Fate, Machine, wish};
 use super::*;
-use crate::backend::fake::Call;
+use crate::backend::fake::BackendCall;
 
 /// Each try takes a listing, which takes seconds where there are very many rules.
 const TRIES: usize = 60;
@@ -23,7 +23,9 @@ fn rules_that_are_refused_keep_no_other_out_or_in_and_cost_few_tries() {
     assert_eq!(refused.len(), 2);
     let tries = || {
         let calls = machine.kernel.calls();
-        let commits = calls.iter().filter(|call| matches!(call, Call::Commit(_)));
+        let commits = calls
+            .iter()
+            .filter(|call| matches!(call, BackendCall::Commit(_)));
         commits.count()
     };
 

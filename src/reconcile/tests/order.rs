@@ -2,15 +2,15 @@
 
 use super::super::*;
 use super::machine::{Fate, Machine, wish};
-use crate::backend::fake::{Call, Fault};
+use crate::backend::fake::{BackendCall, InjectedFault};
 use crate::model::change::{Known, Undecided};
 use crate::model::rule::RuleSpec;
 
 /// How many rules each commit removes and inserts.
-fn sizes(calls: &[Call]) -> Vec<(usize, usize)> {
+fn sizes(calls: &[BackendCall]) -> Vec<(usize, usize)> {
     let sizes = calls.iter().filter_map(|call| match call {
-        Call::Commit(batch) => Some((batch.remove.len(), batch.insert.len())),
-        Call::List => None,
+        BackendCall::Commit(batch) => Some((batch.remove.len(), batch.insert.len())),
+        BackendCall::List => None,
     });
     sizes.collect()
 }
@@ -80,7 +80,9 @@ fn a_rule_that_will_not_go_keeps_its_record() {
     assert!(daemon.converge(&two, 1).is_converged());
     // Three batches are refused, then one of the two rules by itself.
     for _ in 0..4 {
-        machine.kernel.on_commit(Fault::Before(ErrorKind::Failed));
+        machine
+            .kernel
+            .on_commit(InjectedFault::Before(ErrorKind::Failed));
     }
     assert!(!daemon.converge(&wish(&[]), 2).is_converged());
     let ours = machine.kernel.ours();
@@ -104,7 +106,9 @@ fn after_a_failure_only_what_is_still_listed_is_removed() {
     assert!(daemon.converge(&two, 1).is_converged());
     let before = machine.kernel.calls().len();
     let flush = |lines: &mut Vec<String>| lines.retain(|line| !line.contains("dport 80"));
-    machine.kernel.on_commit(Fault::Meanwhile(Box::new(flush)));
+    machine
+        .kernel
+        .on_commit(InjectedFault::Meanwhile(Box::new(flush)));
     assert!(daemon.converge(&wish(&[]), 2).is_converged());
     assert_eq!(sizes(&machine.kernel.calls()[before..]), [(2, 0), (1, 0)]);
 }

@@ -3,7 +3,7 @@
 use slog::{Discard, o};
 
 use super::super::*;
-use crate::backend::fake::{Call, FakeKernel};
+use crate::backend::fake::{BackendCall, FakeKernel};
 use crate::backend::{Batch, ObservedRule};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
@@ -81,7 +81,7 @@ fn without_a_record_an_uncertain_listing_elsewhere_is_let_be() {
     let mut daemon = daemon(&[&kernel], &MemoryJournal::default());
     assert!(daemon.converge(&Desired::nothing(), 2).is_converged());
     assert!(daemon.converge(&Desired::nothing(), 3).is_converged());
-    assert_eq!(kernel.calls(), [Call::List]);
+    assert_eq!(kernel.calls(), [BackendCall::List]);
 }
 
 #[test]

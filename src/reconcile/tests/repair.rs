@@ -1,7 +1,7 @@
 //! Putting back what others have removed, and what becomes of it without the disk.
 
 use super::machine::{Fate, Machine, wish};
-use crate::backend::fake::Call;
+use crate::backend::fake::BackendCall;
 use crate::conntrack::FlowError;
 use crate::reconcile::Trouble;
 
@@ -103,7 +103,9 @@ fn a_jump_that_has_come_to_stand_before_docker_user_is_moved_behind_it_in_one_ba
         assert_eq!(jumps().last(), ours.first(), "{round}");
         assert_eq!(jumps().len(), round + 2);
         let calls = machine.kernel.calls().split_off(before);
-        let commits = calls.iter().filter(|call| matches!(call, Call::Commit(_)));
+        let commits = calls
+            .iter()
+            .filter(|call| matches!(call, BackendCall::Commit(_)));
         assert_eq!(commits.count(), 1, "{calls:?}");
     }
     // A copy before it is surplus, and the one behind stays.

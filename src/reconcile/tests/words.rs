@@ -6,7 +6,7 @@ use slog::{Drain, Never, OwnedKVList, o};
 
 use super::super::*;
 use super::machine::wish;
-use crate::backend::fake::{FakeKernel, Fault};
+use crate::backend::fake::{FakeKernel, InjectedFault};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 
@@ -50,11 +50,11 @@ fn a_change_is_told_once_and_only_when_it_was_made() {
     let mut expected = (0, 0);
     for (next, added, removed) in [(&one, 1, 0), (&other, 1, 1), (&none, 0, 1)] {
         // Refused for good, then refused while one try of three goes through after all.
-        kernel.on_commit(Fault::Before(ErrorKind::Denied));
+        kernel.on_commit(InjectedFault::Before(ErrorKind::Denied));
         assert!(!daemon.converge(next, 2).is_converged());
         assert_eq!(messages.told(), expected, "refused");
-        kernel.on_commit(Fault::Before(ErrorKind::Failed));
-        kernel.on_commit(Fault::After(ErrorKind::Failed));
+        kernel.on_commit(InjectedFault::Before(ErrorKind::Failed));
+        kernel.on_commit(InjectedFault::After(ErrorKind::Failed));
         assert!(daemon.converge(next, 3).is_converged());
         expected = (expected.0 + added, expected.1 + removed);
         assert_eq!(messages.told(), expected, "made");

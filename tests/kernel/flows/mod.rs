@@ -13,9 +13,10 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use self::scenery::{
     ANSWER, ONE, PORT, TWO, Tcp, Udp, build, conntrack, flow, rule, rules,
     serve_tcp_in_a_container, serve_tcp_on_the_host, serve_udp_in_containers,
-    serve_udp_on_the_host, sh,
+    serve_udp_on_the_host,
 };
-use super::namespace;
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
@@ -55,7 +56,7 @@ fn a_connection_to_docker_proxy_goes_on_and_the_next_one_reaches_the_container()
         new.ask().expect("an answer");
         let installed = [Purge::Installed(flow(Proto::Tcp, ONE))];
         assert_eq!(conntrack().purge(&installed), Ok(0));
-        old.ask().expect("whoever accepted it serves it");
+        old.ask().expect("the server that accepted it serves it");
         new.ask().expect("it has our DNAT");
     });
 }
@@ -71,7 +72,7 @@ fn a_connection_that_nothing_has_tracked_goes_on_once_it_is_kept() {
         rules(&[rule(Proto::Tcp, ONE)]);
         let installed = [Purge::Installed(flow(Proto::Tcp, ONE))];
         assert_eq!(conntrack().purge(&installed), Ok(0));
-        old.ask().expect("whoever accepted it serves it");
+        old.ask().expect("the server that accepted it serves it");
         Tcp::begin().ask().expect("an answer");
     });
 }
@@ -146,7 +147,7 @@ fn a_udp_client_that_never_stops_comes_to_the_new_container() {
     });
 }
 
-/// Whoever comes to the address after it is asked for has an answer for what waited there.
+/// A host that gets the address after it was asked for receives what waited for it.
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn what_waits_for_a_container_that_has_gone_is_not_given_to_the_next() {

@@ -1,18 +1,17 @@
 //! A host with a client before it and two containers behind it, each a network namespace, and
 //! real flows between them.
 
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddrV6, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd as _;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use docker_nat66::conntrack::{Conntrack, Flow};
 use docker_nat66::model::forward::Proto;
 use docker_nat66::sys::host;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 /// The containers.
 pub(crate) const ONE: &str = "fdfd:5898:4917:1::2";
@@ -50,19 +49,9 @@ ip -n one route add default via fdfd:5898:4917:1::1
 ip -n two route add default via fdfd:5898:4917:1::1
 ";
 
-/// Makes it all around the calling process, which is the host; see [`super::namespace::fresh`].
+/// Makes it all around the calling process, which is the host; see [`crate::support::namespace::fresh`].
 pub(crate) fn build() {
     sh(SETUP);
-}
-
-/// Runs a script to success; its standard output.
-#[track_caller]
-pub(crate) fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output();
-    let output = output.expect("a shell");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}\n{stderr}");
-    String::from_utf8(output.stdout).expect("text")
 }
 
 /// The rule that forwards the published port to a container.
@@ -101,10 +90,9 @@ pub(super) fn conntrack() -> Conntrack {
 }
 
 /// Runs `work` in a thread inside a namespace; sockets made there stay there.
-pub(crate) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(place: &str, work: impl FnOnce() -> T + Send) -> T {
     let enter = || {
-        let file = File::open(format!("/run/netns/{namespace}")).expect("a namespace");
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("enter");
+        namespace::enter(format!("/run/netns/{place}"));
         work()
     };
     thread::scope(|scope| scope.spawn(enter).join().expect("no panic"))

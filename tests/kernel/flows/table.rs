@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use docker_nat66::conntrack::{Flow, Flows as _, Purge};
 use docker_nat66::model::forward::Proto;
 
-use super::scenery::{HOST, ONE, PORT, TWO, build, conntrack, flow, sh};
-use crate::namespace;
+use super::scenery::{HOST, ONE, PORT, TWO, build, conntrack, flow};
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 const CLIENT: &str = "2001:db8::2";
 const ELSEWHERE: &str = "2001:db8:ff::1";

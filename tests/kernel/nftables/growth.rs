@@ -1,20 +1,21 @@
 //! Maps that become too small.
 
 use docker_nat66::backend::Backend;
-use docker_nat66::backend::nftables::{Nftables, Settings};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::model::forward::Sources;
 use docker_nat66::model::rule::Rule;
 
 use super::rules::tcp;
-use crate::flows::scenery::{HOST, PORT, sh};
-use crate::namespace;
+use crate::flows::scenery::{HOST, PORT};
 use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, policy};
-use crate::rules::{contents, insertion, removal};
+use crate::support::contract::rules::{contents, insertion, removal};
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 fn small() -> Nftables {
-    let settings = Settings {
+    let settings = TableSettings {
         size: 4,
-        ..Settings::default()
+        ..TableSettings::default()
     };
     Nftables::detect(settings).expect("usable")
 }
@@ -65,7 +66,7 @@ fn a_full_map_is_replaced_by_a_larger_one_and_nobody_notices() {
 #[ignore = "needs root and nft: run by tests/run"]
 fn thirty_thousand_forwards_go_in_and_out_in_one_batch_each() {
     namespace::fresh(|| {
-        let mut backend = Nftables::detect(Settings::default()).expect("usable");
+        let mut backend = Nftables::detect(TableSettings::default()).expect("usable");
         let with_target = |n: u16, high: u16| {
             let mut rule = tcp(n);
             if let docker_nat66::model::rule::RuleSpec::Dnat(dnat) = &mut rule.spec {

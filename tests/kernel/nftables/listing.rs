@@ -12,11 +12,11 @@ use docker_nat66::model::rule::{BackendKind, Rule};
 use super::backend;
 use super::others::{nft_ok, ruleset};
 use super::rules::{every_kind, guarded, prefix, source};
-use crate::flows::scenery::sh;
-use crate::namespace;
 use crate::packets::scenery::{forwards, policy};
 use crate::real::version;
-use crate::rules::{contents, insertion, removal};
+use crate::support::contract::rules::{contents, insertion, removal};
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 const WHOLE: &str = include_str!("table.nft");
 

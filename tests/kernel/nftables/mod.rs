@@ -8,17 +8,17 @@ mod ownership;
 pub(crate) mod rules;
 mod switching;
 
-use docker_nat66::backend::nftables::{Nftables, Settings};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 
 use self::others::{Others, ruleset};
-use super::contract::contract;
-use super::namespace;
+use crate::support::contract::contract;
+use crate::support::namespace;
 
 /// A backend whose table others can change, or cannot.
 pub(crate) fn backend(owned: bool) -> Nftables {
-    let settings = Settings {
+    let settings = TableSettings {
         owned,
-        ..Settings::default()
+        ..TableSettings::default()
     };
     Nftables::detect(settings).expect("usable")
 }

@@ -9,11 +9,11 @@ use docker_nat66::backend::Backend;
 use super::backend;
 use super::others::nft;
 use super::rules::tcp;
-use crate::flows::scenery::sh;
-use crate::namespace;
-use crate::rules::{insertion, listed, removal};
+use crate::support::contract::rules::{insertion, listed, removal};
+use crate::support::namespace;
+use crate::support::shell::sh;
 
-/// One nft that is told without end to add a table and to delete it.
+/// One nft that adds a table and deletes it, without end.
 struct Noise {
     child: Child,
     feeder: Option<JoinHandle<()>>,

@@ -6,7 +6,7 @@ use std::process::Command;
 use docker_nat66::backend::Verb;
 
 use super::rules::{every_kind, tcp};
-use crate::contract::{Foreign, Kit};
+use crate::support::contract::{Foreign, Kit};
 
 const OURS: &str = "ip6 docker_nat66";
 

@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use docker_nat66::backend::Backend;
-use docker_nat66::backend::nftables::{Nftables, Settings};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::model::forward::{Proto, Sources};
 
 use super::backend;
 use super::others::{nft, nft_ok, ruleset};
 use super::rules::{every_kind, tcp};
-use crate::flows::scenery::{HOST, PORT, Tcp, sh};
-use crate::namespace;
+use crate::flows::scenery::{HOST, PORT, Tcp};
 use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, policy};
-use crate::rules::{contents, insertion, listed, removal};
+use crate::support::contract::rules::{contents, insertion, listed, removal};
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 const SHOW: &str = "list table ip6 docker_nat66";
 
@@ -137,9 +138,9 @@ fn no_new_flow_is_lost_while_tables_are_adopted_made_anew_and_handed_over() {
     namespace::fresh(|| {
         build();
         let small = || {
-            let settings = Settings {
+            let settings = TableSettings {
                 size: 2,
-                ..Settings::default()
+                ..TableSettings::default()
             };
             Nftables::detect(settings).expect("usable")
         };

@@ -3,8 +3,8 @@
 
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::compile;
-use docker_nat66::backend::ip6tables::{Ip6tables, Settings as ToolSettings, Variant};
-use docker_nat66::backend::nftables::{Nftables, Settings};
+use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::conntrack::fake::FakeTable;
 use docker_nat66::journal::memory::MemoryJournal;
 use docker_nat66::journal::record::Record;
@@ -18,10 +18,11 @@ use slog::{Discard, Logger, o};
 
 use super::backend;
 use super::others::{nft_ok, ruleset};
-use crate::flows::scenery::{HOST, PORT, TWO, sh};
-use crate::namespace;
+use crate::flows::scenery::{HOST, PORT, TWO};
 use crate::packets::scenery::{CLIENT, build, client, forwards, policy};
 use crate::real::tools;
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 /// One run of a daemon with this backend, on the journal of its predecessors.
 fn start(kind: BackendKind, tools: &ToolSettings, journal: &MemoryJournal) -> Daemon {
@@ -29,7 +30,7 @@ fn start(kind: BackendKind, tools: &ToolSettings, journal: &MemoryJournal) -> Da
         BackendKind::Ip6tables => {
             let backend = Ip6tables::detect(tools.clone()).expect("usable");
             let other = backend.other().expect("installed beside");
-            let table = Nftables::left_over(Settings::default());
+            let table = Nftables::left_over(TableSettings::default());
             (Box::new(backend), vec![Box::new(other), Box::new(table)])
         }
         BackendKind::Nftables => {

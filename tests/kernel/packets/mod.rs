@@ -17,8 +17,9 @@ use self::scenery::{
     BEYOND, BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, SERVED, SPOOFED, asker, build, client,
     forwards, policy,
 };
-use super::flows::scenery::{HOST, ONE, PORT, TWO, inside, sh};
-use super::namespace;
+use super::flows::scenery::{HOST, ONE, PORT, TWO, inside};
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 /// FORWARD chains of others: nothing, Docker's policy, what ufw makes, what firewalld makes, and
 /// Docker's chain for users in front of the latter. All but the first close it.

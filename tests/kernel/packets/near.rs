@@ -7,12 +7,13 @@ use docker_nat66::model::forward::{Proto, Sources};
 use docker_nat66::model::intent::{Hairpin, Policy};
 use docker_nat66::model::rule::{BackendKind, RuleSpec};
 
-use super::super::flows::scenery::{HOST, ONE, PORT, TWO, sh};
-use super::super::namespace;
+use super::super::flows::scenery::{HOST, ONE, PORT, TWO};
 use super::scenery::{
     BRIDGE, CLIENT, Firewall, HIDDEN, HOST_TOO, SERVED, STRANGER, asker, build, client, forwards,
     policy, serve,
 };
+use crate::support::namespace;
+use crate::support::shell::sh;
 
 const LOOPBACK: &str = "::1";
 

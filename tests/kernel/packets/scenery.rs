@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::compile;
 use docker_nat66::backend::ip6tables::{Ip6tables, Variant};
-use docker_nat66::backend::nftables::{Nftables, Settings};
+use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::model::change::ChangeSet;
 use docker_nat66::model::forward::{Forward, Owner, Proto, Sources};
 use docker_nat66::model::intent::{Intent, Policy};
 use docker_nat66::model::rule::{BackendKind, RuleSpec};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 
-use super::super::flows::scenery::{self, ONE, PORT, sh};
-use super::super::real::{name, tools};
-use super::super::rules::{insertion, removal};
+use super::super::flows::scenery::{self, ONE, PORT};
+use crate::real::{name, tools};
+use crate::support::contract::rules::{insertion, removal};
+use crate::support::shell::sh;
 
 /// The client, and a second address of it.
 pub(crate) const CLIENT: &str = "2001:db8::2";
@@ -68,7 +69,7 @@ fn at<T: Send>(place: Option<&str>, work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// Answers with `who` and the address of whoever asks, until the process ends.
+/// Answers with `who` and the client's address, until the process ends.
 pub(super) fn serve(place: Option<&str>, who: &'static str, port: u16) {
     let any = (Ipv6Addr::UNSPECIFIED, port);
     let sockets = at(place, || (TcpListener::bind(any), UdpSocket::bind(any)));
@@ -251,7 +252,7 @@ impl Firewall {
             Self::run_case(&case, Box::new(backend), variant, dir);
         }
         let (dir, _) = tools(Variant::Nft);
-        let backend = Nftables::detect(Settings::default()).expect("usable");
+        let backend = Nftables::detect(TableSettings::default()).expect("usable");
         Self::run_case(&case, Box::new(backend), Variant::Nft, dir);
     }
 

@@ -1,0 +1,60 @@
+//! Which connections have outlived their rules.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::conntrack::{Flow, Purge};
+use crate::model::forward::Owner;
+use crate::model::rule::{Rule, RuleSpec};
+
+/// What is still to be cut.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    /// Their rules are gone, unless another with the same ports and target is still there.
+    pub(super) gone: HashSet<Flow>,
+    /// Their rules stay, but belong to another container now.
+    pub(super) passed_on: HashSet<Flow>,
+    /// Their rules are new: whatever does not follow them.
+    pub(super) fresh: HashSet<Flow>,
+}
+
+impl Stale {
+    /// A rule has left the kernel.
+    pub(super) fn removed(&mut self, rule: &Rule) {
+        if let RuleSpec::Dnat(dnat) = &rule.spec {
+            self.gone.insert(dnat.into());
+        }
+    }
+
+    /// A rule has come into the kernel.
+    pub(super) fn inserted(&mut self, rule: &Rule) {
+        if let RuleSpec::Dnat(dnat) = &rule.spec {
+            self.fresh.insert(dnat.into());
+        }
+    }
+
+    /// A rule stays and changes its owners. Where none of those known stays, whoever has the
+    /// address now must not get the connections of whoever had it.
+    pub(super) fn reowned(&mut self, rule: &Rule, before: &BTreeSet<Owner>, now: &BTreeSet<Owner>) {
+        let stays = |owner: &Owner| now.iter().any(|o| o.container_id == owner.container_id);
+        if before.is_empty() || before.iter().any(stays) {
+            return;
+        }
+        if let RuleSpec::Dnat(dnat) = &rule.spec {
+            self.passed_on.insert(dnat.into());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.passed_on.is_empty() && self.fresh.is_empty()
+    }
+
+    /// What to ask for, given the flows that rules in the kernel allow.
+    pub(super) fn purges(&self, allowed: &HashSet<Flow>) -> Vec<Purge> {
+        let gone = self.gone.difference(allowed).chain(&self.passed_on);
+        let fresh = self.fresh.intersection(allowed);
+        gone.cloned()
+            .map(Purge::Removed)
+            .chain(fresh.cloned().map(Purge::Installed))
+            .collect()
+    }
+}

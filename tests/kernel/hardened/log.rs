@@ -1,0 +1,66 @@
+//! A log that nobody reads any more: ports open and close as before, and `status` says it.
+
+use std::io::{BufRead, BufReader};
+
+use docker_nat66::control::status::State;
+use rustix::process::Signal;
+
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
+use crate::support::fake_engine::{FakeContainer, FakeEngine};
+use crate::support::namespace;
+use crate::support::process::full_pipe;
+use crate::support::scene::Scene;
+use crate::support::wait::PATIENCE;
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_log_that_nobody_reads_keeps_no_port_open() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = FakeEngine::start();
+        let container = |number: u16| {
+            FakeContainer::new(number, &format!("c{number}")).publish(8080 + number, 80)
+        };
+        engine.put(container(2));
+        let (reader, writer) = full_pipe();
+        let mut command = scene.daemon(engine.socket());
+        command.stderr(writer);
+        let mut daemon = Daemon::logged(&scene, command);
+        let mut serves = |number: u16| {
+            let address = container(number).address.expect("it has one").to_string();
+            daemon.waits("the port", |scene| {
+                let rules = scene.ours().concat();
+                let is = |number: u16| rules.contains(&(8080 + number).to_string());
+                rules.contains(&address) && is(number) && !is(5 - number)
+            });
+        };
+        serves(2);
+        engine.die(&container(2).id);
+        engine.run(container(3));
+        serves(3);
+        let status = scene.status().expect("it answers");
+        assert_eq!(status.state, State::Degraded);
+        let trouble = status.troubles.concat();
+        assert!(
+            trouble.starts_with("log: the log is not read: "),
+            "{trouble}"
+        );
+
+        // Somebody reads, and it has something to say.
+        let mut lines = BufReader::new(reader).lines().map(|l| l.expect("reads"));
+        lines.by_ref().take(4096).for_each(drop);
+        engine.die(&container(3).id);
+        daemon.waits("health", |scene| {
+            scene.status().is_some_and(|s| s.state == State::Running)
+        });
+        let told = "WARN the log was not read: lines before this one are lost, lines: ";
+        assert!(lines.by_ref().any(|line| line.contains(told)));
+        daemon.signal(Signal::TERM);
+        assert!(lines.any(|line| line.contains("leaving")));
+        // A second signal would not let it finish.
+        let ended = daemon.ends_within(PATIENCE);
+        assert!(ended.is_some_and(|end| end.success()), "{ended:?}");
+        assert_eq!(scene.ours(), Vec::<String>::new());
+    });
+}

@@ -1,0 +1,4 @@
+//! The journal alone: on disks that are full or read-only, and killed at any moment.
+
+mod disk;
+mod torture;

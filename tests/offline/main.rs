@@ -1,0 +1,16 @@
+//! The offline tier: what needs no root, no network and no Docker, and takes seconds.
+//!
+//! The command line, the Docker side against the fake Engine, the journal on small disks and under
+//! kills, the tools of ip6tables played by a script, and the walls of the house ([`tidy`]).
+
+mod cli;
+mod docker;
+mod ends;
+mod fake;
+mod journal;
+mod readers;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "no tier uses all of it")]
+mod support;
+mod tidy;
+mod tools;
