@@ -172,7 +172,7 @@ fn round<J: Journal>(
     } = message;
     let desired = &reconciler.compile(intent);
     if *verify {
-        reconciler.doubt();
+        reconciler.invalidate();
     }
     let mut docker_nat = None;
     let observe =
@@ -192,7 +192,7 @@ impl Handler<RemoveAll> for FirewallWriter {
     fn handle(&mut self, RemoveAll: RemoveAll, _: &mut SyncContext<Self>) -> Self::Result {
         failpoint::panic("a round begins");
         let began = Instant::now();
-        self.reconciler.doubt();
+        self.reconciler.invalidate();
         let report = (self.reconciler).converge(&Desired::nothing(), (self.clock)());
         self.publish(&report, None, began);
         actix::MessageResult(report)

@@ -7,36 +7,37 @@
 //! the union of both.
 //!
 //! ```text
-//!            ┌───────────── in doubt ◀──────── any failure of the backend
+//!            ┌────────── Kernel::Unknown ◀──── any failure of the backend
 //!            ▼                                         │
-//!   look: list, compare with records                   │
-//!            │ certain                                 │
+//!   resync:  list ▸ compare with the records ▸ repair  │
 //!            ▼                                         │
-//!   take out: list ▸ remove ▸ forget ──────────────────┤     removals never wait for the disk
+//!   remove:  list ▸ remove ▸ forget ───────────────────┤     removals never wait for the disk
 //!            ▼                                         │
-//!   put in:  intend (fsync) ▸ insert/replace ▸ commit ─┘     no intent, no insertion
+//!   insert:  intend (fsync) ▸ insert/replace ▸ commit ─┘     no intent, no insertion
 //!            ▼
-//!   cut the flows that the rules as they are now would not have made
+//!   connections: cut those that the rules as they are now would not have made
 //! ```
 
-mod flows;
-mod look;
-mod put_in;
+mod connections;
+mod insert;
+mod listing;
+mod previous;
+mod remove;
 pub mod report;
+mod resync;
 mod stale;
-mod take_out;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
 
 use slog::{Logger, info};
 
+use self::connections::Connections;
+use self::listing::Kernel;
 pub use self::report::{Report, Trouble};
-use self::stale::Stale;
-use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule, Verb, compile};
+use crate::backend::{Backend, BackendError, ErrorKind, Verb, compile};
 use crate::conntrack::Flows;
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
@@ -51,8 +52,8 @@ const BATCH_TRIES: usize = 3;
 /// See the module's documentation.
 pub struct Reconciler<J> {
     backend: Box<dyn Backend>,
-    /// Where rules of an earlier run may stand; swept once, then dropped.
-    others: Vec<Box<dyn Backend>>,
+    /// Backends of earlier runs, where rules may be left; each is emptied once, then dropped.
+    previous: Vec<Box<dyn Backend>>,
     journal: J,
     log: Logger,
     boot_id: BootId,
@@ -63,35 +64,20 @@ pub struct Reconciler<J> {
     /// Gone from the kernel though nobody asked, and in the journal as they are here. Whoever is
     /// put back in this round needs no new intent; the rest is forgotten at its end.
     lost: BTreeMap<RuleId, Record>,
-    /// What the kernel was seen to hold in this round, as long as nothing has been changed since
-    /// and nobody has waited for the disk.
-    listed: Option<Vec<ObservedRule>>,
-    /// The kernel may differ from `records`: list before anything else.
-    in_doubt: bool,
-    /// The kernel was not as believed, or something is left over: list before the next round.
-    look_again: bool,
+    kernel: Kernel,
     /// The journal lacks something that `records` or `gone` knows.
     journal_behind: bool,
-    /// Whether the forwards of an earlier boot have been looked for.
+    /// Whether the forwards of an earlier boot have been removed.
     boot_checked: bool,
-    flows: Box<dyn Flows>,
-    /// Flows that have outlived their rules and are still to be cut.
-    stale: Stale,
-    /// Addresses that nothing is forwarded to any more, for which packets may still wait.
-    awaited: BTreeSet<Ipv6Addr>,
-    /// The ports of which the connections that were under way before the first forward have been
-    /// looked for.
-    kept: BTreeSet<u16>,
-    /// Whether it has been said that flows cannot be cut at all.
-    flows_unsupported: bool,
+    connections: Connections,
 }
 
 impl<J: Journal> Reconciler<J> {
-    /// A reconciler that has not looked at the kernel yet; call [`Reconciler::recover`] first.
-    /// `others` are backends that are not in use any more, but may hold rules of ours.
+    /// A reconciler that has not listed the kernel yet; call [`Reconciler::recover`] first.
+    /// `previous` are backends that are not in use any more, but may hold rules of ours.
     pub fn new(
         backend: Box<dyn Backend>,
-        others: Vec<Box<dyn Backend>>,
+        previous: Vec<Box<dyn Backend>>,
         journal: J,
         flows: Box<dyn Flows>,
         boot_id: BootId,
@@ -99,29 +85,23 @@ impl<J: Journal> Reconciler<J> {
     ) -> Self {
         Self {
             backend,
-            others,
+            previous,
             journal,
             log,
             boot_id,
             records: BTreeMap::new(),
             gone: BTreeSet::new(),
             lost: BTreeMap::new(),
-            listed: None,
-            in_doubt: true,
-            look_again: false,
+            kernel: Kernel::Unknown,
             journal_behind: false,
             boot_checked: false,
-            flows,
-            stale: Stale::default(),
-            awaited: BTreeSet::new(),
-            kept: BTreeSet::new(),
-            flows_unsupported: false,
+            connections: Connections::new(flows),
         }
     }
 
     /// Starts from what an earlier run left: applied = `records` ∪ every rule of ours in the
     /// kernel. Of `salvaged`, which are no proof of anything, those count whose rules are in
-    /// the kernel: they tell whose they are. Forwards recorded in an earlier boot are removed
+    /// the kernel: they say whose they are. Forwards recorded in an earlier boot are removed
     /// at once, for their addresses may belong to anybody by now. `now` is in seconds since the
     /// epoch.
     pub fn recover(&mut self, records: Vec<Record>, salvaged: Vec<Record>, now: u64) -> Report {
@@ -129,21 +109,21 @@ impl<J: Journal> Reconciler<J> {
         self.journal_behind = !salvaged.is_empty();
         let all = salvaged.into_iter().chain(records);
         self.records = all.map(|r| (r.id(), r)).collect();
-        self.in_doubt = true;
+        self.kernel = Kernel::Unknown;
         self.boot_checked = false;
-        if let Err(trouble) = self.look_first(now, &mut report) {
+        if let Err(trouble) = self.resync_since_boot(now, &mut report) {
             report.troubles.push(trouble);
             return report;
         }
         self.forget_lost();
         self.settle_journal(&mut report);
-        self.cut_flows(&mut report);
+        self.cut_connections(&mut report);
         report
     }
 
-    /// Looks; and, the first time that this succeeds, removes the forwards of an earlier boot.
-    fn look_first(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
-        self.look(now, report)?;
+    /// Lists the kernel; the first time that this succeeds, removes the forwards of an earlier boot.
+    fn resync_since_boot(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
+        self.resync(now, report)?;
         if self.boot_checked {
             return Ok(());
         }
@@ -161,9 +141,9 @@ impl<J: Journal> Reconciler<J> {
             (ids(earlier_boot), ids(elsewhere));
         if !earlier_boot.is_empty() {
             info!(self.log, "removing the forwards of an earlier boot"; "count" => earlier_boot.len());
-            self.take_out(&earlier_boot, report);
+            self.remove(&earlier_boot, report);
         }
-        self.take_out_elsewhere(&elsewhere, report);
+        self.remove_earlier_boot_from_previous(&elsewhere, report);
         Ok(())
     }
 
@@ -172,9 +152,9 @@ impl<J: Journal> Reconciler<J> {
         compile::desired(self.backend.kind(), intent)
     }
 
-    /// Lists the kernel again before the next change, whatever was believed so far.
-    pub fn doubt(&mut self) {
-        self.in_doubt = true;
+    /// The next round lists the kernel first, whatever is believed of it.
+    pub fn invalidate(&mut self) {
+        self.kernel = Kernel::Unknown;
     }
 
     /// Takes the kernel from applied to `desired`, as far as it can be done now.
@@ -190,8 +170,8 @@ impl<J: Journal> Reconciler<J> {
         now: u64,
     ) -> Report {
         let mut report = Report::default();
-        if (self.in_doubt || self.look_again)
-            && let Err(trouble) = self.look_first(now, &mut report)
+        if self.kernel.needs_listing()
+            && let Err(trouble) = self.resync_since_boot(now, &mut report)
         {
             report.troubles.push(trouble);
             return report;
@@ -199,22 +179,22 @@ impl<J: Journal> Reconciler<J> {
         let desired = desired();
         let change = ChangeSet::between(&desired, &self.applied());
         let leaving: BTreeSet<RuleId> = change.remove.iter().copied().collect();
-        self.take_out(&leaving, &mut report);
+        self.remove(&leaving, &mut report);
         let arrives = !change.insert.is_empty() || !change.replace.is_empty();
-        if !self.in_doubt {
+        if !self.kernel.is_unknown() {
             self.settle_journal(&mut report);
             if arrives {
-                self.put_in(&change, now, &mut report);
+                self.insert(&change, now, &mut report);
             }
             self.reown(&change.reown, &mut report);
         }
-        self.listed = None;
+        self.kernel.age();
         self.forget_lost();
         if desired.is_complete() {
-            self.sweep_others(&mut report);
+            self.remove_from_previous(&mut report);
         }
         self.settle_journal(&mut report);
-        self.cut_flows(&mut report);
+        self.cut_connections(&mut report);
         report
     }
 
@@ -245,6 +225,11 @@ impl<J: Journal> Reconciler<J> {
             .collect()
     }
 
+    fn cut_connections(&mut self, report: &mut Report) {
+        self.connections
+            .cut(self.records.values(), report, &self.log);
+    }
+
     fn log_change(&self, verb: Verb, rule: &Rule) {
         info!(self.log, "{}", self.backend.describe(verb, rule));
     }
@@ -255,7 +240,7 @@ impl<J: Journal> Reconciler<J> {
         if !self.journal_behind || report.troubles.iter().any(failed) {
             return;
         }
-        self.listed = None;
+        self.kernel.age();
         let records: Vec<Record> = self.records.values().cloned().collect();
         let ids: Vec<RuleId> = self.records.keys().copied().collect();
         let gone: Vec<RuleId> = self.gone.iter().copied().collect();
@@ -275,7 +260,7 @@ impl<J: Journal> Reconciler<J> {
 
     /// Remembers a write that failed, for [`Self::settle_journal`].
     fn note(&mut self, written: Result<(), JournalError>) {
-        self.listed = None;
+        self.kernel.age();
         if let Err(error) = written {
             slog::debug!(self.log, "journal write postponed"; "reason" => %error);
             self.journal_behind = true;
@@ -286,7 +271,8 @@ impl<J: Journal> Reconciler<J> {
         let mut records = Vec::new();
         for owned in changed {
             if let Some(record) = self.records.get(&owned.rule.id()).cloned() {
-                self.note_owners(&record, owned);
+                let before = &record.owned.owners;
+                self.connections.reowned(&owned.rule, before, &owned.owners);
             }
             if let Some(record) = self.records.get_mut(&owned.rule.id()) {
                 record.owned = owned.clone();

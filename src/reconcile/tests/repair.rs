@@ -16,7 +16,7 @@ fn a_repair_does_not_wait_for_the_disk() {
         .kernel
         .edit(|l| l.retain(|l| !l.contains("dport 80")));
     machine.journal.fail_after(Some(0));
-    daemon.doubt();
+    daemon.invalidate();
     assert!(daemon.converge(&one, 2).is_converged());
     machine.must_match(&one, &"repaired");
 }
@@ -30,7 +30,7 @@ fn what_is_put_back_for_another_owner_is_written_down_first() {
     machine
         .kernel
         .edit(|lines| lines.retain(|l| !l.contains("dport 80")));
-    daemon.doubt();
+    daemon.invalidate();
     machine.journal.fail_after(Some(0));
     let next = wish(&[(80, 2, 'b')]);
     assert!(!daemon.converge(&next, 2).is_converged());
@@ -96,7 +96,7 @@ fn a_jump_that_has_come_to_stand_before_docker_user_is_moved_behind_it_in_one_ba
     for round in 0..2 {
         machine.kernel.edit(|lines| lines.push(user.to_owned()));
         let before = machine.kernel.calls().len();
-        daemon.doubt();
+        daemon.invalidate();
         let report = daemon.converge(&one, 2);
         assert!(report.is_converged());
         assert_eq!((report.drift, report.inserted, report.removed), (1, 1, 1));
@@ -112,11 +112,11 @@ fn a_jump_that_has_come_to_stand_before_docker_user_is_moved_behind_it_in_one_ba
     machine
         .kernel
         .edit(|lines| lines.insert(0, ours[0].clone()));
-    daemon.doubt();
+    daemon.invalidate();
     let report = daemon.converge(&one, 3);
     assert!(report.is_converged());
     assert_eq!((report.drift, report.inserted, report.removed), (1, 0, 1));
     assert_eq!(jumps(), [user, user, &ours[0]]);
-    daemon.doubt();
+    daemon.invalidate();
     assert_eq!(daemon.converge(&one, 4).drift, 0);
 }

@@ -177,7 +177,7 @@ fn what_others_take_from_a_table_that_is_not_owned_comes_back() {
             ("flush chain ip6 docker_nat66 prerouting", 0),
         ] {
             nft_ok(damage);
-            daemon.doubt();
+            daemon.invalidate();
             let report = daemon.converge(&wish, 3);
             converged(&report);
             assert_eq!(report.drift, drift, "{damage}");

@@ -1,10 +1,10 @@
-//! Putting in: insertions and replacements, behind a flushed intent.
+//! Insertions and replacements, which follow a flushed intent.
 
 use std::collections::BTreeSet;
 
 use slog::warn;
 
-use super::look::Seen;
+use super::listing::{Kernel, Listing};
 use super::report::{Report, Trouble};
 use super::{BATCH_TRIES, Reconciler, blames_no_rule, is_hopeless};
 use crate::backend::{BackendError, Batch, Verb};
@@ -24,11 +24,11 @@ impl<J: Journal> Reconciler<J> {
     /// Inserts and replaces, after the intent is on the disk. Without it, only the delete half
     /// of the replacements is applied: an address that is not the container's any more must
     /// not stay open because the disk is full.
-    pub(super) fn put_in(&mut self, change: &ChangeSet, now: u64, report: &mut Report) {
+    pub(super) fn insert(&mut self, change: &ChangeSet, now: u64, report: &mut Report) {
         let olds: BTreeSet<RuleId> = change.replace.iter().map(|r| r.old).collect();
         if self.journal_behind {
             // `settle_journal` has just failed and has said so.
-            return self.take_out(&olds, report);
+            return self.remove(&olds, report);
         }
         let record = |owned: &OwnedRule| Record {
             owned: owned.clone(),
@@ -54,24 +54,24 @@ impl<J: Journal> Reconciler<J> {
             self.gone.extend(unknown);
             self.journal_behind = true;
             report.troubles.push(Trouble::Journal(error));
-            return self.take_out(&olds, report);
+            return self.remove(&olds, report);
         }
         for (id, record) in standing.into_iter().chain(new) {
             self.gone.remove(&id);
             self.lost.remove(&id);
             self.records.insert(id, record);
         }
-        self.keep_connections(change);
+        self.connections.keep(change, &self.log);
         if let Err(Incomplete { count, last }) = self.insert_all(&arrivals, report) {
             // What is there and what is not is for the next listing to say.
-            self.in_doubt = true;
+            self.kernel = Kernel::Unknown;
             report.troubles.push(Trouble::Insertion { count, last });
             return;
         }
         for Arrival { id, .. } in &arrivals {
             if let Some(record) = self.records.get_mut(id) {
                 record.state = State::Applied;
-                self.stale.inserted(&record.owned.rule);
+                self.connections.inserted(&record.owned.rule);
             }
         }
         if !new_ids.is_empty() {
@@ -81,7 +81,7 @@ impl<J: Journal> Reconciler<J> {
         if !olds.is_empty() {
             for id in &olds {
                 if let Some(record) = self.records.remove(id) {
-                    self.stale.removed(&record.owned.rule);
+                    self.connections.removed(&record.owned.rule);
                 }
                 self.gone.insert(*id);
             }
@@ -101,7 +101,7 @@ impl<J: Journal> Reconciler<J> {
         if new.is_empty() {
             return Ok(());
         }
-        self.listed = None;
+        self.kernel.age();
         let records: Vec<Record> = new.iter().map(|(_, record)| record.clone()).collect();
         self.journal.intend(&records)
     }
@@ -128,7 +128,7 @@ impl<J: Journal> Reconciler<J> {
                 }
                 Err(_) if attempt >= BATCH_TRIES => break,
                 Err(error) => {
-                    warn!(self.log, "insertion failed, looking again"; "reason" => %error);
+                    warn!(self.log, "insertion failed, listing again"; "reason" => %error);
                 }
             }
             tried = batch;
@@ -182,7 +182,7 @@ impl<J: Journal> Reconciler<J> {
         // Their addresses are not the containers' any more, whatever the kernel thinks of the new
         // rules.
         let olds: BTreeSet<RuleId> = part.iter().filter_map(|arrival| arrival.old).collect();
-        self.take_out(&olds, report);
+        self.remove(&olds, report);
         let count = part.len();
         Err(Incomplete { count, last })
     }
@@ -211,12 +211,12 @@ impl<J: Journal> Reconciler<J> {
         report: &mut Report,
     ) -> Result<Batch, BackendError> {
         let olds: BTreeSet<RuleId> = arrivals.iter().filter_map(|a| a.old).collect();
-        let listed = match self.listed.take() {
+        let listed = match self.kernel.take_listing() {
             Some(listed) => listed,
             None => self.backend.list()?,
         };
         let (old, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(|r| olds.contains(&r.id));
-        let present = Seen::sort(rest).genuine;
+        let present = Listing::sort(rest).genuine;
         let old_ids: BTreeSet<RuleId> = old.iter().map(|rule| rule.id).collect();
         let mut done = tried.clone();
         done.remove.retain(|rule| !old_ids.contains(&rule.id));

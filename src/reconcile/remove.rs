@@ -1,9 +1,10 @@
-//! Taking out: removals, which never wait for the disk.
+//! Removals, which never wait for the disk.
 
 use std::collections::BTreeSet;
 
 use slog::warn;
 
+use super::listing::Kernel;
 use super::report::{Report, Trouble};
 use super::{BATCH_TRIES, Reconciler, blames_no_rule, is_hopeless};
 use crate::backend::{BackendError, Batch, ObservedRule, Verb};
@@ -13,12 +14,12 @@ use crate::model::rule::RuleId;
 
 impl<J: Journal> Reconciler<J> {
     /// Removes every copy of `ids` from the kernel, then their records.
-    pub(super) fn take_out(&mut self, ids: &BTreeSet<RuleId>, report: &mut Report) {
+    pub(super) fn remove(&mut self, ids: &BTreeSet<RuleId>, report: &mut Report) {
         if ids.is_empty() {
             return;
         }
         let list: Vec<RuleId> = ids.iter().copied().collect();
-        self.listed = None;
+        self.kernel.age();
         let marked = self.journal.removing(&list);
         self.note(marked);
         for id in ids {
@@ -29,7 +30,7 @@ impl<J: Journal> Reconciler<J> {
         let left = match self.remove_whole(ids, report) {
             Ok(()) => BTreeSet::new(),
             Err(Stuck::Hopeless(last)) => {
-                self.in_doubt = true;
+                self.kernel = Kernel::Unknown;
                 let count = ids.len();
                 report.troubles.push(Trouble::Removal { count, last });
                 return;
@@ -42,7 +43,7 @@ impl<J: Journal> Reconciler<J> {
                     left
                 }
                 Err(last) => {
-                    self.in_doubt = true;
+                    self.kernel = Kernel::Unknown;
                     let count = ids.len();
                     report.troubles.push(Trouble::Removal { count, last });
                     return;
@@ -51,7 +52,7 @@ impl<J: Journal> Reconciler<J> {
         };
         for id in ids.difference(&left) {
             if let Some(record) = self.records.remove(id) {
-                self.stale.removed(&record.owned.rule);
+                self.connections.removed(&record.owned.rule);
             }
             self.gone.insert(*id);
         }
@@ -92,7 +93,7 @@ impl<J: Journal> Reconciler<J> {
                     });
                 }
                 Err(error) => {
-                    warn!(self.log, "removal failed, looking again"; "reason" => %error);
+                    warn!(self.log, "removal failed, listing again"; "reason" => %error);
                 }
             }
             tried = batch.remove;
@@ -160,7 +161,7 @@ impl<J: Journal> Reconciler<J> {
         let found: BTreeSet<RuleId> = present.iter().map(|r| r.id).collect();
         for id in ids.difference(&found) {
             warn!(self.log, "rule was already gone from the kernel"; "rule" => %id);
-            self.look_again = true;
+            self.kernel.suspect();
         }
     }
 }
