@@ -97,7 +97,7 @@ fn what_keeps_packets_out_is_named_with_its_remedy() {
     lab.is_closed(Tcp, WEB);
     host.sh(&mend);
     complains(&lab, &[]);
-    daemon.says("no more: forwarding");
+    daemon.says("no longer: forwarding");
     lab.answers(Tcp, WEB, "web", CLIENT);
 
     host.sh("sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1");

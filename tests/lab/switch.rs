@@ -121,7 +121,7 @@ fn auto_takes_ip6tables_where_it_works_and_else_nftables_and_says_why() {
     let daemon = auto_takes(&lab, Nftables, "`nat' is incompatible");
     let log = daemon.log();
     assert!(
-        log.contains("cannot be told whether an earlier run left"),
+        log.contains("cannot find out whether an earlier run left"),
         "{log}"
     );
     daemon.leaves();

@@ -153,7 +153,7 @@ fn no_new_flow_is_lost_while_tables_are_adopted_made_anew_and_handed_over() {
             let asking = scope.spawn(|| {
                 let mut asked = 0;
                 while !done.load(Ordering::Relaxed) {
-                    let answer = client().ask(Proto::Udp, HOST, PORT);
+                    let answer = client().patient().ask(Proto::Udp, HOST, PORT);
                     assert_eq!(answer.ok().as_deref(), Some("one 2001:db8::2"), "{asked}");
                     asked += 1;
                 }

@@ -38,7 +38,7 @@ pub(super) const HIDDEN: u16 = 81;
 /// Longest wait for an answer that is expected: neighbours are found meanwhile.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long one attempt takes. A round trip takes microseconds, one with a neighbour to be
+/// How long one attempt takes, unless it is patient. A round trip takes microseconds, one with a neighbour to be
 /// found some more.
 const ATTEMPT: Duration = Duration::from_millis(300);
 
@@ -94,6 +94,8 @@ pub(super) fn serve(place: Option<&str>, who: &'static str, port: u16) {
 pub(crate) struct Asker {
     pub(super) place: Option<&'static str>,
     pub(super) from: &'static str,
+    /// How long one attempt takes.
+    patience: Duration,
 }
 
 /// The client by its first address.
@@ -101,11 +103,16 @@ pub(crate) fn client() -> Asker {
     Asker {
         place: Some("client"),
         from: CLIENT,
+        patience: ATTEMPT,
     }
 }
 
 pub(super) fn asker(place: Option<&'static str>, from: &'static str) -> Asker {
-    Asker { place, from }
+    Asker {
+        place,
+        from,
+        patience: ATTEMPT,
+    }
 }
 
 fn socket_addr(addr: &str, port: u16) -> SocketAddr {
@@ -113,6 +120,15 @@ fn socket_addr(addr: &str, port: u16) -> SocketAddr {
 }
 
 impl Asker {
+    /// One who waits for an answer for as long as a busy machine may take. A packet that is lost is
+    /// never answered.
+    pub(crate) fn patient(self) -> Self {
+        Self {
+            patience: ANSWER,
+            ..self
+        }
+    }
+
     /// Asks once; who answered, and whom it saw.
     pub(crate) fn ask(self, proto: Proto, to: &str, port: u16) -> io::Result<String> {
         let to = socket_addr(to, port);
@@ -138,14 +154,14 @@ impl Asker {
             &socket,
             rustix::event::PollFlags::OUT,
         )];
-        let patience = ATTEMPT.try_into().expect("short");
+        let patience = self.patience.try_into().expect("short");
         if rustix::event::poll(&mut ready, Some(&patience))? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
         rustix::net::sockopt::socket_error(&socket)??;
         let mut stream = std::net::TcpStream::from(socket);
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(ATTEMPT))?;
+        stream.set_read_timeout(Some(self.patience))?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -153,7 +169,7 @@ impl Asker {
 
     fn ask_udp(self, to: SocketAddr) -> io::Result<String> {
         let socket = UdpSocket::bind(socket_addr(self.from, 0))?;
-        socket.set_read_timeout(Some(ATTEMPT))?;
+        socket.set_read_timeout(Some(self.patience))?;
         socket.connect(to)?;
         socket.send(b"who")?;
         let mut buffer = [0; 64];
