@@ -149,8 +149,9 @@ impl Handler<Converge> for FirewallWriter {
         failpoint::panic("a round begins");
         let began = Instant::now();
         let watch = self.docker_nat.as_mut();
-        let since_start = self.board.started().elapsed();
+        let started = self.board.started();
         let now = (self.clock)();
+        let since_start = || started.elapsed();
         let round = round(&mut self.reconciler, watch, &message, since_start, now);
         self.publish(&round.report, round.docker_nat.as_ref(), began);
         actix::MessageResult(round)
@@ -162,7 +163,7 @@ fn round<J: Journal>(
     reconciler: &mut Reconciler<J>,
     watch: Option<&mut Watch>,
     message: &Converge,
-    since_start: Duration,
+    since_start: impl FnOnce() -> Duration,
     now: u64,
 ) -> Round {
     let Converge {
@@ -186,14 +187,19 @@ fn round<J: Journal>(
     Round { report, docker_nat }
 }
 
+/// Removes every rule of ours, whatever Docker's own NAT does: it is not even observed.
+fn remove_all<J: Journal>(reconciler: &mut Reconciler<J>, now: u64) -> Report {
+    reconciler.invalidate();
+    reconciler.converge(&Desired::nothing(), now)
+}
+
 impl Handler<RemoveAll> for FirewallWriter {
     type Result = actix::MessageResult<RemoveAll>;
 
     fn handle(&mut self, RemoveAll: RemoveAll, _: &mut SyncContext<Self>) -> Self::Result {
         failpoint::panic("a round begins");
         let began = Instant::now();
-        self.reconciler.invalidate();
-        let report = (self.reconciler).converge(&Desired::nothing(), (self.clock)());
+        let report = remove_all(&mut self.reconciler, (self.clock)());
         self.publish(&report, None, began);
         actix::MessageResult(report)
     }

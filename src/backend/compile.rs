@@ -5,13 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ip6tables, nftables};
 use crate::model::change::Desired;
-use crate::model::intent::{Intent, RuleLimit};
-use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
+use crate::model::forward::{Forward, Owner};
+use crate::model::intent::{Intent, Policy, RuleLimit};
+use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId, RuleSpec};
 
 /// Most rules for forwards with ip6tables. Its tool lists 45,000 rules in 6 s and takes them out
 /// within 20 s to a minute; both grow faster than the rules. With 60,000 each listing takes 20 s,
 /// and the writer does nothing else.
 const MOST_RULES: usize = 50_000;
+
+/// The rules that follow from a policy.
+type OfPolicy = fn(&Policy) -> Vec<RuleSpec>;
+
+/// The rules that one forward needs.
+type OfForward = fn(&Policy, &Forward) -> Vec<RuleSpec>;
 
 /// What should be in the kernel, as this backend writes it.
 pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
@@ -21,18 +28,45 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
         known,
         undecided,
     } = intent;
-    let wanted = match backend {
-        BackendKind::Ip6tables => ip6tables::compile::compile(policy, forwards.as_deref()),
-        BackendKind::Nftables => nftables::compile::compile(policy, forwards.as_deref()),
+    let (statics, snat, of_forward) = match backend {
+        BackendKind::Ip6tables => {
+            use ip6tables::compile::{of_forward, snat, statics};
+            (
+                statics as OfPolicy,
+                snat as OfPolicy,
+                of_forward as OfForward,
+            )
+        }
+        BackendKind::Nftables => {
+            use nftables::compile::{of_forward, snat, statics};
+            (
+                statics as OfPolicy,
+                snat as OfPolicy,
+                of_forward as OfForward,
+            )
+        }
     };
     let mut rules: BTreeMap<RuleId, OwnedRule> = BTreeMap::new();
-    for (spec, owner) in wanted {
+    let mut want = |spec: RuleSpec, owner: Option<&Owner>| {
         let rule = Rule { backend, spec };
         let owned = rules.entry(rule.id()).or_insert_with(|| OwnedRule {
             rule,
             owners: BTreeSet::new(),
         });
         owned.owners.extend(owner.cloned());
+    };
+    statics(policy)
+        .into_iter()
+        .for_each(|spec| want(spec, None));
+    if let Some(forwards) = forwards {
+        snat(policy).into_iter().for_each(|spec| want(spec, None));
+        for forward in forwards {
+            for spec in of_forward(policy, forward) {
+                // What all forwards share has no owner: their number has no bound, a record has.
+                let owner = (!spec.is_shared()).then_some(&forward.owner);
+                want(spec, owner);
+            }
+        }
     }
     Desired {
         rules,

@@ -57,17 +57,18 @@ impl Watch {
 
     /// Observes, decides and audits. `published` is what Docker publishes, `None` before that is
     /// known; `forwards_any`: rules of ours are wanted that forward a port. `now` is the time since
-    /// any fixed moment.
+    /// any fixed moment; it is asked for after the observation, which may take seconds.
     pub fn observe(
         &mut self,
         published: Option<&Published>,
         forwards_any: bool,
-        now: Duration,
+        now: impl FnOnce() -> Duration,
     ) -> Arc<Observation> {
         let seen = match (self.observe)() {
             Ok(seen) => seen,
             Err(error) => return Arc::new(self.after_failure(error)),
         };
+        let now = now();
         let state = self.gate.decide(&seen, published, now);
         let mut audit = self.auditor.audit(state, &seen, published, now);
         if !forwards_any {
@@ -132,5 +133,30 @@ fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation) {
     }
     for forward in now.audit.closed.difference(&before.closed) {
         warn!(log, "Docker's own IPv6 NAT forwards what a label closes"; "port" => %forward);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use slog::o;
+
+    use super::*;
+
+    #[test]
+    fn what_is_observed_counts_from_when_it_was_observed() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let observed = order.clone();
+        let observe = move || {
+            observed.lock().unwrap().push("observed");
+            Ok(DockerNat::default())
+        };
+        let mut watch = Watch::new(Box::new(observe), Logger::root(slog::Discard, o!()));
+        watch.observe(None, false, || {
+            order.lock().unwrap().push("the time was read");
+            Duration::ZERO
+        });
+        assert_eq!(*order.lock().unwrap(), ["observed", "the time was read"]);
     }
 }

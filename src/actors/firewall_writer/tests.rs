@@ -103,7 +103,7 @@ impl Daemon {
             verify: false,
         };
         let watch = Some(&mut self.watch);
-        let round = round(&mut self.reconciler, watch, &message, at(second), 1);
+        let round = round(&mut self.reconciler, watch, &message, || at(second), 1);
         let rules = self.host.kernel.ours().len();
         assert_eq!(self.host.journal.records().len(), rules);
         (rules, round)
@@ -189,4 +189,17 @@ fn until_a_chain_is_understood_nothing_comes_and_what_is_unwanted_goes() {
     assert_eq!(host.kernel.lines(), before);
     daemon.round(Intent::nothing(), Some(docker(&[])), 0);
     assert_eq!(host.kernel.ours(), Vec::new());
+}
+
+#[test]
+fn a_daemon_that_leaves_removes_all_and_does_not_ask_what_dockers_nat_does() {
+    for shown in [Some(DockerNat::default()), None] {
+        let mut daemon = Host::default().daemon();
+        daemon.round(wish(), Some(DockerNat::default()), 0);
+        daemon.round(wish(), shown, 0);
+        assert_eq!(daemon.host.kernel.ours().len(), count(&wish()));
+        let report = remove_all(&mut daemon.reconciler, 1);
+        assert!(report.is_converged(), "{report:?}");
+        assert_eq!(daemon.host.kernel.ours(), Vec::new());
+    }
 }

@@ -2,30 +2,9 @@
 
 use ipnet::Ipv6Net;
 
-use crate::model::forward::{Forward, Owner, Sources};
+use crate::model::forward::{Forward, Sources};
 use crate::model::intent::{Outgoing, Policy, Unpublished};
 use crate::model::rule::{Dnat, DnatKey, Guard, Hook, HostPort, RuleSpec, Via};
-
-/// Every rule that is wanted, each with one of the containers that want it. What all forwards share
-/// has no owner: their number has no bound, a record has.
-pub(crate) fn compile<'f>(
-    policy: &Policy,
-    forwards: Option<&'f [Forward]>,
-) -> Vec<(RuleSpec, Option<&'f Owner>)> {
-    let mut specs = statics(policy);
-    if forwards.is_some() {
-        specs.extend(snat(policy));
-    }
-    let mut wanted: Vec<(RuleSpec, Option<&Owner>)> =
-        specs.into_iter().map(|spec| (spec, None)).collect();
-    for forward in forwards.unwrap_or_default() {
-        wanted.extend(of_forward(policy, forward).into_iter().map(|spec| {
-            let owner = (!spec.is_shared()).then_some(&forward.owner);
-            (spec, owner)
-        }));
-    }
-    wanted
-}
 
 /// How many rules a forward needs that it does not share with others.
 pub(crate) fn rules_of(policy: &Policy, forward: &Forward) -> usize {
@@ -39,7 +18,7 @@ pub(crate) fn rules_of(policy: &Policy, forward: &Forward) -> usize {
 }
 
 /// What follows from the policy alone.
-fn statics(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn statics(policy: &Policy) -> Vec<RuleSpec> {
     let mut specs = Vec::new();
     if !policy.devices.is_empty() && !policy.prefixes.is_empty() {
         specs.push(RuleSpec::Jump(Hook::Forward));
@@ -63,7 +42,7 @@ fn statics(policy: &Policy) -> Vec<RuleSpec> {
 }
 
 /// Sources of their own.
-fn snat(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn snat(policy: &Policy) -> Vec<RuleSpec> {
     let of_device = |dev| {
         policy
             .snat
@@ -78,7 +57,7 @@ fn snat(policy: &Policy) -> Vec<RuleSpec> {
 }
 
 /// Every rule that one forward needs.
-fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
+pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
     let mut specs = Vec::new();
     for dev in &policy.devices {
         match &forward.sources {
@@ -126,7 +105,7 @@ fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::forward::Proto;
+    use crate::model::forward::{Owner, Proto};
     use crate::model::intent::Hairpin;
 
     #[test]
@@ -157,10 +136,10 @@ mod tests {
         let nets = ["2001:db8::/32", "2001:db9::/32"].map(|net| net.parse().expect("a prefix"));
         for sources in [Sources::Any, Sources::Only(nets.into())] {
             for hairpin in [Hairpin::Off, Hairpin::On] {
-                let (policy, forwards) = (policy(hairpin), [forward(sources.clone())]);
-                let wanted = compile(&policy, Some(&forwards));
-                let own = wanted.iter().filter(|(_, owner)| owner.is_some()).count();
-                assert_eq!(rules_of(&policy, &forwards[0]), own, "{policy:?}");
+                let (policy, forward) = (policy(hairpin), forward(sources.clone()));
+                let wanted = of_forward(&policy, &forward);
+                let own = wanted.iter().filter(|spec| !spec.is_shared()).count();
+                assert_eq!(rules_of(&policy, &forward), own, "{policy:?}");
             }
         }
     }

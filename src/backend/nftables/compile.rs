@@ -9,33 +9,12 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use crate::model::element::Element;
-use crate::model::forward::{Forward, Owner, Sources};
+use crate::model::forward::{Forward, Sources};
 use crate::model::intent::{Policy, Unpublished};
 use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
 
-/// Every rule that is wanted, each with one of the containers that want it. What all forwards share
-/// has no owner: their number has no bound, a record has.
-pub(crate) fn compile<'f>(
-    policy: &Policy,
-    forwards: Option<&'f [Forward]>,
-) -> Vec<(RuleSpec, Option<&'f Owner>)> {
-    let mut specs = statics(policy);
-    if forwards.is_some() {
-        specs.extend(snat(policy));
-    }
-    let mut wanted: Vec<(RuleSpec, Option<&Owner>)> =
-        specs.into_iter().map(|spec| (spec, None)).collect();
-    for forward in forwards.unwrap_or_default() {
-        wanted.extend(of_forward(policy, forward).into_iter().map(|spec| {
-            let owner = (!spec.is_shared()).then_some(&forward.owner);
-            (spec, owner)
-        }));
-    }
-    wanted
-}
-
 /// What follows from the policy alone.
-fn statics(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn statics(policy: &Policy) -> Vec<RuleSpec> {
     let prefixes = merged(&policy.prefixes);
     if policy.devices.is_empty() || prefixes.is_empty() {
         return Vec::new();
@@ -54,7 +33,7 @@ fn statics(policy: &Policy) -> Vec<RuleSpec> {
 }
 
 /// Sources of their own. Of subnets that overlap, which Docker does not make, the widest counts.
-fn snat(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn snat(policy: &Policy) -> Vec<RuleSpec> {
     let mut wanted: Vec<(Ipv6Net, Ipv6Addr)> = policy.snat.clone();
     wanted.sort_by_key(|(prefix, source)| (prefix.prefix_len(), *prefix, *source));
     let mut taken: Vec<(Ipv6Net, Ipv6Addr)> = Vec::new();
@@ -69,7 +48,7 @@ fn snat(policy: &Policy) -> Vec<RuleSpec> {
 }
 
 /// Every rule that one forward needs.
-fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
+pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
     let mut specs = Vec::new();
     match &forward.sources {
         // Where there is no interface to arrive on there is nothing to forward.

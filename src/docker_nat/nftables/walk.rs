@@ -9,6 +9,7 @@ use crate::backend::nftables::error::Fault;
 use crate::netlink::message::{INET, IPV6, Writer, nfgenmsg};
 use crate::netlink::nf_tables::{element, message, rule};
 use crate::netlink::request::{self, Channel, Ended, Fill};
+use crate::sys::progress::{self, Worker};
 
 /// How often an answer that changed while it was given is asked for again.
 const TRIES: usize = 10;
@@ -99,6 +100,8 @@ impl<'l> Reader<'l> {
             let mut found = Vec::new();
             let mut take = |payload: &[u8]| {
                 found.extend(read(payload));
+                // The writer observes, and a foreign table may be large.
+                progress::made(Worker::Writer);
                 Ok(())
             };
             let request = |w: &mut Writer| {

@@ -1,7 +1,10 @@
 //! What the kernel may answer to a request.
 
+use proptest::prelude::*;
+
 use super::super::kernel_script::KernelScript;
-use super::super::message::{CREATE, NFGENMSG_IPV6};
+use super::super::message::{CREATE, NFGENMSG_IPV6, Writer};
+use super::super::oracle;
 use super::*;
 
 /// `IPCTNL_MSG_CT_NEW`, and any other.
@@ -161,4 +164,22 @@ fn requests_for_many_items_are_sent_in_several_datagrams() {
     kernel.answer(ERROR, 0, |writer| writer.raw(&code(Ok(()))));
     let result = send_each(&mut kernel, deadline, &items[..1], write, &mut done);
     assert_eq!((result, done), (Ok(None), 1));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_breaks_what_must_hold(
+        messages in prop::collection::vec(
+            (0_u16..6, any::<u16>(), 0_u32..4, prop::collection::vec(any::<u8>(), 0..40)),
+            0..6,
+        ),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut writer = Writer::default();
+        for (kind, flags, seq, payload) in &messages {
+            let kind = if *kind == 5 { KIND } else { *kind };
+            writer.message(kind, *flags, *seq, |writer| writer.raw(payload));
+        }
+        oracle::check(&writer.bytes()[..cut.index(writer.bytes().len() + 1)]);
+    }
 }

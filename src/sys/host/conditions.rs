@@ -11,6 +11,7 @@ use super::proc_file::{IF_INET6, read_if_there};
 use crate::mapper::health::{Conditions, Interface};
 use crate::model::device::Device;
 use crate::netlink::interface;
+use crate::sys::causes::chain;
 
 /// The IPv6 settings of this network namespace (Documentation/networking/ip-sysctl.rst); absent
 /// in a kernel without IPv6.
@@ -39,7 +40,9 @@ pub fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Condition
     }
     for device in egress {
         let name = device.as_str();
-        let state = match interface::look_up(name).map_err(io::Error::other)? {
+        let state = match interface::look_up(name)
+            .map_err(|e| io::Error::other(format!("looking up interface {name}: {}", chain(&e))))?
+        {
             None => Interface::Missing,
             Some(found) if found.name != name => Interface::AnotherNameOf(found.name),
             Some(found) => here(device, found.master, &networks)?,
