@@ -1,4 +1,4 @@
-//! The settings of the command line and the environment, validated.
+//! Validates the interfaces and prefixes of the command line and the environment.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -14,22 +14,19 @@ const DOCUMENTED_TYPO: &str = "fdfd:5898:4917:1:/64";
 /// An example that works as it stands, for error messages.
 const EXAMPLE: &str = "docker-nat66 --dev eth0 --prefix fdfd:5898:4917:1::/64";
 
-/// Why settings cannot be used; each message says what would be right.
+/// Why settings cannot be used; each message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Neither `--dev` nor `--prefix`.
+pub(crate) enum ConfigError {
     #[error(
         "nothing to do without an egress interface (--dev) and the containers' prefix (--prefix), \
          as in: {EXAMPLE}"
     )]
     NoDevNoPrefix,
-    /// No `--dev`.
     #[error(
         "no egress interface: name the interface on which requests arrive with --dev, as in: \
          {EXAMPLE}"
     )]
     NoDev,
-    /// No `--prefix`.
     #[error(
         "no prefix: give the prefix of the containers' addresses (dockerd's --fixed-cidr-v6) with \
          --prefix, as in: {EXAMPLE}"
@@ -38,12 +35,12 @@ pub enum ConfigError {
     /// `auto` beside values.
     #[error("{0} auto cannot be combined with other values: give either auto or the values")]
     AutoAndMore(&'static str),
-    /// An impossible name of an interface.
+    /// A text that cannot be the name of an interface.
     #[error("--dev {name:?}: {reason}; give a name that `ip link` lists, such as eth0")]
     Dev {
         /// The text given.
         name: String,
-        /// What is wrong with it. The message has it, so it is no `source`.
+        /// What is wrong with it. The message contains it, so it is not a `source`.
         reason: DeviceError,
     },
     /// A name with its peer or parent, as `ip link` prints it.
@@ -54,10 +51,8 @@ pub enum ConfigError {
     WithPeer {
         /// The text given.
         text: String,
-        /// The part that is the name.
         name: String,
     },
-    /// An unusable prefix.
     #[error("--prefix {text:?}: {reason}; give an IPv6 prefix such as fdfd:5898:4917:1::/64")]
     Prefix {
         /// The text given.
@@ -67,10 +62,10 @@ pub enum ConfigError {
     },
 }
 
-/// Something that is accepted and deserves a warning in the log.
+/// A setting that is accepted with a warning in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// A prefix was not used as it was written.
+pub(crate) enum Warning {
+    /// A prefix is used in another form than it was written.
     PrefixReadAs {
         /// The text given.
         text: String,
@@ -81,11 +76,11 @@ pub enum Warning {
     },
 }
 
-/// Egress interfaces, in the order given, each once, or `auto`.
+/// Parses the egress interfaces, in the order given, without duplicates; or `auto`.
 ///
 /// # Errors
 /// The first impossible name; `auto` among other values.
-pub fn devices(names: &[String]) -> Result<Choice<Device>, ConfigError> {
+pub(crate) fn devices(names: &[String]) -> Result<Choice<Device>, ConfigError> {
     if is_auto(names, "--dev")? {
         return Ok(Choice::Auto);
     }
@@ -116,11 +111,11 @@ fn is_auto(values: &[String], option: &'static str) -> Result<bool, ConfigError>
     }
 }
 
-/// Prefixes, in the order given, each once, or `auto`; and warnings about them.
+/// Parses the prefixes, in the order given, without duplicates, or `auto`; and warnings about them.
 ///
 /// # Errors
 /// The first unusable prefix; `auto` among other values.
-pub fn prefixes(texts: &[String]) -> Result<(Choice<Ipv6Net>, Vec<Warning>), ConfigError> {
+pub(crate) fn prefixes(texts: &[String]) -> Result<(Choice<Ipv6Net>, Vec<Warning>), ConfigError> {
     if is_auto(texts, "--prefix")? {
         return Ok((Choice::Auto, Vec::new()));
     }
@@ -140,11 +135,11 @@ pub fn prefixes(texts: &[String]) -> Result<(Choice<Ipv6Net>, Vec<Warning>), Con
     Ok((Choice::Fixed(prefixes), warnings))
 }
 
-/// Interfaces and prefixes must both be given.
+/// Checks that both interfaces and prefixes are given.
 ///
 /// # Errors
-/// Which of them is missing.
-pub fn require_both(devices: &[String], prefixes: &[String]) -> Result<(), ConfigError> {
+/// Names what is missing.
+pub(crate) fn require_both(devices: &[String], prefixes: &[String]) -> Result<(), ConfigError> {
     match (devices.is_empty(), prefixes.is_empty()) {
         (true, true) => Err(ConfigError::NoDevNoPrefix),
         (true, false) => Err(ConfigError::NoDev),
@@ -176,7 +171,7 @@ fn prefix(text: &str) -> Result<(Ipv6Net, Option<Warning>), &'static str> {
     Ok((prefix, warning))
 }
 
-/// Refuses prefixes with addresses that no container of this host can have: rules for them would
+/// Refuses a prefix with addresses that containers of this host cannot have: rules for it would
 /// rewrite other traffic.
 fn check(prefix: Ipv6Net) -> Result<(), &'static str> {
     /// Addresses outside unicast space, or with a meaning of their own (IANA IPv6 Special-Purpose
@@ -251,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_prefix_is_refused_and_says_why() {
+    fn an_unusable_prefix_is_refused_with_the_reason() {
         let cases = [
             ("", "this is not an IPv6 prefix"),
             ("eth0", "this is not an IPv6 prefix"),
@@ -288,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_stands_alone() {
+    fn auto_cannot_be_combined_with_values() {
         assert_eq!(one("auto"), Ok(("auto".into(), 0)));
         assert_eq!(devices(&["auto".to_owned()]), Ok(Choice::Auto));
         let both = ["auto".to_owned(), "eth0".to_owned()];
@@ -296,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_option_is_named() {
         let some = ["x".to_owned()];
         assert_eq!(require_both(&[], &[]), Err(ConfigError::NoDevNoPrefix));
         assert_eq!(require_both(&[], &some), Err(ConfigError::NoDev));

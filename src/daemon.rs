@@ -1,15 +1,15 @@
-//! Wiring, start-up order, signals, shutdown order.
+//! Wires the actors together, and keeps the order of start-up and shutdown.
 //!
 //! ```text
 //!   locks ▸ tool lock ▸ backend ▸ journal ▸ control socket ▸ recover (journal ∪ kernel)
 //!         ▸ static rules ▸ connect, subscribe, list ▸ first round ▸ ready
 //! ```
 //!
-//! The caller ([`crate::cli`]) does what comes before the control socket. Once the locks are held
+//! The caller ([`crate::cli`]) does everything before the control socket. Once the locks are held
 //! ([`Runtime::signals`]), a request to leave waits for the end of recovery, so that the daemon also
-//! removes what an earlier run left. Leaving runs the other way: no more snapshots, the rules (unless
-//! they are to stay), the journal, the control socket, the locks. After a crash anywhere the same
-//! start recovers.
+//! removes what an earlier run left. Leaving goes in reverse: it stops the snapshots, removes the rules
+//! (unless they stay), and closes the journal, the control socket and the locks. After a crash at any
+//! point the same start recovers.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +42,7 @@ use crate::sys::failpoint;
 use crate::sys::host;
 use crate::sys::panics::end;
 use crate::sys::progress::Worker;
-use crate::sys::signals::{self, Signals, Wish};
+use crate::sys::signals::{self, SignalAction, Signals};
 use crate::sys::supervisor::Supervisor;
 
 /// Exit code of a daemon that was asked twice to leave, and left its rules in place.
@@ -79,7 +79,7 @@ pub struct Parts {
     pub verify_interval: Duration,
     /// Whether the rules stay when the daemon leaves.
     pub keep_rules: bool,
-    /// Watches Docker's own IPv6 NAT; `None`: the rules are set whatever that does.
+    /// Observes Docker's own IPv6 NAT; with `None` the rules are set without regard to it.
     pub docker_nat: Option<Watch>,
 }
 
@@ -90,7 +90,7 @@ pub enum Left {
     Clean,
     /// Some rules may still be there; the log says why.
     RulesLeft,
-    /// The rules are as the user asked, but the journal does not say so; the log says why.
+    /// The rules are as the user asked, but the journal does not match; the log says why.
     JournalBehind,
 }
 
@@ -105,23 +105,22 @@ pub enum StartError {
     Signals(#[source] std::io::Error),
 }
 
-/// What actors run on.
+/// The runtime of the actors.
 pub struct Runtime(actix::SystemRunner);
 
 impl Runtime {
-    /// From here on SIGHUP does not end the process.
+    /// From here on the process ignores SIGHUP.
     ///
     /// # Errors
     /// [`StartError::Signals`].
     pub fn new() -> Result<Self, StartError> {
         let system = actix::System::new();
-        let outlived = system.block_on(async { signals::outlive_hangup() });
-        outlived.map_err(StartError::Signals)?;
+        let ignored = system.block_on(async { signals::ignore_hangup() });
+        ignored.map_err(StartError::Signals)?;
         Ok(Self(system))
     }
 
-    /// From here on SIGTERM and SIGINT do not either, but wait for [`run`]. Call it once the locks
-    /// are held: from then on a daemon that leaves has to remove what an earlier run left.
+    /// From here on SIGTERM and SIGINT wait for [`run`]. Call this once the locks are held: from then on a daemon that leaves has to remove what an earlier run left.
     ///
     /// # Errors
     /// [`StartError::Signals`].
@@ -192,7 +191,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         };
         actix_rt::spawn(async move {
             server.serve(status, page, log.clone()).await;
-            abort(&log, "the control socket is served no more")
+            abort(&log, "the control socket is no longer served")
         })
     };
     let recover = Recover {
@@ -201,8 +200,8 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     };
     let workers = || {
         vec![
-            Probe::new("journal", journal.clone()).at_work(Worker::Journal),
-            Probe::new("firewall writer", writer.clone()).at_work(Worker::Writer),
+            Probe::new("journal", journal.clone()).with_progress_of(Worker::Journal),
+            Probe::new("firewall writer", writer.clone()).with_progress_of(Worker::Writer),
         ]
     };
     let watch_over =
@@ -217,13 +216,13 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let recovered = loop {
         tokio::select! {
             recovered = &mut recovering => break recovered,
-            wish = signals.next() => match (wish, leaving) {
-                (Wish::Resync, _) => {}
-                (Wish::Leave(name), None) => {
+            action = signals.next() => match (action, leaving) {
+                (SignalAction::Resync, _) => {}
+                (SignalAction::Leave(name), None) => {
                     leaving = Some(name);
                     set_leaving();
                 }
-                (Wish::Leave(_), Some(_)) => leave_at_once(log),
+                (SignalAction::Leave(_), Some(_)) => leave_at_once(log),
             },
         }
     };
@@ -259,7 +258,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     failpoint::crash("before leaving");
     let impatient = log.clone();
     actix_rt::spawn(async move {
-        signals.leave_again().await;
+        signals.next_leave().await;
         leave_at_once(&impatient);
     });
     let mut left = match parts.keep_rules {
@@ -335,12 +334,12 @@ async fn follow(
     let watching = watch_over(probes);
     let name = loop {
         match signals.next().await {
-            Wish::Resync => {
-                info!(log, "resync asked for");
+            SignalAction::Resync => {
+                info!(log, "resync requested");
                 watcher.do_send(Resync);
                 mapper.do_send(Resync);
             }
-            Wish::Leave(name) => break name,
+            SignalAction::Leave(name) => break name,
         }
     };
     // If an actor cannot take its message it has stopped, and the process ends with it.

@@ -1,5 +1,5 @@
 //! docker-nat66 makes Docker's published ports reachable over IPv6: one masquerade per container
-//! prefix, one DNAT rule per published port, kept in step with what Docker says, for months.
+//! prefix and one DNAT rule per published port. It follows Docker's events for months.
 //!
 //! # Bird's-eye view
 //!
@@ -11,11 +11,11 @@
 //!                                                                      Journal (sled) journal/
 //! ```
 //!
-//! Data flows one way. An event only says "look again": the watcher keeps what Docker says
-//! ([`docker`]), the mapper derives what should be in the kernel ([`mapper`], pure), the writer
-//! takes in what Docker's own IPv6 NAT does ([`docker_nat`]), compares that with what is applied and
-//! changes the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) is ahead of every
-//! insertion. [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and
+//! Data flows one way. An event only causes a new look at Docker: the watcher keeps a snapshot of what
+//! Docker says ([`docker`]), the mapper derives the desired state from it ([`mapper`], pure), the
+//! writer observes Docker's own IPv6 NAT ([`docker_nat`]), compares desired with applied and changes
+//! the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) records every insertion
+//! before it happens. [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and
 //! messages, [`control`] and [`cli`] what a person sees. Below them are [`netlink`] and
 //! [`conntrack`], which speak to the kernel, [`logging`], and [`sys`], which serves the process;
 //! [`config`] reads what the command line gives.
@@ -26,17 +26,17 @@
 //!    gone; a removal never waits for the disk.
 //! 2. Only the firewall writer changes the kernel, only the journal actor touches the database,
 //!    one change at a time.
-//! 3. State, not events: desired is computed anew from the last snapshot, and the difference to
-//!    applied goes in as one batch.
-//! 4. No DNAT is added and nothing is judged stale before the first list, and nothing of a container
-//!    that Docker has listed and not answered about; of two that show one address, the one that
-//!    started last has it.
-//! 5. What is not ours is never altered, flushed or reordered. Ours carries our comment.
+//! 3. State, not events: desired is recomputed from the last snapshot, and its difference from applied
+//!    is one batch.
+//! 4. Before the first complete list no DNAT is added and no rule counts as stale; the same holds for
+//!    a container that Docker has listed but not answered about. If two containers show one address,
+//!    it belongs to the one that started last.
+//! 5. The daemon never alters, flushes or reorders what is not its own. Its rules carry its comment.
 //! 6. A listing counts only if it is complete and certain: unknown is not empty.
-//! 7. Fail closed: what Docker does not confirm in time goes; an empty, foreign or host address
-//!    never becomes a target.
-//! 8. A dead part is a dead process: a panic anywhere ends it, and recovery is the normal start.
-//! 9. What the daemon says is what the kernel does.
+//! 7. Fail closed: a forward that Docker does not confirm in time is removed; an empty, foreign or
+//!    host address never becomes a target.
+//! 8. A dead part is a dead process: a panic in any thread ends it, and recovery is the normal start.
+//! 9. The daemon reports what the kernel does.
 //!
 //! # What is absent, on purpose
 //!
@@ -46,7 +46,7 @@
 pub mod actors;
 pub mod backend;
 pub mod cli;
-pub mod config;
+pub(crate) mod config;
 pub mod conntrack;
 pub mod control;
 pub mod daemon;

@@ -1,8 +1,8 @@
 //! The log: standard error, one line per fact, written before the call returns.
 //!
-//! A line is never lost at exit (no asynchronous drain) and never split: whatever text a value
-//! carries, control characters in it are escaped before the line is written. If the reader hangs, the
-//! daemon goes on, and logs later how many lines were lost.
+//! A line is never lost at exit (no asynchronous drain) and never split: control characters in a value
+//! are escaped before the line is written. If the reader hangs, the daemon goes on, and logs later how
+//! many lines were lost.
 
 mod output;
 
@@ -16,7 +16,7 @@ use slog_term::{Decorator, FullFormat, RecordDecorator};
 
 use output::{Lost, Output, WholeLines};
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `2016/10/06 14:23:42 INFO message, key: value`, in local time.
@@ -44,7 +44,7 @@ pub fn lost() -> u64 {
 
 /// Reports lost lines in the log if there is room by now. Called from time to time, so that the
 /// report comes even if nothing else is logged.
-pub fn catch_up() {
+pub(crate) fn catch_up() {
     if let Some(log) = STDERR.get() {
         log.catch_up();
     }
@@ -94,7 +94,7 @@ impl LossyLog {
     }
 }
 
-/// Only records that are to be written come here; the level is checked before.
+/// Gets only records that pass the level, which is checked before.
 impl Drain for LossyLog {
     type Ok = ();
     type Err = slog::Never;
@@ -241,7 +241,7 @@ mod tests {
         let sink = Sink::default();
         let logger = to_writer(sink.clone(), format, Level::Info);
         log(&logger);
-        // So that a line is whole, whoever else writes to the same place.
+        // One call per line keeps lines whole beside those of other writers.
         assert!(*sink.1.lock().unwrap() <= 1, "in pieces");
         String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
     }

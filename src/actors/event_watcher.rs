@@ -1,9 +1,9 @@
-//! The event watcher: follows the Engine and passes on what Docker says.
+//! The event watcher: follows the Engine and sends snapshots to the port mapper.
 //!
-//! A thread beside it waits for what the kernel tells of interfaces. Two tasks run in it:
-//! [`stream::follow`], which talks to the Engine, and one that takes its updates and hands
-//! snapshots to the port mapper, waiting until each is taken. If any of them ends the process
-//! ends. Nothing is kept that a crash could lose.
+//! Two tasks run in it: [`stream::follow`], which talks to the Engine, and [`pass_on`], which takes its
+//! updates, sends each snapshot to the port mapper and waits until the mapper has it. A thread beside
+//! it listens to the kernel's notifications about interfaces. If a task or the thread ends, the
+//! process ends. A crash loses nothing.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -25,22 +25,22 @@ use crate::netlink::links;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
 
-/// Updates that may wait. The follower publishes the latest state, so waiting ones are merely
-/// late; more than a few would only be memory.
+/// How many updates may wait. The follower publishes the latest state, so waiting updates are only
+/// late, and more than a few would only take memory.
 const UPDATES: usize = 4;
 
-/// Commands that may wait: one resync is as good as several.
+/// How many commands may wait: one resync serves for several.
 const COMMANDS: usize = 1;
 
-/// What may wait of what the kernel tells of interfaces. A container that starts makes it tell of
-/// some ten.
+/// How many notifications about interfaces may wait. A container that starts causes about ten.
 const INTERFACES: usize = 256;
 
-/// Reasons of one loss that are told at the usual level: some have changing texts.
+/// How many reasons of one lost connection are logged at info. Some have a text that changes each
+/// time.
 const MAX_REASONS: usize = 16;
 
 /// The actor. See the module's documentation.
-pub struct EventWatcher {
+pub(crate) struct EventWatcher {
     settings: FollowSettings,
     mapper: Addr<PortMapper>,
     board: StatusBoard,
@@ -50,8 +50,8 @@ pub struct EventWatcher {
 }
 
 impl EventWatcher {
-    /// A watcher that connects once it is started.
-    pub fn new(
+    /// A watcher that connects when it is started.
+    pub(crate) fn new(
         settings: FollowSettings,
         mapper: Addr<PortMapper>,
         board: StatusBoard,
@@ -67,20 +67,20 @@ impl EventWatcher {
         }
     }
 
-    /// Passes on what the kernel tells of interfaces, and that something was missed where there
-    /// was no room for it: nobody reads while the Engine is away.
-    fn watch_interfaces(&self, seen: mpsc::Sender<InterfaceNews>) {
+    /// Sends the kernel's notifications about interfaces to the follower. Nobody reads them while the
+    /// Engine is away; when the queue was full, [`InterfaceNews::Missed`] follows.
+    fn watch_interfaces(&self, news_queue: mpsc::Sender<InterfaceNews>) {
         let log = self.log.clone();
         let ended = move |error| {
             let why = chain(&error);
-            abort(&log, &format!("interfaces are watched no more: {why}"))
+            abort(&log, &format!("interfaces are no longer watched: {why}"))
         };
         let missed = Cell::new(false);
-        let told = move |news| {
-            if missed.get() && seen.try_send(InterfaceNews::Missed).is_ok() {
+        let passed_on = move |news| {
+            if missed.get() && news_queue.try_send(InterfaceNews::Missed).is_ok() {
                 missed.set(false);
             }
-            match seen.try_send(news) {
+            match news_queue.try_send(news) {
                 Ok(()) => true,
                 Err(TrySendError::Full(_)) => {
                     missed.set(true);
@@ -89,9 +89,9 @@ impl EventWatcher {
                 Err(TrySendError::Closed(_)) => false,
             }
         };
-        if let Err(error) = links::watch(told, ended) {
-            // Docker tells the same, later.
-            warn!(self.log, "the ends of containers are not noticed before Docker tells them";
+        if let Err(error) = links::watch(passed_on, ended) {
+            // Docker reports the end of a container too, but later.
+            warn!(self.log, "the end of a container is noticed only when Docker reports it";
                 "reason" => chain(&error));
         }
     }
@@ -102,12 +102,12 @@ impl Actor for EventWatcher {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (updates, received) = mpsc::channel(UPDATES);
-        let (commands, obeyed) = mpsc::channel(COMMANDS);
+        let (commands, received_commands) = mpsc::channel(COMMANDS);
         self.commands = Some(commands);
-        let (seen, interfaces) = mpsc::channel(INTERFACES);
-        self.watch_interfaces(seen);
+        let (news_queue, interfaces) = mpsc::channel(INTERFACES);
+        self.watch_interfaces(news_queue);
         let inbox = Inbox {
-            commands: obeyed,
+            commands: received_commands,
             interfaces,
         };
         let follow = stream::follow(self.settings.clone(), self.log.clone(), inbox, updates);
@@ -137,8 +137,8 @@ async fn pass_on(
     board: StatusBoard,
     log: Logger,
 ) {
-    // Why, since it was connected.
-    let mut told = BTreeSet::new();
+    // The reasons logged since the last connection.
+    let mut logged = BTreeSet::new();
     while let Some(update) = updates.recv().await {
         failpoint::panic("an update is passed on");
         match update {
@@ -146,7 +146,7 @@ async fn pass_on(
                 api_version,
                 engine_version,
             } => {
-                told.clear();
+                logged.clear();
                 info!(log, "connected to Docker"; "engine" => %engine_version, "api" => %api_version);
                 let mut reports = board.lock();
                 reports.figures.docker = DockerFigures {
@@ -157,17 +157,17 @@ async fn pass_on(
             }
             Update::Lost(loss) => {
                 let reason = &loss.reason;
-                match told.len() {
+                match logged.len() {
                     0 => {
                         warn!(log, "Docker is not reachable, trying again until it is"; "reason" => reason);
                     }
-                    1..MAX_REASONS if !told.contains(reason) => {
+                    1..MAX_REASONS if !logged.contains(reason) => {
                         info!(log, "Docker is still not reachable"; "reason" => reason);
                     }
                     _ => debug!(log, "Docker is still not reachable"; "reason" => reason),
                 }
-                if told.len() < MAX_REASONS {
-                    told.insert(reason.clone());
+                if logged.len() < MAX_REASONS {
+                    logged.insert(reason.clone());
                 }
                 let mut reports = board.lock();
                 reports.figures.docker.connected = false;
@@ -190,12 +190,12 @@ async fn pass_on(
     }
 }
 
-/// A loss as `status` tells it.
+/// A loss as `status` shows it.
 fn problem(what: &str, loss: &Loss) -> Problem {
     if !loss.refused {
         return Problem::new(ProblemId::Docker, format!("{what}: {}", loss.reason));
     }
-    // The five paths, all that is ever asked for.
+    // These five paths are all that the daemon requests.
     let remedy = "permit GET of /version, /events, /containers, /networks and /_ping";
     Problem::new(ProblemId::EngineRefuses, loss.reason.clone()).with_remedy(remedy)
 }

@@ -1,8 +1,8 @@
 //! The firewall writer: the only actor that changes the kernel.
 //!
-//! It runs in a thread of its own, which is also the thread that starts tools: they die with
-//! it, and it lives as long as the process. A crash at any point leaves what
-//! [`crate::reconcile`] promises.
+//! It runs in a thread of its own, which also starts the tools: they die with their thread, and this
+//! one lives as long as the process. For what a crash at any point leaves behind see
+//! [`crate::reconcile`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,18 +35,18 @@ use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::progress::{self, Worker};
 
-/// How long the writer waits for the journal. A disk that takes longer is not going to answer
-/// soon, and removals must not wait for it.
+/// How long the writer waits for the journal. A disk that takes longer will not answer soon, and
+/// removals must not wait for it.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Records in one request: the database's memory stays that of a small batch.
+/// Records in one request, so that the database needs memory only for a small batch.
 const AT_ONCE: usize = 500;
 
 /// What each further request of a call adds to the call's patience.
 const PATIENCE_EACH: Duration = Duration::from_millis(200);
 
 /// The actor. See the module's documentation.
-pub struct FirewallWriter {
+pub(crate) struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
     docker_nat: Option<Watch>,
     board: StatusBoard,
@@ -55,9 +55,10 @@ pub struct FirewallWriter {
 }
 
 impl FirewallWriter {
-    /// A writer around a reconciler that has not recovered yet. `docker_nat` watches Docker's own
-    /// NAT; with `None` the rules are set whatever that does. `clock` gives seconds since the epoch.
-    pub fn new(
+    /// A writer with a reconciler that has not recovered yet. `docker_nat` observes Docker's own NAT;
+    /// with `None` the writer sets the rules without regard to it. `clock` gives seconds since the
+    /// epoch.
+    pub(crate) fn new(
         reconciler: Reconciler<JournalClient>,
         docker_nat: Option<Watch>,
         board: StatusBoard,
@@ -158,7 +159,7 @@ impl Handler<Converge> for FirewallWriter {
     }
 }
 
-/// Makes the kernel match what should be in it, in view of what Docker's own NAT does just then.
+/// Observes Docker's own NAT and makes the kernel match the rules that are desired beside it.
 fn round<J: Journal>(
     reconciler: &mut Reconciler<J>,
     watch: Option<&mut Watch>,
@@ -223,18 +224,18 @@ impl Handler<Leave> for FirewallWriter {
     }
 }
 
-/// The journal as the writer sees it: messages to the journal actor, each waited for, but not
-/// for ever.
-pub struct JournalClient {
+/// The journal as the writer uses it: sends messages to the journal actor and waits a limited time
+/// for each answer.
+pub(crate) struct JournalClient {
     journal: Addr<JournalActor>,
     runtime: Handle,
-    /// A request that was given up. Until it is answered the journal gets no other.
+    /// A request whose answer came too late. The client sends no other before it is answered.
     unanswered: Option<BoxFuture<'static, ()>>,
 }
 
 impl JournalClient {
     /// A client that waits on `runtime`'s clock.
-    pub fn new(journal: Addr<JournalActor>, runtime: Handle) -> Self {
+    pub(crate) fn new(journal: Addr<JournalActor>, runtime: Handle) -> Self {
         Self {
             journal,
             runtime,
@@ -242,7 +243,7 @@ impl JournalClient {
         }
     }
 
-    /// One call in requests of [`AT_ONCE`] items.
+    /// Sends the items in requests of [`AT_ONCE`] each, under one deadline.
     fn ask_in_parts<T, M>(
         &mut self,
         operation: &str,
@@ -257,8 +258,8 @@ impl JournalClient {
         let operation = format!("{operation} {} records", items.len());
         let further = u32::try_from(items.len() / AT_ONCE).unwrap_or(u32::MAX);
         let deadline = Instant::now() + JOURNAL_PATIENCE + PATIENCE_EACH * further;
-        for some in items.chunks(AT_ONCE) {
-            self.ask(&operation, message(some.to_vec()), deadline)?;
+        for part in items.chunks(AT_ONCE) {
+            self.ask(&operation, message(part.to_vec()), deadline)?;
             progress::made(Worker::Writer);
         }
         Ok(())
@@ -304,11 +305,11 @@ impl Journal for JournalClient {
         self.ask_in_parts("committing", ids, Commit)
     }
 
-    /// Does not wait: a removal follows, and must not wait for the disk.
+    /// Does not wait for the answer: the removal that follows must not wait for the disk.
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         if self.unanswered.is_none() {
-            for some in ids.chunks(AT_ONCE) {
-                self.journal.do_send(Removing(some.to_vec()));
+            for part in ids.chunks(AT_ONCE) {
+                self.journal.do_send(Removing(part.to_vec()));
             }
         }
         Ok(())

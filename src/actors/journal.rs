@@ -1,12 +1,12 @@
 //! The journal actor: the only one that touches the database.
 //!
-//! It runs in a thread of its own, for the disk may block. A crash at any point leaves what
-//! [`crate::journal::store`] promises.
+//! It runs in a thread of its own, because the disk may block. For what a crash at any point leaves
+//! behind see [`crate::journal::store`].
 //!
-//! Somebody may remove the state directory, or mount another disk over it, while the daemon runs.
-//! Before each change, and whenever the watchdog asks, the actor checks that its lock is in place,
-//! and takes it again if it is gone. Only then does it write the journal anew: the holder of the
-//! lock owns what is in the directory.
+//! The state directory may be removed, or another disk mounted over it, while the daemon runs.
+//! Before each change, and at each ping of the watchdog, the actor checks that its lock is in place,
+//! and takes it again if it is gone. Only then does it rebuild the journal: the holder of the lock
+//! owns the directory's content.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl StateDir {
 }
 
 /// The actor. See the module's documentation.
-pub struct JournalActor {
+pub(crate) struct JournalActor {
     /// `None` once closed.
     store: Option<Store>,
     state_dir: StateDir,
@@ -68,8 +68,8 @@ pub struct JournalActor {
 }
 
 impl JournalActor {
-    /// A journal around an open store in `state_dir`.
-    pub fn new(store: Store, state_dir: StateDir, board: StatusBoard, log: Logger) -> Self {
+    /// A journal with an open store in `state_dir`.
+    pub(crate) fn new(store: Store, state_dir: StateDir, board: StatusBoard, log: Logger) -> Self {
         Self {
             store: Some(store),
             state_dir,
@@ -78,7 +78,7 @@ impl JournalActor {
         }
     }
 
-    /// Changes the store, once the state directory is known to be ours.
+    /// Changes the store, after making sure that the state directory is ours.
     fn change(
         &mut self,
         what: &str,
@@ -87,16 +87,16 @@ impl JournalActor {
         let renewed = self.state_dir.renew()?;
         if renewed {
             let dir = self.state_dir.dir.display().to_string();
-            warn!(self.log, "the state directory was removed or replaced, it is taken again";
+            warn!(self.log, "the state directory was removed or replaced, taking it again";
                 "dir" => dir);
         }
         let changed = self.with(what, f);
-        // An answer is progress even if it is a refusal.
+        // A refusal is progress too.
         progress::made(Worker::Journal);
         changed
     }
 
-    /// Does something with the store, and reports the journal's figures afterwards.
+    /// Runs `f` on the store, and reports the journal's figures afterwards.
     fn with<T>(
         &mut self,
         what: &str,

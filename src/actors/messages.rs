@@ -21,27 +21,27 @@ use crate::sys::causes::chain;
 /// Event watcher → port mapper: what Docker says now.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct SnapshotTaken(pub Arc<Snapshot>);
+pub(crate) struct SnapshotTaken(pub Arc<Snapshot>);
 
 /// Daemon → event watcher and port mapper: list everything again and make it match.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Resync;
+pub(crate) struct Resync;
 
 /// Port mapper → itself: the host's routes or rules have changed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct HostChanged(pub Watched);
+pub(crate) struct HostChanged(pub Watched);
 
 /// Daemon → event watcher and port mapper: no more changes; the daemon is leaving.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Stop;
+pub(crate) struct Stop;
 
 /// Daemon → firewall writer: start from what an earlier run left.
 #[derive(Debug, Message)]
 #[rtype(result = "Report")]
-pub struct Recover {
+pub(crate) struct Recover {
     /// The journal's records.
     pub records: Vec<Record>,
     /// Records of a damaged journal. They give the owners of the rules found in the kernel.
@@ -51,8 +51,8 @@ pub struct Recover {
 /// Port mapper → firewall writer: make the kernel match.
 #[derive(Debug, Message)]
 #[rtype(result = "Round")]
-pub struct Converge {
-    /// What is to be open while Docker's own NAT is off.
+pub(crate) struct Converge {
+    /// The ports to open while Docker's own NAT is off.
     pub intent: Arc<Intent>,
     /// What Docker's own NAT is compared with; `None` before it is known.
     pub published: Option<Published>,
@@ -62,24 +62,24 @@ pub struct Converge {
 
 /// Firewall writer → port mapper: what became of [`Converge`].
 #[derive(Debug)]
-pub struct Round {
+pub(crate) struct Round {
     /// What was done to the kernel.
     pub report: Report,
-    /// What Docker's own NAT does; `None` where that is not watched, or the kernel's rules could not
-    /// be listed.
+    /// What Docker's own NAT does; `None` if the daemon does not observe it, or the kernel's rules
+    /// could not be listed.
     pub docker_nat: Option<Arc<Observation>>,
 }
 
 impl Round {
     /// Why the kernel does not match, or may not.
-    pub fn troubles(&self) -> Vec<String> {
+    pub(crate) fn troubles(&self) -> Vec<String> {
         let failure = self.docker_nat.iter().filter_map(|it| it.failure.as_ref());
         let troubles = self.report.troubles.iter().map(chain);
         troubles.chain(failure.map(chain)).collect()
     }
 
-    /// Whether the backend in use holds what it should, whatever is left in another.
-    pub fn is_in_step(&self) -> bool {
+    /// Whether the backend in use holds the desired rules; another backend may still hold old ones.
+    pub(crate) fn is_in_step(&self) -> bool {
         let mut observations = self.docker_nat.iter();
         let is_settled =
             observations.all(|it| it.failure.is_none() && it.state != StandbyState::Unsettled);
@@ -87,47 +87,47 @@ impl Round {
     }
 }
 
-/// Daemon → firewall writer: remove every rule; the daemon is leaving. It does not matter then what
-/// Docker's own NAT does.
+/// Daemon → firewall writer: remove every rule, without regard to Docker's own NAT; the daemon is
+/// leaving.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Report")]
-pub struct RemoveAll;
+pub(crate) struct RemoveAll;
 
 /// Watchdog → every actor: an actor that handles messages is alive.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Ping;
+pub(crate) struct Ping;
 
 /// Daemon → firewall writer: the rules stay while no daemon runs.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), BackendError>")]
-pub struct Leave;
+pub(crate) struct Leave;
 
 /// Firewall writer → journal: see [`crate::journal::Journal::intend`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub struct Intend(pub Vec<Record>);
+pub(crate) struct Intend(pub Vec<Record>);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::commit`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub struct Commit(pub Vec<RuleId>);
+pub(crate) struct Commit(pub Vec<RuleId>);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::removing`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub struct Removing(pub Vec<RuleId>);
+pub(crate) struct Removing(pub Vec<RuleId>);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::forget`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub struct Forget(pub Vec<RuleId>);
+pub(crate) struct Forget(pub Vec<RuleId>);
 
-/// Control server → journal: the next records, in the order of their ids. The last page also has
-/// what is closed, and why.
+/// Control server → journal: the next records, in the order of their ids. The last page also lists
+/// the ports that malformed labels close.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Page, JournalError>")]
-pub struct Dump {
+pub(crate) struct Dump {
     /// The rule after which the page begins; `None` for the first page.
     pub after: Option<RuleId>,
 }
@@ -135,4 +135,4 @@ pub struct Dump {
 /// Daemon → journal: write everything out. No message follows.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub struct Close;
+pub(crate) struct Close;

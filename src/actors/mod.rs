@@ -7,23 +7,23 @@
 //!
 //! The writer and the journal block (tools, disk), so each has a thread of its own, in which
 //! messages are handled strictly one after the other. An actor that panics ends the process
-//! (see [`crate::sys::panics`]); an actor that stops without being asked does too ([`abort`]).
+//! (see [`crate::sys::panics`]), and so does an actor that stops by itself ([`abort`]).
 
-pub mod event_watcher;
-pub mod firewall_writer;
+pub(crate) mod event_watcher;
+pub(crate) mod firewall_writer;
 pub mod journal;
-pub mod messages;
-pub mod port_mapper;
-pub mod watchdog;
+pub(crate) mod messages;
+pub(crate) mod port_mapper;
+pub(crate) mod watchdog;
 
 /// Ends the process at once: a dead actor is a dead daemon, and recovery is the normal start.
-pub fn abort(log: &slog::Logger, what: &str) -> ! {
+pub(crate) fn abort(log: &slog::Logger, what: &str) -> ! {
     crate::sys::panics::end(crate::sys::panics::EXIT_BUG, || {
         slog::crit!(log, "stopping at once: {what}");
     })
 }
 
-/// Logs what a round could not do.
+/// Logs the troubles of a round.
 pub(crate) fn log_troubles(log: &slog::Logger, report: &crate::reconcile::Report) {
     for trouble in &report.troubles {
         slog::error!(log, "degraded: {}", crate::sys::causes::chain(trouble));

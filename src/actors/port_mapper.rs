@@ -1,10 +1,10 @@
-//! The port mapper: from snapshots to desired rules, the newest first.
+//! The port mapper: computes the intent from the latest snapshot and sends it to the writer.
 //!
-//! It keeps only the latest snapshot, and hands the writer one desired state at a time: while
-//! the writer works, newer snapshots replace the one that waits. What the writer could not do
-//! is tried again with a growing pause. It holds nothing that a crash could lose.
+//! It keeps only the latest snapshot, and gives the writer one intent at a time: while the writer
+//! works, newer snapshots replace the one that waits. It retries a failed round after a growing pause.
+//! A crash loses nothing.
 //!
-//! Threads beside it wait for changes of rules and, with `--dev auto`, of routes.
+//! Threads beside it listen to the kernel's notifications about rules and routes.
 //!
 //! ```text
 //!   snapshot, resync, grace over, routes ──▶ [wanted] ──writer free──▶ [in flight] ──report──▶ idle
@@ -40,60 +40,61 @@ use crate::model::problem::Problem;
 use crate::netlink::watch::{OwnPorts, Watched, watch};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
-use crate::sys::host::Seen;
+use crate::sys::host::PortSource;
 
 /// How many messages may wait. There is at most one per snapshot, and the event watcher waits
 /// until a snapshot has been taken before it sends the next.
 const MAILBOX: usize = 16;
 
-/// First pause before a failed change is tried again: long enough for a tool that held the
-/// tables to be done, short enough not to be noticed.
+/// First pause before a failed round is retried: long enough for a tool that held the tables to
+/// finish, short enough that nobody notices it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest pause. A cause that has lasted is not worth a process a second.
+/// Longest pause. A cause that has lasted does not justify starting a process every second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Added to a pause, so that a time limit that ends with it has passed when the timer fires.
 const JUST_AFTER: Duration = Duration::from_millis(1);
 
-/// How long being ready waits for containers that Docker has listed and not answered about. An
-/// inspect takes some milliseconds, and up to a second in a container's teardown.
+/// How long readiness waits for containers that Docker has listed but not answered about. An
+/// inspect takes some milliseconds, and up to a second during a container's teardown.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// After changes of so many rules, free memory is given back to the system: less leaves some
+/// After this many changed rules the mapper returns free memory to the kernel. Fewer leave some
 /// megabytes, which the next change uses again.
-const MANY: usize = 1_000;
+const TRIM_THRESHOLD: usize = 1_000;
 
-/// When that is done: once the other threads have let go of what such a change has taken, and again
-/// when the journal has been written anew, if it has outgrown its content.
-const GIVES_BACK_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+/// When it does so: after the other threads have freed what the change needed, and again after the
+/// journal has been rebuilt, if it has outgrown its content.
+const TRIM_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-/// Each container that starts or ends changes links several times.
+/// How long to wait for further changes of links before the host's health is checked: each container
+/// that starts or ends causes several.
 const HOST_SETTLES: Duration = Duration::from_millis(250);
 
-/// How the mapper notices that somebody else has changed our rules.
+/// How the mapper notices that another program has changed our rules.
 #[derive(Debug, Clone)]
-pub struct DriftWatch {
-    /// How often the rules are listed although nobody has announced a change.
+pub(crate) struct DriftWatch {
+    /// How often the rules are listed without a notification.
     pub interval: Duration,
     /// From which netlink ports our own changes come.
     pub own_ports: OwnPorts,
 }
 
-/// Most comparisons within [`VERIFY_WINDOW`] that a change of rules causes at once. A repair takes
-/// two, for its cause may come in several pieces. A program that undoes our repairs that often will
-/// not stop because we repair faster; and one that changes its own rules that often must not make
-/// us start processes all the time.
+/// How many comparisons within [`VERIFY_WINDOW`] start at once when rules change; later ones wait. A
+/// repair takes two, because its cause may come in several pieces. A program that undoes our repairs
+/// this often will not stop because we repair faster, and one that changes its own rules this often
+/// must not make us start processes all the time.
 const MOST_VERIFIED: u32 = 40;
 
-/// The time in which comparisons are counted.
+/// The period in which comparisons are counted.
 const VERIFY_WINDOW: Duration = Duration::from_secs(1);
 
 /// How long the next comparison waits after [`MOST_VERIFIED`] of them.
 const VERIFY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The actor. See the module's documentation.
-pub struct PortMapper {
+pub(crate) struct PortMapper {
     options: MapperOptions,
     host: HostFacts,
     writer: Addr<FirewallWriter>,
@@ -113,27 +114,27 @@ pub struct PortMapper {
     stopping: bool,
     retry: Option<SpawnHandle>,
     backoff: Backoff,
-    /// What the last round could not do.
+    /// The failures of the last round.
     failures: Vec<String>,
     skipped: BTreeSet<String>,
-    /// What keeps packets from getting through, as it was reported last.
+    /// The last report of what keeps packets from getting through the host.
     problems: Vec<Problem>,
-    /// What the last snapshot gave.
+    /// The forwards that the last snapshot resolved to.
     resolved: Arc<Resolved>,
     /// Whether the host is about to be observed again.
     host_changed: bool,
-    /// The ports for which docker-proxies were looked for last; `None` before the first time.
+    /// The published ports at the last scan for docker-proxies; `None` before the first.
     scanned: Option<BTreeSet<(Proto, u16)>>,
-    /// How it was known what they serve.
-    seen: Option<Seen>,
-    /// Rules that were inserted or removed since free memory was given back last.
+    /// Where the served ports were read from then.
+    port_source: Option<PortSource>,
+    /// Rules inserted or removed since free memory was last returned.
     changes: usize,
 }
 
 impl PortMapper {
-    /// A mapper that has not heard of Docker yet. `on_ready` is called once, when the first
-    /// complete list has been applied.
-    pub fn new(
+    /// A mapper without a snapshot. It calls `on_ready` once, when the first complete list has been
+    /// applied.
+    pub(crate) fn new(
         options: MapperOptions,
         writer: Addr<FirewallWriter>,
         board: StatusBoard,
@@ -166,7 +167,7 @@ impl PortMapper {
             resolved: Arc::default(),
             host_changed: false,
             scanned: None,
-            seen: None,
+            port_source: None,
             changes: 0,
         }
     }
@@ -176,7 +177,7 @@ impl PortMapper {
         self.pump(ctx);
     }
 
-    /// Hands the latest desired state to the writer, if it is free.
+    /// Sends the latest intent to the writer, if the writer is free.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         if !self.wanted || self.in_flight || self.stopping {
             return;
@@ -197,24 +198,24 @@ impl PortMapper {
             None if self.host.grace_over => DockerState::Silence,
             None => DockerState::NotYet,
         };
-        let mut planned = self.options.compute(heard, &self.host);
-        let ports = host_ports(&planned);
+        let mut computed = self.options.compute(heard, &self.host);
+        let ports = host_ports(&computed);
         let auto = self.options.hairpin == HairpinMode::Auto;
         let is_scanned = self.on_ready.is_none() || self.scanned.as_ref() == Some(&ports);
         if auto && !is_scanned && self.snapshot.is_some() {
-            // The rules of an earlier run stay in place only if they are known to be wanted.
-            self.look_for_proxies(&ports);
+            // The first round must know which hairpin rules of an earlier run to keep.
+            self.observe_proxies(&ports);
             let heard = self
                 .snapshot
                 .as_deref()
                 .map_or(DockerState::NotYet, DockerState::Snapshot);
-            planned = self.options.compute(heard, &self.host);
+            computed = self.options.compute(heard, &self.host);
         }
         let Computed {
             intent,
             published,
             resolved,
-        } = planned;
+        } = computed;
         let intent = Arc::new(intent);
         self.report_skipped(&resolved.skipped);
         self.resolved = Arc::new(resolved);
@@ -231,13 +232,13 @@ impl PortMapper {
             this.in_flight = false;
             match round {
                 Ok(round) => {
-                    // It depends on whether Docker's own NAT is on, which the writer has seen.
+                    // After the round, in which the writer has observed Docker's own NAT.
                     this.report_health();
                     this.take_report(&round, heard, verify, ctx);
                     let auto = this.options.hairpin == HairpinMode::Auto;
-                    // After the rules for the outside, for it reads all of /proc.
+                    // After the rules for the outside, because this reads all of /proc.
                     if auto && heard && this.scanned.as_ref() != Some(&ports) {
-                        this.look_for_proxies(&ports);
+                        this.observe_proxies(&ports);
                         this.want(ctx);
                     }
                     this.pump(ctx);
@@ -247,33 +248,33 @@ impl PortMapper {
         }));
     }
 
-    /// Whether Docker has said what it publishes: all of it, or as much as it says in time.
+    /// Whether Docker has answered about every container, or [`PATIENCE`] has passed.
     fn has_heard(&self) -> bool {
         let in_time = self.first_heard.is_some_and(|at| at.elapsed() < PATIENCE);
         let snapshot = self.snapshot.as_ref();
         snapshot.is_some_and(|s| s.unanswered.is_empty() || !in_time)
     }
 
-    /// Looks again whenever something of this kind has changed.
+    /// Starts a round whenever the kernel reports a change of this kind.
     fn watch(&self, what: Watched, ctx: &mut Context<Self>) {
         let address = ctx.address();
         let log = self.log.clone();
         let ended = move |error| {
             let why = chain(&error);
-            abort(&log, &format!("{what:?} are watched no more: {why}"))
+            abort(&log, &format!("{what:?} are no longer watched: {why}"))
         };
-        // One message in the mailbox is as good as several.
+        // One message in the mailbox serves for several.
         let changed = move || drop(address.try_send(HostChanged(what)));
         if let Err(error) = watch(what, self.drift_watch.own_ports.clone(), changed, ended) {
-            // Not every kernel announces them; the next resync still sees them.
+            // Some kernels send no such notifications; the next resync still finds the changes.
             warn!(self.log, "changes made by others are not noticed"; "of" => ?what,
                 "reason" => chain(&error));
         }
     }
 }
 
-fn host_ports(planned: &Computed) -> BTreeSet<(Proto, u16)> {
-    let forwards = planned.resolved.forwards.iter();
+fn host_ports(computed: &Computed) -> BTreeSet<(Proto, u16)> {
+    let forwards = computed.resolved.forwards.iter();
     forwards.map(|f| (f.proto, f.host_port)).collect()
 }
 
@@ -320,7 +321,7 @@ impl Handler<SnapshotTaken> for PortMapper {
 
     fn handle(&mut self, SnapshotTaken(snapshot): SnapshotTaken, ctx: &mut Context<Self>) {
         if self.snapshot.is_none() {
-            // The first list is compared with the kernel, not with our memory of it.
+            // The first list is compared with a fresh listing of the kernel.
             self.verify = true;
             self.first_heard = Some(Instant::now());
             ctx.run_later(PATIENCE + JUST_AFTER, |this, ctx| this.want(ctx));
@@ -344,7 +345,7 @@ impl Handler<HostChanged> for PortMapper {
 
     fn handle(&mut self, HostChanged(what): HostChanged, ctx: &mut Context<Self>) {
         if what == Watched::Routes && self.options.devices != Choice::Auto {
-            // It changes what `status` reports, and no rule.
+            // Such a change affects what `status` reports, but no rule.
             if !self.host_changed {
                 self.host_changed = true;
                 ctx.run_later(HOST_SETTLES, |this, _| {

@@ -1,8 +1,9 @@
 //! Asks every actor whether it is alive, and reports to the supervisor and to `status`.
 //!
-//! One task, which never waits long for an answer. `status` names an actor that has been busy for
-//! longer than [`PATIENCE`]. While an actor does not answer and its work makes no progress
-//! ([`crate::sys::progress`]), the supervisor gets no sign of life, and in the end restarts the daemon.
+//! One task, which never waits long for an answer. `status` names an actor that has not answered for
+//! longer than [`PATIENCE`]. While an actor neither answers nor makes progress
+//! ([`crate::sys::progress`]), the supervisor gets no keep-alive message, and in the end restarts the
+//! daemon.
 
 use std::time::{Duration, Instant};
 
@@ -18,41 +19,41 @@ use crate::logging;
 use crate::model::problem::ProblemId;
 use crate::model::text::escape;
 use crate::sys::failpoint;
-use crate::sys::progress::{Observer, Worker};
+use crate::sys::progress::{Progress, Worker};
 use crate::sys::supervisor::Supervisor;
 
 /// How long an actor may be busy before that is a problem. A tool may run until its deadline of
 /// 10 s, or longer with very many rules; that is worth reporting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often actors are asked, unless the supervisor wants to know more often.
+/// How often actors are asked, unless the supervisor's watchdog needs it more often.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// After how long a start counts as finished even if it is not. Units that wait for the daemon then
-/// go on with what it can do; a supervisor would otherwise restart it (systemd after 90 s by
-/// default), which does not help.
+/// How long a start may take before the daemon reports ready anyway. Units that wait for the daemon
+/// then start; and a supervisor does not restart it (systemd after 90 s by default), which would not
+/// help.
 const LONGEST_START: Duration = Duration::from_secs(15);
 
 /// How long the supervisor should wait, from now on, while the daemon removes its rules. The daemon
 /// asks for it again as long as the removal makes progress.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Signs of life per interval of the supervisor's watchdog: one that is late must not be fatal.
+/// Keep-alive messages per interval of the supervisor's watchdog: a late one must not be fatal.
 const PER_INTERVAL: u32 = 4;
 
 /// Asks one actor whether it is alive.
-pub struct Probe {
+pub(crate) struct Probe {
     name: &'static str,
-    /// Sees the progress of its work, which counts as an answer.
-    work: Option<Observer>,
+    /// The progress of its work, which counts as an answer.
+    progress: Option<Progress>,
     ask: Box<dyn Fn() -> BoxFuture<'static, bool>>,
-    /// The question that is not yet answered, and when it was sent. There is at most one.
+    /// The ping that is not yet answered, and when it was sent. There is at most one.
     open: Option<(BoxFuture<'static, bool>, Instant)>,
 }
 
 impl Probe {
     /// `name` completes the sentence "the … has not answered".
-    pub fn new<A>(name: &'static str, addr: Addr<A>) -> Self
+    pub(crate) fn new<A>(name: &'static str, addr: Addr<A>) -> Self
     where
         A: Actor + Handler<Ping>,
         A::Context: ToEnvelope<A, Ping>,
@@ -63,26 +64,26 @@ impl Probe {
         };
         Self {
             name,
-            work: None,
+            progress: None,
             ask: Box::new(ask),
             open: None,
         }
     }
 
-    /// For an actor whose work may take minutes and reports its progress meanwhile
+    /// Counts the worker's progress as an answer: its work may take minutes
     /// ([`crate::sys::progress`]).
     #[must_use]
-    pub fn at_work(mut self, worker: Worker) -> Self {
-        self.work = Some(Observer::of(worker));
+    pub(crate) fn with_progress_of(mut self, worker: Worker) -> Self {
+        self.progress = Some(Progress::of(worker));
         self
     }
 
     /// Whether its work has made progress since the last call.
     fn makes_progress(&mut self) -> bool {
-        self.work.as_mut().is_some_and(Observer::has_seen_any)
+        self.progress.as_mut().is_some_and(Progress::is_made)
     }
 
-    /// Asks, unless a question is still open. Returns for how long it has been.
+    /// Sends a ping unless one is still open. Returns for how long the open one has waited.
     fn silence(&mut self, now: Instant) -> Option<Duration> {
         let ask = &self.ask;
         let (answer, since) = self.open.get_or_insert_with(|| (ask(), now));
@@ -97,12 +98,12 @@ impl Probe {
     }
 }
 
-/// Asks all of them again and again, until the future is dropped.
-pub async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board: StatusBoard) {
+/// Asks all actors periodically, until the future is dropped.
+pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board: StatusBoard) {
     let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
     let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
-    let mut said = String::new();
-    let mut asked: Option<Instant> = None;
+    let mut reported = String::new();
+    let mut extended_at: Option<Instant> = None;
     loop {
         failpoint::panic("the watchdog looks");
         for probe in &mut probes {
@@ -132,21 +133,21 @@ pub async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board: Status
             .set_sentences(Reporter::Watchdog, ProblemId::Watchdog, troubles);
         logging::catch_up();
         let status = board.status(now);
-        let is_due = asked.is_none_or(|at| now - at >= STOP_PATIENCE / PER_INTERVAL);
+        let is_due = extended_at.is_none_or(|at| now - at >= STOP_PATIENCE / PER_INTERVAL);
         if all_progress && is_due && status.state == State::Stopping {
-            asked = Some(now);
-            supervisor.needs(STOP_PATIENCE);
+            extended_at = Some(now);
+            supervisor.extend_timeout(STOP_PATIENCE);
         }
         let doing = sentence(&status);
-        if doing != said {
-            // A line break would begin another line of the protocol.
+        if doing != reported {
+            // A line break would begin another message of the protocol.
             supervisor.status(&escape(doing.chars()).to_string());
-            said = doing;
+            reported = doing;
         }
         let uptime = now.duration_since(board.started());
         let is_staying = status.state != State::Stopping;
         if is_staying && !supervisor.is_ready() && uptime + period >= LONGEST_START {
-            supervisor.ready_at_last(&said);
+            supervisor.ready_anyway(&reported);
         }
     }
 }

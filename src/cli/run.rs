@@ -52,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         docker_nat,
     } = backends::choose(args.backend, &locks, &log)?;
     // Only the search for the tools and for the kernel's modules needed them.
-    if let Err(e) = privilege::give_up_all_else() {
+    if let Err(e) = privilege::drop_unneeded() {
         warn!(log, "cannot give up the capabilities that are not needed"; "reason" => chain(&e));
     }
     let journal = match open_journal(state_dir, &locks, &log) {

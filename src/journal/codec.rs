@@ -1,19 +1,19 @@
-//! The on-disk format of the journal: how a record and the sentinel look as key and value.
+//! The journal's format on disk: a record and the sentinel as key and value.
 //!
 //! ```text
 //!   value = magic "N66J" │ version u16 │ flags u16 │ length u32 │ crc u32 │ body
 //! ```
 //!
-//! Numbers are little-endian; `length` is the body's, in bytes. The CRC runs over the key, the
-//! header before it, and the body, so that a value under another's key is damage too. This
-//! envelope is the same in every version for ever: only so can a newer version be told from
-//! damage. The body is bincode (varint) of one serde struct per version.
+//! Numbers are little-endian; `length` is that of the body, in bytes. The CRC covers the key, the
+//! header before it and the body, so that a value under another's key is detected as damage. This
+//! envelope must never change: it lets a daemon distinguish a newer version from damage. The body is
+//! bincode (varint) of one serde struct per version.
 //!
-//! Every value carries the lowest version that can express it. A new kind of rule gets a new
-//! version and leaves the old ones as they are: a daemon that does not know it answers
-//! [`DecodeError::NewerVersion`] and touches nothing, instead of taking it for damage.
+//! Every value carries the lowest version that can express it. A new kind of rule gets a new version
+//! and leaves the old ones unchanged: a daemon that does not know it returns
+//! [`DecodeError::NewerVersion`] and changes nothing, instead of reporting damage.
 //!
-//! Pure: no I/O. Nothing here panics, whatever the bytes.
+//! Pure: no I/O. No input makes it panic.
 
 mod v1;
 
@@ -24,25 +24,25 @@ use serde::de::DeserializeOwned;
 use super::record::Record;
 use crate::model::rule::RuleId;
 
-/// The highest version of a value that is understood.
-pub const VERSION: u16 = 1;
+/// The highest version of a value that this daemon reads.
+pub(crate) const VERSION: u16 = 1;
 
 /// Largest body, in bytes. sled keeps up to 17 neighbouring values in one page and moves a page
 /// over 128 KiB (a quarter of its 512 KiB segment) into a file of its own, which it never
 /// fsyncs; 17 × 6 KiB stay below. An ordinary record takes about 250 bytes.
-pub const MAX_BODY_BYTES: usize = 6 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 6 * 1024;
 
-/// The sentinel's key. Records have keys of 8 bytes, so that it cannot be one.
-pub const SENTINEL_KEY: &[u8] = b"sentinel.sealed";
+/// The sentinel's key. A record's key has 8 bytes, so the two cannot collide.
+pub(crate) const SENTINEL_KEY: &[u8] = b"sentinel.sealed";
 
 const MAGIC: [u8; 4] = *b"N66J";
 const CRC_AT: usize = 12;
 const HEADER_BYTES: usize = 16;
 
-/// Seals the journal: rewritten in the same batch as every change of records.
+/// Seals the journal: every change of records writes a new sentinel in the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sentinel {
-    /// Counts the changes; never falls, not even across a quarantine.
+pub(crate) struct Sentinel {
+    /// Counts the changes. It never falls, not even across a quarantine.
     pub generation: u64,
     /// How many records there are.
     pub live: u64,
@@ -50,27 +50,27 @@ pub struct Sentinel {
 
 /// Why a record cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeError {
+pub(crate) enum EncodeError {
     /// The body would exceed [`MAX_BODY_BYTES`].
     #[error("record {id} does not fit into {MAX_BODY_BYTES} bytes ({owners} owners)")]
     TooLarge {
         /// The record.
         id: RuleId,
-        /// How many owners it has: the only part that grows.
+        /// How many owners it has: only they grow without limit.
         owners: usize,
     },
 }
 
-/// Why a key and value are no record that can be used.
+/// Why a key and value cannot be read as a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// The bytes are not what was written.
     #[error("damaged: {reason}")]
     Damaged {
         /// What is wrong with them.
         reason: String,
     },
-    /// The bytes are whole, and of a version that a newer daemon wrote.
+    /// The value is intact, but a newer daemon wrote it.
     #[error("format version {0} is newer than {VERSION}")]
     NewerVersion(u16),
 }
@@ -89,12 +89,12 @@ fn options() -> impl Options {
         .reject_trailing_bytes()
 }
 
-/// The value of a record; its key is `record.id()`.
+/// The value of a record; its key is `record.id()`. Names of containers and networks are cut at 255
+/// bytes, because only the reader of `dump` needs them.
 ///
 /// # Errors
-/// [`EncodeError::TooLarge`]. Long names of containers and networks are cut before that
-/// (at 255 bytes each), for they only serve the reader of `dump`.
-pub fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
+/// [`EncodeError::TooLarge`].
+pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
     let id = record.id();
     body(&v1::RecordBody::from(record))
         .map(|body| envelope(id.as_bytes(), VERSION, &body))
@@ -108,7 +108,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
+pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
     let body: v1::RecordBody = open(key, value)?;
     let record = Record::try_from(body).map_err(damaged)?;
     if record.id().as_bytes() != key {
@@ -121,7 +121,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
 }
 
 /// The value of the sentinel, under [`SENTINEL_KEY`].
-pub fn encode_sentinel(sentinel: Sentinel) -> Vec<u8> {
+pub(crate) fn encode_sentinel(sentinel: Sentinel) -> Vec<u8> {
     let mut body = Vec::with_capacity(16);
     body.extend_from_slice(&sentinel.generation.to_le_bytes());
     body.extend_from_slice(&sentinel.live.to_le_bytes());
@@ -132,7 +132,7 @@ pub fn encode_sentinel(sentinel: Sentinel) -> Vec<u8> {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode_sentinel(value: &[u8]) -> Result<Sentinel, DecodeError> {
+pub(crate) fn decode_sentinel(value: &[u8]) -> Result<Sentinel, DecodeError> {
     let body = unseal(SENTINEL_KEY, value)?;
     let (generation, live) = body
         .split_at_checked(8)
@@ -140,7 +140,7 @@ pub fn decode_sentinel(value: &[u8]) -> Result<Sentinel, DecodeError> {
     let number = |bytes: &[u8]| {
         let bytes: [u8; 8] = bytes
             .try_into()
-            .map_err(|_| damaged("the sentinel has another length"))?;
+            .map_err(|_| damaged("the sentinel has the wrong length"))?;
         Ok(u64::from_le_bytes(bytes))
     };
     Ok(Sentinel {
@@ -155,7 +155,7 @@ fn body(value: &impl Serialize) -> Option<Vec<u8>> {
 
 fn open<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, DecodeError> {
     let body = unseal(key, value)?;
-    // bincode's own limit is for writing: from memory it reads without one.
+    // bincode applies its limit only to writing; reading from memory has none.
     if body.len() > MAX_BODY_BYTES {
         return Err(damaged(format!("the body has {} bytes", body.len())));
     }
@@ -185,11 +185,11 @@ fn envelope(key: &[u8], version: u16, body: &[u8]) -> Vec<u8> {
     value
 }
 
-/// The body of a value that is whole and of a known version.
+/// The body of a value that is intact and of a known version.
 fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let (header, body) = value
         .split_at_checked(HEADER_BYTES)
-        .ok_or_else(|| damaged(format!("{} bytes are no header", value.len())))?;
+        .ok_or_else(|| damaged(format!("{} bytes are too few for a header", value.len())))?;
     let [
         m0,
         m1,
@@ -209,14 +209,14 @@ fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         c3,
     ] = *header
     else {
-        return Err(damaged("no header"));
+        return Err(damaged("the header is missing"));
     };
     if [m0, m1, m2, m3] != MAGIC {
         return Err(damaged("the magic is missing"));
     }
     if u32::from_le_bytes([l0, l1, l2, l3]) as usize != body.len() {
         return Err(damaged(format!(
-            "the body has {} bytes, and not its length",
+            "the body has {} bytes, the header gives another length",
             body.len()
         )));
     }
@@ -232,7 +232,7 @@ fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], DecodeError> {
     }
 }
 
-/// The same value as a daemon of `version` would have sealed it: for tests of the refusal.
+/// The same value sealed as `version`, for tests of the refusal.
 #[cfg(test)]
 pub(super) fn resealed_as(version: u16, key: &[u8], value: &[u8]) -> Vec<u8> {
     envelope(key, version, &value[HEADER_BYTES..])

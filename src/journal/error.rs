@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The journal cannot be opened, and nothing was moved or thrown away: damage is not among
-/// these, for a damaged journal is put aside and a new one opened.
+/// Why the journal cannot be opened. Nothing was moved or removed. Damage is not among the reasons
+/// for [`super::recover::open`], which quarantines a damaged journal and opens a new one.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Something else stands where the state directory should be.
+    /// The path of the state directory is not a directory.
     #[error("{} is not a directory, choose another --state-dir or move it away", .0.display())]
     NotADirectory(PathBuf),
     /// The state directory is a symbolic link.
@@ -21,13 +21,13 @@ pub enum OpenError {
         /// Its owner.
         uid: u32,
     },
-    /// There is no journal to read. Only [`super::recover::snapshot_copy`] says so.
+    /// There is no journal to read. Only [`super::recover::snapshot_copy`] returns this.
     #[error("there is no journal in {}", .0.display())]
     Missing(PathBuf),
     /// Another process has the database open.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// A newer daemon wrote it; it was left as it is.
+    /// A newer daemon wrote the journal, which stays unchanged.
     #[error(
         "the journal has format version {found}, this daemon knows {known}: \
          start the newer daemon again, or run its cleanup first"
@@ -35,10 +35,10 @@ pub enum OpenError {
     NewerVersion {
         /// The version found.
         found: u16,
-        /// The highest version known here.
+        /// The highest version that this daemon knows.
         known: u16,
     },
-    /// The disk is full, or the quota used up.
+    /// The disk is full, or the quota is used up.
     #[error("{operation}: no space left, about 2 MiB are needed")]
     NoSpace {
         /// What was being done, with its object.
@@ -65,7 +65,7 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// Any other failure of the system, such as a failing disk. May pass.
+    /// Any other error of the system, such as a failing disk. It may be transient.
     #[error("{operation} failed")]
     Io {
         /// What was being done, with its object.
@@ -74,7 +74,7 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// A copy for reading is damaged. Only [`super::recover::snapshot_copy`] says so.
+    /// The copy to read is damaged. Only [`super::recover::snapshot_copy`] returns this.
     #[error("the journal in {} is damaged: {reason}", path.display())]
     Damaged {
         /// The state directory.
@@ -85,7 +85,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The system's refusal of `operation` on `path`.
+    /// The error for an `operation` on `path` that the system refused.
     pub(super) fn io(operation: &str, path: &Path, source: io::Error) -> Self {
         use io::ErrorKind as Kind;
         let operation = format!("{operation} {}", path.display());
@@ -98,9 +98,9 @@ impl OpenError {
     }
 }
 
-/// Whether an error of the system says that the files are not what we wrote, and not merely
-/// that they cannot be had now. A full, read-only, forbidden or failing disk is not damage.
-pub(super) fn speaks_of_damage(error: &io::Error) -> bool {
+/// Whether an I/O error means that the files are not what we wrote. A full, read-only, forbidden or
+/// failing disk is not damage.
+pub(super) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     if error.raw_os_error() == Some(libc::ELOOP) {
         return true;
@@ -113,7 +113,7 @@ pub(super) fn speaks_of_damage(error: &io::Error) -> bool {
             | Kind::UnexpectedEof
             | Kind::InvalidData
             | Kind::InvalidInput
-            // never the system's: sled's own findings
+            // The system never returns this kind; sled uses it for damage that it finds itself.
             | Kind::Other
     )
 }

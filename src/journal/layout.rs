@@ -1,17 +1,17 @@
-//! The files of the journal in the state directory, and how they change places safely.
+//! The journal's files in the state directory, and how a new database safely replaces the old one.
 //!
 //! ```text
 //!   journal/                     the database
-//!   journal.marker               says that there is one, and how far it had come
-//!   journal.new/                 a database being made; complete once `journal` is gone
-//!   journal.old/                 the one that it replaces
-//!   journal.opening              one byte per open that has not ended yet
-//!   journal.quarantine-<time>/   damaged ones, the last three
+//!   journal.marker               says that a database exists, and which generation it reached
+//!   journal.new/                 a new database; complete once `journal` is gone
+//!   journal.old/                 the database that it replaces
+//!   journal.opening              one byte per open that has not ended
+//!   journal.quarantine-<time>/   a damaged database; the last three are kept
 //! ```
 //!
-//! A database takes its place in three steps: `journal` becomes `journal.old`, `journal.new`
-//! becomes `journal`, `journal.old` goes. [`StateDir::settle`] finishes what a crash left
-//! between them. Everything else in the directory belongs to others and is left alone.
+//! A replacement takes three steps: `journal` is renamed to `journal.old`, `journal.new` to `journal`,
+//! and `journal.old` is removed. [`StateDir::settle`] finishes one that a crash interrupted. The
+//! journal touches nothing else in the directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -25,13 +25,13 @@ use crate::sys::failpoint;
 /// How many damaged journals are kept.
 const QUARANTINES_KEPT: usize = 3;
 
-/// After so many opens in a row that did not end, not even with an error, the database is taken
-/// for damaged: sled can crash the process over one from its own threads, and the supervisor
-/// would start it again for ever. A stray `kill -9` or two is no such sign.
+/// After this many opens in a row that ended neither well nor with an error, the database counts as
+/// damaged: damage can make sled's own threads crash the process, and the supervisor would restart it
+/// for ever. The number leaves room for a few stray `kill -9`.
 pub(super) const OPENS_BEFORE_DISTRUST: u64 = 5;
 
 const QUARANTINE_PREFIX: &str = "journal.quarantine-";
-/// Mode bits that anybody but the owner may use.
+/// Mode bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
 /// The state directory, checked.
@@ -41,8 +41,8 @@ pub(super) struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the state directory, makes it (and its parents) where it is missing, and takes
-    /// away everybody else's rights to it.
+    /// Checks the state directory, creates it and its parents if they are missing, and removes the
+    /// access rights of everybody but its owner.
     pub(super) fn prepare(path: &Path) -> Result<Self, OpenError> {
         create(path)?;
         let (dir, this) = Self::examine(path)?;
@@ -57,7 +57,7 @@ impl StateDir {
         Ok(this)
     }
 
-    /// Opens the state directory for reading: makes and changes nothing.
+    /// Checks an existing state directory, and changes nothing.
     pub(super) fn existing(path: &Path) -> Result<Self, OpenError> {
         match Self::examine(path) {
             Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -117,12 +117,12 @@ impl StateDir {
         self.path.join("journal.opening")
     }
 
-    /// Makes all changes of names in the directory survive a power cut.
+    /// Makes all renames in the directory survive a power cut.
     pub(super) fn sync(&self) -> Result<(), OpenError> {
         sync_dir(&self.path)
     }
 
-    /// Finishes or undoes a change of places that a crash interrupted.
+    /// Finishes or undoes a replacement that a crash interrupted.
     pub(super) fn settle(&self) -> Result<(), OpenError> {
         let journal = self.journal();
         match self.current()? {
@@ -136,7 +136,7 @@ impl StateDir {
         remove(&self.old_journal())
     }
 
-    /// Where the database is: not in its own place if a crash interrupted a change of places.
+    /// The path of the database; not `journal` if a crash interrupted a replacement.
     pub(super) fn current(&self) -> Result<Option<PathBuf>, OpenError> {
         let (journal, new, old) = (self.journal(), self.new_journal(), self.old_journal());
         Ok(if exists(&journal)? {
@@ -150,8 +150,8 @@ impl StateDir {
         })
     }
 
-    /// Puts `journal.new` into the place of `journal`; returns where the replaced one waits for
-    /// [`StateDir::discard`] or [`StateDir::quarantine`], if there was one.
+    /// Replaces `journal` by `journal.new`. Returns the path of the replaced database, if there was one;
+    /// the caller passes it to [`StateDir::discard`] or [`StateDir::quarantine`].
     pub(super) fn replace(&self) -> Result<Option<PathBuf>, OpenError> {
         let (journal, old) = (self.journal(), self.old_journal());
         self.sync()?;
@@ -170,13 +170,13 @@ impl StateDir {
         remove(replaced)
     }
 
-    /// Keeps `damaged` as `journal.quarantine-<now>` and returns its new name; of older ones
-    /// the last two stay.
+    /// Renames `damaged` to `journal.quarantine-<now>` and returns its new path. Of older quarantines
+    /// the last two are kept.
     pub(super) fn quarantine(&self, damaged: &Path, now: SystemTime) -> Result<PathBuf, OpenError> {
         let whole_seconds = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        // the last second of the year 9999: humantime refuses later ones
+        // The last second of the year 9999: humantime refuses later ones.
         let shown =
             SystemTime::UNIX_EPOCH + Duration::from_secs(whole_seconds.min(253_402_300_799));
         let time = humantime::format_rfc3339_seconds(shown);
@@ -214,8 +214,8 @@ impl StateDir {
         Ok(found)
     }
 
-    /// Notes that an open begins; returns how many before it did not end. Best effort: where it
-    /// cannot be noted, opening will say why.
+    /// Notes that an open begins; returns how many opens before it have not ended. Ignores failures:
+    /// opening the database will meet and report the same.
     pub(super) fn note_opening(&self) -> u64 {
         use std::io::Write;
         let file = OpenOptions::new()
@@ -230,7 +230,7 @@ impl StateDir {
         before
     }
 
-    /// Notes that the open has ended, well or with an error.
+    /// Notes that the open has ended, with success or with an error.
     pub(super) fn note_opened(&self) {
         let _ = fs::remove_file(self.opening());
     }
@@ -271,7 +271,7 @@ fn sync_parent(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Makes the names in a directory survive a power cut.
+/// Makes the renames in a directory survive a power cut.
 pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
     failpoint::crash("before a directory is synced");
     File::open(path)
@@ -279,7 +279,7 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), OpenError> {
         .map_err(|e| OpenError::io("syncing", path, e))
 }
 
-/// Makes every file below a directory, and the directories, survive a power cut.
+/// Makes a directory and everything below it survive a power cut.
 pub(super) fn sync_tree(path: &Path) -> Result<(), OpenError> {
     let failed = |e| OpenError::io("syncing", path, e);
     for entry in fs::read_dir(path).map_err(failed)? {
@@ -295,7 +295,7 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), OpenError> {
     sync_dir(path)
 }
 
-/// Makes an empty directory that only its owner may use, durable after a sync of its parent.
+/// Creates a directory with mode 0700; durable after a sync of its parent.
 pub(super) fn make_private(path: &Path) -> Result<(), OpenError> {
     DirBuilder::new()
         .mode(0o700)
@@ -303,7 +303,7 @@ pub(super) fn make_private(path: &Path) -> Result<(), OpenError> {
         .map_err(|e| OpenError::io("creating", path, e))
 }
 
-/// Whether anything has this name, a dangling link included.
+/// Whether the path exists; a dangling link does.
 pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -317,7 +317,7 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
     fs::rename(from, to).map_err(|e| OpenError::io("renaming", from, e))
 }
 
-/// Removes a file, a link or a whole directory, where it is there; follows no link.
+/// Removes a file, a link or a whole directory, if it exists; follows no link.
 pub(super) fn remove(path: &Path) -> Result<(), OpenError> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),

@@ -1,11 +1,11 @@
-//! The marker: a small file beside the database that says that there is one.
+//! The marker: a small file beside the database that records that the database exists.
 //!
-//! sled answers many kinds of damage with an empty or rolled-back database and no word. The
-//! marker tells an empty journal from a vanished one, and holds a generation that the database
-//! must have reached.
+//! After many kinds of damage sled silently opens an empty or rolled-back database. The marker
+//! distinguishes an empty journal from a vanished one, and holds a generation that the database must
+//! have reached.
 //!
-//! Two slots, one sector apart, written in turn: a torn write spoils one of them. The generation
-//! is raised only when the database's own is on disk, and so is never ahead of it.
+//! It has two slots, one sector apart, written in turn, so that a torn write spoils only one. Its
+//! generation is raised only after the database's own is on disk, and so is never ahead of it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,9 +17,9 @@ use super::layout::{self, StateDir};
 use crate::sys::failpoint;
 
 const MAGIC: [u8; 8] = *b"NAT66MRK";
-/// Magic, version u16, generation u64, CRC u32 over what precedes it; little-endian.
+/// Magic, version u16, generation u64, CRC u32 over the bytes before it; little-endian.
 const SLOT_BYTES: usize = 22;
-/// Distance of the slots, in bytes: a disk writes at least this much as a whole.
+/// Distance of the slots, in bytes: a disk writes at least this much atomically.
 const SECTOR: u64 = 512;
 
 /// An open marker.
@@ -27,20 +27,20 @@ pub(super) struct Marker {
     file: File,
 }
 
-/// What stands in the marker's place.
+/// What [`read`] found at the marker's path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Nothing.
     Nothing,
-    /// A marker: the database had reached this generation.
+    /// A marker: the database has reached this generation.
     Generation(u64),
-    /// Something that is no marker.
+    /// Something other than a marker.
     Unreadable,
     /// The marker of a journal in a newer format.
     NewerVersion(u16),
 }
 
-/// Reads the marker, and changes nothing.
+/// Reads the marker without changing anything.
 pub(super) fn read(dir: &StateDir) -> Result<Found, OpenError> {
     let path = dir.marker();
     let opened = OpenOptions::new()
@@ -50,7 +50,7 @@ pub(super) fn read(dir: &StateDir) -> Result<Found, OpenError> {
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) if super::error::speaks_of_damage(&error) => return Ok(Found::Unreadable),
+        Err(error) if super::error::is_damage(&error) => return Ok(Found::Unreadable),
         Err(error) => return Err(OpenError::io("opening", &path, error)),
     };
     if !file.metadata().is_ok_and(|found| found.is_file()) {
@@ -77,7 +77,7 @@ pub(super) fn read(dir: &StateDir) -> Result<Found, OpenError> {
 }
 
 impl Marker {
-    /// Writes `generation` durably, and makes the marker where there is none.
+    /// Writes `generation` durably, and creates the marker if it is missing.
     pub(super) fn write(dir: &StateDir, generation: u64) -> Result<Self, OpenError> {
         let path = dir.marker();
         let found = read(dir)?;
@@ -117,7 +117,7 @@ impl Marker {
         marker.put(generation).map_err(failed)?;
         marker.file.sync_all().map_err(failed)?;
         if path.is_dir() {
-            // a rename does not replace a directory, and what somebody put there is not ours
+            // A rename cannot replace a directory, and this one is not ours to remove.
             layout::rename(&path, &path.with_extension("marker.unknown"))?;
         }
         layout::rename(&made, &path)?;
@@ -125,10 +125,10 @@ impl Marker {
         Ok(marker)
     }
 
-    /// Raises the generation, which must be on disk in the database. It reaches the marker's
-    /// own disk some time later: what it finds then is older, and never wrong.
+    /// Raises the generation. The database on disk must have reached it. The marker itself is not
+    /// synced, so after a power cut it may hold an older generation, which is still true.
     pub(super) fn raise(&self, generation: u64) {
-        // a failure leaves an older generation, which is as true
+        // A failure leaves an older generation, which is still true.
         let _ = self.put(generation);
     }
 
@@ -149,7 +149,7 @@ fn encode(generation: u64) -> [u8; SLOT_BYTES] {
     slot
 }
 
-/// Version and generation of a slot that is whole.
+/// Version and generation of an intact slot.
 fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u16, u64)> {
     let (body, crc) = slot.split_at(18);
     let whole = body.starts_with(&MAGIC) && crc32fast::hash(body).to_le_bytes() == crc;
@@ -172,7 +172,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_torn_write_leaves_the_generation_before() {
+    fn a_torn_write_leaves_the_previous_generation() {
         let dir = tempfile::tempdir().expect("tempdir");
         let state = StateDir::prepare(dir.path()).expect("private");
         let marker = Marker::write(&state, 1).expect("makes");

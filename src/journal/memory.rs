@@ -1,4 +1,4 @@
-//! A journal in memory: for tests, which can make it fail, and for a sweep that needs none.
+//! A journal in memory: for tests, which can make it fail, and for a cleanup without a journal.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,18 +14,17 @@ pub struct MemoryJournal(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     records: BTreeMap<RuleId, Record>,
-    /// Calls from now on that succeed before one fails; `None`: all of them.
+    /// How many further calls succeed before all fail; `None`: every call succeeds.
     good_calls: Option<usize>,
 }
 
 impl MemoryJournal {
-    /// What it holds.
+    /// Every record, by id.
     pub fn records(&self) -> Vec<Record> {
         self.inner().records.values().cloned().collect()
     }
 
-    /// Lets `calls` calls succeed, and every later one fail until told otherwise; `None` ends
-    /// the failures.
+    /// Lets the next `calls` calls succeed and every later one fail; `None` ends the failures.
     pub fn fail_after(&self, calls: Option<usize>) {
         self.inner().good_calls = calls;
     }
@@ -57,7 +56,7 @@ impl MemoryJournal {
     fn mark(&self, operation: &str, ids: &[RuleId], state: State) -> Result<(), JournalError> {
         self.write(operation, |records| {
             for id in ids {
-                // As in the store: what is being removed is not committed any more.
+                // As in the store: a record that is being removed keeps its state.
                 let known = records.get_mut(id);
                 if let Some(record) = known.filter(|r| r.state != State::Removing) {
                     record.state = state;

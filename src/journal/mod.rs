@@ -1,10 +1,12 @@
-//! The write-ahead journal: what we are about to insert, have inserted, and are removing.
+//! The write-ahead journal: the rules that the daemon is about to insert, has inserted, and is
+//! removing.
 //!
-//! [`record`] says what a record is, [`codec`] how it looks on disk, [`store`] keeps records in
-//! sled and is the only place that names it, [`recover`] opens a store whatever state the disk
-//! is in. The journal is never proof of absence: the kernel's listing decides.
+//! [`record`] defines a record and its states, [`codec`] its format on disk; [`store`] keeps records in
+//! sled and is the only module that names it; [`recover`] opens a store in whatever state a crash or
+//! damage has left the disk. The journal never proves that a rule is absent: the kernel's listing
+//! decides.
 
-pub mod codec;
+pub(crate) mod codec;
 mod error;
 mod layout;
 mod marker;
@@ -22,11 +24,10 @@ use record::Record;
 ///
 /// Each call is one atomic change of the journal.
 pub trait Journal: Send {
-    /// Records `records` (new ones, or new content for known ones) durably: when this returns
-    /// `Ok` they survive a power cut.
+    /// Writes records, or new content of known records, durably: after `Ok` they survive a power cut.
     ///
     /// # Errors
-    /// None of the records may be relied upon; their rules must not be inserted.
+    /// Some or all records may not be on disk; their rules must not be inserted.
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError>;
 
     /// Marks records as [`record::State::Applied`]. Survives the end of the process, not

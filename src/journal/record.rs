@@ -8,8 +8,7 @@
 //!                        └──────────────── removing / forget ────────────────────┘
 //! ```
 //!
-//! Every state says the same about the kernel: the rule may be there. Recovery therefore treats
-//! them alike.
+//! In every state the rule may be in the kernel, so recovery treats all states alike.
 
 use crate::model::boot::BootId;
 use crate::model::rule::{OwnedRule, RuleId};
@@ -17,7 +16,7 @@ use crate::model::rule::{OwnedRule, RuleId};
 /// How far the rule of a record has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Recorded, and perhaps inserted.
+    /// Recorded; the rule may have been inserted.
     Intended,
     /// Inserted.
     Applied,
@@ -26,7 +25,7 @@ pub enum State {
 }
 
 impl State {
-    /// The name shown by `dump`.
+    /// The name that `dump` shows.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Intended => "intended",
@@ -36,10 +35,10 @@ impl State {
     }
 }
 
-/// One inserted rule, with all that is needed to remove it.
+/// One rule, with all that is needed to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The rule and who wants it.
+    /// The rule and its owners.
     pub owned: OwnedRule,
     /// How far it has come.
     pub state: State,

@@ -1,22 +1,22 @@
-//! Opens the journal, whatever state the disk is in.
+//! Opens the journal in whatever state a crash or damage has left it.
 //!
 //! ```text
-//!   journal   marker      answer
-//!   none      none        a first start: made
-//!   sound     none        the first start was cut short: marker made
-//!   sound     behind it   the usual case
-//!   sound     ahead of it rolled back: quarantined
-//!   none      there       vanished: a new one, and it is said
-//!   damaged   any         quarantined
-//!   newer     any         left as it is, and refused
-//!   any       newer       left as it is, and refused
+//!   journal   marker       outcome
+//!   none      none         first start: both are created
+//!   sound     none         the first start was interrupted: the marker is created
+//!   sound     not ahead    the usual case
+//!   sound     ahead of it  rolled back: quarantined
+//!   none      present      vanished: a new one is created, and this is reported
+//!   damaged   any          quarantined
+//!   newer     any          left unchanged, and refused
+//!   any       newer        left unchanged, and refused
 //! ```
 //!
-//! A quarantined journal is replaced by an empty one with a higher generation. That loses no
-//! rule: applied is the journal *and* everything of ours in the kernel. An error of the system
-//! (a full, read-only, forbidden or failing disk) is never taken for damage: nothing is moved,
-//! and the same call may succeed later. Only where a full disk has no room to open it, and its own
-//! room suffices, the journal is written anew in its place, with all that it holds.
+//! An empty journal with a higher generation replaces a quarantined one. No rule is lost by that:
+//! applied is the journal *and* everything of ours in the kernel. An error of the system (a full,
+//! read-only, forbidden or failing disk) is never treated as damage: nothing is moved, and the same
+//! call may succeed later. One exception: if a full disk has no room to open the journal, but the
+//! journal's own space suffices, it is rewritten there with all its records.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,44 +35,44 @@ mod snapshot;
 use self::load::{LoadError, Loaded, load, newer};
 pub use self::snapshot::{Snapshot, snapshot_copy};
 
-/// An open journal, and what was found.
+/// An open journal, and what opening it found.
 pub struct Opened {
     /// The journal.
     pub store: Store,
     /// Its records.
     pub records: Vec<Record>,
-    /// Set when the journal that stood there could not be used.
+    /// The previous journal, if it could not be used.
     pub quarantined: Option<Quarantined>,
 }
 
 /// A journal that could not be used.
 #[derive(Debug)]
 pub struct Quarantined {
-    /// Where it is kept; `None` where it had vanished.
+    /// Its new path; `None` if it had vanished.
     pub path: Option<PathBuf>,
     /// What was wrong with it.
     pub reason: String,
-    /// Records of it that are whole by themselves. They may be of any age: a hint as to which
-    /// container a rule in the kernel belonged to, and never a reason to insert one. They are
-    /// not in the new journal.
+    /// Its records that are intact by themselves. They may be of any age: they only hint at the owner
+    /// of a rule found in the kernel, and are never a reason to insert one. The new journal does not
+    /// contain them.
     pub salvaged: Vec<Record>,
 }
 
-/// Makes the state directory where it is missing, and makes sure that it is fit for a journal:
-/// ours or root's, mode 0700, no symbolic link. To be called before its lock is taken.
+/// Creates the state directory if it is missing, and makes sure that it is fit for a journal: ours or
+/// root's, mode 0700, no symbolic link. Call it before taking the directory's lock.
 ///
 /// # Errors
 /// [`OpenError`]; nothing was retried.
-pub fn prepare_dir(state_dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn prepare_dir(state_dir: &Path) -> Result<(), OpenError> {
     StateDir::prepare(state_dir).map(drop)
 }
 
-/// Opens the journal in `state_dir`, made where it is missing. `now` names what is quarantined.
-/// The caller holds the state directory's lock.
+/// Opens the journal in `state_dir`, and creates it if it is missing. `now` becomes part of a
+/// quarantine's name. The caller holds the state directory's lock.
 ///
 /// # Errors
-/// [`OpenError`]; the state directory's files are then as they were, but for its mode. Nothing
-/// was retried, except that a closing predecessor's lock is waited for (2 s).
+/// [`OpenError`]; the state directory's files are then unchanged, except for its mode. Nothing was
+/// retried, except that a predecessor gets 2 s to close the database.
 pub fn open(state_dir: &Path, now: SystemTime) -> Result<Opened, OpenError> {
     let dir = StateDir::prepare(state_dir)?;
     let found = marker::read(&dir)?;
@@ -103,7 +103,7 @@ fn open_settled(
         }
         ("the database has vanished".to_owned(), Vec::new())
     } else if unended >= OPENS_BEFORE_DISTRUST {
-        let reason = format!("opening it was begun {unended} times and never ended");
+        let reason = format!("{unended} attempts to open it never ended");
         (reason, Vec::new())
     } else {
         match load(&journal, reached) {
@@ -112,7 +112,7 @@ fn open_settled(
             Err(LoadError::NewerVersion(version)) => return Err(newer(version)),
             Err(LoadError::Refused(error)) => {
                 return match store::refusal("opening", &journal, error) {
-                    refusal @ OpenError::NoSpace { .. } => open_in_its_room(dir, refusal, now),
+                    refusal @ OpenError::NoSpace { .. } => open_on_full_disk(dir, refusal, now),
                     refusal => Err(refusal),
                 };
             }
@@ -132,13 +132,13 @@ fn open_settled(
     start_anew(dir, generation, Some(quarantined), now)
 }
 
-/// Memory's own file systems, which are not full where the disk is (hier(7), shm_overview(7)).
+/// File systems in memory, which have room even if the disk is full (hier(7), shm_overview(7)).
 const RUNTIME: &str = "/run/docker-nat66";
 const SHM: &str = "/dev/shm";
 
-/// A sound journal that needs room to be opened, where only it has any: what it holds is read from
-/// a copy elsewhere, and written anew in its place.
-fn open_in_its_room(
+/// Opens a sound journal on a full disk: reads its records from a copy elsewhere, and rewrites it in
+/// its own space.
+fn open_on_full_disk(
     dir: &StateDir,
     refusal: OpenError,
     now: SystemTime,
@@ -175,7 +175,7 @@ fn start_anew(
     })
 }
 
-/// Opens the database that was just made of these records.
+/// Opens the database that was just created with these records.
 fn open_new(
     dir: &StateDir,
     records: BTreeMap<RuleId, Record>,
@@ -199,7 +199,8 @@ fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, Ope
         records,
         generation,
     } = loaded;
-    // what a killed predecessor had only flushed must be on disk before the marker says so
+    // A killed predecessor may only have flushed; the generation must be on disk before the marker
+    // records it.
     database
         .sync()
         .map_err(|error| store::refusal("syncing", &dir.journal(), error))?;

@@ -1,22 +1,20 @@
 //! The journal's records, kept in sled.
 //!
-//! The store owns the database and a copy of every acknowledged record in memory. Each change
-//! is one batch that carries the new sentinel with it:
+//! The store owns the database and a copy of every acknowledged record in memory. Each change is one
+//! batch that includes the new sentinel:
 //!
 //! ```text
 //!   intend                      batch ─▶ flush ─▶ fsync ─▶ acknowledged   (survives a power cut)
-//!   commit, removing, forget    batch ─▶ flush ──────────▶ acknowledged   (survives our death)
+//!   commit, removing, forget    batch ─▶ flush ──────────▶ acknowledged   (survives a crash of the daemon)
 //! ```
 //!
-//! After any failure the database is closed and not asked again: sled stays broken after an
-//! error, and a page whose fsync failed may be lost though the kernel calls it clean. The next
-//! change first builds a new database from the records in memory and puts it into the old one's
-//! place; the old one stays until then. So a disk that was full heals without a restart, and an
-//! acknowledged record is lost by none of it. Where the disk has no room for both, the old one goes
-//! first ([`build`]).
+//! After any failure the store closes the database for good: sled stays broken after an error, and a
+//! page whose fsync failed may be lost although the kernel calls it clean. The next change first
+//! builds a new database from the records in memory and replaces the old one, which stays until then.
+//! So the journal recovers from a full disk without a restart, and no acknowledged record is lost. If
+//! the disk has no room for both, the old database is removed first ([`build`]).
 //!
-//! A crash at any point leaves either the old or the new batch, whole: [`super::recover`] finds
-//! one of them.
+//! After a crash at any point [`super::recover`] finds either all of a change or nothing of it.
 
 mod build;
 mod database;
@@ -40,23 +38,22 @@ use super::{Journal, JournalError};
 use crate::model::rule::RuleId;
 use crate::sys::causes::chain;
 
-/// The records of one state directory. Made by [`super::recover::open`]; used from one thread
-/// at a time, and every call blocks until the disk has answered.
+/// The records of one state directory, opened by [`super::recover::open`]. Every call blocks until the
+/// disk has answered.
 pub struct Store {
     dir: StateDir,
-    /// `None` after a failure, until the next change has built a new one.
+    /// `None` after a failure, until the next change has built a new database.
     database: Option<Database>,
-    /// Set when the last failure spoke of damage: then the old database is kept for inspection.
+    /// Whether the last failure was damage: then the old database is quarantined for inspection.
     damaged: bool,
     marker: Option<Marker>,
     records: BTreeMap<RuleId, Record>,
     generation: u64,
-    /// The generation at which the database's size was looked at.
-    looked_at: u64,
-    /// How many times its content the database was as large, beyond what any is, when it was last
-    /// built anew.
+    /// The generation at which the database's size was last checked.
+    checked_at: u64,
+    /// The slack of the database when it was last rebuilt to shrink it; see [`slack_of`].
     slack: u64,
-    /// Names what is quarantined: the store reads no clock.
+    /// The time for the names of quarantines: the store reads no clock.
     opened_at: SystemTime,
 }
 
@@ -77,7 +74,7 @@ impl Store {
             marker: Some(marker),
             records,
             generation,
-            looked_at: 0,
+            checked_at: 0,
             slack: 0,
             opened_at,
         }
@@ -88,8 +85,8 @@ impl Store {
         self.records.values().cloned().collect()
     }
 
-    /// Acknowledged records, by id: the first `most` of those after `after`.
-    pub fn records_after(&self, after: Option<RuleId>, most: usize) -> Vec<Record> {
+    /// The first `most` acknowledged records after the id `after`, by id.
+    pub(crate) fn records_after(&self, after: Option<RuleId>, most: usize) -> Vec<Record> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = self.records.range((from, Bound::Unbounded));
         rest.take(most).map(|(_, record)| record.clone()).collect()
@@ -110,22 +107,21 @@ impl Store {
         self.generation
     }
 
-    /// Whether the last change succeeded; if not, the next one begins with repairing.
+    /// Whether the last change succeeded; if not, the next one first rebuilds the database.
     pub fn is_healthy(&self) -> bool {
         self.database.is_some()
     }
 
-    /// Writes the journal anew where it was removed or replaced, has failed, or has outgrown its
-    /// content.
+    /// Rebuilds the database if it was removed or replaced, has failed, or has outgrown its content.
     ///
     /// # Errors
-    /// It is not there, or not smaller. Nothing was retried.
-    pub fn keep_in_place(&mut self) -> Result<(), JournalError> {
+    /// The database could not be rebuilt. Nothing was retried.
+    pub(crate) fn keep_in_place(&mut self) -> Result<(), JournalError> {
         if self.database.as_ref().is_some_and(Database::is_in_place) {
             return self.shrink();
         }
         self.rebuild().map_err(|e| JournalError {
-            operation: "writing the journal anew".to_owned(),
+            operation: "rebuilding the journal".to_owned(),
             detail: chain(&e),
         })
     }
@@ -133,7 +129,7 @@ impl Store {
     /// Makes everything durable and closes the database.
     ///
     /// # Errors
-    /// The last commits and removals may be lost by a power cut. Nothing was retried.
+    /// A power cut may lose the last commits and removals. Nothing was retried.
     pub fn close(mut self) -> Result<(), JournalError> {
         let failed = |detail: String| JournalError {
             operation: "closing the journal".to_owned(),
@@ -142,7 +138,7 @@ impl Store {
         let database = self
             .database
             .take()
-            .ok_or_else(|| failed("it could not be repaired since its last failure".to_owned()))?;
+            .ok_or_else(|| failed("it has failed and was not repaired".to_owned()))?;
         database.close().map_err(|e| failed(e.to_string()))?;
         Marker::write(&self.dir, self.generation)
             .map_err(|e| failed(chain(&e)))
@@ -211,10 +207,10 @@ impl Store {
         }
     }
 
-    /// Puts a new database, made of the acknowledged records, into the place of the old one.
+    /// Replaces the database by a new one with all acknowledged records.
     fn rebuild(&mut self) -> Result<(), OpenError> {
         if let Some(moved) = self.database.take() {
-            // what stands in its place is somebody's
+            // Somebody else put a database in its place, which is quarantined and not removed.
             self.damaged |= !moved.is_in_place();
         }
         self.dir = StateDir::prepare(self.dir.path())?;
@@ -228,12 +224,12 @@ impl Store {
         self.exchange(generation)
     }
 
-    /// Puts the database that was made beside the present one, which is closed, into its place.
+    /// Replaces the present database, which is closed, by the new one that was filled beside it.
     fn exchange(&mut self, generation: u64) -> Result<(), OpenError> {
         let replaced = self.dir.replace()?;
         self.generation = generation;
         if let Some(replaced) = replaced {
-            // the new one stands: what becomes of the old one is no reason to refuse a change
+            // The new database is in place, so a failure to clear the old one must not refuse a change.
             let _ = if std::mem::take(&mut self.damaged) {
                 self.dir.quarantine(&replaced, self.opened_at).map(|_| ())
             } else {
@@ -242,7 +238,7 @@ impl Store {
         }
         let journal = self.dir.journal();
         let database = Database::open(&journal).map_err(|e| refusal("opening", &journal, e))?;
-        // opening it has made files
+        // Opening the database has created files.
         layout::sync_dir(&journal)?;
         self.marker = Some(Marker::write(&self.dir, generation)?);
         self.database = Some(database);
@@ -250,17 +246,16 @@ impl Store {
         Ok(())
     }
 
-    /// Builds the database anew where it has outgrown its content. It is looked at once after each
-    /// change. Where there is no room for a new one the old one serves on, and that it is large is
-    /// no reason to call it ill.
+    /// Rebuilds the database if it has outgrown its content. Checks it once after each change. If there
+    /// is no room for a new database the old one stays in use, which is not an error.
     ///
     /// # Errors
-    /// The database was closed, and neither took its place; the next change repairs it.
+    /// The old database was closed and the new one could not be opened; the next change repairs this.
     fn shrink(&mut self) -> Result<(), JournalError> {
-        if self.looked_at == self.generation {
+        if self.checked_at == self.generation {
             return Ok(());
         }
-        self.looked_at = self.generation;
+        self.checked_at = self.generation;
         free_garbage()?;
         let generation = self.generation + 1;
         if !has_outgrown(self.size(), content(&self.records), self.slack)
@@ -269,16 +264,16 @@ impl Store {
             return Ok(());
         }
         let failed = |detail: String| JournalError {
-            operation: "making the journal smaller".to_owned(),
+            operation: "shrinking the journal".to_owned(),
             detail,
         };
-        // Before it is moved, for it writes by its name.
+        // Closed before it is renamed, because sled writes to it by path.
         if let Some(old) = self.database.take() {
             old.close().map_err(|e| failed(e.to_string()))?;
         }
         self.exchange(generation).map_err(|e| failed(chain(&e)))?;
         free_garbage()?;
-        self.looked_at = self.generation;
+        self.checked_at = self.generation;
         self.slack = slack_of(self.size(), content(&self.records));
         Ok(())
     }
@@ -287,7 +282,7 @@ impl Store {
         size(&self.dir.journal()).unwrap_or(0)
     }
 
-    /// The known records among `ids` that are in another state than `to`, in that state.
+    /// The known records among `ids` whose state is in `from`, with the state `to`.
     fn moved(&self, ids: &[RuleId], from: &[State], to: State) -> BTreeMap<RuleId, Record> {
         let mut moved = BTreeMap::new();
         for id in ids {
@@ -301,17 +296,17 @@ impl Store {
     }
 }
 
-/// Ids that are not in the journal are passed over: the journal is never proof of absence, and
-/// the kernel may well show rules that it has lost. A change that changes nothing writes nothing.
+/// Unknown ids are ignored: the kernel may hold rules whose records the journal has lost. A call that
+/// changes no record writes nothing.
 impl Journal for Store {
-    /// A record is stored with the state it brings: `Intended` before an insertion, `Applied`
-    /// where a rule stays and only changes its owners.
+    /// Stores each record with its own state: `Intended` before an insertion, `Applied` if only the
+    /// owners of a rule change.
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
         let put = records.iter().map(|r| (r.id(), r.clone())).collect();
         self.change("recording the intent of", put, &BTreeSet::new(), true)
     }
 
-    /// A record that is being removed stays so: a late commit does not bring it back.
+    /// A record in state `Removing` keeps it: a late commit does not bring the rule back.
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         let moved = self.moved(ids, &[State::Intended], State::Applied);
         self.change("committing", moved, &BTreeSet::new(), false)
@@ -322,7 +317,7 @@ impl Journal for Store {
         self.change("marking for removal", moved, &BTreeSet::new(), false)
     }
 
-    /// From any state: the kernel has been asked, and the rule is gone.
+    /// Removes records in any state: the kernel's listing has confirmed that the rules are gone.
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         let known = |id: &&RuleId| self.records.contains_key(id);
         let gone = ids.iter().filter(known).copied().collect();

@@ -1,8 +1,8 @@
-//! Standard error whose reader may hang.
+//! Writes to standard error even if its reader hangs.
 //!
 //! A write to a pipe or a socket waits for its reader, and a log collector may hang. Meanwhile the
-//! daemon may have ports to close. So it waits for a moment, and from then on loses lines while there
-//! is no room. They are counted, and the log reports the count.
+//! daemon may have ports to close. So it waits for a moment, and then drops lines while there is no
+//! room. It counts them, and the log reports the count.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -16,11 +16,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// and the supervisor's watchdog fires after seconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Time between two such waits, so that a slow reader does not delay every line.
+/// Pause between two such waits, so that a slow reader does not delay every line.
 const CALM: Duration = Duration::from_secs(10);
 
-/// As much as a pipe takes without waiting when it has any room (`PIPE_BUF`, pipe(7)). A stream
-/// socket takes more (unix(7): writable while at most a quarter of its buffer is used).
+/// How many bytes a pipe with any room takes without blocking (`PIPE_BUF`, pipe(7)). A stream socket
+/// takes more (unix(7): writable while at most a quarter of its buffer is used).
 const AT_ONCE: usize = 4096;
 
 /// Lines that were lost and have not been reported in the log.
@@ -28,12 +28,12 @@ const AT_ONCE: usize = 4096;
 pub(super) struct Lost(Arc<AtomicU64>);
 
 impl Lost {
-    /// How many there are.
+    /// How many lines were lost.
     pub(super) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn more(&self, count: u64) {
+    fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -41,13 +41,13 @@ impl Lost {
     /// not count itself.
     pub(super) fn report(&self, write: impl FnOnce(u64)) {
         let lost = self.count();
-        // Of several threads that come here at once, one reports.
+        // Of several threads that come here at once, only one reports.
         let order = Ordering::Relaxed;
         if lost > 0 && self.0.compare_exchange(lost, 0, order, order).is_ok() {
             write(lost);
             let meanwhile = self.0.swap(0, order);
             if meanwhile > 0 {
-                self.more(lost + meanwhile - 1);
+                self.add(lost + meanwhile - 1);
             }
         }
     }
@@ -57,7 +57,7 @@ impl Lost {
 pub(super) struct Output<W> {
     out: W,
     lost: Lost,
-    /// Before this moment, a line does not wait for room.
+    /// Lines wait for room only from this moment on.
     waits_from: Instant,
     /// Whether only a part of the last line was written.
     torn: bool,
@@ -111,7 +111,7 @@ impl<W: Write + AsFd> Output<W> {
 impl<W: Write + AsFd> Write for Output<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.put(line).is_err() {
-            self.lost.more(1);
+            self.lost.add(1);
         }
         Ok(line.len())
     }
@@ -135,7 +135,7 @@ impl<W> WholeLines<W> {
 }
 
 impl<W: Write> Write for WholeLines<W> {
-    /// The end of a line is the end of a call.
+    /// A call whose bytes end with a line break completes the line.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.begun.extend_from_slice(bytes);
         if bytes.ends_with(b"\n") {
@@ -208,10 +208,10 @@ mod tests {
         }
     }
 
-    const TOLD: &str = "<4>WARN the log was not read: lines before this one are lost, lines: ";
+    const REPORT: &str = "<4>WARN the log was not read: lines before this one are lost, lines: ";
 
     #[test]
-    fn without_a_reader_lines_are_lost_and_told_of_when_there_is_one() {
+    fn lines_lost_without_a_reader_are_reported_when_it_reads_again() {
         let mut piped = Piped::new(Level::Info);
         let kept = piped.fill("x");
         info!(piped.log, "lost too");
@@ -224,12 +224,12 @@ mod tests {
         for (number, line) in lines[..kept].iter().enumerate() {
             assert_eq!(*line, format!("<3>ERRO {number} x"));
         }
-        let told = format!("{TOLD}2");
-        assert_eq!(lines[kept..], ["<6>INFO there is room", &told]);
+        let report = format!("{REPORT}2");
+        assert_eq!(lines[kept..], ["<6>INFO there is room", &report]);
     }
 
     #[test]
-    fn they_are_told_of_though_nothing_happens_and_at_any_level() {
+    fn lost_lines_are_reported_without_another_line_and_at_any_level() {
         let mut piped = Piped::new(Level::Error);
         piped.fill("x");
         // A record below the level neither counts as lost nor as a line that got through.
@@ -241,11 +241,11 @@ mod tests {
         piped.read(4096 * 4);
         piped.lossy.catch_up();
         assert_eq!(piped.lost(), 0);
-        assert!(piped.rest().ends_with(&format!("\n{TOLD}1\n")));
+        assert!(piped.rest().ends_with(&format!("\n{REPORT}1\n")));
     }
 
     #[test]
-    fn who_reads_slowly_is_not_waited_for_at_every_line() {
+    fn a_slow_reader_does_not_delay_every_line() {
         let mut piped = Piped::new(Level::Info);
         piped.fill("x");
         let begun = Instant::now();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_torn_is_ended_before_the_next() {
+    fn a_torn_line_is_ended_before_the_next() {
         let mut piped = Piped::new(Level::Info);
         let kept = piped.fill(&"x".repeat(5 * AT_ONCE));
         let first = piped.read(5 * AT_ONCE);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_at_all_is_counted() {
+    fn lines_that_cannot_be_written_are_counted() {
         let Piped { log, lossy, reader } = Piped::new(Level::Info);
         drop(reader);
         info!(log, "to nobody");

@@ -1,7 +1,7 @@
 //! Errors as text.
 
 /// An error and its causes, in one line.
-pub fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
+pub(crate) fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

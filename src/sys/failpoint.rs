@@ -1,18 +1,17 @@
-//! Places where a test harms the daemon, in debug builds only.
+//! Failpoints: places where a test makes the daemon fail, in debug builds only.
 //!
-//! * [`crash`] numbers each step that changes the kernel or the disk, from 1. The process kills
-//!   itself (SIGKILL, as `kill -9` would) at the step whose number is in [`AT`], and prints every
-//!   step until then; with number 0 it prints all of them.
+//! * [`crash`] numbers each step that changes the kernel or the disk, from 1, and prints it. At the
+//!   step whose number is in [`AT`] the process kills itself with SIGKILL. With number 0 it runs on
+//!   and prints all steps.
 //! * [`panic`] panics at the place that [`FAIL_AT`] names.
-//! * [`stops`] ends the part of the daemon that [`FAIL_AT`] names, as if it had stopped by itself.
+//! * [`stops`] makes the part of the daemon that [`FAIL_AT`] names stop by itself.
 //!
-//! The kill tests go through all steps, the tests of panics through all names. A release build has
-//! none of this.
+//! The kill tests run every step, the panic tests every name. A release build contains no failpoint.
 
 /// The environment variable with the number of the fatal step.
 pub const AT: &str = "DOCKER_NAT66_TEST_KILL_AT";
 
-/// The environment variable with the name of the place that panics, or of the part that stops.
+/// The environment variable that names the place that panics or the part that stops.
 pub const FAIL_AT: &str = "DOCKER_NAT66_TEST_FAIL_AT";
 
 /// Kills the process here if a test has chosen this step.
@@ -33,15 +32,15 @@ pub fn crash(step: &str) {
     if number == fatal {
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        // Until it takes effect nothing more happens here.
+        // The signal may take a moment to arrive.
         loop {
             std::thread::park();
         }
     }
 }
 
-/// Panics here if a test has chosen this place. Such a place changes neither kernel nor disk, and
-/// how often it is reached depends on timing.
+/// Panics here if a test has chosen this place. Such a place changes neither the kernel nor the
+/// disk. It has no number, because how often it is reached depends on timing.
 #[cfg(debug_assertions)]
 pub fn panic(place: &str) {
     assert!(!is_named(place), "a test wants a panic: {place}");

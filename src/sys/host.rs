@@ -1,4 +1,4 @@
-//! What the daemon needs to know of the host it runs on, read from `/proc` and over netlink.
+//! Facts about the host, read from `/proc` and over netlink.
 
 mod conditions;
 mod proc_file;
@@ -10,9 +10,9 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use self::conditions::conditions;
-use self::proc_file::{IF_INET6, read_if_there};
-pub use self::proxies::{Proxied, Seen, proxied_ports};
+pub(crate) use self::conditions::conditions;
+use self::proc_file::{IF_INET6, read_optional};
+pub(crate) use self::proxies::{PortSource, ProxiedPorts, proxied_ports};
 use crate::model::boot::BootId;
 use crate::model::device::Device;
 
@@ -25,17 +25,17 @@ const IPV6_ROUTE: &str = "/proc/self/net/ipv6_route";
 /// The id of this boot.
 ///
 /// # Errors
-/// The kernel does not tell; nothing was retried.
+/// `/proc` cannot be read; nothing was retried.
 pub fn boot_id() -> io::Result<BootId> {
     Ok(BootId::new(std::fs::read_to_string(BOOT_ID)?.trim()))
 }
 
-/// The host's own IPv6 addresses, of any scope. A host without IPv6 has none.
+/// The host's own IPv6 addresses, of any scope. A kernel without IPv6 has none.
 ///
 /// # Errors
-/// The file is there but cannot be read.
+/// The file exists but cannot be read.
 pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
-    let text = read_if_there(IF_INET6)?;
+    let text = read_optional(IF_INET6)?;
     Ok(text.map_or_else(BTreeSet::new, |text| parse_if_inet6(&text)))
 }
 
@@ -48,20 +48,20 @@ fn parse_if_inet6(text: &str) -> BTreeSet<Ipv6Addr> {
         .collect()
 }
 
-/// The interfaces of the IPv6 default routes, in order, each once.
+/// The interfaces of the IPv6 default routes, in order, without duplicates.
 ///
 /// # Errors
-/// The file is there but cannot be read.
+/// The file exists but cannot be read.
 pub fn default_devices() -> io::Result<Vec<Device>> {
-    let text = read_if_there(IPV6_ROUTE)?;
+    let text = read_optional(IPV6_ROUTE)?;
     Ok(text.map_or_else(Vec::new, |text| parse_default_devices(&text)))
 }
 
 /// Each line: destination, its length, source, its length, next hop, metric, references, use,
 /// flags, interface (net/ipv6/route.c, `rt6_info_route`); numbers are hexadecimal.
 fn parse_default_devices(text: &str) -> Vec<Device> {
-    /// The route cannot be used: `RTF_REJECT` (uapi/linux/route.h); the kernel keeps such a
-    /// default route on `lo` for want of a better one.
+    /// The route rejects packets (`RTF_REJECT`, uapi/linux/route.h). The kernel keeps such a default
+    /// route on `lo` while it has no other.
     const RTF_REJECT: u32 = 0x200;
     let mut devices: Vec<Device> = Vec::new();
     for line in text.lines() {
@@ -83,7 +83,7 @@ fn parse_default_devices(text: &str) -> Vec<Device> {
 ///
 /// # Errors
 /// `/proc` is not mounted.
-pub fn netns_inode() -> io::Result<u64> {
+pub(crate) fn netns_inode() -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     Ok(std::fs::metadata(Path::new("/proc/self/ns/net"))?.ino())
 }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn default_routes_are_told_from_all_others() {
+    fn only_usable_default_routes_give_egress_devices() {
         let zero = "0".repeat(32);
         let via = "fe800000000000000000000000000001";
         let line = |to: &str, len: &str, flags: &str, dev: &str| {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_id_and_the_network_namespace_are_there() {
+    fn the_boot_id_and_the_network_namespace_can_be_read() {
         assert!(!boot_id().unwrap().as_str().is_empty());
         assert!(netns_inode().unwrap() > 0);
     }

@@ -1,7 +1,7 @@
 //! One daemon per network namespace and per state directory.
 //!
-//! A lock is a file with `flock` on it, so it ends with its process whatever happened to it.
-//! The holder writes into it who it is and where its control socket stands.
+//! A lock is a file with `flock` on it, so the kernel releases it when its process ends for any
+//! reason. The holder writes its process id and the path of its control socket into the file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::failpoint;
 
-/// How often a held lock is tried again. A predecessor that is dying lets go within this.
+/// Pause before a held lock is tried again; short, for a dying predecessor releases it soon.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Longest content of a lock file that is read, in bytes.
+/// How many bytes of a lock file are read at most.
 const MAX_CONTENT: u64 = 8 * 1024;
 
 /// Who holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its process id, in its own pid namespace.
+    /// Its process id, in its own PID namespace.
     pub pid: u32,
     /// Its control socket.
     pub control: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub struct Holder {
 pub struct Lock {
     path: PathBuf,
     holder: Holder,
-    /// Another one after [`Lock::renew`].
+    /// [`Lock::renew`] replaces it.
     file: Mutex<File>,
 }
 
@@ -49,7 +49,7 @@ pub enum LockError {
     Held {
         /// The lock file.
         path: PathBuf,
-        /// Who it says it is.
+        /// The holder that the file names.
         holder: Option<Holder>,
     },
     /// The file cannot be opened, locked or written.
@@ -57,14 +57,14 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// What happened.
+        /// The system's answer.
         #[source]
         source: io::Error,
     },
 }
 
 impl Lock {
-    /// Takes the lock at `path`, trying again until `deadline`, and writes `holder` into it.
+    /// Takes the lock at `path`, retrying until `deadline`, and writes `holder` into it.
     ///
     /// # Errors
     /// [`LockError::Held`] once the deadline has passed; [`LockError::Io`] at once.
@@ -99,12 +99,12 @@ impl Lock {
         }
     }
 
-    /// Takes the lock at `path` for a reader, which writes nothing, not even its name. `None`
-    /// inside: there is no such file, so nobody holds it.
+    /// Takes the lock at `path` for a reader, which writes nothing into it. Returns `None` if the file
+    /// does not exist, so that nobody holds the lock.
     ///
     /// # Errors
     /// [`LockError::Held`] at once; [`LockError::Io`].
-    pub fn for_reading(path: &Path) -> Result<Option<File>, LockError> {
+    pub(crate) fn for_reading(path: &Path) -> Result<Option<File>, LockError> {
         let io_error = |source| LockError::Io {
             path: path.to_owned(),
             source,
@@ -124,7 +124,7 @@ impl Lock {
         }
     }
 
-    /// Another descriptor of the same lock: whoever inherits it holds the lock too.
+    /// Another descriptor of the same lock. A process that inherits it holds the lock too.
     ///
     /// # Errors
     /// The process has no descriptor left.
@@ -132,16 +132,16 @@ impl Lock {
         self.file().try_clone().map(OwnedFd::from)
     }
 
-    /// Whether it still stands under its name, where others look for it.
-    pub fn is_in_place(&self) -> bool {
+    /// Whether its path still leads to the locked file, so that other processes meet the lock.
+    pub(crate) fn is_in_place(&self) -> bool {
         is_at(&self.file(), &self.path)
     }
 
-    /// Takes it again where its file was removed or replaced.
+    /// Takes the lock again if its file was removed or replaced.
     ///
     /// # Errors
-    /// As [`Lock::acquire`], at once: whoever came in between may hold it.
-    pub fn renew(&self) -> Result<(), LockError> {
+    /// As [`Lock::acquire`], without a retry: another process may have taken the lock meanwhile.
+    pub(crate) fn renew(&self) -> Result<(), LockError> {
         if !self.is_in_place() {
             let renewed = Self::acquire(&self.path, &self.holder, Instant::now())?;
             std::mem::swap(&mut *self.file(), &mut *renewed.file());
@@ -150,23 +150,23 @@ impl Lock {
     }
 
     fn file(&self) -> MutexGuard<'_, File> {
-        // Whatever panicked, the descriptor is whole.
+        // The descriptor is valid even after a panic.
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty file names nobody; a failure only leaves an old name in a lock nobody holds.
+        // This clears the holder. A failure only leaves an old name in a lock that is free.
         let _ = self.file().set_len(0);
     }
 }
 
-/// What would be right, where that is not plain from the system's words.
+/// What to do, if the system's message does not say.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => ", the file system must be writable",
-        // What the journal takes, which comes next.
+        // The journal, which is opened next, needs this much.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ", no space left, about 2 MiB are needed"
         }
@@ -174,10 +174,11 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Who holds the lock at `path`, and whether anybody does. A missing file is held by nobody.
+/// Whether the lock at `path` is held, and by which process if the file names it. A missing file is
+/// a free lock.
 ///
 /// # Errors
-/// The file is there but cannot be opened.
+/// The file exists but cannot be opened.
 pub fn inspect(path: &Path) -> Result<Option<Option<Holder>>, LockError> {
     let file = match open(path, false) {
         Ok(file) => file,
@@ -189,7 +190,7 @@ pub fn inspect(path: &Path) -> Result<Option<Option<Holder>>, LockError> {
             });
         }
     };
-    // A shared lock for the moment of the question: it meets an exclusive one, and no other.
+    // A shared lock conflicts only with an exclusive one, and so not with another inspection.
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(None),
         Err(_) => Ok(Some(read(&file))),
@@ -197,7 +198,7 @@ pub fn inspect(path: &Path) -> Result<Option<Option<Holder>>, LockError> {
 }
 
 /// The lock of this network namespace, named by its inode.
-pub fn netns_path(inode: u64) -> PathBuf {
+pub(crate) fn netns_path(inode: u64) -> PathBuf {
     PathBuf::from(format!("/run/docker-nat66/netns-{inode}.lock"))
 }
 
@@ -210,7 +211,7 @@ pub fn state_path(state_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// It cannot be created.
-pub fn create_runtime_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_runtime_dir(dir: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_let_go_while_waiting_is_taken() {
+    fn a_lock_released_while_another_waits_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let first = Lock::acquire(&path, &holder(), Instant::now()).unwrap();

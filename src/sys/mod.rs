@@ -1,4 +1,5 @@
-//! The ground floor: what serves the process and the host it runs on, and nothing of the job.
+//! What serves the process itself: its privileges, locks, signals and panics, and facts about the
+//! host. Nothing here knows Docker's ports or firewall rules.
 //!
 //! | file | owns |
 //! |---|---|
@@ -9,17 +10,17 @@
 //! | [`memory`] | returning free memory to the kernel |
 //! | [`panics`] | the hook that turns every panic into the end of the process |
 //! | [`privilege`] | giving up the capabilities that no part needs |
-//! | [`progress`] | signs of life from work that takes long |
+//! | [`progress`] | progress of work that takes minutes |
 //! | [`signals`] | SIGTERM, SIGINT and SIGHUP as values |
 //! | [`supervisor`] | readiness and keep-alive messages to systemd |
 
-pub mod causes;
+pub(crate) mod causes;
 pub mod failpoint;
 pub mod host;
 pub mod locks;
-pub mod memory;
+pub(crate) mod memory;
 pub mod panics;
-pub mod privilege;
-pub mod progress;
+pub(crate) mod privilege;
+pub(crate) mod progress;
 pub mod signals;
-pub mod supervisor;
+pub(crate) mod supervisor;

@@ -1,4 +1,4 @@
-//! A panic anywhere ends the process at once: a daemon with a dead part must not look alive.
+//! A panic on any thread ends the process at once: a daemon with a dead part must not look alive.
 
 pub mod guard;
 
@@ -12,12 +12,12 @@ use self::guard::{is_guarded, message};
 /// Exit code of a bug (`EX_SOFTWARE` of sysexits(3)).
 pub const EXIT_BUG: i32 = 70;
 
-/// How long the reason may take to be written: whoever restarts the daemon should not wait for
-/// it. A line takes microseconds.
+/// How long writing the reason may take. A line takes microseconds, and the supervisor should not
+/// have to wait before it restarts the daemon.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// Installs the hook that logs a panic and ends the process, whichever thread or task it is
-/// in. Panics inside [`crate::sys::panics::guard::guarded`] are the guard's to handle.
+/// Installs the hook that logs a panic on any thread and ends the process. It ignores panics inside
+/// [`crate::sys::panics::guard::guarded`], which the guard catches.
 pub fn install_hook(log: Logger) {
     std::panic::set_hook(Box::new(move |info| {
         if is_guarded() {
@@ -34,23 +34,23 @@ pub fn install_hook(log: Logger) {
     }));
 }
 
-/// Ends the process once `say` has told the log why, and soon in any case: the log may be stuck,
-/// because nobody reads it, or because the panic came while a line was being made.
+/// Ends the process when `say` has logged the reason, or after [`LAST_WORDS`]. The log may be stuck
+/// because nobody reads it, or because the panic came while a line was being written.
 pub fn end(code: i32, say: impl FnOnce()) -> ! {
     let late = move || {
         thread::sleep(LAST_WORDS);
         exit_now(code)
     };
-    // Without this thread the words are waited for, which is the best that is left.
+    // If the thread cannot be started, the process waits for the log.
     let _ = thread::Builder::new().name("end".into()).spawn(late);
     say();
     exit_now(code)
 }
 
-/// Ends the process without running anything else: no destructor may wait for a dead thread.
+/// Ends the process without running destructors, which might wait for a dead thread.
 #[allow(unsafe_code)]
 pub fn exit_now(code: i32) -> ! {
-    // SAFETY: _exit(2) takes any integer, touches no memory and does not return. It is the
-    // point here that no exit handler runs.
+    // SAFETY: _exit(2) takes any integer, touches no memory and does not return. No exit
+    // handler may run here.
     unsafe { libc::_exit(code) }
 }

@@ -1,8 +1,8 @@
-//! What the process may do, and how it gives up all of it that a running daemon has no use for.
+//! The capabilities of the process, and dropping those that a running daemon does not need.
 //!
-//! Capabilities belong to threads, and a new thread has those of the one that made it: so they are
-//! given up while there is only one. A tool that is started later has no more of them than the
-//! daemon: as root it would otherwise get all that the bounding set leaves.
+//! Capabilities belong to threads, and a new thread inherits those of its creator. So the daemon drops
+//! them while it has one thread. The bounding set is reduced too: otherwise a tool that the daemon
+//! starts as root would get every capability back.
 
 use std::io;
 
@@ -12,54 +12,53 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// What changing the firewall takes. CAP_NET_RAW is for the legacy variant of ip6tables, which
-/// works through a raw socket.
+/// What changing the firewall needs. CAP_NET_RAW is for the legacy variant of ip6tables, which uses
+/// a raw socket.
 const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW);
 
-/// Capabilities are counted from 0, in 64 bits (capget(2), version 3).
+/// Capabilities are numbered from 0, in 64 bits (capget(2), version 3).
 const BITS: u32 = 64;
 
 /// Whether this process may change the firewall.
 ///
 /// # Errors
-/// The kernel does not tell.
-pub fn may_administer_network() -> io::Result<bool> {
+/// The kernel does not answer.
+pub(crate) fn may_administer_network() -> io::Result<bool> {
     Ok(capabilities(None)?
         .effective
         .contains(CapabilitySet::NET_ADMIN))
 }
 
-/// From now on no file that this process makes is for others, whatever umask it was started with:
-/// sled makes its own as the umask allows.
-pub fn keep_files_private() {
+/// Makes every file that this process creates private, whatever its umask was: sled creates files
+/// with the modes that the umask allows.
+pub(crate) fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Gives up every capability that is not needed, and the hope of getting new ones by executing a
-/// program. To be called once all is opened and loaded that takes more, and before there is a
-/// second thread.
+/// Drops every capability that is not needed, and forbids gaining new ones by executing a program.
+/// Call it after everything that needs more is done, and before a second thread starts.
 ///
 /// # Errors
-/// What the kernel refused; a capability that was not given up is still there.
-pub fn give_up_all_else() -> io::Result<()> {
+/// The kernel refused; some capabilities may still be held.
+pub(crate) fn drop_unneeded() -> io::Result<()> {
     let held = capabilities(None)?;
     if held.effective.contains(CapabilitySet::SETPCAP) {
         for bit in 0..BITS {
             let one = CapabilitySet::from_bits_retain(1 << bit);
-            // Beyond the last one that the kernel knows it answers EINVAL.
-            let is_there = capability_is_in_bounding_set(one).unwrap_or(false);
-            if is_there && !NEEDED.contains(one) {
+            // For a number above its last capability the kernel answers EINVAL.
+            let is_known = capability_is_in_bounding_set(one).unwrap_or(false);
+            if is_known && !NEEDED.contains(one) {
                 remove_capability_from_bounding_set(one)?;
             }
         }
     }
-    // From the ambient set goes what is not inheritable (capabilities(7)).
+    // The kernel removes from the ambient set what is not inheritable (capabilities(7)).
     let needed = CapabilitySets {
         effective: held.effective & NEEDED,
         permitted: held.permitted & NEEDED,
         inheritable: held.inheritable & NEEDED,
     };
-    // Under the unit there is nothing to give up, and the call is forbidden.
+    // Under our systemd unit there is nothing to drop, and the call is forbidden.
     if needed != held {
         set_capabilities(None, needed)?;
     }

@@ -1,44 +1,44 @@
-//! Signs of life from work that takes long: for the writer a tool that is using the processor, an
-//! answer of the kernel's or the journal's; for the journal a batch that it has written.
+//! Counts the progress of work that takes minutes. For the firewall writer a step is a tool that uses
+//! the processor, or an answer of the kernel or the journal; for the journal it is a written batch.
 //!
-//! An actor at work on 60,000 ports answers nobody for minutes. Whoever watches over it reads here
-//! whether it gets on, and lets it; what hangs gives no sign.
+//! An actor that works on 60,000 ports answers no message for minutes. The watchdog reads here
+//! whether it makes progress or hangs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Whose work may take minutes.
+/// An actor whose work may take minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worker {
+pub(crate) enum Worker {
     /// The firewall writer.
     Writer,
     /// The journal.
     Journal,
 }
 
-/// How many there have been, by worker: for the process, for it is the process that is judged.
-static SIGNS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// Steps by worker. They are counted per process, because the supervisor restarts the process.
+static STEPS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// A piece of the work has been done.
-pub fn made(worker: Worker) {
-    SIGNS[worker as usize].fetch_add(1, Ordering::Relaxed);
+/// Counts one step of a worker.
+pub(crate) fn made(worker: Worker) {
+    STEPS[worker as usize].fetch_add(1, Ordering::Relaxed);
 }
 
-/// Tells whether a worker has done anything since that was asked last.
+/// Watches the progress of one worker.
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Progress {
     worker: Worker,
     seen: u64,
 }
 
-impl Observer {
-    /// One that counts from now on.
-    pub fn of(worker: Worker) -> Self {
-        let seen = SIGNS[worker as usize].load(Ordering::Relaxed);
+impl Progress {
+    /// Counts steps from now on.
+    pub(crate) fn of(worker: Worker) -> Self {
+        let seen = STEPS[worker as usize].load(Ordering::Relaxed);
         Self { worker, seen }
     }
 
-    /// Whether there was a sign since the last question.
-    pub fn has_seen_any(&mut self) -> bool {
+    /// Whether the worker has done a step since the last call.
+    pub(crate) fn is_made(&mut self) -> bool {
         let now = Self::of(self.worker).seen;
         std::mem::replace(&mut self.seen, now) != now
     }

@@ -1,4 +1,4 @@
-//! The signals that the daemon heeds, and what each asks for.
+//! The signals that the daemon handles, as values.
 
 use std::time::{Duration, Instant};
 
@@ -6,38 +6,38 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys::failpoint;
 
-/// Who asks to leave again within this time has the same wish: coreutils' `timeout` sends its
-/// signal to the process and to the process's group.
-const SAME_WISH: Duration = Duration::from_secs(1);
+/// A second request to leave within this time counts as the first one: coreutils' `timeout` sends
+/// its signal both to the process and to the process's group.
+const DUPLICATE_WITHIN: Duration = Duration::from_secs(1);
 
-/// What a signal asks for.
-pub enum Wish {
-    /// A full comparison (SIGHUP).
+/// What a signal asks the daemon to do.
+pub enum SignalAction {
+    /// Resync (SIGHUP).
     Resync,
-    /// To leave; the signal's name.
+    /// Leave; with the signal's name.
     Leave(&'static str),
 }
 
-/// The signals that the daemon heeds.
+/// Receives the signals.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// When it was first asked to leave.
-    told: Option<Instant>,
+    /// When the first request to leave came.
+    asked_to_leave: Option<Instant>,
 }
 
-/// From now on SIGHUP does not end the process, for tokio never puts back what a signal did
-/// before. Until there are [`Signals`] nothing comes of it: a start does all that it asks for.
+/// Makes the process ignore SIGHUP until [`Signals`] receives it: a start lists everything anyway.
+/// The handler that this installs stays, because tokio never removes one.
 ///
 /// # Errors
-/// The runtime cannot receive it.
-pub fn outlive_hangup() -> std::io::Result<()> {
+/// The runtime cannot receive the signal.
+pub(crate) fn ignore_hangup() -> std::io::Result<()> {
     signal(SignalKind::hangup()).map(drop)
 }
 
 impl Signals {
-    /// From now on these signals do not end the process.
+    /// Receives the signals from now on; they no longer end the process.
     ///
     /// # Errors
     /// The runtime cannot receive them.
@@ -46,37 +46,37 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            told: None,
+            asked_to_leave: None,
         })
     }
 
-    /// After the first wish to leave: waits for another.
-    pub async fn leave_again(&mut self) {
-        while !matches!(self.next().await, Wish::Leave(_)) {}
+    /// Waits for the next request to leave, and passes over resyncs.
+    pub(crate) async fn next_leave(&mut self) {
+        while !matches!(self.next().await, SignalAction::Leave(_)) {}
     }
 
-    /// Waits for the next one.
-    pub async fn next(&mut self) -> Wish {
+    /// Waits for the next signal that asks for something new.
+    pub(crate) async fn next(&mut self) -> SignalAction {
         loop {
-            let wish = tokio::select! {
-                _ = self.terminate.recv() => Wish::Leave("SIGTERM"),
-                _ = self.interrupt.recv() => Wish::Leave("SIGINT"),
-                _ = self.hangup.recv() => Wish::Resync,
+            let action = tokio::select! {
+                _ = self.terminate.recv() => SignalAction::Leave("SIGTERM"),
+                _ = self.interrupt.recv() => SignalAction::Leave("SIGINT"),
+                _ = self.hangup.recv() => SignalAction::Resync,
             };
             failpoint::panic("a signal is heeded");
-            if self.is_new(&wish) {
-                return wish;
+            if self.is_new(&action) {
+                return action;
             }
         }
     }
 
-    fn is_new(&mut self, wish: &Wish) -> bool {
-        match wish {
-            Wish::Resync => true,
-            Wish::Leave(_) => match self.told {
-                Some(told) => told.elapsed() >= SAME_WISH,
+    fn is_new(&mut self, action: &SignalAction) -> bool {
+        match action {
+            SignalAction::Resync => true,
+            SignalAction::Leave(_) => match self.asked_to_leave {
+                Some(first) => first.elapsed() >= DUPLICATE_WITHIN,
                 None => {
-                    self.told = Some(Instant::now());
+                    self.asked_to_leave = Some(Instant::now());
                     true
                 }
             },

@@ -1,4 +1,4 @@
-//! What the supervisor is told, where there is one (`NOTIFY_SOCKET`, sd_notify(3)).
+//! Notifies the supervisor, if there is one (`NOTIFY_SOCKET`, sd_notify(3)).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,18 +7,18 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use slog::{Logger, warn};
 
-/// The daemon's end of it.
+/// Sends notifications to the supervisor; without one, does nothing.
 #[derive(Debug, Clone)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     log: Logger,
-    /// How often the supervisor wants to hear that the daemon lives; `None`: it does not ask.
+    /// The interval of the supervisor's watchdog; `None` if it has none.
     pub watchdog: Option<Duration>,
     is_ready: Arc<AtomicBool>,
 }
 
 impl Supervisor {
     /// Reads the environment (`WATCHDOG_USEC`, `WATCHDOG_PID`).
-    pub fn new(log: Logger) -> Self {
+    pub(crate) fn new(log: Logger) -> Self {
         let watchdog = sd_notify::watchdog_enabled();
         let is_ready = Arc::default();
         Self {
@@ -28,49 +28,49 @@ impl Supervisor {
         }
     }
 
-    /// The start is over; told once.
-    pub fn ready(&self) {
+    /// The start is over. Only the first call sends this.
+    pub(crate) fn ready(&self) {
         if !self.is_ready.swap(true, Ordering::Relaxed) {
-            self.tell(&[NotifyState::Ready]);
+            self.notify(&[NotifyState::Ready]);
         }
     }
 
-    /// The start has taken as long as it may: the supervisor waits no longer.
-    pub fn ready_at_last(&self, doing: &str) {
-        warn!(self.log, "still starting, and the supervisor is told to wait no longer"; "doing" => doing);
+    /// The start is not over but has taken too long: counts it as over and logs what the daemon is
+    /// doing.
+    pub(crate) fn ready_anyway(&self, doing: &str) {
+        warn!(self.log, "the start takes long: reporting ready to the supervisor before it is over"; "doing" => doing);
         self.ready();
     }
 
-    /// Whether it was told that the start is over.
-    pub fn is_ready(&self) -> bool {
+    /// Whether the supervisor knows that the start is over.
+    pub(crate) fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Relaxed)
     }
 
     /// The daemon is leaving.
-    pub fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping]);
+    pub(crate) fn stopping(&self) {
+        self.notify(&[NotifyState::Stopping]);
     }
 
-    /// What it is doing, in one line.
-    pub fn status(&self, text: &str) {
-        self.tell(&[NotifyState::Status(text)]);
+    /// What the daemon is doing, in one line.
+    pub(crate) fn status(&self, text: &str) {
+        self.notify(&[NotifyState::Status(text)]);
     }
 
-    /// Every part of it is alive.
-    pub fn alive(&self) {
-        self.tell(&[NotifyState::Watchdog]);
+    /// Every part of the daemon is alive.
+    pub(crate) fn alive(&self) {
+        self.notify(&[NotifyState::Watchdog]);
     }
 
-    /// It is to wait for so long from now on, if it was going to wait for less
-    /// (`EXTEND_TIMEOUT_USEC`).
-    pub fn needs(&self, time: Duration) {
+    /// Asks the supervisor to wait at least this long from now on (`EXTEND_TIMEOUT_USEC`).
+    pub(crate) fn extend_timeout(&self, time: Duration) {
         let usec = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        self.tell(&[NotifyState::ExtendTimeoutUsec(usec)]);
+        self.notify(&[NotifyState::ExtendTimeoutUsec(usec)]);
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn notify(&self, states: &[NotifyState<'_>]) {
         if let Err(e) = sd_notify::notify(states) {
-            warn!(self.log, "the supervisor was not told"; "reason" => %e);
+            warn!(self.log, "the supervisor cannot be notified"; "reason" => %e);
         }
     }
 }

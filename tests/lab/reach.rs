@@ -179,7 +179,7 @@ fn a_docker_proxy_of_another_network_namespace_serves_nobody_here() {
             same(gets(&lab, &engine, who, Tcp, &to), Gets::Direct)
         });
     }
-    assert!(!daemon.log().contains("no process of Docker's"));
+    assert!(!daemon.log().contains("no process of Docker is visible"));
     daemon.leaves();
 }
 
@@ -192,7 +192,7 @@ fn where_no_process_of_dockers_is_seen_who_listens_counts() {
     populate(&engine);
     let apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let mut daemon = Daemon::start_by(&lab, &apart, &ARGS);
-    daemon.says("no process of Docker's is to be seen from here");
+    daemon.says("no process of Docker is visible from here");
     let to = format!("[{HOST}]:8080");
     lab.answers(Tcp, &to, "one", CLIENT);
     for who in ["the host", "two"] {

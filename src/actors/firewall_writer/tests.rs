@@ -17,8 +17,8 @@ use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::intent::{Intent, Policy};
 use crate::model::rule::BackendKind;
 
-/// Static rules, and the port that [`docker`] and [`published`] call 8080.
-fn wish() -> Intent {
+/// The static rules and a forward of port 8080, which [`docker`] and [`published`] name too.
+fn intent() -> Intent {
     let policy = Policy {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap()],
@@ -40,9 +40,9 @@ fn wish() -> Intent {
     Intent::new(policy, Some(vec![forward]))
 }
 
-/// How many rules that takes.
-fn count(wish: &Intent) -> usize {
-    compile::desired(BackendKind::Ip6tables, wish).rules.len()
+/// How many rules the intent compiles to.
+fn count(intent: &Intent) -> usize {
+    compile::desired(BackendKind::Ip6tables, intent).rules.len()
 }
 
 fn failure(kind: ErrorKind) -> BackendError {
@@ -93,12 +93,12 @@ impl Host {
 }
 
 impl Daemon {
-    /// One round in which the kernel shows this, or nothing certain; how many rules are in the
-    /// kernel then, and in the journal.
-    fn round(&mut self, wish: Intent, shown: Option<DockerNat>, second: u64) -> (usize, Round) {
+    /// One round in which the kernel shows `shown` of Docker's NAT, or cannot be listed (`None`).
+    /// Returns how many rules the kernel then holds; the journal must hold as many records.
+    fn round(&mut self, intent: Intent, shown: Option<DockerNat>, second: u64) -> (usize, Round) {
         *self.host.docker_nat.lock().unwrap() = shown;
         let message = Converge {
-            intent: Arc::new(wish),
+            intent: Arc::new(intent),
             published: Some(published(&[8080])),
             verify: false,
         };
@@ -117,50 +117,50 @@ fn state(round: &Round) -> StandbyState {
 #[test]
 fn rules_go_when_dockers_nat_comes_and_return_when_it_has_gone() {
     let mut daemon = Host::default().daemon();
-    let all = count(&wish());
+    let all = count(&intent());
     let nothing = || Some(DockerNat::default());
-    assert_eq!(daemon.round(wish(), nothing(), 0).0, all);
-    let (rules, round) = daemon.round(wish(), Some(docker(&[])), 0);
+    assert_eq!(daemon.round(intent(), nothing(), 0).0, all);
+    let (rules, round) = daemon.round(intent(), Some(docker(&[])), 0);
     assert_eq!((rules, state(&round)), (0, StandbyState::On));
-    assert_eq!(daemon.round(wish(), Some(docker(&[8080])), 0).0, 0);
+    assert_eq!(daemon.round(intent(), Some(docker(&[8080])), 0).0, 0);
     assert_eq!(daemon.host.kernel.lines(), Vec::<String>::new());
-    assert_eq!(daemon.round(wish(), nothing(), 0).0, all);
+    assert_eq!(daemon.round(intent(), nothing(), 0).0, all);
 }
 
 #[test]
-fn where_docker_s_nat_cannot_be_observed_all_stays() {
+fn while_dockers_nat_cannot_be_observed_every_rule_stays() {
     let mut daemon = Host::default().daemon();
-    let all = count(&wish());
+    let all = count(&intent());
     // A daemon that has not observed anything yet adds nothing.
-    let (rules, round) = daemon.round(wish(), None, 0);
+    let (rules, round) = daemon.round(intent(), None, 0);
     assert_eq!((rules, state(&round)), (0, StandbyState::Unsettled));
-    daemon.round(wish(), Some(DockerNat::default()), 0);
-    let (rules, round) = daemon.round(wish(), None, 0);
+    daemon.round(intent(), Some(DockerNat::default()), 0);
+    let (rules, round) = daemon.round(intent(), None, 0);
     assert_eq!((rules, state(&round)), (all, StandbyState::Off));
     assert!(!round.is_in_step());
     assert_eq!(
         round.troubles(),
         ["it cannot be seen whether Docker's own IPv6 NAT is on: made: busy: to fail"]
     );
-    daemon.round(wish(), Some(docker(&[8080])), 0);
-    let (rules, round) = daemon.round(wish(), None, 0);
+    daemon.round(intent(), Some(docker(&[8080])), 0);
+    let (rules, round) = daemon.round(intent(), None, 0);
     assert_eq!((rules, state(&round)), (0, StandbyState::On));
 }
 
 #[test]
-fn until_a_chain_is_understood_nothing_comes_and_what_is_unwanted_goes() {
+fn while_the_state_is_unsettled_rules_are_only_removed() {
     let host = Host::default();
     let mut daemon = host.daemon();
-    let (rules, round) = daemon.round(wish(), Some(docker(&[])), 0);
+    let (rules, round) = daemon.round(intent(), Some(docker(&[])), 0);
     assert_eq!((rules, state(&round)), (0, StandbyState::Unsettled));
     let again = |round: &Round| round.docker_nat.as_ref().and_then(|it| it.again_in);
     assert_eq!(again(&round), Some(SETTLES_AFTER));
     assert!(!round.is_in_step());
-    let (rules, round) = daemon.round(wish(), Some(docker(&[])), 3);
-    let all = count(&wish());
+    let (rules, round) = daemon.round(intent(), Some(docker(&[])), 3);
+    let all = count(&intent());
     assert_eq!((rules, state(&round)), (all, StandbyState::Off));
 
-    // What the Engine left behind is named once it has lasted, as long as it is there.
+    // What the Engine left behind becomes a problem after the settling time.
     let mut hollow = docker(&[]);
     hollow.left_behind.insert(LeftBehind {
         place: "chain DOCKER of table ip6 filter".into(),
@@ -170,22 +170,22 @@ fn until_a_chain_is_understood_nothing_comes_and_what_is_unwanted_goes() {
         let observation = round.docker_nat.as_ref().expect("observed");
         observation.audit.problems()
     };
-    let (_, round) = daemon.round(wish(), Some(hollow.clone()), 3);
+    let (_, round) = daemon.round(intent(), Some(hollow.clone()), 3);
     assert_eq!(again(&round), Some(SETTLES_AFTER));
     assert!(problems(&round).is_empty());
-    let (_, round) = daemon.round(wish(), Some(hollow.clone()), 6);
+    let (_, round) = daemon.round(intent(), Some(hollow.clone()), 6);
     assert!(round.is_in_step());
     let problem = problems(&round)[0].to_string();
     assert!(problem.starts_with("left-behind: chain DOCKER "));
-    // Where we forward nothing it drops nothing of ours.
+    // Without forwards it drops nothing of ours.
     let (_, round) = daemon.round(Intent::nothing(), Some(hollow), 6);
     assert!(problems(&round).is_empty());
-    daemon.round(wish(), Some(docker(&[])), 6);
+    daemon.round(intent(), Some(docker(&[])), 6);
 
-    // The same at the start of a daemon whose predecessor left rules.
+    // A new daemon treats the rules of its predecessor in the same way.
     let mut daemon = host.daemon();
     let before = host.kernel.lines();
-    daemon.round(wish(), Some(docker(&[])), 0);
+    daemon.round(intent(), Some(docker(&[])), 0);
     assert_eq!(host.kernel.lines(), before);
     daemon.round(Intent::nothing(), Some(docker(&[])), 0);
     assert_eq!(host.kernel.ours(), Vec::new());
@@ -195,9 +195,9 @@ fn until_a_chain_is_understood_nothing_comes_and_what_is_unwanted_goes() {
 fn a_daemon_that_leaves_removes_all_and_does_not_ask_what_dockers_nat_does() {
     for shown in [Some(DockerNat::default()), None] {
         let mut daemon = Host::default().daemon();
-        daemon.round(wish(), Some(DockerNat::default()), 0);
-        daemon.round(wish(), shown, 0);
-        assert_eq!(daemon.host.kernel.ours().len(), count(&wish()));
+        daemon.round(intent(), Some(DockerNat::default()), 0);
+        daemon.round(intent(), shown, 0);
+        assert_eq!(daemon.host.kernel.ours().len(), count(&intent()));
         let report = remove_all(&mut daemon.reconciler, 1);
         assert!(report.is_converged(), "{report:?}");
         assert_eq!(daemon.host.kernel.ours(), Vec::new());

@@ -1,4 +1,4 @@
-//! What the port mapper reads of the host itself.
+//! Reads the host facts that the port mapper needs.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use crate::mapper::compute::Choice;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::sys::causes::chain;
-use crate::sys::host::{self, Proxied, Seen};
+use crate::sys::host::{self, PortSource, ProxiedPorts};
 
 impl PortMapper {
-    /// Reads what the mapper needs to know of the host.
+    /// Reads the host's addresses and, with `--dev auto`, its default routes.
     pub(super) fn observe_host(&mut self) -> std::io::Result<()> {
         self.host.host_addrs = host::addresses()?;
         if self.options.devices == Choice::Auto {
             let devices = host::default_devices()?;
             self.host.routed = !devices.is_empty();
-            // A route that comes and goes must not cut what is open.
+            // While there is no default route the last interfaces stay, so that no connection is cut.
             if !devices.is_empty() && devices != self.host.default_devices {
                 let names: Vec<&str> = devices.iter().map(Device::as_str).collect();
                 info!(self.log, "egress interfaces, by the default route"; "dev" => names.join(","));
@@ -28,24 +28,24 @@ impl PortMapper {
         Ok(())
     }
 
-    /// With `--hairpin auto`: finds out which of these ports nobody serves.
-    pub(super) fn look_for_proxies(&mut self, published: &BTreeSet<(Proto, u16)>) {
+    /// With `--hairpin auto`: finds the published ports that no docker-proxy serves.
+    pub(super) fn observe_proxies(&mut self, published: &BTreeSet<(Proto, u16)>) {
         match host::proxied_ports() {
-            Ok(Proxied { ports, seen }) => {
-                if seen == Seen::Listeners && self.seen != Some(seen) {
+            Ok(ProxiedPorts { ports, source }) => {
+                if source == PortSource::Listeners && self.port_source != Some(source) {
                     warn!(
                         self.log,
-                        "no process of Docker's is to be seen from here: for --hairpin \
-                        auto, a port that somebody listens on counts as served by docker-proxy; \
-                        set --hairpin, or run where dockerd is seen (--pid=host)"
+                        "no process of Docker is visible from here: for --hairpin auto, a port \
+                        that any process listens on counts as served by docker-proxy; \
+                        set --hairpin, or run where dockerd is visible (--pid=host)"
                     );
                 }
-                self.seen = Some(seen);
+                self.port_source = Some(source);
                 self.host.unserved = published.difference(&ports).copied().collect();
             }
             Err(error) => {
                 let why = chain(&error);
-                warn!(self.log, "cannot tell which ports docker-proxy serves"; "reason" => why);
+                warn!(self.log, "cannot find out which ports docker-proxy serves"; "reason" => why);
             }
         }
         self.scanned = Some(published.clone());

@@ -1,4 +1,4 @@
-//! What the mapper reports to `status` and to the log, and when it tries again.
+//! What the mapper reports to `status` and to the log, and when it retries a round.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context};
 use slog::{debug, error, info, warn};
 
-use super::{GIVES_BACK_AFTER, JUST_AFTER, MANY, PortMapper, VERIFY_WINDOW};
+use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD, VERIFY_WINDOW};
 use crate::actors::messages::Round;
 use crate::control::board::Reporter;
 use crate::control::row::Row;
@@ -32,11 +32,11 @@ impl PortMapper {
         failpoint::panic("a report is read");
         let before = self.changes;
         self.changes += round.report.inserted + round.report.removed;
-        if before < MANY && self.changes >= MANY {
-            for pause in GIVES_BACK_AFTER {
+        if before < TRIM_THRESHOLD && self.changes >= TRIM_THRESHOLD {
+            for pause in TRIM_AFTER {
                 ctx.run_later(pause, |this, _| {
                     this.changes = 0;
-                    memory::give_back();
+                    memory::trim();
                 });
             }
         }
@@ -59,9 +59,9 @@ impl PortMapper {
         {
             self.board.lock().set_running();
             on_ready();
-            // Not earlier: notifications make the first, large batch slower.
+            // The watch starts only now, because notifications slow down the first, large batch.
             self.watch(Watched::Rules, ctx);
-            // Somebody may have changed rules before the notifications began.
+            // Another program may have changed rules before the notifications began.
             self.verify = true;
             self.want(ctx);
         }
@@ -103,8 +103,7 @@ impl PortMapper {
         }
     }
 
-    /// Wants the next round after a pause. A round that begins earlier for another reason replaces
-    /// it.
+    /// Schedules a round after a pause. A round that begins earlier for another reason replaces it.
     pub(super) fn try_again_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         if self.retry.is_none() {
             self.retry = Some(ctx.run_later(pause, |this, ctx| {
@@ -114,8 +113,9 @@ impl PortMapper {
         }
     }
 
-    /// Reports the containers about which Docker has not answered, and those whose answer cannot be
-    /// read. The former are a problem only once their forwards of an earlier run are gone.
+    /// Reports the containers that Docker has not answered about, and those whose answer cannot be
+    /// read. An unanswered container becomes a problem only after the stale grace, when its forwards
+    /// of an earlier run are removed.
     pub(super) fn report_unanswered(&self) {
         let none = Snapshot::default();
         let snapshot = self.snapshot.as_deref().unwrap_or(&none);
@@ -136,9 +136,8 @@ impl PortMapper {
         let waiting = waiting.filter(|(id, _)| late && !snapshot.unreadable.contains_key(*id));
         let unanswered = waiting.map(|(id, name)| {
             let name = container(id, name);
-            let what = format!(
-                "Docker does not say what {name} publishes: what is not known stays closed"
-            );
+            let what =
+                format!("Docker does not say what {name} publishes: unknown ports stay closed");
             Problem::new(ProblemId::Unanswered, what)
         });
         let odd = snapshot.odd.iter();

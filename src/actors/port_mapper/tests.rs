@@ -31,15 +31,15 @@ fn listings(kernel: &FakeKernel) -> usize {
         .count()
 }
 
-/// How long a test may take: what is due then does not come.
+/// Later than any test ends: what is due then never happens.
 const LATER: Duration = Duration::from_secs(3600);
 
 fn mapper(kernel: &FakeKernel, state_dir: &std::path::Path) -> Addr<PortMapper> {
     after_recovery(kernel, state_dir, None)
 }
 
-/// One whose grace ends that much later, if it has one: then what an earlier run left in the
-/// kernel has been recovered.
+/// A mapper whose stale grace ends after `grace`. With a grace, the writer first recovers what an
+/// earlier run left in the kernel.
 fn after_recovery(
     kernel: &FakeKernel,
     state_dir: &std::path::Path,
@@ -99,8 +99,8 @@ fn after_recovery(
     PortMapper::new(options, writer, board, log, grace_ends, watch, on_ready).start()
 }
 
-/// Whether it came to hold. The tests judge after the mapper was told to stop: one that goes
-/// untold ends the process, and the verdict with it.
+/// Whether the condition came to hold in time. The tests assert only after the mapper has got its
+/// `Stop`: a mapper that stops by itself ends the process, and the test's result is lost.
 async fn eventually(mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -125,14 +125,14 @@ fn one_container() -> SnapshotTaken {
 fn one_container_at(address: &str) -> SnapshotTaken {
     let mut snapshot = samples::snapshot();
     for container in snapshot.containers.values_mut() {
-        // The samples' own may be one of this machine's.
+        // The sample's address may be one of this machine's own.
         container.endpoints[0].address = Some(address.parse().expect("an address"));
     }
     SnapshotTaken(Arc::new(snapshot))
 }
 
-/// An earlier run leaves a forward; then one with this grace hears `word` of Docker. Whether the
-/// forwards in the kernel come to be that many.
+/// An earlier run leaves a forward; then a mapper with this grace gets `word` from Docker. Whether
+/// the kernel comes to hold the expected number of forwards.
 fn after_an_earlier_run(grace: Duration, word: Option<SnapshotTaken>, expected: usize) -> bool {
     let dir = tempfile::tempdir().expect("a directory");
     let (kernel, next) = (FakeKernel::new(), tempfile::tempdir().expect("another"));
@@ -141,7 +141,7 @@ fn after_an_earlier_run(grace: Duration, word: Option<SnapshotTaken>, expected: 
         earlier.send(one_container()).await.expect("it lives");
         let left = eventually(|| forwards(&kernel) > 0).await;
         earlier.send(Stop).await.expect("it lives");
-        // The earlier database is still open; what is in the kernel is found by its comments.
+        // The earlier database is still open; the rules are found by their comments.
         let later = after_recovery(&kernel, next.path(), Some(grace));
         if let Some(word) = word {
             later.send(word).await.expect("it lives");
@@ -177,7 +177,7 @@ fn what_docker_confirms_outlasts_its_grace() {
     assert!(after_an_earlier_run(Duration::ZERO, confirmed, 1));
 }
 
-/// Docker has listed the container, and does not answer about it; another is as it was.
+/// Docker has listed the container but does not answer about it.
 fn unanswered() -> SnapshotTaken {
     let id = samples::snapshot().containers.into_keys().next();
     SnapshotTaken(Arc::new(Snapshot {
@@ -213,7 +213,7 @@ fn what_keeps_failing_is_tried_with_growing_pauses_and_heals_by_itself() {
 }
 
 #[test]
-fn news_do_not_wait_for_the_pause_to_end() {
+fn a_resync_does_not_wait_for_the_pause_to_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let kernel = FakeKernel::new();
     kernel.listing_fails(Some(ErrorKind::Uncertain));
@@ -233,7 +233,7 @@ fn news_do_not_wait_for_the_pause_to_end() {
 }
 
 #[test]
-fn who_changes_rules_of_his_own_without_end_is_not_watched_at_every_step() {
+fn a_program_that_changes_rules_all_the_time_does_not_cause_a_listing_each_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let kernel = FakeKernel::new();
     let (settled, listed) = System::new().block_on(async {
@@ -246,25 +246,25 @@ fn who_changes_rules_of_his_own_without_end_is_not_watched_at_every_step() {
             mapper.send(changed).await.expect("it lives");
         }
         let listed = listings(&kernel) - before;
-        // The last change is looked at all the same.
+        // The last change still causes a listing.
         let changed = HostChanged(Watched::Rules);
         mapper.send(changed).await.expect("it lives");
         let noticed = eventually(|| listings(&kernel) > before + listed).await;
         mapper.send(Stop).await.expect("it lives");
         (settled && noticed, listed)
     });
-    assert!(settled, "it does not look");
-    // It may lie in two spans of counting, and holds four pauses at the most.
+    assert!(settled, "it does not list");
+    // The changes may fall into two windows, and there are at most four pauses.
     let most = 2 * MOST_VERIFIED as usize + 5;
     assert!(listed <= most, "{listed} listings");
 }
 
 #[test]
-fn while_a_change_is_made_newer_wishes_replace_those_that_wait() {
+fn while_a_change_is_made_newer_snapshots_replace_those_that_wait() {
     let dir = tempfile::tempdir().expect("a directory");
     let kernel = FakeKernel::new();
     let (held, wait) = std::sync::mpsc::channel::<()>();
-    // The static rules, until nobody holds the other end any more.
+    // The commit of the static rules blocks until `held` is dropped.
     kernel.on_commit(InjectedFault::Meanwhile(Box::new(move |_| {
         let _ = wait.recv();
     })));
@@ -282,6 +282,6 @@ fn while_a_change_is_made_newer_wishes_replace_those_that_wait() {
         mapper.send(Stop).await.expect("it lives");
         (came, commits.count())
     });
-    assert!(came, "the last wish was lost");
-    assert_eq!(commits, 2, "the static rules and the last wish");
+    assert!(came, "the last snapshot was lost");
+    assert_eq!(commits, 2, "the static rules and the last snapshot");
 }

@@ -1,4 +1,4 @@
-//! Records on their way to the disk and back, and what damage to them comes to.
+//! Records encoded and decoded, and the detection of damage to them.
 
 use std::collections::BTreeSet;
 
@@ -163,7 +163,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_record_comes_back_as_it_went(record in record()) {
+    fn a_decoded_record_equals_the_encoded_one(record in record()) {
         let value = encode(&record).expect("fits");
         prop_assert_eq!(decode(record.id().as_bytes(), &value), Ok(record));
     }
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sentinel_comes_back_and_its_bit_flips_are_detected(generation: u64, live: u64) {
+    fn a_sentinel_is_decoded_and_its_bit_flips_are_detected(generation: u64, live: u64) {
         let sentinel = Sentinel { generation, live };
         let value = encode_sentinel(sentinel);
         prop_assert_eq!(decode_sentinel(&value), Ok(sentinel));
@@ -218,7 +218,7 @@ fn is_damage(result: Result<Record, DecodeError>) -> bool {
     matches!(result, Err(DecodeError::Damaged { .. }))
 }
 
-/// These bytes stand in journals: a change of them needs a new version.
+/// Existing journals contain these bytes: a change needs a new version.
 #[test]
 fn version_1_never_changes() {
     let record = sample(8080, "web");
@@ -249,7 +249,7 @@ fn version_1_never_changes() {
 }
 
 #[test]
-fn a_newer_version_is_told_from_damage() {
+fn a_newer_version_is_not_damage() {
     let record = sample(8080, "web");
     let key = *record.id().as_bytes();
     let value = encode(&record).expect("fits");
@@ -259,7 +259,7 @@ fn a_newer_version_is_told_from_damage() {
 }
 
 #[test]
-fn a_body_that_says_the_impossible_is_damage() {
+fn a_body_with_impossible_content_is_damage() {
     let port = sample(8080, "web");
     let text = encode(&port).expect("fits");
     let key = *port.id().as_bytes();
@@ -285,7 +285,7 @@ fn a_body_that_says_the_impossible_is_damage() {
 }
 
 #[test]
-fn a_long_name_is_cut_and_never_stops_a_record() {
+fn a_long_name_is_cut_and_the_record_is_written() {
     let record = sample(1, &"ü".repeat(40_000));
     let value = encode(&record).expect("fits");
     let read = decode(record.id().as_bytes(), &value).expect("whole");
@@ -309,9 +309,9 @@ fn a_record_with_absurdly_many_owners_is_refused() {
     ));
 }
 
-/// The checksum is right each time: it is not all that tells damage.
+/// The checksum is right each time: the other checks find the damage.
 #[test]
-fn a_value_that_is_sealed_and_wrong_is_damage() {
+fn a_wrong_value_with_a_right_checksum_is_damage() {
     let (one, two) = (testing::record(1), testing::record(2));
     let key = *one.id().as_bytes();
     let is_damage = |value: &[u8]| matches!(decode(&key, value), Err(DecodeError::Damaged { .. }));

@@ -1,5 +1,5 @@
-//! Version 1 of a record's body. Frozen: fields and variants are neither added nor moved; what
-//! it cannot express goes into a new version beside it.
+//! Version 1 of a record's body. Frozen: never add or move a field or a variant. What this version
+//! cannot express needs a new version beside it.
 
 mod rule;
 
@@ -15,9 +15,9 @@ use crate::model::forward;
 use crate::model::rule::{BackendKind, OwnedRule};
 use crate::model::text::Untrusted;
 
-/// Longest name of a container or network that is kept, in bytes; the rest is cut. Docker sets
-/// no limit, and a single long name must not make a whole batch unwritable. Names serve the
-/// reader only, the id decides.
+/// Names of containers and networks are cut at this many bytes. Docker sets no limit, and a single
+/// long name must not make a whole batch unwritable. Only readers need the names; ownership goes by
+/// id.
 pub(super) const MAX_NAME_BYTES: usize = 255;
 
 #[derive(Serialize, Deserialize)]

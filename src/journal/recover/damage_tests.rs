@@ -1,4 +1,4 @@
-//! Files damaged one by one, and what the next open makes of them.
+//! Damages the files one by one, and opens the journal after each.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::Fixture;
 
-/// Everything that can be wrong with the files, and what must come of it.
+/// Each kind of damage leads to a quarantine and a sound new journal.
 #[test]
-fn whatever_is_wrong_with_the_files_a_sound_journal_is_opened() {
+fn after_any_damage_a_sound_journal_is_opened() {
     type Harm = fn(&Fixture);
     let cases: [(&str, Harm); 10] = [
         ("the database is empty", |f| {
@@ -70,8 +70,8 @@ fn whatever_is_wrong_with_the_files_a_sound_journal_is_opened() {
     }
 }
 
-/// Damage anywhere in the files: the records are all there, or the journal is quarantined.
-/// Never is it silently empty or rolled back.
+/// After damage anywhere in the files, either all records are there or the journal is quarantined. It
+/// is never silently empty or rolled back.
 #[test]
 fn no_flipped_bit_or_cut_of_the_files_goes_unnoticed() {
     let fixture = Fixture::new();

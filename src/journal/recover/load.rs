@@ -30,7 +30,7 @@ pub(super) enum LoadError {
         salvaged: Vec<Record>,
     },
     NewerVersion(u16),
-    /// By the system, or by whoever has it open.
+    /// The system refused, or another process has the database open.
     Refused(DatabaseError),
 }
 
@@ -46,8 +46,8 @@ impl From<DatabaseError> for LoadError {
     }
 }
 
-/// Opens the database in `path`, reads all of it and checks it against its sentinel and the
-/// generation that it must have reached.
+/// Opens the database in `path`, reads all of it, and checks it against its sentinel and the
+/// generation that the marker says it reached.
 pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadError> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => {}
@@ -65,7 +65,7 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
     if let Some(version) = contents.newer {
         return Err(LoadError::NewerVersion(version));
     }
-    match contents.verdict(reached) {
+    match contents.check(reached) {
         Ok(generation) => Ok(Loaded {
             database,
             records: contents.records,
@@ -78,7 +78,7 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
     }
 }
 
-/// What a database holds.
+/// The contents of a database.
 #[derive(Default)]
 struct Contents {
     records: BTreeMap<RuleId, Record>,
@@ -109,8 +109,8 @@ impl Contents {
         }
     }
 
-    /// The generation, or what is wrong.
-    fn verdict(&self, reached: Option<u64>) -> Result<u64, String> {
+    /// The generation, or why the contents are damaged.
+    fn check(&self, reached: Option<u64>) -> Result<u64, String> {
         if let Some(damage) = &self.damage {
             return Err(damage.clone());
         }
@@ -127,7 +127,7 @@ impl Contents {
         }
         match reached {
             Some(reached) if reached > sentinel.generation => Err(format!(
-                "it was rolled back to generation {}, the marker had seen {reached}",
+                "it was rolled back to generation {}, the marker says {reached}",
                 sentinel.generation
             )),
             _ => Ok(sentinel.generation),

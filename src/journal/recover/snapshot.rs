@@ -1,4 +1,4 @@
-//! Reads a journal that no daemon has open, by way of a copy: sled writes whenever it opens.
+//! Reads a journal that no daemon has open, from a copy: sled writes whenever it opens a database.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -27,7 +27,7 @@ pub struct Snapshot {
 ///
 /// # Errors
 /// [`OpenError`]: besides the reasons of [`super::open`], [`OpenError::Missing`] where there is
-/// no journal and [`OpenError::Damaged`] where it cannot be read. Nothing was retried.
+/// no journal and [`OpenError::Damaged`] where it is damaged. Nothing was retried.
 pub fn snapshot_copy(state_dir: &Path, scratch: &Path) -> Result<Snapshot, OpenError> {
     let dir = StateDir::existing(state_dir)?;
     let damaged = |reason: String| OpenError::Damaged {
@@ -63,7 +63,7 @@ pub fn snapshot_copy(state_dir: &Path, scratch: &Path) -> Result<Snapshot, OpenE
     }
 }
 
-/// A private directory that goes with its value.
+/// A private directory, removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -73,8 +73,8 @@ impl Scratch {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
             let name = format!("docker-nat66-copy.{}.{number}", std::process::id());
             let path = parent.join(name);
-            // mkdir follows no link and takes over no directory: a name that is taken is
-            // somebody else's
+            // mkdir follows no link and fails for an existing name, which belongs to another
+            // process: try the next.
             match layout::make_private(&path) {
                 Err(OpenError::Io { source, .. })
                     if source.kind() == io::ErrorKind::AlreadyExists => {}
@@ -91,15 +91,15 @@ impl Drop for Scratch {
 }
 
 enum CopyError {
-    /// Something in it is no file of a database.
+    /// It contains something that is not a file of a database.
     Shape(String),
     System(OpenError),
 }
 
-/// Copies a database's files, and the files in its one directory.
+/// Copies the files of a database, including those in its directory `blobs`.
 fn copy_database(from: &Path, to: &Path) -> Result<(), CopyError> {
     let failed = |path: &Path, error: io::Error| {
-        if crate::journal::error::speaks_of_damage(&error) {
+        if crate::journal::error::is_damage(&error) {
             CopyError::Shape(format!("{}: {error}", path.display()))
         } else {
             CopyError::System(OpenError::io("copying", path, error))

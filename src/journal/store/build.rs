@@ -1,8 +1,8 @@
-//! Writes a complete database of given records, beside the present one or in the room that it had.
+//! Writes a complete new database of given records.
 //!
-//! Until [`StateDir::replace`] nothing has changed its place. On a small disk that is full the new
-//! database needs the room of the old one, which is then removed first. A crash between the two
-//! loses the records, and not the rules: the kernel has them, with their comments.
+//! It is written beside the present one, and [`StateDir::replace`] exchanges the two. On a small, full
+//! disk the new database needs the space of the old one, which is then removed first. A crash between
+//! the two loses records but no rules: the kernel holds them, with their comments.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,17 +16,17 @@ use crate::journal::layout::{self, StateDir};
 use crate::journal::record::Record;
 use crate::model::rule::RuleId;
 
-/// Bytes of a database without records, and of the file system's own for it.
+/// Bytes of a database without records, including what the file system needs for it.
 const EMPTY: u64 = 640 * 1024;
 
-/// How many times its content a database may be as large.
+/// How many times as large as its content a database may be.
 pub(super) const SLACK: u64 = 4;
 
 /// How many records are encoded to estimate the size of all.
 const SAMPLE: usize = 64;
 
-/// Makes a complete, durable database of `records` beside the present one and changes their
-/// places; returns where the present one went.
+/// Writes a complete, durable database of `records` and replaces the present one by it. Returns the
+/// path of the replaced database, if there was one.
 pub(in crate::journal) fn build(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
@@ -36,7 +36,7 @@ pub(in crate::journal) fn build(
     dir.replace()
 }
 
-/// The first half of it: nothing has changed its place yet.
+/// Writes a complete, durable database of `records` as `journal.new`.
 pub(super) fn fill_beside(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
@@ -46,7 +46,7 @@ pub(super) fn fill_beside(
     layout::remove(&new)?;
     let filled = layout::make_private(&new).and_then(|()| fill(&new, records, generation));
     if filled.is_err() {
-        // a half-made database only takes up space that may be what is missing
+        // Free the space of the incomplete database: space may be what is missing.
         let _ = layout::remove(&new);
     }
     filled
@@ -75,7 +75,8 @@ pub(super) fn sentinel_change(sentinel: Sentinel) -> Change {
     (codec::SENTINEL_KEY.to_vec(), Some(value))
 }
 
-/// What a database that we have just made, or are about to make, says when it cannot.
+/// The error for an operation on a database that we are creating. What sled calls damage in a new
+/// database is an I/O error.
 pub(in crate::journal) fn refusal(operation: &str, path: &Path, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::InUse => OpenError::InUse(path.to_owned()),
@@ -86,8 +87,8 @@ pub(in crate::journal) fn refusal(operation: &str, path: &Path, error: DatabaseE
     }
 }
 
-/// Makes a new database beside the place of one that has failed, whose room it needs; nothing has
-/// changed its place yet. Says `None` where the room would not suffice, and has done nothing.
+/// Removes the present database, which has failed, and writes `journal.new` in the space that this
+/// frees. Returns `None`, and changes nothing, if that space would not suffice.
 pub(in crate::journal) fn fill_in_place(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
@@ -100,7 +101,7 @@ pub(in crate::journal) fn fill_in_place(
     if old.saturating_add(free) < EMPTY + SLACK * content(records) {
         return None;
     }
-    // As long as it is there, though it is empty, nobody takes a half-made new one for its heir.
+    // While an empty `journal` exists, a start does not use an incomplete `journal.new`.
     let emptied = layout::remove(&dir.old_journal())
         .and_then(|()| layout::remove(&dir.new_journal()))
         .and_then(|()| layout::remove(&journal))
@@ -108,16 +109,16 @@ pub(in crate::journal) fn fill_in_place(
     Some(emptied.and_then(|()| fill_beside(dir, records, generation)))
 }
 
-/// Bytes of all records, by a sample of them: there may be very many, and this is asked after each
-/// change.
+/// Estimated bytes of all records. Encodes only a sample, because there may be very many and this
+/// runs after each change.
 pub(super) fn content(records: &BTreeMap<RuleId, Record>) -> u64 {
     let sample = records.values().step_by(records.len() / SAMPLE + 1);
-    let (mut looked_at, mut bytes) = (0, 0);
+    let (mut encoded, mut bytes) = (0, 0);
     for record in sample {
-        looked_at += 1;
+        encoded += 1;
         bytes += codec::encode(record).map_or(0, |value| value.len() as u64);
     }
-    bytes * records.len() as u64 / u64::max(looked_at, 1)
+    bytes * records.len() as u64 / u64::max(encoded, 1)
 }
 
 /// The bytes of all files below a directory.

@@ -1,8 +1,8 @@
-//! sled, tamed: every call guarded against its panics, and durability made explicit.
+//! Wraps sled: guards every call against its panics, and makes durability explicit.
 //!
-//! sled runs up to eight threads of its own (`sled-io-N`), on which it writes and, at open,
-//! reads segment headers. A panic there is not caught by the guard: it ends the process, as any
-//! panic does, for sled's callers would wait for that write for ever.
+//! sled runs up to eight threads of its own (`sled-io-N`), on which it writes and, at open, reads
+//! segment headers. The guard does not catch a panic there: it ends the process, because sled's
+//! callers would wait for that write for ever.
 
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::journal::error::speaks_of_damage;
+use crate::journal::error::is_damage;
 use crate::sys::failpoint;
 use crate::sys::panics::guard::guarded;
 
@@ -24,14 +24,14 @@ use crate::sys::panics::guard::guarded;
 /// for the store keeps the records itself.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How long a database may still be held by a predecessor that is closing: sled drops its
-/// descriptor, and with it the lock, only when its last background write is done.
+/// How long to wait for a predecessor that is closing the database: sled drops its descriptor, and
+/// with it the lock, only after its last background write.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often a flush that does not end is nudged. sled 0.34 forgets to wake the waiter when the
-/// write of a batch's manifest fails (`Log::exit_reservation`); a second flush sees the error
-/// and wakes both.
-const NUDGE_EVERY: Duration = Duration::from_secs(1);
+/// How long a flush may take before a second one is started. sled 0.34 does not wake the waiter when
+/// the write of a batch's manifest fails (`Log::exit_reservation`); a second flush sees the error and
+/// wakes both.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
@@ -39,12 +39,12 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 /// A key, and its new value or its removal.
 pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Why the database did not do as it was told. It is not to be used any further.
+/// Why an operation of the database failed. The database must not be used after it.
 #[derive(Debug)]
 pub(crate) enum DatabaseError {
-    /// The files are not what was written, or sled panicked over them.
+    /// The files are not what was written, or made sled panic.
     Damaged(String),
-    /// Somebody else has it open.
+    /// Another process has it open.
     InUse,
     /// The system refused: a full disk, a read-only one, a failing one.
     Io(io::Error),
@@ -54,7 +54,7 @@ impl From<sled::Error> for DatabaseError {
     fn from(error: sled::Error) -> Self {
         match error {
             sled::Error::Io(error) if is_lock_refusal(&error) => Self::InUse,
-            sled::Error::Io(error) if speaks_of_damage(&error) => Self::Damaged(error.to_string()),
+            sled::Error::Io(error) if is_damage(&error) => Self::Damaged(error.to_string()),
             sled::Error::Io(error) => Self::Io(error),
             other => Self::Damaged(other.to_string()),
         }
@@ -75,7 +75,7 @@ impl std::fmt::Display for DatabaseError {
 pub(crate) struct Database {
     /// `None` only while being dropped.
     db: Option<sled::Db>,
-    /// sled's main file, once more: what is fsynced.
+    /// A second descriptor of sled's main file, for fsync.
     file: File,
     path: PathBuf,
 }
@@ -133,8 +133,8 @@ impl Database {
         })
     }
 
-    /// Makes the changes, all or none, and hands them to the kernel: they survive the end of
-    /// this process.
+    /// Makes all changes or none, and writes them to the kernel: they survive the end of this
+    /// process.
     pub(crate) fn apply(&self, changes: Vec<Change>) -> Result<(), DatabaseError> {
         let db = self.db()?;
         let mut batch = sled::Batch::default();
@@ -152,15 +152,15 @@ impl Database {
         Ok(())
     }
 
-    /// Makes all that was applied survive a power cut.
+    /// Makes all applied changes survive a power cut.
     pub(crate) fn sync(&self) -> Result<(), DatabaseError> {
         self.file.sync_all().map_err(DatabaseError::Io)?;
         failpoint::crash("after the database was synced");
         Ok(())
     }
 
-    /// Whether the file that is written is still the one under its name: nobody has removed or
-    /// replaced the directory.
+    /// Whether the path still leads to the open file, so that nobody has removed or replaced the
+    /// database.
     pub(crate) fn is_in_place(&self) -> bool {
         match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
             (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) == (named.dev(), named.ino()),
@@ -168,7 +168,7 @@ impl Database {
         }
     }
 
-    /// Flushes, fsyncs and closes, and tells what came of it.
+    /// Flushes, fsyncs and closes the database.
     pub(crate) fn close(mut self) -> Result<(), DatabaseError> {
         let flushed = catch("flush", || flush(self.db()?));
         let synced = self.sync();
@@ -193,7 +193,7 @@ impl Drop for Database {
     }
 }
 
-/// Drops sled, which flushes and may panic (it unwraps an fsync).
+/// Drops sled's handle, which flushes and may panic (it unwraps an fsync).
 fn close(db: sled::Db) {
     let _ = guarded(AssertUnwindSafe(move || drop(db)));
 }
@@ -218,22 +218,22 @@ impl Wake for Unpark {
     }
 }
 
-/// `Db::flush` that cannot hang on sled's lost wake-up.
+/// `Db::flush` without the hang on sled's lost wake-up.
 fn flush(db: &sled::Db) -> Result<(), sled::Error> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut flushed = pin!(db.flush_async());
-    let mut nudges = Vec::new();
+    let mut pending = Vec::new();
     loop {
         if let Poll::Ready(result) = flushed.as_mut().poll(&mut context) {
             return result.map(|_| ());
         }
         let parked = Instant::now();
-        thread::park_timeout(NUDGE_EVERY);
-        if parked.elapsed() >= NUDGE_EVERY {
-            let mut nudge = Box::pin(db.flush_async());
-            if nudge.as_mut().poll(&mut context).is_pending() {
-                nudges.push(nudge);
+        thread::park_timeout(FLUSH_PATIENCE);
+        if parked.elapsed() >= FLUSH_PATIENCE {
+            let mut second = Box::pin(db.flush_async());
+            if second.as_mut().poll(&mut context).is_pending() {
+                pending.push(second);
             }
         }
     }
@@ -244,9 +244,10 @@ fn is_lock_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Other && error.to_string().starts_with("could not acquire lock")
 }
 
-/// Refuses what sled would follow, trip over or wait for: beside files there is one directory.
+/// Refuses links, FIFOs and other entries that sled would follow, fail on or wait for. A database
+/// consists of files and one directory, `blobs`.
 fn check_shapes(dir: &Path) -> Result<(), DatabaseError> {
-    let refused = |error: io::Error| match speaks_of_damage(&error) {
+    let refused = |error: io::Error| match is_damage(&error) {
         true => DatabaseError::Damaged(error.to_string()),
         false => DatabaseError::Io(error),
     };
@@ -259,7 +260,7 @@ fn check_shapes(dir: &Path) -> Result<(), DatabaseError> {
         };
         if !fits {
             return Err(DatabaseError::Damaged(format!(
-                "{} is not the kind of file that belongs there",
+                "{} is not a kind of file that belongs there",
                 name.display()
             )));
         }
@@ -267,8 +268,8 @@ fn check_shapes(dir: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// A kill while sled opens leaves `snap.N.generating`, which the next open would take for the
-/// newest snapshot, and for a corrupt one. The log holds all that is in it.
+/// A kill while sled opens leaves `snap.N.generating`, which the next open would read as the newest
+/// snapshot and find corrupt. Everything in it is also in the log.
 fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -289,15 +290,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_of_sled_is_damage_and_not_the_end() {
+    fn a_panic_of_sled_is_damage_and_does_not_end_the_process() {
         let result: Result<(), _> = catch("scan", || panic!("index {} out of bounds", 3));
         let expected = "the database is damaged: sled panicked in scan: index 3 out of bounds";
         assert_eq!(result.expect_err("damaged").to_string(), expected);
     }
 
-    /// The kinds that sled's errors keep when it clones them, without the system's number.
+    /// When sled clones an error it keeps the kind and loses the system's number.
     #[test]
-    fn a_disk_that_refuses_is_not_taken_for_damage() {
+    fn an_error_of_the_disk_is_not_damage() {
         for number in [
             libc::ENOSPC,
             libc::EDQUOT,

@@ -1,4 +1,4 @@
-//! The store against its contract, restarts included.
+//! The contract of the store, including restarts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,19 +14,19 @@ fn open(dir: &Path) -> Opened {
     opened
 }
 
-/// What a start after a sudden death finds: the database is not closed in an orderly way.
-fn after_death(store: Store, dir: &Path) -> Vec<Record> {
+/// The records that a start finds after a crash, which leaves the database unclosed.
+fn after_crash(store: Store, dir: &Path) -> Vec<Record> {
     drop(store);
     open(dir).records
 }
 
 #[test]
-fn what_was_intended_is_there_after_a_restart() {
+fn intended_records_are_there_after_a_restart() {
     let dir = tempfile::tempdir().expect("tempdir");
     let mut store = open(dir.path()).store;
     store.intend(&records(1..=100)).expect("intends");
     assert_eq!(store.records(), sorted(records(1..=100)));
-    assert_eq!(after_death(store, dir.path()), sorted(records(1..=100)));
+    assert_eq!(after_crash(store, dir.path()), sorted(records(1..=100)));
 }
 
 fn sorted(mut records: Vec<Record>) -> Vec<Record> {
@@ -34,7 +34,7 @@ fn sorted(mut records: Vec<Record>) -> Vec<Record> {
     records
 }
 
-/// Every state (none, intended, applied, removing) against every operation.
+/// Every operation on every state: none, intended, applied, removing.
 #[test]
 fn the_transition_table_of_a_record_holds() {
     use State::{Applied, Intended, Removing};
@@ -76,7 +76,7 @@ fn the_transition_table_of_a_record_holds() {
 }
 
 #[test]
-fn ids_that_are_not_there_are_passed_over_and_cost_no_generation() {
+fn unknown_ids_are_ignored_and_raise_no_generation() {
     let dir = tempfile::tempdir().expect("tempdir");
     let mut store = open(dir.path()).store;
     store.intend(&records(1..=2)).expect("intends");
@@ -88,7 +88,7 @@ fn ids_that_are_not_there_are_passed_over_and_cost_no_generation() {
     assert_eq!(store.generation(), generation);
     store.forget(&ids(2..=9)).expect("forgets the one it knows");
     assert_eq!(store.generation(), generation + 1);
-    assert_eq!(after_death(store, dir.path()), records(1..=1));
+    assert_eq!(after_crash(store, dir.path()), records(1..=1));
 }
 
 #[test]
@@ -101,10 +101,10 @@ fn a_batch_that_names_a_rule_twice_counts_it_once() {
     let twice = [later.id(), later.id()];
     store.commit(&twice).expect("commits");
     later.state = State::Applied;
-    assert_eq!(after_death(store, dir.path()), [later]);
+    assert_eq!(after_crash(store, dir.path()), [later]);
     let mut store = open(dir.path()).store;
     store.forget(&twice).expect("forgets");
-    assert_eq!(after_death(store, dir.path()), []);
+    assert_eq!(after_crash(store, dir.path()), []);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_journal_removed_while_open_is_rebuilt_with_all_its_records() {
             .intend(&records(21..=21))
             .expect("repairs and intends");
         assert_eq!(
-            after_death(store, &state),
+            after_crash(store, &state),
             sorted(records(1..=21)),
             "{removed}"
         );
@@ -148,7 +148,7 @@ fn a_journal_removed_while_open_is_rebuilt_with_all_its_records() {
 }
 
 #[test]
-fn a_journal_removed_while_open_is_written_anew_without_a_change() {
+fn a_journal_removed_while_open_is_rebuilt_without_a_change() {
     let dir = tempfile::tempdir().expect("tempdir");
     let mut store = open(dir.path()).store;
     store.intend(&records(1..=20)).expect("intends");
@@ -158,12 +158,12 @@ fn a_journal_removed_while_open_is_written_anew_without_a_change() {
     fs::rename(&journal, &other).expect("renames");
     store.keep_in_place().expect("writes");
     assert!(store.dir.quarantines().expect("lists").is_empty());
-    // what somebody else puts there is kept
+    // A database that somebody else puts there is kept.
     layout::remove(&journal).expect("removes");
     fs::rename(&other, &journal).expect("renames");
     store.keep_in_place().expect("writes");
     assert_eq!(store.dir.quarantines().expect("lists").len(), 1);
-    assert_eq!(after_death(store, dir.path()), sorted(records(1..=20)));
+    assert_eq!(after_crash(store, dir.path()), sorted(records(1..=20)));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn after_a_failure_the_next_change_repairs_and_loses_nothing() {
     store.commit(&ids(1..=50)).expect("commits");
     let expected = store.records();
     for damaged in [false, true, false] {
-        // what a failed change leaves behind
+        // A failed change leaves the store like this.
         store.database = None;
         store.damaged = damaged;
         store.forget(&ids(50..=50)).expect("repairs and forgets");
@@ -185,7 +185,7 @@ fn after_a_failure_the_next_change_repairs_and_loses_nothing() {
     }
     assert_eq!(store.dir.quarantines().expect("lists").len(), 1);
     assert_eq!(store.records(), expected);
-    assert_eq!(after_death(store, dir.path()), expected);
+    assert_eq!(after_crash(store, dir.path()), expected);
 }
 
 fn expected_of(records: &[Record], port: u16) -> Record {
@@ -211,7 +211,7 @@ fn an_error_of_the_database_is_reported_and_not_acknowledged() {
     }
     fs::remove_file(&state).expect("removes");
     store.intend(&records(6..=9)).expect("heals");
-    assert_eq!(after_death(store, &state), sorted(records(1..=9)));
+    assert_eq!(after_crash(store, &state), sorted(records(1..=9)));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_record_that_does_not_fit_is_refused_and_the_journal_stays_usable() {
     assert_eq!(store.len(), 1);
 }
 
-/// Months of work: the log is compacted, and does not grow without end.
+/// As after months of work: sled compacts its log, which does not grow without end.
 #[test]
 fn the_database_does_not_grow_with_the_number_of_changes() {
     let dir = tempfile::tempdir().expect("tempdir");

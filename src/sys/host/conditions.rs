@@ -1,4 +1,4 @@
-//! What of the host decides whether packets get through, apart from rules: sysctls, interfaces
+//! The host's settings that decide, beside rules, whether packets get through: sysctls, interfaces
 //! and their networks.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::proc_file::{IF_INET6, read_if_there};
+use super::proc_file::{IF_INET6, read_optional};
 use crate::mapper::health::{Conditions, Interface};
 use crate::model::device::Device;
 use crate::netlink::interface;
@@ -17,25 +17,24 @@ use crate::sys::causes::chain;
 /// in a kernel without IPv6.
 const CONF: &str = "/proc/sys/net/ipv6/conf";
 
-/// Scope of an address that routers forward (`IPV6_ADDR_SCOPE_GLOBAL`, net/ipv6.h), as
-/// `if_inet6` has it.
+/// The scope of an address that routers forward (`IPV6_ADDR_SCOPE_GLOBAL`, net/ipv6.h), as
+/// `if_inet6` prints it.
 const GLOBAL: &str = "00";
 
-/// Reads what there is to know of the egress interfaces, and of bridges whether they are there.
-/// Only the former are asked of netlink, where the kernel answers under a lock that others may hold
-/// for a while.
+/// Reads the state of the egress interfaces and of the bridges. Only egress interfaces are looked up
+/// over netlink, because the kernel answers under a lock that other programs may hold for a while.
 ///
 /// # Errors
-/// A file is there and cannot be read, or the kernel does not answer over netlink.
-pub fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Conditions> {
-    let networks = match read_if_there(IF_INET6)? {
+/// A file exists but cannot be read, or the kernel does not answer over netlink.
+pub(crate) fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Conditions> {
+    let networks = match read_optional(IF_INET6)? {
         Some(text) => parse_networks(&text),
         None => BTreeMap::new(),
     };
     let mut interfaces = BTreeMap::new();
     for device in bridges {
-        let there = flag(device.as_str(), "disable_ipv6")?;
-        let state = there.map_or(Ok(Interface::Missing), |_| here(device, None, &networks));
+        let disabled = flag(device.as_str(), "disable_ipv6")?;
+        let state = disabled.map_or(Ok(Interface::Missing), |_| present(device, None, &networks));
         interfaces.insert(device.clone(), state?);
     }
     for device in egress {
@@ -45,7 +44,7 @@ pub fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Condition
         {
             None => Interface::Missing,
             Some(found) if found.name != name => Interface::AnotherNameOf(found.name),
-            Some(found) => here(device, found.master, &networks)?,
+            Some(found) => present(device, found.master, &networks)?,
         };
         interfaces.insert(device.clone(), state);
     }
@@ -55,7 +54,7 @@ pub fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Condition
     })
 }
 
-fn here(
+fn present(
     device: &Device,
     bridge: Option<String>,
     networks: &BTreeMap<String, Vec<Ipv6Net>>,
@@ -69,14 +68,13 @@ fn here(
     })
 }
 
-/// A setting that is 0 or not; `None` where this kernel does not have it.
+/// Whether a sysctl is non-zero; `None` if it does not exist.
 fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
-    let text = read_if_there(&format!("{CONF}/{interface}/{key}"))?;
+    let text = read_optional(&format!("{CONF}/{interface}/{key}"))?;
     Ok(text.map(|text| text.trim() != "0"))
 }
 
-/// By interface, the networks of its global addresses; an address that stands for itself alone
-/// (/128) is in none. Each line: address, interface's index, length of the prefix, scope, flags,
+/// The networks of each interface's global addresses. A /128 address has no network. Each line: address, interface's index, length of the prefix, scope, flags,
 /// interface (net/ipv6/addrconf.c, `if6_seq_show`); numbers are hexadecimal.
 fn parse_networks(text: &str) -> BTreeMap<String, Vec<Ipv6Net>> {
     let mut networks: BTreeMap<String, Vec<Ipv6Net>> = BTreeMap::new();
@@ -104,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_is_in_the_networks_of_its_global_addresses() {
+    fn an_interface_has_the_networks_of_its_global_addresses() {
         let text = "fe8000000000000042acfffe110002 02 40 20 80 eth0\n\
                     20010db8000000000000000000000001 02 40 00 80 eth0\n\
                     20010db8000000000000000000000002 02 40 00 80 eth0\n\
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_missing() {
+    fn an_interface_that_does_not_exist_is_missing() {
         let names = ["lo", "no-such-dev"].map(|name| name.parse().expect("a name"));
         let read = conditions(&names, &[]).expect("readable");
         assert_eq!(conditions(&[], &names).expect("readable"), read);

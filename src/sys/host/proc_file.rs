@@ -1,12 +1,12 @@
-//! Files below `/proc` that a kernel without IPv6 does not have.
+//! Files below `/proc` that are absent in a kernel without IPv6.
 
 use std::io;
 
 /// Every IPv6 address of this network namespace.
 pub(super) const IF_INET6: &str = "/proc/self/net/if_inet6";
 
-/// The content of a file; `None` where there is none.
-pub(super) fn read_if_there(path: &str) -> io::Result<Option<String>> {
+/// The content of a file; `None` if it does not exist.
+pub(super) fn read_optional(path: &str) -> io::Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

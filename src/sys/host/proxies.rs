@@ -1,40 +1,39 @@
-//! Which published ports docker-proxy serves, told by the processes of this network namespace; and
-//! where Docker's cannot be seen, by who listens.
+//! Finds the published ports that docker-proxy serves: from the processes of this network namespace,
+//! or from the listening sockets if Docker's processes are hidden.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::proc_file::read_if_there;
+use super::proc_file::read_optional;
 use crate::model::forward::Proto;
 
-/// How it is known which ports are served.
+/// Where the served ports were read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// A process of Docker's was seen, so all its proxies were.
+pub(crate) enum PortSource {
+    /// From the processes: one of Docker's is visible, so all its proxies are.
     Processes,
-    /// None was: in a container without `--pid=host`, or behind `hidepid`. Whoever listens counts,
-    /// though it may be dockerd, which holds the ports that it has no proxy for.
+    /// From the listening sockets: Docker's processes are hidden, in a container without `--pid=host`
+    /// or by `hidepid`. A listener may also be dockerd, which holds the ports that have no proxy.
     Listeners,
 }
 
 /// Host ports that docker-proxy serves to IPv6 clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxied {
-    /// The ports.
+pub(crate) struct ProxiedPorts {
     pub ports: BTreeSet<(Proto, u16)>,
-    /// How they are known.
-    pub seen: Seen,
+    /// Where they were read from.
+    pub source: PortSource,
 }
 
 /// The ports that docker-proxies of this network namespace serve.
 ///
 /// # Errors
-/// `/proc` cannot be listed, or is there and cannot be read.
-pub fn proxied_ports() -> io::Result<Proxied> {
+/// `/proc` cannot be listed, or one of its files exists but cannot be read.
+pub(crate) fn proxied_ports() -> io::Result<ProxiedPorts> {
     let here = netns(Path::new("/proc/self"))?;
-    let mut seen = Seen::Listeners;
+    let mut source = PortSource::Listeners;
     let mut ports = BTreeSet::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let name = entry.file_name();
@@ -42,21 +41,21 @@ pub fn proxied_ports() -> io::Result<Proxied> {
         if !is_process {
             continue;
         }
-        // A process may end while it is looked at.
+        // A process may end meanwhile.
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
             continue;
         };
         let proxy = parse_proxy(&line);
         let is_dockers = proxy.is_some() || matches!(program(&line), b"dockerd" | b"docker-proxy");
         if is_dockers && netns(&entry.path()).is_ok_and(|there| there == here) {
-            seen = Seen::Processes;
+            source = PortSource::Processes;
             ports.extend(proxy);
         }
     }
-    if seen == Seen::Listeners {
-        ports = listened_ports()?;
+    if source == PortSource::Listeners {
+        ports = listening_ports()?;
     }
-    Ok(Proxied { ports, seen })
+    Ok(ProxiedPorts { ports, source })
 }
 
 /// `::1`, as the kernel prints it: four words in the byte order of the machine.
@@ -65,8 +64,8 @@ const LOOPBACK: &str = match cfg!(target_endian = "little") {
     false => "00000000000000000000000000000001",
 };
 
-/// What tells the process's network namespace from others. `ns/net` may be read by the process's
-/// owner alone; but each namespace has its own tree under `net`, and any may ask for an inode there.
+/// A number that identifies the process's network namespace. Only the process's owner may read
+/// `ns/net`; but each namespace has its own tree under `net`, and everybody may read its inodes.
 fn netns(process: &Path) -> io::Result<u64> {
     Ok(std::fs::metadata(process.join("net/dev"))?.ino())
 }
@@ -77,7 +76,7 @@ fn program(cmdline: &[u8]) -> &[u8] {
     path.rsplit(|b| *b == b'/').next().unwrap_or_default()
 }
 
-/// `docker-proxy -proto tcp -host-ip :: -host-port 8080 …`, each word closed by a NUL.
+/// `docker-proxy -proto tcp -host-ip :: -host-port 8080 …`, each word ended by a NUL.
 fn parse_proxy(cmdline: &[u8]) -> Option<(Proto, u16)> {
     if program(cmdline) != b"docker-proxy" {
         return None;
@@ -88,7 +87,7 @@ fn parse_proxy(cmdline: &[u8]) -> Option<(Proto, u16)> {
         let at = words.iter().position(|w| *w == option)?;
         words.get(at + 1).copied()
     };
-    // It serves IPv6 clients where it listens on an IPv6 address.
+    // It serves IPv6 clients if it listens on an IPv6 address.
     let host_ip: std::net::IpAddr = value("-host-ip")?.parse().ok()?;
     if host_ip.is_ipv4() {
         return None;
@@ -99,27 +98,27 @@ fn parse_proxy(cmdline: &[u8]) -> Option<(Proto, u16)> {
     ))
 }
 
-/// The ports on which somebody waits for IPv6 clients.
-fn listened_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
+/// The ports on which any process listens for IPv6 clients.
+fn listening_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
     /// `TCP_LISTEN`; `TCP_CLOSE`, which an unconnected UDP socket is in (net/tcp_states.h).
-    const WAITS: [(&str, Proto, &str); 2] = [
+    const SOCKETS: [(&str, Proto, &str); 2] = [
         ("/proc/self/net/tcp6", Proto::Tcp, "0A"),
         ("/proc/self/net/udp6", Proto::Udp, "07"),
     ];
     let mut ports = BTreeSet::new();
-    for (path, proto, state) in WAITS {
-        let text = read_if_there(path)?.unwrap_or_default();
-        ports.extend(parse_waiting(&text, state).map(|port| (proto, port)));
+    for (path, proto, state) in SOCKETS {
+        let text = read_optional(path)?.unwrap_or_default();
+        ports.extend(parse_listening(&text, state).map(|port| (proto, port)));
     }
-    let sctp = read_if_there("/proc/self/net/sctp/eps")?.unwrap_or_default();
-    ports.extend(parse_endpoints(&sctp).map(|port| (Proto::Sctp, port)));
+    let sctp = read_optional("/proc/self/net/sctp/eps")?.unwrap_or_default();
+    ports.extend(parse_sctp_endpoints(&sctp).map(|port| (Proto::Sctp, port)));
     Ok(ports)
 }
 
-/// Who waits at the loopback address waits for nobody else. Each line: number, local address and
+/// The ports of sockets in this state, except those on the loopback address. Each line: number, local address and
 /// port, remote address and port, state, and more; numbers are hexadecimal (net/ipv6/tcp_ipv6.c,
 /// net/ipv6/udp.c).
-fn parse_waiting<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16> + 'a {
+fn parse_listening<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16> + 'a {
     text.lines().filter_map(move |line| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _, found) = (fields.next()?, fields.next()?, fields.next()?);
@@ -131,7 +130,7 @@ fn parse_waiting<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16>
 }
 
 /// Each line: endpoint, socket, type, state, bucket, port, and more (net/sctp/proc.c).
-fn parse_endpoints(text: &str) -> impl Iterator<Item = u16> {
+fn parse_sctp_endpoints(text: &str) -> impl Iterator<Item = u16> {
     /// `SCTP_SS_LISTENING` (net/sctp/constants.h), which is `TCP_LISTEN`.
     const LISTENING: &str = "10";
     text.lines().filter_map(|line| {
@@ -158,22 +157,22 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_from_who_talks() {
+    fn only_listening_sockets_count() {
         let tcp = "  sl  local_address                         remote_address           st\n   \
              0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0\n   \
              1: B80D0120000000000000000001000000:0050 B80D0120000000000000000002000000:9C40 01 0\n";
         let here = format!("   0: {LOOPBACK}:1F91 {}:0000 0A 0\n", "0".repeat(32));
         let tcp = &[tcp, &here].concat();
-        assert_eq!(parse_waiting(tcp, "0A").collect::<Vec<_>>(), [8080]);
-        assert_eq!(parse_waiting(tcp, "01").collect::<Vec<_>>(), [80]);
+        assert_eq!(parse_listening(tcp, "0A").collect::<Vec<_>>(), [8080]);
+        assert_eq!(parse_listening(tcp, "01").collect::<Vec<_>>(), [80]);
         let sctp = " ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\n\
              ffff0000 ffff0001 2   10  29   3868  0     4711 :: \n\
              ffff0002 ffff0003 2   7   29   3869  0     4712 :: \n";
-        assert_eq!(parse_endpoints(sctp).collect::<Vec<_>>(), [3868]);
+        assert_eq!(parse_sctp_endpoints(sctp).collect::<Vec<_>>(), [3868]);
     }
 
     #[test]
-    fn every_process_of_this_namespace_has_the_same_mark() {
+    fn processes_of_one_namespace_have_the_same_number() {
         let own = netns(Path::new("/proc/self")).expect("/proc");
         let by_number = format!("/proc/{}", std::process::id());
         assert_eq!(netns(Path::new(&by_number)).expect("/proc"), own);

@@ -1,20 +1,20 @@
-//! Panics that are expected and survived: the escape from the panic hook.
+//! Catches the panics that the daemon expects and survives, past the panic hook.
 //!
 //! A panic ends the process (the hook calls `_exit(70)`), with one exception: sled panics on
-//! some kinds of damage, and such a panic is a finding, not a bug of ours. Code that may meet
-//! one runs inside [`guarded`]; the hook asks [`is_guarded`] and stays silent there. The mark is
-//! per thread: a panic on a thread that sled started itself is not guarded, and ends the process.
+//! some kinds of damage, and such a panic reports damage, not a bug of ours. Code that calls sled
+//! runs inside [`guarded`]; there the hook does nothing, because [`is_guarded`] holds. The mark is per
+//! thread: a panic on a thread that sled itself started ends the process.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{UnwindSafe, catch_unwind};
 
 thread_local! {
-    /// How many guards this thread stands in.
+    /// How many calls of [`guarded`] this thread is in.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Leaves the guard also when unwinding.
+/// Counts the guard down when dropped, also while a panic unwinds.
 struct Entered;
 
 impl Entered {
@@ -30,7 +30,7 @@ impl Drop for Entered {
     }
 }
 
-/// Runs `f`; a panic in it, on this thread, comes back as its message.
+/// Runs `f` and returns its result, or the message of its panic.
 ///
 /// # Errors
 /// The message of the panic. Nothing was retried.
@@ -39,9 +39,9 @@ pub fn guarded<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
     catch_unwind(f).map_err(|payload| message(&*payload))
 }
 
-/// Whether a panic on this thread would be caught by [`guarded`]. The panic hook asks this: if
-/// so, it neither prints nor exits.
-pub fn is_guarded() -> bool {
+/// Whether [`guarded`] would catch a panic on this thread. If so, the panic hook neither logs nor
+/// exits.
+pub(crate) fn is_guarded() -> bool {
     DEPTH.with(Cell::get) > 0
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_inside_comes_back_as_its_message() {
+    fn a_guarded_panic_is_returned_as_its_message() {
         assert_eq!(guarded(|| 7), Ok(7));
         assert_eq!(
             guarded(|| -> u8 { panic!("segment {}", 3) }),

@@ -49,11 +49,7 @@ fn removed(backend: Backend) {
     score.recovered(begun.elapsed());
     scene.has(&mut score, "kernel", &ours, &scene.ours());
     assert_eq!(daemon.journal(), scene::ids(&ours));
-    assert!(
-        scene
-            .log()
-            .contains("removed or replaced, it is taken again")
-    );
+    assert!(scene.log().contains("removed or replaced, taking it again"));
     // Commands find the daemon.
     let dump = Command::new(PROGRAM)
         .args(["dump", "--json", "--state-dir"])

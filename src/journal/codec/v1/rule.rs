@@ -10,7 +10,7 @@ use crate::model::element;
 use crate::model::forward::Proto;
 use crate::model::rule::{self, Dnat, DnatKey, HostPort, RuleSpec};
 
-/// What a rule does. The order of variants is the format.
+/// What a rule does. The order of the variants is part of the format.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Rule {
     Masquerade {
@@ -47,7 +47,7 @@ pub(super) enum Rule {
         to: Prefix,
     },
     Element(Element),
-    /// As [`Rule::Dnat`] without a source, but for packets from link-local addresses.
+    /// As [`Rule::Dnat`] without a source, except that it spares packets from link-local addresses.
     SparingDnat {
         via: Via,
         at: Port,
