@@ -15,7 +15,7 @@ use crate::model::problem::{Problem, ProblemId};
 
 /// Who reports problems. Each report replaces the reporter's last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reporter {
+pub(crate) enum Reporter {
     /// The connection to the Engine.
     Docker,
     /// Requests that the Engine refuses, and answers that cannot be read.
@@ -38,39 +38,45 @@ pub enum Reporter {
 
 /// What the parts of the daemon have reported so far.
 #[derive(Debug)]
-pub struct Reports {
+pub(crate) struct Reports {
     /// The figures. A part writes those that it knows; [`StatusBoard::status`] fills in `state`
     /// (beyond starting, running and stopping), `troubles`, `problems`, `waiting_for` and
     /// `uptime_s`.
     pub figures: Status,
-    /// Which of the figure `skipped` Podman's NAT serves nevertheless, and `status` leaves out.
+    /// The entries of `figures.skipped` that Podman's NAT serves all the same; `status` leaves them
+    /// out.
     pub served_by_podman: BTreeSet<String>,
-    /// Containers whose labels cannot be understood, for `dump`.
+    /// Containers with malformed labels, for `dump`.
     pub malformed: Vec<Row>,
     problems: BTreeMap<Reporter, Vec<Problem>>,
 }
 
 impl Reports {
     /// Replaces the problems of `reporter`; an empty list ends them.
-    pub fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
+    pub(crate) fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
         self.problems.insert(reporter, problems);
     }
 
     /// As [`Reports::set_problems`], for problems of one kind: one sentence each.
-    pub fn set_sentences(&mut self, reporter: Reporter, id: ProblemId, sentences: Vec<String>) {
+    pub(crate) fn set_sentences(
+        &mut self,
+        reporter: Reporter,
+        id: ProblemId,
+        sentences: Vec<String>,
+    ) {
         let problem = |sentence| Problem::new(id, sentence);
         self.set_problems(reporter, sentences.into_iter().map(problem).collect());
     }
 
     /// The first complete list has been applied. A daemon that is stopping stays so.
-    pub fn set_running(&mut self) {
+    pub(crate) fn set_running(&mut self) {
         if self.figures.state == State::Starting {
             self.figures.state = State::Running;
         }
     }
 
     /// The daemon was asked to leave.
-    pub fn set_stopping(&mut self) {
+    pub(crate) fn set_stopping(&mut self) {
         self.figures.state = State::Stopping;
     }
 
@@ -94,14 +100,14 @@ impl Reports {
 
 /// The board that all parts of the daemon share.
 #[derive(Debug, Clone)]
-pub struct StatusBoard {
+pub(crate) struct StatusBoard {
     started: Instant,
     reports: Arc<Mutex<Reports>>,
 }
 
 impl StatusBoard {
     /// A board without reports. `started` is when the process began.
-    pub fn new(started: Instant, backend: String) -> Self {
+    pub(crate) fn new(started: Instant, backend: String) -> Self {
         let reports = Reports {
             figures: Status {
                 v: Status::VERSION,
@@ -120,18 +126,18 @@ impl StatusBoard {
     }
 
     /// The reports, to change or read. Hold the lock for a moment only.
-    pub fn lock(&self) -> MutexGuard<'_, Reports> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Reports> {
         // A panic ends the process; until then the reports are still the best there are.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the process began.
-    pub fn started(&self) -> Instant {
+    pub(crate) fn started(&self) -> Instant {
         self.started
     }
 
     /// A snapshot of everything.
-    pub fn status(&self, now: Instant) -> Status {
+    pub(crate) fn status(&self, now: Instant) -> Status {
         let reports = self.lock();
         let mut status = reports.figures.clone();
         let mut problems: Vec<Problem> = reports.problems.values().flatten().cloned().collect();

@@ -7,10 +7,10 @@
 //! [`status`] is the one struct of every figure, and the text made from it; the parts of the
 //! daemon write into it through the [`board`]. [`row`] is one line of a dump.
 
-pub mod board;
+pub(crate) mod board;
 pub mod client;
 mod connect;
 pub mod protocol;
 pub mod row;
-pub mod server;
+pub(crate) mod server;
 pub mod status;

@@ -61,8 +61,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row of a container whose labels cannot be understood. It has no rule, and a reader of
-    /// `dump` should see why.
+    /// The row of a container with malformed labels. It has no rule, and a reader of `dump` should
+    /// see why.
     pub fn of_skipped(skipped: &Skipped) -> Self {
         Self {
             v: VERSION,

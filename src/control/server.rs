@@ -20,17 +20,17 @@ use super::status::Status;
 use crate::model::rule::RuleId;
 use crate::sys::failpoint;
 
-/// Most connections at once; each takes a descriptor and some 10 KiB. A person asks one question at
-/// a time, but silent connections must not keep others waiting for long.
+/// Most connections at once; each takes a descriptor and about 10 KiB. A person asks one question at
+/// a time, but silent clients must not block the others for long.
 const MAX_CONNECTIONS: usize = 256;
 
-/// Most dumps answered at once: one may take a megabyte, and its client may not read it.
+/// Most dumps answered at once: one may take a megabyte, and its client may be slow to read it.
 const MAX_DUMPS: usize = 4;
 
-/// How long a dump waits for its turn. All but the largest take milliseconds when they are read.
+/// How long a dump waits for its turn. All but the largest take milliseconds if their clients read.
 const DUMP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a dump may take: 60,000 ports with three rules each take some seconds.
+/// How long a dump may take: 60,000 ports with three rules each take several seconds.
 const DUMP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the request may take to arrive. A client sends it as soon as it is connected.
@@ -56,7 +56,7 @@ pub enum ServerError {
         /// The socket.
         path: PathBuf,
     },
-    /// The path names something else.
+    /// The path names a file that is not a socket.
     #[error("{} is not a socket, so it stays as it is; choose another with --control", path.display())]
     NotASocket {
         /// The path.
@@ -81,11 +81,11 @@ pub enum ServerError {
     },
 }
 
-/// How long to try whether a process listens. A full backlog means that one does.
+/// How long to probe whether a process listens. A full backlog means that one does.
 const PROBE: Duration = Duration::from_millis(100);
 
 /// A bound socket. Dropping it removes its file.
-pub struct Server {
+pub(crate) struct Server {
     listener: UnixListener,
     path: PathBuf,
 }
@@ -95,7 +95,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+    pub(crate) fn bind(path: &Path) -> Result<Self, ServerError> {
         let io_error = |source| ServerError::Io {
             path: path.to_owned(),
             source,
@@ -135,7 +135,7 @@ impl Server {
 
     /// Serves until it is cancelled, in a `LocalSet`. `status` gives the status; `page` gives one page
     /// of a dump, beginning after a rule that the page before names ([`Page::next`]).
-    pub async fn serve<S, P>(self, status: S, page: P, log: Logger)
+    pub(crate) async fn serve<S, P>(self, status: S, page: P, log: Logger)
     where
         S: Fn() -> Status + 'static,
         P: AsyncFn(Option<RuleId>) -> Result<Page, String> + 'static,
@@ -179,7 +179,7 @@ impl Drop for Server {
 
 /// Some rows of a dump.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page {
+pub(crate) struct Page {
     /// The rows.
     pub rows: Vec<Row>,
     /// The rule after which the next page begins; `None` on the last page.

@@ -1,4 +1,4 @@
-//! What the daemon says of itself: every figure once, and the text for people.
+//! The status of the daemon: every figure once, and the text for people.
 //!
 //! [`Status`] is what goes over the control socket, what `status --json` prints, and what the text
 //! of `status` is written from. A new figure takes a field and a line of text here, and the line
@@ -39,7 +39,7 @@ pub struct Status {
     /// What the daemon waits for before its start is over; null once it is.
     #[serde(default)]
     pub waiting_for: Option<String>,
-    /// Containers that Docker has named without saying yet what they publish.
+    /// Containers that Docker has named; it has not yet said what they publish.
     #[serde(default)]
     pub unanswered: Vec<String>,
     /// Docker's own IPv6 NAT; null with `--native force`, and before the first observation.
@@ -119,9 +119,9 @@ pub struct DockerNatFigures {
     pub served: usize,
     /// Published ports that it does not serve. This list and the next two are empty unless it is on.
     pub unserved: Vec<String>,
-    /// What it serves although nobody publishes it.
+    /// Ports that it serves although no container publishes them.
     pub stray: Vec<String>,
-    /// What it serves although a label of ours closes it, or limits its sources.
+    /// Ports that it serves although a label of ours closes them, or limits their sources.
     pub closed: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Docker's own IPv6 NAT compared port by port with what Docker publishes. Pure.
+//! Compares Docker's own IPv6 NAT port by port with what Docker publishes. Pure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// What is wrong in a way that our rules do not mend.
+    /// The problems that our own rules cannot solve.
     pub fn problems(&self) -> Vec<Problem> {
         let unserved = self.unserved.iter().map(|forward| {
             let what = format!("Docker's own IPv6 NAT is on, but has no rule for {forward}");
@@ -48,7 +48,7 @@ impl Audit {
 
 /// Makes an [`Audit`] of each observation, and remembers since when each difference has lasted.
 #[derive(Debug, Clone, Default)]
-pub struct Auditor {
+pub(crate) struct Auditor {
     unserved: Since<HostForward>,
     stray: Since<HostForward>,
     closed: Since<HostForward>,
@@ -58,7 +58,7 @@ pub struct Auditor {
 impl Auditor {
     /// Compares what the kernel shows with what Docker publishes; `published` is `None` before that
     /// is known. `now` is the time since any fixed moment.
-    pub fn audit(
+    pub(crate) fn audit(
         &mut self,
         state: StandbyState,
         seen: &DockerNat,
@@ -105,8 +105,8 @@ impl Auditor {
         }
     }
 
-    /// In how long the audit may change though nothing happens; `None`: never.
-    pub fn changes_in(&self, state: StandbyState, now: Duration) -> Option<Duration> {
+    /// After how long the audit may change without a new event; `None`: never.
+    pub(crate) fn changes_in(&self, state: StandbyState, now: Duration) -> Option<Duration> {
         if state == StandbyState::Off {
             return self.left_behind.settles_in(now);
         }

@@ -1,4 +1,4 @@
-//! Whether we stand by, because Docker's own IPv6 NAT serves the published ports. Pure.
+//! Decides whether we stand by because Docker's own IPv6 NAT serves the published ports. Pure.
 //!
 //! Docker's chains prove nothing: Engines leave them, their jumps and even DNAT rules behind. The
 //! published ports decide, all of them together: a single one may lack its rule because somebody
@@ -41,23 +41,23 @@ pub enum StandbyState {
     Off,
     /// Docker's NAT is on: none of ours is in the kernel.
     On,
-    /// Not known yet: ours that are wanted stay, and none is added.
+    /// Not known yet: our desired rules stay, and none is added.
     Unsettled,
 }
 
 /// The state machine: what it decided last, and what it compares the next observation with.
 #[derive(Debug, Clone, Default)]
-pub struct Gate {
+pub(crate) struct Gate {
     state: Option<StandbyState>,
     before: Option<DockerNat>,
-    /// Whether something is published and nothing of it is served.
+    /// Since when ports have been published and none of them served.
     dark: Since<()>,
 }
 
 impl Gate {
     /// Decides by what the kernel shows and what Docker publishes; `published` is `None` before
     /// that is known. `now` is the time since any fixed moment.
-    pub fn decide(
+    pub(crate) fn decide(
         &mut self,
         seen: &DockerNat,
         published: Option<&Published>,
@@ -87,7 +87,7 @@ impl Gate {
             state => state,
         };
         if state == StandbyState::On && self.state != Some(StandbyState::On) {
-            // Docker gets its time to serve what it has not served so far.
+            // Docker gets the time to serve the ports that it has not served so far.
             self.dark.restart(now);
         }
         self.before = Some(seen.clone());
@@ -95,8 +95,8 @@ impl Gate {
         state
     }
 
-    /// In how long the decision may change though nothing happens; `None`: never.
-    pub fn changes_in(&self, now: Duration) -> Option<Duration> {
+    /// After how long the decision may change without a new event; `None`: never.
+    pub(crate) fn changes_in(&self, now: Duration) -> Option<Duration> {
         match self.state {
             Some(StandbyState::Off) => None,
             _ => self.dark.settles_in(now),

@@ -1,6 +1,7 @@
-//! Docker's own IPv6 NAT in the tables of ip6tables' legacy variant, as ip6tables-save prints them.
+//! Reads Docker's own IPv6 NAT from the tables of ip6tables' legacy variant, as ip6tables-save
+//! prints them.
 //!
-//! Pure. Lines that are not understood are skipped: they are another program's.
+//! Pure. Skips lines that Docker does not write: they belong to other programs.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV6;
@@ -11,10 +12,10 @@ use super::observation::{DOCKER, DockerNat, LeftBehind};
 use crate::backend::ip6tables::words::{self, Word};
 use crate::model::published::HostForward;
 
-/// The command that removes what is left behind there.
+/// The command that removes the rules that an Engine left behind there.
 const TOOL: &str = "ip6tables-legacy";
 
-/// Adds what a listing of the nat table shows.
+/// Adds the DNAT rules in a listing of the nat table.
 pub(crate) fn add(listing: &[u8], seen: &mut DockerNat) {
     for words in rules(&String::from_utf8_lossy(listing)) {
         match value(&words, "-A") {
@@ -28,7 +29,7 @@ pub(crate) fn add(listing: &[u8], seen: &mut DockerNat) {
     }
 }
 
-/// What the chain `DOCKER` in a listing of the filter table drops, if packets get there.
+/// The drops in the chain `DOCKER` of a listing of the filter table, if packets reach that chain.
 pub(crate) fn left_behind(listing: &[u8]) -> BTreeSet<LeftBehind> {
     let rules = rules(&String::from_utf8_lossy(listing));
     let mut reached = BTreeSet::from(["FORWARD"]);

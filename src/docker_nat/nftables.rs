@@ -1,8 +1,9 @@
-//! Docker's own IPv6 NAT, and Podman's, in nf_tables: read over netlink, never changed.
+//! Reads Docker's own IPv6 NAT, and Podman's, from nf_tables over netlink.
 //!
-//! It reads the table `ip6 docker-bridges`, the chain `DOCKER` that Docker keeps by way of ip6tables
-//! (nft variant) in `ip6 nat`, and netavark's `inet netavark`. Only what a packet reaches counts:
-//! from a base chain on, by jumps and verdict maps. Nothing is remembered but the socket.
+//! It reads the table `ip6 docker-bridges`, the chain `DOCKER` that Docker keeps by way of
+//! ip6tables (nft variant) in `ip6 nat`, and netavark's `inet netavark`. Only rules that a packet
+//! reaches count: from a base chain on, by jumps and verdict maps. Between two readings only the
+//! socket stays.
 
 mod decode;
 #[cfg(any(test, fuzzing))]
@@ -22,14 +23,14 @@ use crate::netlink::socket::Socket;
 /// The table of an Engine that uses nftables (moby, `daemon/libnetwork/drivers/bridge`).
 const BRIDGES: &str = "docker-bridges";
 
-/// Its comment on the rule that drops what is sent to ports that it does not publish.
+/// The comment of the rule with which that Engine drops packets for unpublished ports.
 const UNPUBLISHED: &str = "UNPUBLISHED PORT DROP";
 
 /// The table and the base chain in which an Engine that uses ip6tables puts its jump.
 const NAT: &str = "nat";
 const PREROUTING: &str = "PREROUTING";
 
-/// The table and the base chain from which it leads packets to its drops.
+/// The table and the base chain in which such an Engine jumps to its drops.
 const FILTER: &str = "filter";
 const FORWARD: &str = "FORWARD";
 
@@ -43,18 +44,18 @@ const HOOK_FORWARD: u32 = 2;
 /// How long the kernel may take. It answers in microseconds, unless a commit holds its mutex.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Reads it.
+/// The reader, with its socket.
 #[derive(Debug, Default)]
 pub(super) struct NftablesReader {
     socket: Option<Socket>,
 }
 
 impl NftablesReader {
-    /// What is there now; nothing in a kernel without nf_tables. `in_filter`: drops in `ip6 filter`
-    /// count.
+    /// Reads the NAT as it is now; nothing in a kernel without nf_tables. `in_filter`: drops in
+    /// `ip6 filter` count.
     ///
     /// # Errors
-    /// The kernel did not answer, or changed too often while it did; nothing may be concluded.
+    /// The kernel did not answer, or its rules kept changing meanwhile; the NAT is unknown.
     pub(super) fn read(&mut self, in_filter: bool) -> Result<DockerNat, BackendError> {
         match self.try_read(Instant::now() + PATIENCE, in_filter) {
             Err(fault) if fault.kind == ErrorKind::Unsupported => Ok(DockerNat::default()),

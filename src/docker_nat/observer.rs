@@ -12,7 +12,7 @@ use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 pub struct Observer {
     nftables: NftablesReader,
     legacy: Option<Ip6tables>,
-    /// What the legacy tables showed last.
+    /// The last result from the legacy tables.
     in_legacy: DockerNat,
     ours: Option<Variant>,
 }
@@ -32,18 +32,18 @@ impl Observer {
         }
     }
 
-    /// What is there now. In the filter table that holds our own chain, a drop of Docker's does not
-    /// count: our chain comes first and accepts.
+    /// Reads the NAT as it is now. In the filter table that holds our own chain, Docker's drops do
+    /// not count, because our chain comes first and accepts.
     ///
     /// # Errors
-    /// Nothing may be concluded. Nothing was retried.
+    /// The NAT is unknown. Nothing was retried.
     pub fn observe(&mut self) -> Result<DockerNat, BackendError> {
         let mut seen = self.nftables.read(self.ours != Some(Variant::Nft))?;
         if let Some(tables) = &mut self.legacy {
             match read_legacy(tables, self.ours != Some(Variant::Legacy)) {
                 Ok(found) => self.in_legacy = found,
-                // A tool that we do not need must not keep us from our work: where it fails, or
-                // may not be used, we take it that nothing has changed.
+                // With nftables we need no tool for our own work. If this one fails, or we may not
+                // run it, the last result stays.
                 Err(_) if self.ours.is_none() => {}
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! Samples for the tests of this room and of the firewall writer.
+//! Samples for the tests of this module and of the firewall writer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::observation::DockerNat;
 use crate::model::forward::Proto;
 use crate::model::published::{HostForward, Published};
 
-/// TCP ports of the host, all led to one container.
+/// Forwards of these TCP ports of the host, all to one container.
 pub(crate) fn ports(ports: &[u16]) -> BTreeSet<HostForward> {
     let forward = |port: &u16| HostForward {
         proto: Proto::Tcp,

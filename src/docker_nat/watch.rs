@@ -15,21 +15,21 @@ use crate::model::published::Published;
 /// Reads Docker's own IPv6 NAT: [`super::observer::Observer::observe`], or a test.
 pub type Observe = Box<dyn FnMut() -> Result<DockerNat, BackendError> + Send>;
 
-/// The kernel does not show what Docker's NAT does.
+/// The daemon could not read Docker's NAT from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it cannot be seen whether Docker's own IPv6 NAT is on")]
+#[error("cannot find out whether Docker's own IPv6 NAT is on")]
 pub struct ObserveError(#[from] BackendError);
 
-/// What an observation came to.
+/// The outcome of an observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
-    /// What it means for our rules.
+    /// What Docker's NAT means for our rules.
     pub state: StandbyState,
-    /// What Docker's NAT serves of what is published.
+    /// Which of the published ports Docker's NAT serves.
     pub audit: Audit,
-    /// In how long to observe again though nothing happens.
+    /// After how long to observe again, even without a new event.
     pub again_in: Option<Duration>,
-    /// Why the kernel could not be read; then the state and the audit are those of before.
+    /// Why the kernel could not be read; then the state and the audit are the last ones.
     pub failure: Option<ObserveError>,
 }
 
@@ -44,7 +44,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch that has not observed anything yet.
+    /// A watch before its first observation.
     pub fn new(observe: Observe, log: Logger) -> Self {
         Self {
             observe,
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Observes, decides and audits. `published` is what Docker publishes, `None` before that is
-    /// known; `forwards_any`: rules of ours are wanted that forward a port. `now` is the time since
+    /// known; `forwards_any`: our desired rules forward at least one port. `now` is the time since
     /// any fixed moment; it is asked for after the observation, which may take seconds.
     pub fn observe(
         &mut self,
@@ -72,7 +72,7 @@ impl Watch {
         let state = self.gate.decide(&seen, published, now);
         let mut audit = self.auditor.audit(state, &seen, published, now);
         if !forwards_any {
-            // Then what was left behind drops nothing of ours.
+            // Then the rules that an Engine left behind drop nothing that we forward.
             audit.left_behind.clear();
         }
         let changes = [
@@ -90,7 +90,7 @@ impl Watch {
         observation
     }
 
-    /// All stays as it was. A daemon that has not observed anything yet adds nothing.
+    /// The last state stays. Before the first observation, the daemon adds no rules.
     fn after_failure(&self, error: BackendError) -> Observation {
         let last = self.last.as_deref();
         Observation {
@@ -115,7 +115,7 @@ fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation) {
             StandbyState::Unsettled => {
                 info!(
                     log,
-                    "Docker's chains stand in the IPv6 nat table: looking whether it uses \
+                    "Docker's chains stand in the IPv6 nat table: checking whether it uses \
                     them, and adding nothing until that is known"
                 );
             }

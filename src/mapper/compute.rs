@@ -1,4 +1,4 @@
-//! From options, what Docker has said and what the host shows, to what is to be open.
+//! Computes what is to be open, from the options, Docker's snapshot and the host's facts.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -32,10 +32,10 @@ pub struct MapperOptions {
     pub limit: Option<RuleLimit>,
 }
 
-/// Values given, or to be found out.
+/// Values that the user gives, or that the daemon finds out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice<T> {
-    /// As given, never empty.
+    /// The user's values, never empty.
     Fixed(Vec<T>),
     /// `auto`.
     Auto,
@@ -44,7 +44,7 @@ pub enum Choice<T> {
 /// `--hairpin`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HairpinMode {
-    /// Where nobody else serves the port.
+    /// For ports that no other program serves.
     Auto,
     /// Always.
     On,
@@ -52,45 +52,47 @@ pub enum HairpinMode {
     Off,
 }
 
-/// What the host shows.
+/// Facts of the host that decide what is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
-    /// Its own addresses.
+    /// The host's own addresses.
     pub host_addrs: BTreeSet<Ipv6Addr>,
-    /// The interfaces of its IPv6 default routes, those of the last time that there was one.
+    /// The interfaces of the host's IPv6 default routes. While there is no such route, those of
+    /// the last ones.
     pub default_devices: Vec<Device>,
-    /// Whether there is one now.
+    /// Whether the host has an IPv6 default route now.
     pub routed: bool,
     /// Published ports that no docker-proxy serves.
     pub unserved: BTreeSet<(Proto, u16)>,
-    /// Whether forwards of an earlier run have stayed unconfirmed for as long as they may.
+    /// Whether the time in which Docker may confirm forwards of an earlier run is over
+    /// (`--stale-grace`).
     pub grace_over: bool,
 }
 
-/// What Docker has said.
+/// What the daemon knows of Docker.
 #[derive(Debug, Clone, Copy)]
 pub enum DockerState<'a> {
-    /// Nothing yet: forwards of an earlier run stay.
+    /// Docker has not answered yet: forwards of an earlier run stay.
     NotYet,
-    /// Nothing, for too long: forwards of an earlier run go.
+    /// Docker has not answered in time: forwards of an earlier run go.
     Silence,
-    /// This.
+    /// Docker's last snapshot.
     Snapshot(&'a Snapshot),
 }
 
-/// What is to be open, and how it came about.
+/// What is to be open, and what it was computed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computed {
     /// What is to be open while Docker's own NAT is off.
     pub intent: Intent,
-    /// What Docker's own NAT is compared with; `None` before it is known.
+    /// What the audit compares Docker's own NAT with; `None` before it is known.
     pub published: Option<Published>,
-    /// What the snapshot gave; empty without one.
+    /// The snapshot's forwards and skipped ports; empty without a snapshot.
     pub resolved: Resolved,
 }
 
 impl MapperOptions {
-    /// The containers' prefixes, as far as they are known.
+    /// The containers' prefixes; with `auto`, none before the first snapshot.
     pub(super) fn prefixes_of(&self, snapshot: Option<&Snapshot>) -> Vec<Ipv6Net> {
         match (&self.prefixes, snapshot) {
             (Choice::Fixed(prefixes), _) => prefixes.clone(),
@@ -99,7 +101,7 @@ impl MapperOptions {
         }
     }
 
-    /// What is to be open now.
+    /// Computes what is to be open now.
     pub fn compute(&self, docker: DockerState<'_>, host: &HostFacts) -> Computed {
         let snapshot = match docker {
             DockerState::Snapshot(snapshot) => Some(snapshot),
@@ -112,13 +114,13 @@ impl MapperOptions {
         let prefixes = self.prefixes_of(snapshot);
         let are_known = self.prefixes != Choice::Auto || snapshot.is_some();
         let known = Known {
-            // A host without a default route (yet) does not tell where its egress is.
+            // With `--dev auto`, the egress is unknown until the host has a default route.
             statics: are_known && !devices.is_empty(),
             forwards: match docker {
                 DockerState::NotYet => false,
                 DockerState::Silence => true,
-                // Without an interface none can be confirmed; that is waited for, too, but
-                // not for ever: their addresses may belong to others by now.
+                // Without an egress interface no forward can be confirmed. The daemon waits for
+                // one, but only until the grace is over: other containers may have the addresses.
                 DockerState::Snapshot(_) => !devices.is_empty() || host.grace_over,
             },
         };
@@ -147,7 +149,7 @@ impl MapperOptions {
         }
         let forwards = resolved.as_ref().map(|r| r.forwards.clone());
         let undecided = match snapshot {
-            // Then Docker has had its time, and their addresses may belong to others by now.
+            // After the grace, other containers may have the addresses.
             Some(snapshot) if !host.grace_over => holders::undecided(snapshot),
             _ => Undecided::default(),
         };
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_judged_before_there_is_something_to_judge_by() {
+    fn each_half_is_known_only_once_docker_and_the_host_have_shown_it() {
         let plan = automatic();
         let before = plan.compute(DockerState::NotYet, &host()).intent;
         assert_eq!(
@@ -256,7 +258,7 @@ mod tests {
         };
         assert_eq!((count("dnat"), count("hairpin")), (3, 1));
         assert_eq!(count("hairpin-guard"), 1);
-        // A hundred containers share them, and no record holds so many owners.
+        // All containers share these rules, and a record cannot hold that many owners.
         let mut shared = rules.values().filter(|r| r.rule.spec.kind() != "dnat");
         assert!(shared.all(|r| r.owners.is_empty()));
     }

@@ -1,4 +1,4 @@
-//! From a snapshot to forwards: which container address each published port goes to.
+//! Maps a snapshot to forwards: each published port to a container's address.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::holders::{Holders, order};
-use super::labels::{self, Wishes};
+use super::labels::{self, LabelFilter};
 use super::networks;
 use super::publish::{Publication, Scope};
 use super::skipped::{Reason, Refusal, Skipped};
@@ -15,47 +15,48 @@ use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::{Forward, Owner, Proto};
 use crate::model::text::Untrusted;
 
-/// What bounds the mapping, besides what Docker says.
+/// Which addresses may be targets, besides what Docker says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Prefixes that containers' addresses must lie in.
+    /// A target lies in one of these prefixes.
     pub prefixes: Vec<Ipv6Net>,
-    /// The host's own addresses: never a target.
+    /// The host's own addresses, which are never targets.
     pub host_addrs: BTreeSet<Ipv6Addr>,
 }
 
 /// The outcome of a mapping.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// One entry per published port and container; no two with one key and different targets.
+    /// One entry per published port and container. Entries for the same host port have the same
+    /// target.
     pub forwards: Vec<Forward>,
-    /// What opens nothing, and why.
+    /// Containers and ports that open nothing, with the reason.
     pub skipped: Vec<Skipped>,
 }
 
 /// Maps a snapshot to forwards.
 pub fn resolve(snapshot: &Snapshot, bounds: &Bounds) -> Resolved {
     let mut resolved = Resolved::default();
-    // The last start first: where Docker shows one port twice, the older row is a container on
-    // its way out.
+    // The last start first: where Docker shows two containers with one port, the older one is
+    // ending.
     let mut containers: Vec<&Container> = snapshot.containers.values().collect();
     containers.sort_by_key(|c| Reverse(order(c)));
-    let around = Around {
+    let context = Context {
         snapshot,
         bounds,
         holders: Holders::of(snapshot),
     };
     let mut taken = BTreeMap::new();
     for container in containers {
-        resolve_container(&around, container, &mut taken, &mut resolved);
+        resolve_container(&context, container, &mut taken, &mut resolved);
     }
     resolved.forwards.sort();
     resolved.forwards.dedup();
     resolved
 }
 
-/// What a container's forwards hang on besides the container.
-struct Around<'s> {
+/// What a container's forwards depend on besides the container.
+struct Context<'s> {
     snapshot: &'s Snapshot,
     bounds: &'s Bounds,
     holders: Holders<'s>,
@@ -64,11 +65,11 @@ struct Around<'s> {
 /// Host side of a forward: protocol, address, port.
 type HostKey = (Proto, Option<Ipv6Addr>, u16);
 
-/// Who holds a host port, and the target it leads to.
+/// Which container holds each host port, and the target.
 type Taken = BTreeMap<HostKey, (String, Ipv6Addr, u16)>;
 
 fn resolve_container(
-    around: &Around<'_>,
+    context: &Context<'_>,
     container: &Container,
     taken: &mut Taken,
     resolved: &mut Resolved,
@@ -84,38 +85,38 @@ fn resolve_container(
             .skipped
             .push(skip(None, Reason::Unreadable(what.clone())));
     }
-    let wishes = match labels::read(&container.labels) {
-        Ok(wishes) => wishes,
+    let filter = match labels::read(&container.labels) {
+        Ok(filter) => filter,
         Err(closed) => {
             resolved.skipped.push(skip(None, Reason::Label(closed)));
             return;
         }
     };
     let networks = container.endpoints.iter();
-    let networks = networks.filter_map(|e| around.snapshot.networks.get(&e.network_id));
+    let networks = networks.filter_map(|e| context.snapshot.networks.get(&e.network_id));
     if networks.filter(|network| network.ingress).count() > 0 {
         resolved.skipped.push(skip(None, Reason::SwarmIngress));
     }
     let mut target = None;
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     let publication = Publication::of(container);
     for row in &container.ports {
         let Some(scope) = publication.scope(row) else {
             continue;
         };
         let port = row.host_port.map(|port| (row.proto, port));
-        let outcome = scope.map_err(Reason::Closed).and_then(|scope| {
-            if !wishes.cover(row.proto, row.container_port) {
+        let outcome = scope.map_err(Reason::NotPublished).and_then(|scope| {
+            if !filter.allows(row.proto, row.container_port) {
                 return Err(Reason::NotListed);
             }
             let endpoint = target
-                .get_or_insert_with(|| choose(around, container))
+                .get_or_insert_with(|| choose(context, container))
                 .clone()?;
-            forward(container, row, scope, &endpoint, &wishes)
+            forward(container, row, scope, &endpoint, &filter)
         });
         match outcome {
             Err(reason) => {
-                if told.insert((port, reason.to_string())) {
+                if reported.insert((port, reason.to_string())) {
                     resolved.skipped.push(skip(port, reason));
                 }
             }
@@ -141,7 +142,7 @@ fn forward(
     row: &PortRow,
     scope: Scope,
     (network, addr): &(Untrusted, Ipv6Addr),
-    wishes: &Wishes,
+    filter: &LabelFilter,
 ) -> Result<Forward, Reason> {
     let host_port = row.host_port.filter(|port| *port != 0);
     let (Some(host_port), true) = (host_port, row.container_port != 0) else {
@@ -156,7 +157,7 @@ fn forward(
         host_port,
         container_addr: *addr,
         container_port: row.container_port,
-        sources: wishes.sources.clone(),
+        sources: filter.sources.clone(),
         owner: Owner {
             container_id: container.id.clone(),
             container_name: container.name.clone(),
@@ -168,12 +169,12 @@ fn forward(
 /// The endpoint that Docker uses as the container's IPv6 gateway (highest gateway priority,
 /// then the network's name) among those whose address lies in a prefix and whose network
 /// forwards ports.
-fn choose(around: &Around<'_>, container: &Container) -> Result<(Untrusted, Ipv6Addr), Reason> {
-    let Around {
+fn choose(context: &Context<'_>, container: &Container) -> Result<(Untrusted, Ipv6Addr), Reason> {
+    let Context {
         snapshot,
         bounds,
         holders,
-    } = around;
+    } = context;
     let mode = container.network_mode.raw();
     if mode == "host" || mode == "none" || mode.starts_with("container:") {
         return Err(Reason::NoOwnNetwork(container.network_mode.clone()));
@@ -192,7 +193,8 @@ fn choose(around: &Around<'_>, container: &Container) -> Result<(Untrusted, Ipv6
     };
     let serving = |(endpoint, _): &&(&Endpoint, Ipv6Addr)| reason(endpoint).is_none();
     let Some((endpoint, addr)) = within.iter().find(serving).copied() else {
-        // With --prefix auto, what forwards nothing is in no prefix either.
+        // With --prefix auto, a network that forwards no ports gives no prefix either. Its own
+        // reason says more than "no address in a prefix".
         let with_address = container.endpoints.iter().filter(|e| e.address.is_some());
         let why: Option<Vec<Reason>> = with_address.map(reason).collect();
         let why = why.and_then(|why| why.into_iter().next());
@@ -224,7 +226,7 @@ pub(crate) mod samples {
     use super::*;
     use crate::model::container::{Bindings, GatewayMode, HostIp, Network, Start};
 
-    /// A tcp row of container port `inside`.
+    /// A TCP row of the container port `inside`.
     pub(crate) fn row(ip: &str, host_port: Option<u16>, inside: u16) -> PortRow {
         PortRow {
             proto: Proto::Tcp,
@@ -234,7 +236,7 @@ pub(crate) mod samples {
         }
     }
 
-    /// Bindings of container port 80.
+    /// TCP bindings of container port 80.
     pub(crate) fn known(rows: &[(&str, Option<u16>)]) -> Bindings {
         Bindings::Known {
             rows: rows.iter().map(|(ip, port)| row(ip, *port, 80)).collect(),
@@ -266,7 +268,7 @@ pub(crate) mod samples {
         }
     }
 
-    /// The network `n`, as Docker makes one.
+    /// The network `n`, with Docker's defaults.
     pub(crate) fn network() -> Network {
         Network {
             id: "n".into(),
@@ -282,7 +284,7 @@ pub(crate) mod samples {
         }
     }
 
-    /// That container and its network.
+    /// The container `c1` and its network.
     pub(crate) fn snapshot() -> Snapshot {
         let mut c = container("c1");
         c.endpoints[0].network_id = "n".into();

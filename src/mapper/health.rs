@@ -1,6 +1,5 @@
-//! Whether packets can get through, as far as the host and the settings decide it.
+//! Names what keeps packets from getting through, as far as the host and the options decide it.
 
-use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
@@ -8,51 +7,21 @@ use ipnet::Ipv6Net;
 use super::compute::{Choice, HostFacts, MapperOptions};
 use super::forwards::Resolved;
 use super::skipped::{Reason, Skipped};
+use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::device::Device;
 use crate::model::problem::{Problem, ProblemId};
 
-/// What of the host decides whether packets get through, apart from rules.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// `net.ipv6.conf.all.forwarding`; `None` where the kernel has no IPv6.
-    pub forwarding: Option<bool>,
-    /// The interfaces that were asked for, by the name given: egress interfaces, and the bridges
-    /// of Docker's networks.
-    pub interfaces: BTreeMap<Device, Interface>,
-}
-
-/// An interface of this network namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interface {
-    /// There is none of this name.
-    Missing,
-    /// The name is another name (altname) of the interface with this name.
-    AnotherNameOf(String),
-    /// It is there.
-    Here {
-        /// `net.ipv6.conf.IF.disable_ipv6`.
-        disable_ipv6: bool,
-        /// `net.ipv6.conf.IF.force_forwarding` (kernel 6.17): packets that come in here are
-        /// forwarded whatever `all` says.
-        force_forwarding: bool,
-        /// The bridge, bond or team whose port it is.
-        bridge: Option<String>,
-        /// The networks that its addresses lie in.
-        networks: Vec<Ipv6Net>,
-    },
-}
-
-/// The bridges whose state [`problems`] asks about.
-pub fn bridges(snapshot: Option<&Snapshot>) -> Vec<Device> {
+/// The bridges whose state [`problems`] needs.
+pub(crate) fn bridges(snapshot: Option<&Snapshot>) -> Vec<Device> {
     let networks = snapshot.into_iter().flat_map(|s| s.networks.values());
     let bridges = networks.filter_map(|network| network.bridge.clone());
     bridges.collect()
 }
 
-/// What keeps packets from getting through. Where Docker's own NAT serves the ports, only what
-/// concerns the whole host does.
-pub fn problems(
+/// What keeps packets from getting through. While Docker's own NAT serves the ports, only the
+/// problems of the whole host count.
+pub(crate) fn problems(
     options: &MapperOptions,
     host: &HostFacts,
     conditions: &Conditions,
@@ -66,11 +35,11 @@ pub fn problems(
         return found;
     }
     if options.devices == Choice::Auto && !host.routed {
-        let what = "no IPv6 default route tells on which interface requests arrive";
+        let what = "no IPv6 default route shows on which interface requests arrive";
         let remedy = "ip -6 route add default via ROUTER dev INTERFACE";
         found.push(Problem::new(ProblemId::NoEgress, what).with_remedy(remedy));
     }
-    // Without a route the interfaces are those of before.
+    // Without a route, `devices` are those of an earlier route.
     if options.devices != Choice::Auto || host.routed {
         found.extend(devices.iter().filter_map(|d| interface(d, conditions)));
     }
@@ -85,8 +54,8 @@ pub fn problems(
     found
 }
 
-/// The egress interfaces, whose state [`problems`] asks about.
-pub fn egress<'a>(options: &'a MapperOptions, host: &'a HostFacts) -> &'a [Device] {
+/// The egress interfaces, whose state [`problems`] needs.
+pub(crate) fn egress<'a>(options: &'a MapperOptions, host: &'a HostFacts) -> &'a [Device] {
     match &options.devices {
         Choice::Fixed(devices) => devices,
         Choice::Auto => &host.default_devices,
@@ -94,12 +63,12 @@ pub fn egress<'a>(options: &'a MapperOptions, host: &'a HostFacts) -> &'a [Devic
 }
 
 fn forwarding(devices: &[Device], conditions: &Conditions) -> Option<Problem> {
-    // On the bridges too, for that is where answers come in.
-    let forced = |interface: &Interface| match interface {
-        Interface::Here {
+    // The bridges count too, because the containers' answers arrive there.
+    let forced = |interface: &InterfaceState| match interface {
+        InterfaceState::Here {
             force_forwarding, ..
         } => *force_forwarding,
-        Interface::Missing | Interface::AnotherNameOf(_) => true,
+        InterfaceState::Missing | InterfaceState::AnotherNameOf(_) => true,
     };
     let all_forced = conditions.interfaces.values().all(forced);
     match conditions.forwarding {
@@ -118,38 +87,40 @@ fn forwarding(devices: &[Device], conditions: &Conditions) -> Option<Problem> {
 
 /// What is wrong with an egress interface.
 fn interface(device: &Device, conditions: &Conditions) -> Option<Problem> {
-    // In a sysctl's name a dot in the interface's is a slash (sysctl.d(5)).
+    // A sysctl's name spells a dot in the interface's name as a slash (sysctl.d(5)).
     let key = device.as_str().replace('.', "/");
     match conditions.interfaces.get(device)? {
-        Interface::Missing => Some(
+        InterfaceState::Missing => Some(
             Problem::new(
                 ProblemId::NoDevice,
-                format!("there is no interface {device} here: its rules work once it appears"),
+                format!(
+                    "there is no interface {device} here: its rules take effect once it appears"
+                ),
             )
             .with_remedy("ip -brief link, and restart with --dev and a name that it shows"),
         ),
-        Interface::AnotherNameOf(name) => Some(
+        InterfaceState::AnotherNameOf(name) => Some(
             Problem::new(
                 ProblemId::NoDevice,
-                format!("{device} is another name of the interface {name}, which rules do not see"),
+                format!("{device} is another name of the interface {name}: no rule matches it"),
             )
             .with_remedy(format!("restart with --dev {name}")),
         ),
-        // First: a bridge's ports have no IPv6 of their own as a rule.
-        Interface::Here {
+        // Before disable_ipv6: a port of a bridge usually has no IPv6 of its own.
+        InterfaceState::Here {
             bridge: Some(bridge),
             ..
         } => Some(
             Problem::new(
                 ProblemId::BridgePort,
                 format!(
-                    "{device} is a port of {bridge}: requests arrive on {bridge}, and rules see \
-                     none on {device}"
+                    "{device} is a port of {bridge}: requests arrive on {bridge}, and no rule for \
+                     {device} matches them"
                 ),
             )
             .with_remedy(format!("restart with --dev {bridge}")),
         ),
-        Interface::Here {
+        InterfaceState::Here {
             disable_ipv6: true, ..
         } => Some(
             Problem::new(
@@ -158,28 +129,29 @@ fn interface(device: &Device, conditions: &Conditions) -> Option<Problem> {
             )
             .with_remedy(format!("sysctl -w net.ipv6.conf.{key}.disable_ipv6=0")),
         ),
-        Interface::Here { .. } => None,
+        InterfaceState::Here { .. } => None,
     }
 }
 
-/// Prefixes that take in a whole network of an egress interface: what comes from there with such
-/// a source is dropped as forged.
+/// Prefixes that contain a whole network of an egress interface: the rules drop packets that come
+/// from there with such a source, as forged.
 fn overlaps(devices: &[Device], prefixes: &[Ipv6Net], conditions: &Conditions) -> Vec<Problem> {
     let mut found = Vec::new();
     for device in devices {
-        let Some(Interface::Here { networks, .. }) = conditions.interfaces.get(device) else {
+        let Some(InterfaceState::Here { networks, .. }) = conditions.interfaces.get(device) else {
             continue;
         };
         for network in networks {
             let around = prefixes.iter().find(|prefix| prefix.contains(network));
             if let Some(prefix) = around {
                 let what = format!(
-                    "the prefix {prefix} takes in {network}, the network of {device}: requests \
+                    "the prefix {prefix} contains {network}, the network of {device}: requests \
                      from there are dropped as forged"
                 );
                 found.push(
-                    Problem::new(ProblemId::PrefixOverlap, what)
-                        .with_remedy("restart with the prefix of the containers' addresses alone"),
+                    Problem::new(ProblemId::PrefixOverlap, what).with_remedy(
+                        "restart with a --prefix that holds only containers' addresses",
+                    ),
                 );
             }
         }
@@ -187,7 +159,7 @@ fn overlaps(devices: &[Device], prefixes: &[Ipv6Net], conditions: &Conditions) -
     found
 }
 
-/// Ports are published, and no container that does has an address in a prefix.
+/// Containers publish ports, and none of these containers has an address in a prefix.
 fn no_prefix_match(
     prefixes: &[Ipv6Net],
     snapshot: &Snapshot,
@@ -222,8 +194,8 @@ fn no_prefix_match(
     Some(Problem::new(ProblemId::NoPrefixMatch, what).with_remedy(remedy))
 }
 
-/// Ports lead to containers, and none of their bridges is here: neither the interface nor the
-/// address that is the containers' gateway.
+/// Some ports are forwarded, and this network namespace has none of the bridges that they lead to:
+/// neither the interface nor the address that is the containers' gateway.
 fn wrong_netns(
     host: &HostFacts,
     conditions: &Conditions,
@@ -234,7 +206,7 @@ fn wrong_netns(
     for forward in &resolved.forwards {
         let owner = snapshot.containers.get(&forward.owner.container_id)?;
         match bridge(owner, forward.container_addr, snapshot, host) {
-            Some(bridge) if conditions.interfaces.get(bridge) == Some(&Interface::Missing) => {
+            Some(bridge) if conditions.interfaces.get(bridge) == Some(&InterfaceState::Missing) => {
                 missing = Some(bridge);
             }
             _ => return None,
@@ -249,8 +221,8 @@ fn wrong_netns(
     Some(Problem::new(ProblemId::WrongNetns, what).with_remedy(remedy))
 }
 
-/// The bridge by which a container's address is reached; `None` where it need not be looked for,
-/// for its end of the network is here.
+/// The bridge through which packets reach a container's address; `None` if the host has the
+/// container's gateway address, which proves that the bridge is here.
 fn bridge<'s>(
     owner: &Container,
     addr: Ipv6Addr,

@@ -1,9 +1,9 @@
-//! Whom a container's address belongs to.
+//! Decides which container holds an address.
 //!
-//! An Engine gives the address of a container that has ended to the next one before it says that
-//! the first has ended (0.6 to 0.9 s on Engine 28.5; network events and `die` come after the
-//! teardown). So what Docker said of two containers may name one address twice; the one that
-//! started last has it, or the one that is about to be started with it.
+//! When a container ends, an Engine gives its address to the next one before it announces the end
+//! (0.6 to 0.9 s before on Engine 28.5; network events and `die` come after the teardown). So
+//! Docker may show two containers with one address. The one that started last holds it, or the one
+//! that is about to start with it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -11,20 +11,19 @@ use std::net::Ipv6Addr;
 use crate::model::change::Undecided;
 use crate::model::container::{Container, Snapshot, Start};
 
-/// Orders containers by their start; where Docker does not tell, by their creation.
+/// Orders containers by their start, and by their creation where Docker does not give the start.
 type Order<'s> = (Start, i64, &'s str);
 
-/// When a container started, compared with any other.
+/// A container's place in the order of starts.
 pub(super) fn order(container: &Container) -> Order<'_> {
     (container.start, container.created, &container.id)
 }
 
-/// Who has which address.
+/// The container that holds each address.
 #[derive(Debug)]
 pub(super) struct Holders<'s>(BTreeMap<Ipv6Addr, Order<'s>>);
 
 impl<'s> Holders<'s> {
-    /// What a snapshot says of it.
     pub(super) fn of(snapshot: &'s Snapshot) -> Self {
         let mut holders: BTreeMap<Ipv6Addr, Order<'s>> = BTreeMap::new();
         let mut claim = |addr, order: Order<'s>| {
@@ -47,14 +46,14 @@ impl<'s> Holders<'s> {
         Self(holders)
     }
 
-    /// The full id of the other container that an address of `id` belongs to, if it does.
+    /// The full id of the container that holds `addr`, if it is not `id`.
     pub(super) fn other(&self, addr: &Ipv6Addr, id: &str) -> Option<&'s str> {
         let (_, _, holder) = self.0.get(addr)?;
         (*holder != id).then_some(*holder)
     }
 }
 
-/// What a snapshot leaves open, and what of it others contradict.
+/// The containers that Docker has not answered about, and the addresses that they no longer hold.
 pub(super) fn undecided(snapshot: &Snapshot) -> Undecided {
     if snapshot.unanswered.is_empty() {
         return Undecided::default();

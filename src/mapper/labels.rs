@@ -1,4 +1,4 @@
-//! What a container's labels ask for. They narrow what Docker publishes, and never widen it.
+//! Reads a container's labels. They narrow what Docker publishes, and never widen it.
 //!
 //! | label | meaning |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | `docker-nat66.ports=80/tcp,53/udp` | only these container ports; a range is `8000-8010`, tcp may be left out |
 //! | `docker-nat66.allow=2001:db8::/32,…` | only these sources |
 //!
-//! A label that cannot be understood, one that is not known included, opens nothing for its
-//! container: whoever wrote it wanted less than all.
+//! A malformed or unknown label with our prefix closes the whole container: its author wanted to
+//! open less than everything, and the daemon does not know how much less.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,24 +19,24 @@ use ipnet::Ipv6Net;
 use crate::model::forward::{Proto, Sources};
 use crate::model::text::Untrusted;
 
-/// What every label of ours begins with.
+/// The prefix of all our labels.
 const NAMESPACE: &str = "docker-nat66.";
 
 /// Most entries in one label: each source is a rule per port and interface.
 pub(super) const MAX_ENTRIES: usize = 64;
 
-/// What the labels of one container ask for.
+/// What the labels of one container leave open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wishes {
+pub(crate) struct LabelFilter {
     /// Container ports; `None` for all.
     pub ports: Option<Vec<(Proto, RangeInclusive<u16>)>>,
     /// Who may use them.
     pub sources: Sources,
 }
 
-impl Wishes {
-    /// Whether a container port is among those asked for.
-    pub fn cover(&self, proto: Proto, container_port: u16) -> bool {
+impl LabelFilter {
+    /// Whether the labels leave this container port open.
+    pub(crate) fn allows(&self, proto: Proto, container_port: u16) -> bool {
         self.ports.as_ref().is_none_or(|ports| {
             let matches = |(p, range): &(Proto, RangeInclusive<u16>)| {
                 *p == proto && range.contains(&container_port)
@@ -46,23 +46,23 @@ impl Wishes {
     }
 }
 
-/// Why labels open nothing.
+/// Why a container's labels open nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Closed {
+pub enum ClosedByLabel {
     /// `docker-nat66.enable=false`.
     Disabled,
-    /// A label that cannot be understood.
+    /// A malformed or unknown label.
     Malformed {
         /// The label's name.
         label: Untrusted,
         /// Its value.
         value: Untrusted,
-        /// What would be right.
+        /// What is valid there.
         expected: &'static str,
     },
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for ClosedByLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disabled => write!(f, "label docker-nat66.enable=false"),
@@ -70,17 +70,14 @@ impl fmt::Display for Closed {
                 label,
                 value,
                 expected,
-            } => write!(
-                f,
-                "label {label}=\"{value}\" cannot be understood, expected {expected}"
-            ),
+            } => write!(f, "invalid label {label}=\"{value}\", expected {expected}"),
         }
     }
 }
 
 /// Reads the labels of one container.
-pub fn read(labels: &BTreeMap<String, String>) -> Result<Wishes, Closed> {
-    let mut wishes = Wishes {
+pub(crate) fn read(labels: &BTreeMap<String, String>) -> Result<LabelFilter, ClosedByLabel> {
+    let mut filter = LabelFilter {
         ports: None,
         sources: Sources::Any,
     };
@@ -89,7 +86,7 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Wishes, Closed> {
         let Some(name) = label.strip_prefix(NAMESPACE) else {
             continue;
         };
-        let malformed = |expected| Closed::Malformed {
+        let malformed = |expected| ClosedByLabel::Malformed {
             label: Untrusted::new(label.as_str()),
             value: Untrusted::new(value.as_str()),
             expected,
@@ -105,12 +102,12 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Wishes, Closed> {
             "ports" => {
                 let expected = "container ports such as 80/tcp,53/udp,8000-8010";
                 let ports = list(value, port).ok_or_else(|| malformed(expected))?;
-                wishes.ports = Some(ports);
+                filter.ports = Some(ports);
             }
             "allow" => {
                 let expected = "IPv6 prefixes such as 2001:db8::/32,2001:db8::1";
                 let sources = list(value, source).ok_or_else(|| malformed(expected))?;
-                wishes.sources = Sources::Only(sources.into_iter().collect::<BTreeSet<_>>());
+                filter.sources = Sources::Only(sources.into_iter().collect::<BTreeSet<_>>());
             }
             _ => {
                 return Err(malformed(
@@ -120,9 +117,9 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Wishes, Closed> {
         }
     }
     if enabled {
-        Ok(wishes)
+        Ok(filter)
     } else {
-        Err(Closed::Disabled)
+        Err(ClosedByLabel::Disabled)
     }
 }
 
@@ -153,8 +150,8 @@ fn port(text: &str) -> Option<(Proto, RangeInclusive<u16>)> {
     (first <= last).then_some((proto, first..=last))
 }
 
-/// A prefix whose host bits are zero, or an address. Bits beyond the length would leave open
-/// which of the two was meant.
+/// A prefix whose host bits are zero, or an address. With other host bits, it would be unclear
+/// which of the two the user means.
 fn source(text: &str) -> Option<Ipv6Net> {
     if let Ok(addr) = text.parse::<Ipv6Addr>() {
         return Some(Ipv6Net::from(addr));
@@ -176,14 +173,14 @@ mod tests {
 
     #[test]
     fn no_label_of_ours_narrows_nothing() {
-        let wishes = read(&labels(&[("com.example.docker-nat66.enable", "false")])).unwrap();
-        assert_eq!(wishes.sources, Sources::Any);
-        assert!(wishes.cover(Proto::Sctp, 1));
+        let filter = read(&labels(&[("com.example.docker-nat66.enable", "false")])).unwrap();
+        assert_eq!(filter.sources, Sources::Any);
+        assert!(filter.allows(Proto::Sctp, 1));
     }
 
     #[test]
     fn ports_narrow_by_protocol_and_range() {
-        let wishes = read(&labels(&[(
+        let filter = read(&labels(&[(
             "docker-nat66.ports",
             "80, 53/udp,8000-8010/tcp",
         )]))
@@ -195,15 +192,15 @@ mod tests {
             (Proto::Tcp, 8010, true),
             (Proto::Tcp, 8011, false),
         ] {
-            assert_eq!(wishes.cover(proto, port), covered, "{port}/{proto}");
+            assert_eq!(filter.allows(proto, port), covered, "{port}/{proto}");
         }
     }
 
     #[test]
     fn sources_are_prefixes_or_addresses() {
-        let wishes = read(&labels(&[("docker-nat66.allow", "2001:db8::/32,fd00::1")])).unwrap();
+        let filter = read(&labels(&[("docker-nat66.allow", "2001:db8::/32,fd00::1")])).unwrap();
         let nets = ["2001:db8::/32", "fd00::1/128"].map(|n| n.parse().unwrap());
-        assert_eq!(wishes.sources, Sources::Only(nets.into()));
+        assert_eq!(filter.sources, Sources::Only(nets.into()));
     }
 
     #[test]
@@ -229,7 +226,7 @@ mod tests {
         ] {
             let closed = read(&labels(&[(label, value)])).unwrap_err();
             assert!(
-                matches!(closed, Closed::Malformed { .. }),
+                matches!(closed, ClosedByLabel::Malformed { .. }),
                 "{label}={value}"
             );
             assert!(closed.to_string().contains("expected "), "{closed}");
@@ -239,7 +236,7 @@ mod tests {
     #[test]
     fn a_disabled_container_is_kept_out() {
         let closed = read(&labels(&[("docker-nat66.enable", "false")])).unwrap_err();
-        assert_eq!(closed, Closed::Disabled);
+        assert_eq!(closed, ClosedByLabel::Disabled);
         assert!(read(&labels(&[("docker-nat66.enable", "true")])).is_ok());
     }
 }

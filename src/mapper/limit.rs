@@ -1,4 +1,4 @@
-//! A backend gets no more rules than it can give back.
+//! Keeps the number of rules within what the backend can remove in time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use crate::model::container::{Container, Snapshot};
 use crate::model::forward::Forward;
 use crate::model::intent::{Hairpin, Policy, RuleLimit};
 
-/// Leaves out whole containers for which there is no room, the last created first: a container that
-/// is open is not closed by one that comes, nor by a new start. One that needs less may still get in.
-/// With a hairpin for some ports every port counts as if it had one: which ports have one is looked
-/// up for those that are open, and the answer would depend on itself.
+/// Leaves out whole containers for which there is no room, the last created first, so that neither
+/// a new container nor a restart closes an open one. A later container that needs fewer rules may
+/// still fit. With [`Hairpin::Only`] every port counts as if it had a hairpin: the daemon finds out
+/// only for open ports whether they need one, so the result would depend on itself.
 pub(super) fn keep_within(
     limit: RuleLimit,
     policy: &Policy,
@@ -67,7 +67,7 @@ mod tests {
     use crate::mapper::forwards::samples;
     use crate::model::intent::{Outgoing, Unpublished};
 
-    /// The container of the sample, as another, with so many ports from `first` on.
+    /// Adds a copy of the sample's container with `count` ports from `first` on.
     fn publish(snapshot: &mut Snapshot, id: &str, created: i64, first: u16, count: u16) {
         let mut container = snapshot.containers["c1"].clone();
         container.id = id.to_owned();
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(made(Some(limit), HairpinMode::Off), (all, vec![]));
         let (open, refused) = made(Some(limit), HairpinMode::On);
         assert_eq!((open, refused), (16_600, vec!["new".to_owned()]));
-        // Whatever has been found out of docker-proxy so far, none of which is known here.
+        // The same before the daemon knows which ports docker-proxy serves.
         let (open, refused) = made(Some(limit), HairpinMode::Auto);
         assert_eq!((open, refused), (16_600, vec!["new".to_owned()]));
     }

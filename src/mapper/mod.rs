@@ -1,22 +1,22 @@
-//! From what Docker says to what is to be open. Pure: the same input always gives
-//! the same output, nothing here waits, logs or fails.
+//! Turns what Docker publishes into what is to be open. Pure: the same input always gives the same
+//! output, and nothing here waits, logs or fails.
 //!
 //! ```text
 //!   Snapshot ──forwards::resolve──▶ forwards + skipped ──▶ Intent
 //!      └──────networks──────▶ prefixes, sources ─────────────▲
 //! ```
 //!
-//! [`compute::MapperOptions::compute`] does all of it, from the options, a snapshot and what the host
-//! shows; and [`standby::admitted`] takes in what Docker's own NAT does, at the last moment.
+//! [`compute::MapperOptions::compute`] does all of it, from the options, a snapshot and the host's
+//! facts. [`standby::admitted`] adds, just before the kernel changes, what Docker's own NAT does.
 
 pub mod compute;
 pub mod forwards;
-pub mod health;
+pub(crate) mod health;
 mod holders;
-pub mod labels;
+mod labels;
 mod limit;
 pub mod networks;
-pub mod publish;
+mod publish;
 pub mod published;
-pub mod skipped;
-pub mod standby;
+pub(crate) mod skipped;
+pub(crate) mod standby;

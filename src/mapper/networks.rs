@@ -1,4 +1,4 @@
-//! What Docker's networks say: which prefixes are ours to serve, and which sources they want.
+//! Reads from Docker's networks which prefixes we serve, and which source addresses they use.
 
 use std::net::Ipv6Addr;
 
@@ -7,8 +7,8 @@ use ipnet::Ipv6Net;
 use super::skipped::NotForwarding;
 use crate::model::container::{Endpoint, GatewayMode, Network, Snapshot};
 
-/// The IPv6 subnets that Docker would masquerade itself: of bridge networks that are not
-/// internal, not routed, and not told to leave the source alone. In order, each once.
+/// The IPv6 subnets that Docker's own NAT would masquerade: those of bridge networks that forward
+/// ports and have `enable_ip_masquerade` on. Sorted, each once.
 pub fn prefixes(snapshot: &Snapshot) -> Vec<Ipv6Net> {
     let mut prefixes: Vec<Ipv6Net> = snapshot
         .networks
@@ -22,8 +22,8 @@ pub fn prefixes(snapshot: &Snapshot) -> Vec<Ipv6Net> {
     prefixes
 }
 
-/// Subnets with a source address of their own (`com.docker.network.host_ipv6`), as far as they
-/// lie in `prefixes`.
+/// The subnets in `prefixes` that have a source address of their own
+/// (`com.docker.network.host_ipv6`). Sorted, each once.
 pub fn sources(snapshot: &Snapshot, prefixes: &[Ipv6Net]) -> Vec<(Ipv6Net, Ipv6Addr)> {
     let served = |subnet: &Ipv6Net| prefixes.iter().any(|p| p.contains(subnet));
     let mut sources: Vec<(Ipv6Net, Ipv6Addr)> = snapshot
@@ -41,13 +41,13 @@ pub fn sources(snapshot: &Snapshot, prefixes: &[Ipv6Net]) -> Vec<(Ipv6Net, Ipv6A
     sources
 }
 
-/// Whether ports of containers on this endpoint are forwarded. A network that is named, but not
-/// listed yet, forwards nothing until it is; one that is not named is judged by the address.
+/// Whether this endpoint's network forwards ports. A network that Docker names and has not listed
+/// yet does not. If Docker names no network, the endpoint's address decides.
 pub(super) fn serves(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
     why_not(snapshot, endpoint).is_none()
 }
 
-/// Why they are not forwarded.
+/// Why this endpoint's network forwards no ports.
 pub(super) fn why_not(snapshot: &Snapshot, endpoint: &Endpoint) -> Option<NotForwarding> {
     if endpoint.network_id.is_empty() {
         return None;

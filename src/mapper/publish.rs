@@ -1,6 +1,6 @@
-//! What one row of Docker's `Ports` means over IPv6: the table of Docker's semantics.
+//! Decides what one row of Docker's `Ports` means over IPv6.
 //!
-//! The rule behind every line: a published port is never wider over IPv6 than in Docker.
+//! One rule stands behind every case: a published port is never wider over IPv6 than in Docker.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,7 +10,7 @@ use crate::model::text::Untrusted;
 
 /// Where a published port is open over IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// On any local address.
     AnyLocal,
     /// On one local address.
@@ -20,15 +20,15 @@ pub enum Scope {
 /// Why a published port opens nothing over IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotPublished {
-    /// Bound to this IPv4 address, and to no IPv6 address.
+    /// Bound only to this IPv4 address.
     BoundToV4(Ipv4Addr),
     /// Bound to `::1` or a link-local address.
     NotRoutable(Ipv6Addr),
-    /// Routed: Docker publishes it at no IPv6 address of the host.
+    /// Routed: clients reach the container at its own IPv6 addresses, and not at the host's.
     Routed,
-    /// Bound to `0.0.0.0` in the list, and the inspect that would tell why is still to come.
+    /// Bound to `0.0.0.0` in the list; only the inspect, which is still to come, shows why.
     BindingsUnknown,
-    /// The address of the binding cannot be read.
+    /// The binding's address is malformed.
     Malformed(Untrusted),
 }
 
@@ -36,53 +36,55 @@ impl fmt::Display for NotPublished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BoundToV4(addr) => write!(f, "bound to the IPv4 address {addr} only"),
-            Self::NotRoutable(addr) => write!(f, "bound to {addr}, which no other host reaches"),
+            Self::NotRoutable(addr) => {
+                write!(f, "bound to {addr}, which other hosts cannot reach")
+            }
             Self::Routed => write!(
                 f,
                 "routed: over IPv6 the container is reached at its own addresses, not at the host's"
             ),
             Self::BindingsUnknown => write!(f, "its binding is not known yet"),
-            Self::Malformed(text) => write!(f, "bound to \"{text}\", which is no address"),
+            Self::Malformed(text) => write!(f, "bound to \"{text}\", which is not an address"),
         }
     }
 }
 
 /// What a container publishes, row by row.
 #[derive(Debug)]
-pub struct Publication<'c> {
-    shown: Rows<'c>,
+pub(crate) struct Publication<'c> {
+    bound: Rows<'c>,
     asked: Rows<'c>,
     bindings: &'c Bindings,
 }
 
 impl<'c> Publication<'c> {
-    /// Of this container.
-    pub fn of(container: &'c Container) -> Self {
+    /// Indexes the ports and bindings of a container.
+    pub(crate) fn of(container: &'c Container) -> Self {
         let asked = match &container.bindings {
             Bindings::Known { rows, .. } => Rows::of(rows),
             Bindings::Unknown => Rows::default(),
         };
         Self {
-            shown: Rows::of(&container.ports),
+            bound: Rows::of(&container.ports),
             asked,
             bindings: &container.bindings,
         }
     }
 
-    /// What one of its rows means; `None` for a port that is only exposed, and for a row that
-    /// another one of the same port speaks for: the IPv4 half of a double binding (its `::` half
-    /// does), and the `::` row of a routed port that is published over IPv4 (the row with the
-    /// host's port does).
-    pub fn scope(&self, row: &PortRow) -> Option<Result<Scope, NotPublished>> {
+    /// What one of the container's rows means. `None` for a port that is only exposed, and where
+    /// another row decides for the same port: the `::` row for the IPv4 half of a double binding,
+    /// and the row with the host's port for the `::` row of a routed port that is published over
+    /// IPv4.
+    pub(crate) fn scope(&self, row: &PortRow) -> Option<Result<Scope, NotPublished>> {
         if row.host_port.is_none() {
-            let has_host_port = self.shown.like(row).any(|other| other.host_port.is_some());
+            let has_host_port = self.bound.like(row).any(|other| other.host_port.is_some());
             return (row.is_routed_v6() && !has_host_port).then_some(Err(NotPublished::Routed));
         }
-        let routed = self.shown.show_routed_v6(row);
+        let routed = self.bound.show_routed_v6(row);
         let any = HostIp::V6(Ipv6Addr::UNSPECIFIED);
         let half = row.host_ip.is_empty_or_any_v4()
             && self
-                .shown
+                .bound
                 .like(row)
                 .any(|other| other.host_ip == any && other.host_port == row.host_port);
         if half {
@@ -99,12 +101,12 @@ impl<'c> Publication<'c> {
         })
     }
 
-    /// `0.0.0.0` in `Ports`. An Engine that binds `::` too shows a row for it, and then that row
-    /// alone counts. Engines before 20.10.6 show none; there only the binding as it was asked for
-    /// tells an unspecified address (any family) from an explicit `0.0.0.0` (IPv4 only).
+    /// What `0.0.0.0` in `Ports` means. An Engine that binds `::` too shows a row for `::`, and
+    /// that row decides. Engines before 20.10.6 show no such row; there only the requested binding
+    /// distinguishes an unspecified address (any family) from an explicit `0.0.0.0` (IPv4 only).
     fn any_v4(&self, row: &PortRow) -> Result<Scope, NotPublished> {
         let explicit = Err(NotPublished::BoundToV4(Ipv4Addr::UNSPECIFIED));
-        if self.shown.show_any_v6(row) {
+        if self.bound.show_any_v6(row) {
             return explicit;
         }
         let Bindings::Known { publish_all, .. } = self.bindings else {
@@ -119,8 +121,8 @@ impl<'c> Publication<'c> {
             };
         }
         let (exact, loose): (Vec<_>, Vec<_>) = asked.partition(|b| b.host_port == row.host_port);
-        // A binding of this very host port decides; otherwise the port was chosen by Docker, and
-        // every binding that it may have been chosen for must leave the address open.
+        // A binding of this very host port decides. Otherwise Docker chose the port, and every
+        // binding that it may have been chosen for must leave the address open.
         let deciding = if exact.is_empty() { loose } else { exact };
         if deciding.iter().all(|b| b.host_ip == HostIp::Empty) {
             Ok(Scope::AnyLocal)
@@ -130,7 +132,7 @@ impl<'c> Publication<'c> {
     }
 }
 
-/// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) counts as the IPv4 address it is.
+/// What a specific IPv6 address means. An IPv4-mapped one (`::ffff:a.b.c.d`) counts as IPv4.
 fn v6(addr: Ipv6Addr) -> Result<Scope, NotPublished> {
     if let Some(v4) = addr.to_ipv4_mapped() {
         return Err(NotPublished::BoundToV4(v4));
@@ -152,8 +154,8 @@ mod tests {
 
     type Case<'a> = (&'a str, &'a [(&'a str, u16)], Bindings, Vec<Scope>);
 
-    /// Each line is a line of the documented table: `Ports` rows of container port 80, the
-    /// bindings asked for, and where it is open. Host port 0 is none.
+    /// One case of the documented table each: the `Ports` rows of container port 80, the requested
+    /// bindings, and where the port is open. Host port 0 stands for none.
     #[test]
     fn every_row_of_the_documented_table_holds() {
         let specific: Ipv6Addr = "2001:db8::1".parse().unwrap();
@@ -314,7 +316,7 @@ mod tests {
         assert_eq!(reasons(vec![v4, v6.clone()]), [Err(NotPublished::Routed)]);
         // On a network without IPv4.
         assert_eq!(reasons(vec![v6.clone()]), [Err(NotPublished::Routed)]);
-        // Another container port is another matter.
+        // A second container port is decided by its own rows.
         let other = row("::", Some(9090), 90);
         assert_eq!(
             reasons(vec![v6, other]),

@@ -1,5 +1,5 @@
-//! What Docker publishes over IPv6, whatever our prefixes and labels say of it: what Docker's own
-//! NAT is compared with.
+//! Computes what Docker publishes over IPv6, without regard to our prefixes and labels. The audit
+//! compares Docker's own NAT with it.
 
 use std::cmp::Reverse;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -13,12 +13,12 @@ use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::Sources;
 use crate::model::published::{HostForward, Published};
 
-/// Bound to `0.0.0.0`, and not to `::`.
+/// Bound only to `0.0.0.0`.
 const ANY_V4: NotPublished = NotPublished::BoundToV4(Ipv4Addr::UNSPECIFIED);
 
-/// All that Docker publishes. What only routed networks offer is not published on the host.
-/// `None` while some containers are unanswered and none of the others publishes anything, until
-/// forwards of an earlier run are kept for them no more.
+/// All that Docker publishes on the host; ports of routed networks are not. `None` as long as
+/// Docker has not answered about some containers and the others publish nothing; once the grace for
+/// forwards of an earlier run is over, what is known counts.
 pub fn published(snapshot: &Snapshot, grace_over: bool) -> Option<Published> {
     let published = so_far(snapshot);
     let knows = grace_over || !published.partial || !published.forwards.is_empty();
@@ -39,14 +39,14 @@ fn so_far(snapshot: &Snapshot) -> Published {
         let Some(target) = target(snapshot, container, &holders) else {
             continue;
         };
-        let wishes = labels::read(&container.labels);
+        let filter = labels::read(&container.labels);
         let publication = Publication::of(container);
         for row in &container.ports {
             let Some((forward, kind)) = forward(&publication, row, target) else {
                 continue;
             };
-            let is_open = wishes.as_ref().is_ok_and(|wishes| {
-                wishes.cover(row.proto, row.container_port) && wishes.sources == Sources::Any
+            let is_open = filter.as_ref().is_ok_and(|filter| {
+                filter.allows(row.proto, row.container_port) && filter.sources == Sources::Any
             });
             if !is_open {
                 published.closed.insert(forward);
@@ -68,16 +68,16 @@ fn so_far(snapshot: &Snapshot) -> Published {
     published
 }
 
-/// From where a row can be reached over IPv6.
+/// From where clients reach a row's port over IPv6.
 enum Kind {
     Outside,
     /// From the host itself.
     Local,
-    /// From nowhere, or outside: see [`Published::any_v4`].
+    /// With Docker's NAT from nowhere, with Podman's from outside: see [`Published::any_v4`].
     AnyV4,
 }
 
-/// Where a row leads, and from where.
+/// A row's forward, and from where clients reach it.
 fn forward(
     publication: &Publication<'_>,
     row: &PortRow,
@@ -99,18 +99,18 @@ fn forward(
     Some((forward, kind))
 }
 
-/// How [`super::forwards::resolve`] reports it.
+/// The report that [`super::forwards::resolve`] makes of this port.
 fn reported_as_closed(container: &Container, forward: &HostForward) -> Skipped {
     Skipped {
         container_id: container.id.clone(),
         container_name: container.name.clone(),
         port: Some((forward.proto, forward.host_port)),
-        reason: Reason::Closed(ANY_V4),
+        reason: Reason::NotPublished(ANY_V4),
     }
 }
 
-/// The address that Docker's NAT leads to: that of the container's IPv6 gateway, which is on no
-/// internal network. Where that network does not translate, nothing is.
+/// The container's address to which Docker's NAT leads: that on the network of its IPv6 gateway,
+/// which is never an internal one. `None` if that network forwards no ports.
 fn target(snapshot: &Snapshot, container: &Container, holders: &Holders<'_>) -> Option<Ipv6Addr> {
     let is_internal = |endpoint: &Endpoint| {
         let network = snapshot.networks.get(&endpoint.network_id);

@@ -1,4 +1,4 @@
-//! What opens nothing over IPv6, and why.
+//! The containers and ports that open nothing over IPv6, and the reasons.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -15,54 +15,54 @@ pub struct Skipped {
     pub container_id: String,
     /// Name of the container.
     pub container_name: Untrusted,
-    /// The port; `None` for all of the container's.
+    /// The port; `None` for the whole container.
     pub port: Option<(Proto, u16)>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// Why something opens nothing.
+/// Why a container or port opens nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The binding does not reach IPv6.
-    Closed(NotPublished),
+    NotPublished(NotPublished),
     /// The container has no network of its own (`host`, `none`, `container:ID`).
     NoOwnNetwork(Untrusted),
-    /// None of the container's addresses lies in a prefix; carries those it has.
+    /// The container has only these addresses, and none of them lies in a prefix.
     NoAddress(Vec<Ipv6Addr>),
-    /// The container's address must never be a target.
+    /// This address of the container must never be a target.
     Refused(Ipv6Addr, Refusal),
     /// The port is zero.
     PortZero,
-    /// The container's labels keep it, or this port, out.
-    Label(labels::Closed),
+    /// The container's labels close it.
+    Label(labels::ClosedByLabel),
     /// The label `docker-nat66.ports` does not name the port.
     NotListed,
-    /// The network that holds the container's address forwards no ports.
+    /// The container's network forwards no ports.
     NotForwarding(Untrusted, NotForwarding),
-    /// The container is part of a Swarm's service, whose ports Swarm publishes itself.
+    /// The container is part of a Swarm service, whose ports Swarm publishes itself.
     SwarmIngress,
-    /// The container has left the network that its port led to.
+    /// The container has left this network, to which its port led.
     LeftNetwork(Untrusted),
-    /// Docker has given the container's address to another one, which started later.
+    /// Docker has given this address of the container to this other one, which started later.
     AddressOf(Ipv6Addr, String),
-    /// Another container published the same port later.
+    /// This other container, which started later, publishes the same port.
     TakenBy(String),
-    /// With this container's rules there would be more than ip6tables could give back.
+    /// With this container's rules there would be more than ip6tables can remove.
     TooMany {
-        /// How many it needs.
+        /// How many rules the container needs.
         rules: usize,
-        /// How many there may be, those of all containers together.
+        /// The limit for all containers together.
         most: usize,
     },
-    /// A row of Docker's answer that could not be read.
+    /// This row of Docker's answer is malformed.
     Unreadable(Untrusted),
 }
 
 /// Why an address is never a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is the host's own: a DNAT to it would publish the host's own port.
+    /// It is the host's own: a DNAT rule to it would publish the host's own port.
     HostsOwn,
     /// It is the network's gateway, which is the host.
     Gateway,
@@ -70,7 +70,7 @@ pub enum Refusal {
     SubnetRouter,
 }
 
-/// Why ports of containers on a network are not forwarded.
+/// Why a network forwards no ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotForwarding {
     /// `docker network create --internal`.
@@ -79,9 +79,9 @@ pub enum NotForwarding {
     Routed,
     /// Gateway mode `isolated`.
     Isolated,
-    /// A gateway mode that is not known.
+    /// An unknown gateway mode.
     Mode(Untrusted),
-    /// Docker has named the network, and not listed it yet.
+    /// Docker has named the network and has not listed it yet.
     NotListed,
 }
 
@@ -103,13 +103,13 @@ impl fmt::Display for NotForwarding {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed(closed) => closed.fmt(f),
+            Self::NotPublished(closed) => closed.fmt(f),
             Self::NoOwnNetwork(mode) => {
                 write!(f, "network mode \"{mode}\" has no address of its own")
             }
             Self::NoAddress(has) if has.is_empty() => {
-                let answers = "where docker-proxy serves the port, it answers in its stead, and the \
-                               container sees the bridge's address as the client's";
+                let answers = "if docker-proxy serves the port, it answers for the container, which \
+                               then sees the bridge's address as the client's";
                 write!(f, "the container has no IPv6 address; {answers}")
             }
             Self::NoAddress(has) => {
@@ -126,42 +126,42 @@ impl fmt::Display for Reason {
             Self::NotForwarding(network, why) => write!(f, "its network {network} {why}"),
             Self::SwarmIngress => write!(
                 f,
-                "what its service publishes through Swarm's ingress network is not ours to forward"
+                "Swarm itself forwards what its service publishes through the ingress network"
             ),
             Self::PortZero => write!(f, "port 0 cannot be forwarded"),
             Self::LeftNetwork(network) => write!(f, "it has left the network {network}"),
             Self::AddressOf(addr, id) => {
-                write!(f, "its address {addr} belongs to container {id} by now")
+                write!(f, "its address {addr} now belongs to container {id}")
             }
             Self::TakenBy(id) => write!(f, "the port belongs to container {id}"),
             Self::TooMany { rules, most } => write!(
                 f,
-                "it needs {rules} rules, and ip6tables cannot be relied on to remove more than \
-                 {most} in all: with --backend nftables there is no such limit"
+                "it needs {rules} rules, and ip6tables can reliably remove no more than {most} in \
+                 all: --backend nftables has no such limit"
             ),
             Self::Unreadable(what) => write!(f, "cannot be read: {what}"),
         }
     }
 }
 
-/// How a container is named to people: with its name and the first digits of its id.
-pub fn container(id: &str, name: &Untrusted) -> String {
+/// Names a container for people, by its name and the first digits of its id.
+pub(crate) fn container(id: &str, name: &Untrusted) -> String {
     let id: String = id.chars().take(12).collect();
     format!("container {name} ({})", Untrusted::new(id))
 }
 
 impl Reason {
-    /// Whether the operator would not expect it; the rest is Docker's everyday.
+    /// Whether it surprises the operator; the rest is Docker's everyday business.
     pub fn is_unexpected(&self) -> bool {
         match self {
-            Self::Closed(NotPublished::NotRoutable(_) | NotPublished::Malformed(_))
+            Self::NotPublished(NotPublished::NotRoutable(_) | NotPublished::Malformed(_))
             | Self::Refused(..)
             | Self::PortZero
             | Self::TakenBy(_)
             | Self::TooMany { .. }
             | Self::Unreadable(_) => true,
             Self::Label(_) => self.is_malformed_label(),
-            Self::Closed(
+            Self::NotPublished(
                 NotPublished::BoundToV4(_) | NotPublished::Routed | NotPublished::BindingsUnknown,
             )
             | Self::NotListed
@@ -174,22 +174,22 @@ impl Reason {
         }
     }
 
-    /// Whether what Docker says of it cannot be read.
+    /// Whether Docker's answer is malformed.
     pub fn is_unreadable(&self) -> bool {
         matches!(
             self,
-            Self::Unreadable(_) | Self::Closed(NotPublished::Malformed(_))
+            Self::Unreadable(_) | Self::NotPublished(NotPublished::Malformed(_))
         )
     }
 
-    /// Whether there would be too many rules.
+    /// Whether the backend has no room for the container's rules.
     pub fn is_too_many(&self) -> bool {
         matches!(self, Self::TooMany { .. })
     }
 
-    /// Whether a label could not be understood.
+    /// Whether a label is malformed or unknown.
     pub fn is_malformed_label(&self) -> bool {
-        matches!(self, Self::Label(labels::Closed::Malformed { .. }))
+        matches!(self, Self::Label(labels::ClosedByLabel::Malformed { .. }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What Docker says: containers with their ports and addresses.
+//! Docker's containers, with their ports and addresses, and its networks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,48 +10,48 @@ use super::forward::Proto;
 use super::interface::MacAddr;
 use super::text::Untrusted;
 
-/// What Docker says now: every running container and every network, by id.
+/// Docker's state now: every running container and every network, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Running containers by their full id.
     pub containers: BTreeMap<String, Container>,
     /// Networks by their full id.
     pub networks: BTreeMap<String, Network>,
-    /// Containers that Docker has not answered about since the first list of the connection named
-    /// them, or though it was asked time and again: by their full id, with their names where they
-    /// are known. Not all that they publish is known.
+    /// Containers that Docker has not answered about: either since the connection's first list
+    /// named them, or in spite of repeated questions. By full id, with the name if it is known.
+    /// They may publish more than the snapshot shows.
     pub unanswered: BTreeMap<String, Untrusted>,
-    /// Containers about which Docker's last answer could not be read, and why.
+    /// Containers about which Docker's last answer was malformed, and what was wrong with it.
     pub unreadable: BTreeMap<String, Untrusted>,
-    /// Rows of the last list that do not say whose they are, described.
+    /// Descriptions of rows in the last list that name no container.
     pub odd: Vec<Untrusted>,
     /// Addresses that Docker has given to containers that it is about to start.
     pub claims: BTreeMap<Ipv6Addr, Claim>,
 }
 
-/// Who is about to start with an address.
+/// The container that is about to start with an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The container's full id.
     pub container_id: String,
-    /// When it was heard of: counts with [`Start::heard`].
+    /// When the daemon received the claim, in the count of [`Start::heard`].
     pub heard: u64,
 }
 
-/// When a container started, compared with others. Docker gives the address of a container that
-/// has ended to the next one up to a second before it says so (seen on Engine 28.5): where two
-/// show one address, the later start has it.
+/// When a container started, compared with others. Docker gives the address of an ended container
+/// to the next one up to a second before it reports the end (seen on Engine 28.5): if two
+/// containers show one address, the one that started later has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Start {
-    /// Which of the events that were heard over this connection its `start` was, or the last time
-    /// that it joined a network, counted from 1; 0 for a container that ran before.
+    /// The number of its `start` among the events of this connection, counted from 1, or of the
+    /// last event by which it joined a network; 0 for a container that ran before.
     pub heard: u64,
-    /// `State.StartedAt`, in nanoseconds since the epoch; 0 where Docker has not said it. Compared
-    /// only between containers whose `start` was not heard.
+    /// `State.StartedAt`, in nanoseconds since the epoch; 0 if Docker has not given it. Compared
+    /// only between containers that ran before this connection.
     pub at: i64,
 }
 
-/// A Docker network, as far as its containers' IPv6 is concerned.
+/// The part of a Docker network that concerns its containers' IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// Full id.
@@ -68,15 +68,15 @@ pub struct Network {
     /// The interface of a bridge network: option `com.docker.network.bridge.name`, else `br-` and
     /// the first twelve digits of the id. `None` for other drivers.
     pub bridge: Option<Device>,
-    /// `Ingress`: the network by which a Swarm publishes the ports of its services.
+    /// `Ingress`: through this network a Swarm publishes the ports of its services.
     pub ingress: bool,
     /// Option `com.docker.network.bridge.gateway_mode_ipv6` (Engine 27): how the bridge treats
     /// its containers' IPv6.
     pub gateway_mode: GatewayMode,
     /// Option `com.docker.network.bridge.enable_ip_masquerade`; true where absent.
     pub masquerade: bool,
-    /// Option `com.docker.network.host_ipv6` (Engine 25): the source address that outgoing
-    /// traffic is given instead of the egress interface's own.
+    /// Option `com.docker.network.host_ipv6` (Engine 25): the source address of outgoing traffic,
+    /// in place of the egress interface's own.
     pub host_ipv6: Option<Ipv6Addr>,
 }
 
@@ -87,37 +87,37 @@ pub enum GatewayMode {
     Nat,
     /// `nat-unprotected`: as `nat`, and unpublished ports are open too.
     NatUnprotected,
-    /// `routed`: containers are reached at their own addresses; nothing is rewritten.
+    /// `routed`: clients reach containers at their own addresses; Docker rewrites nothing.
     Routed,
     /// `isolated`: no gateway at all.
     Isolated,
-    /// A mode of a newer Engine; treated as one that wants nothing from us.
+    /// A mode of a newer Engine; we forward nothing there.
     Unknown(Untrusted),
 }
 
-/// A running container, as far as its published ports are concerned.
+/// The part of a running container that concerns its published ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
-    /// Full id (64 hexadecimal digits in every known Engine, not relied upon).
+    /// Full id: 64 hexadecimal digits in every known Engine, but any text is accepted.
     pub id: String,
     /// Name without the leading slash.
     pub name: Untrusted,
     /// When it started.
     pub start: Start,
-    /// When it was created, seconds since the epoch; 0 where Docker does not say.
+    /// When it was created, seconds since the epoch; 0 if Docker does not give it.
     pub created: i64,
     /// `HostConfig.NetworkMode`: `default`, `bridge`, `host`, `none`, `container:ID`, a network.
     pub network_mode: Untrusted,
     /// `NetworkSettings.Networks`.
     pub endpoints: Vec<Endpoint>,
-    /// `NetworkSettings.Ports`, or `Ports` of a list row: what Docker has really bound.
+    /// `NetworkSettings.Ports`, or `Ports` of a list row: what Docker has bound.
     pub ports: Vec<PortRow>,
-    /// `HostConfig.PortBindings`: what was asked for.
+    /// `HostConfig.PortBindings`: what the user requested.
     pub bindings: Bindings,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Rows that could not be read (an unknown protocol, a malformed port), described; they
-    /// publish nothing and are reported.
+    /// Descriptions of malformed rows (an unknown protocol, a malformed port). They publish nothing
+    /// and are reported.
     pub unreadable: Vec<Untrusted>,
 }
 
@@ -126,18 +126,18 @@ pub struct Container {
 pub struct Endpoint {
     /// The network's name.
     pub network: Untrusted,
-    /// The network's full id; empty where Docker does not say.
+    /// The network's full id; empty if Docker does not give it.
     pub network_id: String,
-    /// `GlobalIPv6Address`; `None` where Docker has none (yet, or any more).
+    /// `GlobalIPv6Address`; `None` before Docker assigns it and after it has cleared it.
     pub address: Option<Ipv6Addr>,
-    /// `MacAddress`, that of the container's interface; `None` where Docker has none.
+    /// `MacAddress`, that of the container's interface; `None` if Docker gives none.
     pub mac: Option<MacAddr>,
     /// `IPv6Gateway`, the host's end of the bridge.
     pub gateway: Option<Ipv6Addr>,
     /// `GwPriority` (API 1.48); 0 before.
     pub gw_priority: i64,
-    /// The container has left this network, by Docker's word or the kernel's, and Docker has not
-    /// been asked about the container since: nothing is forwarded to this address any more.
+    /// Docker or the kernel has reported that the container left this network, and Docker has not
+    /// answered about the container since. Nothing is forwarded to this address.
     pub left: bool,
 }
 
@@ -155,8 +155,8 @@ pub struct PortRow {
 }
 
 impl PortRow {
-    /// `::` without a host port: what an Engine (from 27 on) shows of a published port where
-    /// containers are reached at their own IPv6 addresses.
+    /// `::` without a host port: the row with which an Engine (from 27 on) shows a published port
+    /// that it routes, so that clients reach the container at its own IPv6 address.
     pub fn is_routed_v6(&self) -> bool {
         self.host_port.is_none() && self.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
     }
@@ -201,9 +201,9 @@ impl HostIp {
 /// `HostConfig.PortBindings` and `PublishAllPorts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bindings {
-    /// Not known: a row of the container list does not carry them.
+    /// Not known: the rows of the container list do not have them.
     Unknown,
-    /// As asked for at `docker run`.
+    /// As requested at `docker run`.
     Known {
         /// One row per binding; an empty or zero `HostPort` is `None`.
         rows: Vec<PortRow>,
@@ -212,12 +212,12 @@ pub enum Bindings {
     },
 }
 
-/// Rows by the container's port that they are about: a container may have tens of thousands.
+/// Rows by container port, because a container may have tens of thousands.
 #[derive(Debug, Default)]
 pub struct Rows<'c>(HashMap<(Proto, u16), Vec<&'c PortRow>>);
 
 impl<'c> Rows<'c> {
-    /// All of them.
+    /// Indexes all rows.
     pub fn of(rows: &'c [PortRow]) -> Self {
         let mut by_port: HashMap<_, Vec<&PortRow>> = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -227,20 +227,20 @@ impl<'c> Rows<'c> {
         Self(by_port)
     }
 
-    /// Those about the same port as `row`, in order.
+    /// The rows for the same container port as `row`, in order.
     pub fn like(&self, row: &PortRow) -> impl Iterator<Item = &'c PortRow> {
         let same = self.0.get(&(row.proto, row.container_port));
         same.into_iter().flatten().copied()
     }
 
-    /// Whether one of them publishes that port on `::`.
+    /// Whether a row publishes that port on `::`.
     pub fn show_any_v6(&self, row: &PortRow) -> bool {
         let any = HostIp::V6(Ipv6Addr::UNSPECIFIED);
         self.like(row)
             .any(|row| row.host_port.is_some() && row.host_ip == any)
     }
 
-    /// Whether one of them says that Docker routes that port over IPv6, and publishes it at no
+    /// Whether a row shows that Docker routes that port over IPv6, without publishing it at an
     /// address of the host.
     pub fn show_routed_v6(&self, row: &PortRow) -> bool {
         self.like(row).any(PortRow::is_routed_v6)
@@ -248,9 +248,9 @@ impl<'c> Rows<'c> {
 }
 
 impl Container {
-    /// Whether the ports' meaning hangs on [`Bindings`] that are not known: some port is bound
-    /// to `0.0.0.0` (or nothing) and none of its rows shows `::`. Then only an inspect tells
-    /// an explicit `0.0.0.0` and a routed port (nothing over IPv6) from an Engine before 20.10.6.
+    /// Whether the ports' meaning depends on unknown [`Bindings`]: some port is bound to `0.0.0.0`
+    /// (or nothing) and none of its rows shows `::`. Then only an inspect distinguishes an explicit
+    /// `0.0.0.0` and a routed port (nothing over IPv6) from an Engine before 20.10.6.
     pub fn needs_bindings(&self) -> bool {
         if self.bindings != Bindings::Unknown {
             return false;
@@ -264,15 +264,15 @@ impl Container {
         })
     }
 
-    /// Whether Docker must be asked before all of what it publishes is known.
+    /// Whether the daemon must ask Docker before it knows everything that the container publishes.
     pub fn needs_answer(&self) -> bool {
         self.needs_bindings() || self.endpoints.iter().any(|e| e.left)
     }
 
-    /// Completes a row of the list with what an inspect told of this container before: what was
-    /// asked for, and the ports that are routed over IPv6, which Engine 29 lists as `0.0.0.0`
-    /// alone. Where the row shows other ports than that inspect did, Docker has bound them anew
-    /// (the container's IPv6 gateway is another, say), and only another inspect tells.
+    /// Completes a row of the list from an earlier inspect of this container: the requested
+    /// bindings, and the ports that are routed over IPv6, which Engine 29 lists as `0.0.0.0` alone.
+    /// If the row shows other ports than that inspect, Docker has bound them anew (because the
+    /// container has another IPv6 gateway, say), and a new inspect is needed.
     pub fn complete_from(&mut self, known: &Self) {
         let bound = |container: &Self| -> Vec<PortRow> {
             let rows = container.ports.iter().filter(|row| !row.is_routed_v6());
@@ -287,7 +287,7 @@ impl Container {
         }
     }
 
-    /// Takes over which endpoints this container has left, as far as they are the same.
+    /// Marks as left the endpoints that `known` has left and that are the same here.
     pub fn leave_as(&mut self, known: &Self) {
         let same = |a: &Endpoint, b: &Endpoint| {
             (&a.network_id, a.address, a.mac) == (&b.network_id, b.address, b.mac)
@@ -346,7 +346,7 @@ mod tests {
 
     /// Engine 29 lists a routed port as `0.0.0.0` alone.
     #[test]
-    fn what_an_inspect_told_is_kept_while_the_ports_are_the_same() {
+    fn the_last_inspect_counts_while_the_ports_are_the_same() {
         let asked_for = Bindings::Known {
             rows: Vec::new(),
             publish_all: true,
@@ -359,12 +359,12 @@ mod tests {
             row
         };
         assert_eq!(completed(&[("0.0.0.0", Some(8080))]), known);
-        // Engine 28 lists all.
+        // Engine 28 lists both rows.
         assert_eq!(completed(&routed), known);
-        // Its IPv6 gateway is a network now that is not routed.
+        // The container's IPv6 gateway is now on a network that is not routed.
         let open = [("0.0.0.0", Some(8080)), ("::", Some(8080))];
         assert_eq!(completed(&open), publishing(&open, Bindings::Unknown));
-        // It was started again, and its start missed.
+        // The container has restarted, and the daemon missed its start.
         assert!(completed(&[("0.0.0.0", Some(9090))]).needs_bindings());
     }
 

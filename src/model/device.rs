@@ -4,13 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Longest interface name, in bytes: IFNAMSIZ (16, `linux/if.h`) less the closing NUL.
-pub const MAX_DEVICE_BYTES: usize = 15;
+pub(crate) const MAX_DEVICE_BYTES: usize = 15;
 
-/// A valid name of a network interface; whether such an interface exists is not its matter.
+/// A valid name of a network interface; the interface need not exist.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device(String);
 
-/// Why a text is no interface name.
+/// Why a text is not an interface name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceError {
     /// The text is empty.
@@ -19,7 +19,7 @@ pub enum DeviceError {
     TooLong(usize),
     /// The text is `.` or `..`, which the kernel refuses.
     Dots,
-    /// The text holds a character that an interface's name cannot have here.
+    /// The text has this character, which we accept in no interface name.
     BadCharacter(char),
 }
 
@@ -51,9 +51,9 @@ impl Device {
 impl FromStr for Device {
     type Err = DeviceError;
 
-    /// Follows the kernel's `dev_valid_name` (net/core/dev.c: no slash, colon or white space),
-    /// and refuses besides what ip6tables reads otherwise: a trailing `+` is its wildcard, a
-    /// leading `!` or `-` its syntax, a quote or backslash its escapes.
+    /// Follows the kernel's `dev_valid_name` (net/core/dev.c: no slash, colon or white space), and
+    /// also refuses characters that have a meaning for ip6tables: a trailing `+` is its wildcard, a
+    /// leading `!` or `-` its syntax, a quote or backslash its escape.
     fn from_str(name: &str) -> Result<Self, DeviceError> {
         if name.is_empty() {
             return Err(DeviceError::Empty);

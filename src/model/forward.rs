@@ -33,7 +33,7 @@ impl Proto {
         }
     }
 
-    /// Its number (IANA Protocol Numbers).
+    /// The protocol's number (IANA Protocol Numbers).
     pub fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
@@ -77,7 +77,7 @@ impl FromStr for Proto {
     }
 }
 
-/// A container that wants a rule. A rule may have several owners, and goes with the last one.
+/// A container that needs a rule. A rule may have several owners, and goes with the last one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// The container's full id as Docker gives it.

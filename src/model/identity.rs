@@ -1,23 +1,23 @@
-//! How a rule of ours is told from every other.
+//! The identity of our rules, by which we distinguish them from all others.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What stands before the [`RuleId`] in a rule's comment.
+/// The text before the [`RuleId`] in a rule's comment.
 pub const COMMENT_PREFIX: &str = "docker-nat66:";
 
-/// Identity of a rule: the first 64 bits of SHA-256 over its canonical text. Equal content
-/// has equal identity, whoever wants it; shown as 16 lower-case hexadecimal digits.
+/// Identity of a rule: the first 64 bits of SHA-256 over its canonical text. Rules of equal content
+/// have equal identities, whatever their owners. Shown as 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId([u8; 8]);
 
 impl RuleId {
-    /// The bytes, as the journal's key.
+    /// The bytes, which are the journal's key.
     pub fn as_bytes(&self) -> &[u8; 8] {
         &self.0
     }
 
-    /// An identity read from the journal's key.
+    /// The identity in a key of the journal.
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
@@ -27,8 +27,8 @@ impl RuleId {
         format!("{COMMENT_PREFIX}{self}")
     }
 
-    /// Reads a comment. Only the exact pattern is ours: the prefix and 16 lower-case
-    /// hexadecimal digits, nothing else.
+    /// Reads a comment. Only the exact pattern is ours: the prefix and 16 lower-case hexadecimal
+    /// digits.
     pub fn from_comment(comment: &str) -> Option<Self> {
         comment.strip_prefix(COMMENT_PREFIX)?.parse().ok()
     }

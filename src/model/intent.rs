@@ -1,5 +1,5 @@
-//! What is to be open on this host, and under which policy. No word of tables, chains or sets: how
-//! it is written down is each backend's matter.
+//! What is to be open on this host, and under which policy. Tables, chains and sets are the
+//! backends' business, and do not occur here.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -13,13 +13,13 @@ use super::forward::{Forward, Proto};
 /// What should be reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
-    /// The published ports to forward; `None` until Docker has been heard.
+    /// The published ports to forward; `None` until Docker has answered.
     pub forwards: Option<Vec<Forward>>,
-    /// What holds for all of them, and for the containers that publish nothing.
+    /// The policy for all forwards, and for containers that publish nothing.
     pub policy: Policy,
-    /// How much of what is applied this speaks of.
+    /// Which of the applied rules this intent decides about.
     pub known: Known,
-    /// The containers that Docker has named and not answered about.
+    /// The containers that Docker has named and has not answered about.
     pub undecided: Undecided,
 }
 
@@ -30,11 +30,12 @@ pub struct Policy {
     pub devices: Vec<Device>,
     /// The containers' prefixes.
     pub prefixes: Vec<Ipv6Net>,
-    /// What becomes of packets for ports that are not published.
+    /// What happens to packets for unpublished ports.
     pub unpublished: Unpublished,
-    /// What becomes of the connections that containers begin.
+    /// What happens to connections that containers open.
     pub outgoing: Outgoing,
-    /// Whether the host and the containers reach published ports at the host's addresses.
+    /// Whether our rules lead the host and the containers to published ports at the host's
+    /// addresses.
     pub hairpin: Hairpin,
     /// Subnets whose outgoing traffic gets a source address of its own.
     pub snat: Vec<(Ipv6Net, Ipv6Addr)>,
@@ -43,24 +44,24 @@ pub struct Policy {
 /// `--unpublished`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Unpublished {
-    /// They are dropped.
+    /// Our rules drop them.
     #[default]
     Drop,
-    /// They are left to the rest of the firewall.
+    /// The rest of the firewall decides.
     Accept,
 }
 
 /// `--outgoing`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outgoing {
-    /// They are accepted, where an accept of ours decides: not in our nftables table.
+    /// Our rules accept them, if our accept is final: in our nftables table it is not.
     #[default]
     Accept,
-    /// They are left to the rest of the firewall.
+    /// The rest of the firewall decides.
     Leave,
 }
 
-/// `--hairpin`, and what `auto` has found out.
+/// `--hairpin`, with `auto` resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Hairpin {
     /// Never.
@@ -68,12 +69,12 @@ pub enum Hairpin {
     Off,
     /// Always.
     On,
-    /// For these host ports, which nobody else serves.
+    /// For these host ports, which no other program serves.
     Only(BTreeSet<(Proto, u16)>),
 }
 
 impl Hairpin {
-    /// Whether a forward is to be reached from the host and from containers, too.
+    /// Whether our rules serve a forward to the host and to containers, too.
     pub fn covers(&self, forward: &Forward) -> bool {
         match self {
             Self::Off => false,
@@ -84,8 +85,8 @@ impl Hairpin {
 }
 
 impl Intent {
-    /// All that there is to know: these forwards under this policy. Before Docker has been heard
-    /// (`None`) nothing is known of forwards.
+    /// These forwards under this policy, with everything known. Before Docker has answered
+    /// (`None`), nothing is known of forwards.
     pub fn new(policy: Policy, forwards: Option<Vec<Forward>>) -> Self {
         Self {
             known: Known {
@@ -98,17 +99,17 @@ impl Intent {
         }
     }
 
-    /// Nothing is to be open, and nothing of ours is to stay: what a daemon wants when it leaves.
+    /// Nothing is to be open, and no rule of ours stays: the intent of a daemon that stops.
     pub fn nothing() -> Self {
         Self::new(Policy::default(), Some(Vec::new()))
     }
 }
 
-/// How many rules for forwards a backend can hold and give back in time.
+/// How many rules for forwards a backend can hold and remove in time.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleLimit {
-    /// Most rules.
+    /// The limit.
     pub most: usize,
-    /// How many rules one forward needs of its own.
+    /// How many rules of its own one forward needs.
     pub rules_of: fn(&Policy, &Forward) -> usize,
 }

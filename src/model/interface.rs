@@ -1,4 +1,4 @@
-//! The network interfaces of containers, as the kernel and Docker name them alike.
+//! The network interfaces of containers. Docker and the kernel both name them by hardware address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MacAddr(pub [u8; 6]);
 
-/// A text that is no hardware address.
+/// A text that is not a hardware address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no hardware address of six bytes, as 02:42:ac:11:00:02 is")]
+#[error("expected a hardware address of six bytes such as 02:42:ac:11:00:02")]
 pub struct NotAMacAddr;
 
 impl FromStr for MacAddr {
@@ -39,13 +39,13 @@ impl fmt::Display for MacAddr {
     }
 }
 
-/// What the kernel tells of the interfaces in the host's network namespace.
+/// News from the kernel about the interfaces in the host's network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterfaceNews {
-    /// The end of a container's link with this hardware address is there: it was taken back from
-    /// the container.
+    /// The container's end of a link, with this hardware address, is back in the host's namespace:
+    /// Docker has taken it from the container.
     Seen(MacAddr),
-    /// More was told than could be kept.
+    /// The kernel reported more than the queue could hold, and some news was lost.
     Missed,
 }
 

@@ -1,20 +1,21 @@
 //! Pure values: what Docker publishes, what a rule is, and how two sets of rules differ.
 //!
-//! Nothing here performs I/O, reads a clock, logs, or fails at a distance: text is parsed into
-//! these types at the program's edge, and inside they cannot be wrong. Only `std`, `ipnet` and
-//! `sha2` are used.
+//! Nothing here performs I/O, reads a clock or logs. The program's edge parses text into these
+//! types, and inside the program their values are always valid. This module uses only `std`,
+//! `ipnet`, `sha2` and `thiserror`.
 
 pub mod boot;
 mod canonical;
 pub mod change;
+pub(crate) mod conditions;
 pub mod container;
-pub mod device;
+pub(crate) mod device;
 pub mod element;
 pub mod forward;
-pub mod identity;
+pub(crate) mod identity;
 pub mod intent;
 pub mod interface;
-pub mod problem;
+pub(crate) mod problem;
 pub mod published;
 pub mod rule;
-pub mod text;
+pub(crate) mod text;

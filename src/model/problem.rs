@@ -1,21 +1,21 @@
-//! What keeps packets from getting through, or the daemon from its work: a stable id, a sentence,
-//! and what mends it.
+//! Problems that keep packets from getting through, or the daemon from its work: a stable id, a
+//! sentence and a remedy.
 
 use std::fmt;
 
-/// Something that is wrong, as `status` tells it.
+/// A problem, as `status` reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Its kind.
     pub id: ProblemId,
     /// One sentence.
     pub what: String,
-    /// What mends it: a command for a shell, or a few words; `None` where that is not known.
+    /// What solves it: a command for a shell, or a few words; `None` if that is unknown.
     pub remedy: Option<String>,
 }
 
 impl Problem {
-    /// One of which it is not known what mends it.
+    /// A problem without a known remedy.
     pub fn new(id: ProblemId, what: impl Into<String>) -> Self {
         Self {
             id,
@@ -24,7 +24,7 @@ impl Problem {
         }
     }
 
-    /// The command, or the words, that mend it.
+    /// Adds the remedy.
     #[must_use]
     pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What kind of problem it is. The names are stable: monitoring counts by them.
+/// The kind of a problem. The names are stable, because monitoring counts by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProblemId {
     /// The kernel forwards no IPv6 packets.
@@ -49,27 +49,27 @@ pub enum ProblemId {
     NoDevice,
     /// IPv6 is off, on an egress interface or in the whole kernel.
     Ipv6Disabled,
-    /// With `--dev auto`: no default route tells the egress interface.
+    /// With `--dev auto`: no default route shows the egress interface.
     NoEgress,
     /// No container that publishes a port has an address in a prefix.
     NoPrefixMatch,
     /// Docker's bridges are in another network namespace.
     WrongNetns,
-    /// An egress interface is a port of a bridge, and sees no packet of its own.
+    /// An egress interface is a port of a bridge, and no rule for it matches a packet.
     BridgePort,
-    /// A prefix takes in the network of an egress interface.
+    /// A prefix contains the network of an egress interface.
     PrefixOverlap,
     /// The Engine, or a proxy before its socket, refuses a request.
     EngineRefuses,
-    /// What Docker says of a container cannot be read.
+    /// Docker's answer about a container is malformed.
     Unreadable,
-    /// A container's rules would be too many for the backend.
+    /// The backend has no room for a container's rules.
     TooMany,
     /// Docker has not answered about a container.
     Unanswered,
     /// Docker's own IPv6 NAT is on and does not serve a port.
     NotServed,
-    /// What an Engine left behind drops what is forwarded.
+    /// A rule that an Engine left behind drops packets that we forward.
     LeftBehind,
     /// The Engine is not reachable.
     Docker,
@@ -77,11 +77,11 @@ pub enum ProblemId {
     Firewall,
     /// The journal cannot be written.
     Journal,
-    /// The journal is not where it belongs any more.
+    /// The state directory was moved, replaced or removed.
     StateDir,
     /// A part of the daemon does not answer.
     Watchdog,
-    /// The host cannot be read.
+    /// The daemon cannot read the host's addresses or settings.
     Host,
     /// Lines of the log are lost.
     Log,

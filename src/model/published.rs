@@ -1,4 +1,4 @@
-//! What Docker publishes over IPv6, and the form in which it is compared with a DNAT rule.
+//! What Docker publishes over IPv6, in a form that compares with DNAT rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use super::forward::Proto;
 /// Address and port of a container.
 pub type Target = (Ipv6Addr, u16);
 
-/// A published port and where it leads: what a DNAT rule does, ours or another's.
+/// A published port and its target: what a DNAT rule does, ours or another program's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostForward {
     /// Transport protocol.
@@ -38,16 +38,16 @@ impl fmt::Display for HostForward {
 pub struct Published {
     /// The ports that Docker's own NAT would serve.
     pub forwards: BTreeSet<HostForward>,
-    /// The ports bound to `::1`. Docker's own NAT may have a rule for them, but nobody outside the
-    /// host can use it.
+    /// The ports bound to `::1`. Docker's own NAT may have a rule for them, but only the host
+    /// itself can use it.
     pub local: BTreeSet<HostForward>,
-    /// Those of both that one of our labels closes, or opens to some sources only.
+    /// The ports of both sets that one of our labels closes, or opens only to some sources.
     pub closed: BTreeSet<HostForward>,
     /// The ports that are shown as bound to `0.0.0.0` alone, each with the line that reports it as
     /// closed. Podman (5.8) shows every port without an address of its own like this, and its NAT
     /// serves the port over IPv6 as well.
     pub any_v4: BTreeMap<HostForward, String>,
-    /// Whether containers that Docker has not answered about may publish more.
+    /// Whether Docker has yet to answer about some containers, which may publish more.
     pub partial: bool,
     /// The addresses of the containers that Docker has answered about.
     pub answered: BTreeSet<Ipv6Addr>,

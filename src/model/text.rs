@@ -1,17 +1,17 @@
-//! Text that somebody else chose: container names, network names, labels.
+//! Untrusted text: container names, network names, labels.
 
 use std::fmt;
 
-/// Characters of an untrusted text that are shown; the rest is cut and its length told.
-/// Docker allows names of any length; a log line or a table cell should stay readable.
+/// How many characters of an untrusted text to show; only the length of the rest is shown.
+/// Docker allows names of any length, and a log line or a table cell should stay readable.
 const SHOWN_CHARS: usize = 128;
 
-/// Text from Docker: kept as it came, shown harmless.
+/// Text from Docker, kept as received and escaped when shown.
 ///
 /// `Display` escapes control characters (C0, C1, DEL), bidirectional overrides and backslashes,
 /// and cuts long texts, so that a container's name can neither forge a log line nor steer a
-/// terminal. [`Untrusted::raw`] gives the original for comparison and for formats that escape
-/// by themselves (JSON).
+/// terminal. [`Untrusted::raw`] gives the original for comparison, and for formats that escape
+/// it themselves (JSON).
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Untrusted(String);
 
@@ -21,7 +21,7 @@ impl Untrusted {
         Self(text.into())
     }
 
-    /// The text as it came; never print it as it is.
+    /// The text as received; never print it like this.
     pub fn raw(&self) -> &str {
         &self.0
     }
@@ -50,8 +50,8 @@ impl fmt::Display for Untrusted {
     }
 }
 
-/// Text of any length, made harmless to show.
-pub fn escape(chars: impl IntoIterator<Item = char>) -> String {
+/// Escapes text of any length, so that it is safe to show.
+pub(crate) fn escape(chars: impl IntoIterator<Item = char>) -> String {
     let mut shown = String::new();
     for c in chars {
         if must_be_escaped(c) {
@@ -65,7 +65,7 @@ pub fn escape(chars: impl IntoIterator<Item = char>) -> String {
 
 /// Control characters, and the format characters that reorder or hide what is printed
 /// (Unicode bidirectional controls, zero-width characters, line and paragraph separators, BOM).
-pub fn must_be_escaped(c: char) -> bool {
+pub(crate) fn must_be_escaped(c: char) -> bool {
     c.is_control()
         || c == '\\'
         || matches!(c,

@@ -1,4 +1,4 @@
-//! `--prefix auto` and `--dev auto`: what Docker's networks and the host's routes say, followed.
+//! `--prefix auto` and `--dev auto`: the daemon follows Docker's networks and the host's routes.
 
 use crate::support::lab::daemon::Daemon;
 use crate::support::lab::engine::Engine;
@@ -9,12 +9,12 @@ use crate::support::wait::{SOON, eventually, same};
 
 const ALPHA: &str = "fdfd:5898:4917:a::/64";
 
-/// The masquerades come to be those of these `DEV PREFIX`.
+/// Waits until there is one masquerade for each of these `DEV PREFIX`, and no other.
 #[track_caller]
 fn masquerades(lab: &Lab, what: &str, expected: &[&str]) {
     eventually(SOON, what, || {
         let mut found = rules::masquerades(lab.host());
-        // Those for the containers themselves name no interface.
+        // The hairpin masquerades, for requests from containers, name no interface.
         found.retain(|rule| rule.starts_with("eth"));
         let expected: Vec<String> = expected.iter().map(|&rule| rule.to_owned()).collect();
         same(found, expected)
@@ -44,7 +44,7 @@ fn prefix_auto_follows_networks_as_they_come_and_go() {
     masquerades(&lab, "alpha's end", &[&default]);
     lab.answers(Tcp, &format!("[{HOST}]:8081"), "one", CLIENT);
 
-    // Another network takes name and subnet, and is not one that Docker would masquerade.
+    // Another network takes the name and the subnet, and Docker would not masquerade it.
     for not in [
         "--internal",
         "--opt=com.docker.network.bridge.enable_ip_masquerade=false",
@@ -52,7 +52,7 @@ fn prefix_auto_follows_networks_as_they_come_and_go() {
     ] {
         engine.network("alpha", ALPHA, &[not]);
         engine.run("two", &options, &["tcp:80"]);
-        // Heard of after the network; it stands for all that the daemon had to do before.
+        // Its event follows the network's; once its rule is there, the daemon has handled both.
         engine.network("fence", "fdfd:5898:4917:f::/64", &[]);
         masquerades(&lab, not, &[&default, "eth0 fdfd:5898:4917:f::/64"]);
         lab.is_closed(Tcp, &format!("[{HOST}]:8082"));
@@ -100,7 +100,7 @@ fn dev_auto_follows_the_default_route_from_interface_to_interface() {
     lab.is_closed(Tcp, &to0);
     assert_eq!(line.echo("uncut"), Ok("uncut".to_owned()));
 
-    // A route that comes and goes cuts nothing.
+    // A route that comes and goes cuts no connection.
     route("del default via 2001:db8:1::2 dev eth1");
     route("add 2001:db8:ffff::/48 via 2001:db8::2 dev eth0");
     engine.run("late", &["-p", "8081:80"], &["tcp:80"]);
@@ -137,7 +137,7 @@ fn what_auto_found_out_outlives_a_crash_and_what_has_gone_meanwhile_goes() {
     lab.answers(Tcp, &to, "one", CLIENT);
     let mut line = lab.connect(&to);
 
-    // Nothing has changed: nothing is touched.
+    // Nothing has changed, so the daemon changes no rule.
     let rules = rules::ours(host);
     daemon.sigkill();
     let mut daemon = Daemon::ready(&lab, &args);
@@ -158,7 +158,7 @@ fn what_auto_found_out_outlives_a_crash_and_what_has_gone_meanwhile_goes() {
     let all = rules::ours(host).join("\n");
     assert!(!all.contains("eth1") && !all.contains("4917:a:"), "{all}");
 
-    // The interface goes, and its route with it.
+    // The interface disappears, and its route with it.
     host.sh("ip -6 route add default via 2001:db8:1::2 dev eth1 metric 200");
     masquerades(&lab, "both interfaces", &[&e0, &e1]);
     host.sh("ip link del eth1");
@@ -192,7 +192,7 @@ fn without_a_default_route_what_an_earlier_run_left_goes_when_its_grace_is_over(
     eventually(SOON, "the forward to go", || {
         same(rules::published(host), vec![])
     });
-    // A route that comes later opens what is published then.
+    // A route that comes later opens the ports that are published by then.
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     host.sh("ip -6 route add default via 2001:db8::2 dev eth0");
     lab.answers(Tcp, &to, "web", CLIENT);

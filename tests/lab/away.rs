@@ -107,7 +107,7 @@ fn a_killed_engine_that_gives_its_addresses_to_others_is_followed() {
     let address = engine.address("once");
     engine.kill();
     assert_eq!(rules::published(lab.host()).len(), 2);
-    // It ends the containers, and starts again those that it should.
+    // The Engine ends the containers, and starts those with a restart policy again.
     engine.start();
     let back = Instant::now();
     eventually(SOON, "the address to belong to the other one", || {

@@ -1,4 +1,4 @@
-//! `kill -9` in the middle of things: connections, batches, and `cleanup` afterwards.
+//! `kill -9` during connections and batches, and `cleanup` afterwards.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn kills_at_any_moment_of_a_busy_hour_leave_foreign_rules_and_no_doubles() {
     let foreign = Foreign::plant(lab.host());
     for round in 0..12 {
         let daemon = Daemon::start(&lab, &ARGS);
-        // The moment moves through start-up, the first batch and the work on events.
+        // The kill falls into start-up, the first batch, and the work on events.
         let busy = format!("web{round}");
         if round % 3 == 0 {
             engine.run(&busy, &["-p", "8000-8009:80-89"], &["tcp:80"]);
@@ -72,7 +72,7 @@ fn a_daemon_asked_to_leave_while_it_starts_takes_out_what_a_killed_one_left() {
     let before = rules::as_before(lab.host());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     Daemon::ready(&lab, &ARGS).sigkill();
-    // As a tool of the killed one would: the start waits for it.
+    // Holds the lock as a tool of the killed daemon would; the start waits for it.
     let tool_lock = format!("{STATE_DIR}/tool.lock");
     let args = ["--no-fork", &tool_lock, "sleep", "60"];
     let mut tool = lab.host().spawn("flock", &args, &lab.log("tool"));
@@ -87,7 +87,7 @@ fn a_daemon_asked_to_leave_while_it_starts_takes_out_what_a_killed_one_left() {
         let out = lab.host().output(&["sh", "-c", &locked]);
         out.status.success().then_some(()).ok_or("not yet")
     });
-    // Nothing tells when it has begun to wait for the tool; it does within this.
+    // The daemon does not report that it waits for the tool; it begins to wait within this time.
     let_pass(Duration::from_millis(300));
     daemon.signal(Signal::TERM);
     kill(&mut tool);
@@ -112,8 +112,8 @@ fn cleanup_removes_what_a_killed_daemon_left_and_nothing_else() {
     assert!(again.status.success(), "{again:?}");
 }
 
-/// The port that led to the dead one must never lead to its heir: from the moment on at which the
-/// daemon is ready or, where Docker says nothing, at which the grace is over.
+/// A port that led to a dead container must never lead to the next container with its address: from
+/// the moment that the daemon is ready or, if Docker does not answer, that the grace is over.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn who_takes_an_address_while_the_daemon_is_dead_is_not_reached_through_the_dead_one_s_port() {
@@ -135,7 +135,7 @@ fn who_takes_an_address_while_the_daemon_is_dead_is_not_reached_through_the_dead
         engine.remove("old");
         engine.run("heir", &["-p", "8081:80"], &serve);
         assert_eq!(engine.address("heir"), addr, "the address was reused");
-        // Nobody is there to prevent it.
+        // No daemon runs that could prevent it.
         lab.answers(Tcp, &tcp, "heir", CLIENT);
 
         let args = [&ARGS[..], &["--stale-grace", "2s"]].concat();

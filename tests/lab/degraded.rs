@@ -1,4 +1,4 @@
-//! Troubles that pass: the daemon says so, does nothing that it cannot undo, and heals by itself.
+//! Passing problems: the daemon reports them, does only what it can undo, and recovers by itself.
 
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -52,12 +52,12 @@ impl<'l> Native<'l> {
     }
 }
 
-/// The table as only nft can show it then.
+/// The table as nft shows it, which no other tool can do then.
 fn table(host: Place<'_>) -> String {
     host.run(&["nft", "-s", "list", "table", "ip6", "nat"])
 }
 
-/// Waits for a state, and returns the whole status.
+/// Waits for a state; returns the whole status.
 #[track_caller]
 fn status(daemon: &Daemon<'_>, state: &str, code: i32) -> Value {
     eventually(SOON, &format!("state {state}"), || {
@@ -86,7 +86,7 @@ fn native_rules_that_were_there_first_are_waited_out() {
     let native = Native::add(lab.host());
     let before = table(lab.host());
 
-    // Left to itself it would take nftables.
+    // With `--backend auto` the daemon would choose nftables.
     let asked = [&ARGS[..], &["--backend", "ip6tables"]].concat();
     let mut daemon = Daemon::start(&lab, &asked);
     let said = daemon.says("degraded: ");
@@ -98,7 +98,7 @@ fn native_rules_that_were_there_first_are_waited_out() {
     assert!(troubles.contains("incompatible"), "{troubles}");
     engine.run("new", &["-p", "8081:80"], &["tcp:80"]);
     daemon.says("connected to Docker");
-    // Some rounds of trying: none may insert or forget.
+    // In several rounds of retries the daemon may neither insert a rule nor forget a record.
     let_pass(Duration::from_secs(1));
     assert_eq!(table(lab.host()), before);
     let rows = daemon.command(&["dump", "--json"]).stdout;
@@ -165,7 +165,7 @@ fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
     journal::agrees(&lab);
     let native = Native::add(lab.host());
     let before = table(lab.host());
-    // As `timeout` does it: that is one wish.
+    // `timeout` sends the signal twice like this; it counts as one request to stop.
     daemon.signal(Signal::TERM);
     daemon.signal(Signal::TERM);
     daemon.says("left without having removed everything; `docker-nat66 cleanup` does it");
@@ -183,7 +183,7 @@ fn a_daemon_that_cannot_remove_its_rules_says_so_and_cleanup_does_it_later() {
     assert!(cleanup.status.success(), "{cleanup:?}");
     assert_eq!(rules::as_before(lab.host()), clean);
 
-    // Who asks again later wants no more patience.
+    // A second signal later ends the daemon at once.
     let mut daemon = Daemon::ready(&lab, &ARGS);
     let native = Native::add(lab.host());
     daemon.signal(Signal::TERM);
@@ -214,9 +214,9 @@ fn on_a_full_disk_rules_go_but_none_comes_until_there_is_room() {
         let status: Value = serde_json::from_slice(&output).expect("a status");
         status["journal"]["generation"].clone()
     };
-    // A new name rewrites two hundred records; what the journal has preallocated fills up. It is
-    // written anew in its own room then, and somebody else takes what that has left, until no room
-    // helps any more.
+    // A new name rewrites two hundred records, which fills the space that the journal has
+    // preallocated. The daemon then rebuilds the journal in its own space, and another program
+    // takes the space that this frees, until nothing is left.
     let is_full = (0..200).any(|round| {
         host.sh(&format!("! cat /dev/zero >>{STATE_DIR}/theirs 2>/dev/null"));
         let before = generation(&daemon);
@@ -277,8 +277,8 @@ fn an_interface_that_comes_later_is_served_when_it_comes() {
     daemon.leaves();
 }
 
-/// Stands in for the legacy tools, in the lab's mounts only: as long as the file `broken` is there,
-/// they cannot list; the rest is done by them.
+/// Replaces the legacy tools, in the lab's mounts only: as long as the file `broken` exists, they
+/// cannot list; everything else goes to the real tools.
 const LEGACY: &str = r#"cd /run/lab
 cp /usr/sbin/xtables-legacy-multi legacy
 cat >stand-in <<'SCRIPT'
@@ -299,7 +299,7 @@ fn a_daemon_is_ready_and_serves_though_the_other_variant_cannot_be_asked_yet() {
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let before = rules::as_before(host);
-    // As an earlier run by the legacy tool would have left it.
+    // The rule that an earlier run with the legacy tool would have left.
     host.sh(
         "ip6tables-legacy -t nat -A PREROUTING -i eth0 -p tcp --dport 9 -j DNAT \
          --to-destination [fdfd:5898:4917:1::9]:9 -m comment \

@@ -1,6 +1,6 @@
 //! The demonstration: the documented example with real commands and their output.
 //!
-//! `tests/lab/demo` shows it; among the other tests it is one like them.
+//! `tests/lab/demo` shows its output; it also runs as an ordinary test.
 
 use crate::support::PROGRAM;
 use crate::support::lab::daemon::{Daemon, STATE_DIR};
@@ -101,7 +101,7 @@ fn run(prompt: &str, place: Place<'_>, line: &str) -> String {
     out
 }
 
-/// Fetches the page; retried, for the bridge may need a moment to know its new neighbour.
+/// Fetches the page. It retries, because the bridge may need a moment to find its new neighbour.
 fn fetch(lab: &Lab) -> String {
     eventually(SOON, "the page", || {
         let output = lab.client().output(&["sh", "-c", FETCH]);
@@ -118,7 +118,7 @@ fn start(lab: &Lab) -> Daemon<'_> {
     Daemon::ready(lab, &ARGS)
 }
 
-/// Shows what the daemon has said after the first `said` lines, and counts its lines.
+/// Shows the daemon's log after the first `said` lines, and returns the number of lines.
 fn shows(daemon: &Daemon<'_>, said: usize) -> usize {
     let log = daemon.log();
     for line in log.lines().skip(said) {

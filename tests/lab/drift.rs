@@ -1,4 +1,4 @@
-//! Others at our rules while the daemon runs: what they undo is put right.
+//! Other programs change our rules while the daemon runs, and the daemon repairs them.
 
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ fn what_others_delete_flush_or_double_is_put_right_at_once() {
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     let before = rules::as_before(lab.host());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
-    // So that nothing but the kernel's word can be what it heeds.
+    // Without periodic checks, only the kernel's notification can trigger the repair.
     let mut daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1h"]].concat());
     let whole = |ours: &mut Vec<String>| ours.sort();
     let mut ours = rules::ours(lab.host());
@@ -75,11 +75,12 @@ fn our_own_changes_and_those_of_other_tables_start_no_comparison() {
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &[&ARGS[..], &["--verify-interval", "1h"]].concat());
     let resyncs = || status(&lab)["resyncs"].as_u64().expect("a count");
-    // Once it is ready it compares for what came before it listened: not part of this.
+    // When it is ready, the daemon compares once more, for changes from before it listened. That is
+    // not part of this test.
     let web = rules::published(lab.host())[0].clone();
     engine.settles("the start", std::slice::from_ref(&web));
     let before = resyncs();
-    // Docker's own IPv4 rules change with it, too.
+    // Docker's own IPv4 rules change at the same time.
     engine.run("two", &["-p", "8081:80"], &["tcp:80"]);
     lab.answers(Tcp, "[2001:db8::1]:8081", "two", CLIENT);
     engine.remove("two");
@@ -87,7 +88,7 @@ fn our_own_changes_and_those_of_other_tables_start_no_comparison() {
         .sh("nft add table ip6 other; nft add table inet filter; nft delete table ip6 other");
     engine.settles("all of it", &[web]);
     assert_eq!(resyncs(), before);
-    // And the fence holds: this one is heeded.
+    // A change in a table that holds our rules does cause a comparison.
     lab.host()
         .sh("ip6tables -t nat -A PREROUTING -i eth9 -j ACCEPT");
     eventually(SOON, "a comparison", || {
@@ -107,7 +108,7 @@ fn who_undoes_repairs_without_end_gets_repairs_without_haste() {
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &ARGS);
-    // The table's owner is asked in vain, and has to look all the same.
+    // The kernel refuses the change, and still the table's owner has to list its table.
     lab.host().sh("for n in $(seq 300); do
              ip6tables -t nat -F
              nft delete table ip6 docker_nat66 2>/dev/null || :

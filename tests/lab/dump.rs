@@ -1,4 +1,4 @@
-//! What the daemon says of itself: `dump`, `status`, and the journal of one that was killed.
+//! `dump` and `status` of a running daemon, and the journal of a killed one.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 
-/// The documented fields of a row.
+/// The documented fields of a row of `dump --json`.
 const FIELDS: [&str; 17] = [
     "v",
     "id",
@@ -81,7 +81,7 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
 
     daemon.sigkill();
     assert_eq!(rows(&daemon::command(&lab, &["dump", "--json"])), alive);
-    // Reading wrote nothing, and the next daemon finds its journal.
+    // The dump wrote nothing, and the next daemon finds its journal.
     assert_eq!(rows(&daemon::command(&lab, &["dump", "--json"])), alive);
     Daemon::ready(&lab, &ARGS).leaves();
     assert_eq!(
@@ -139,7 +139,7 @@ fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_no_panic() {
     for command in ["dump", "dump --json", "status", "status --json"] {
         let call = format!("{PROGRAM} {command} --state-dir {STATE_DIR}");
         let plain = lab.host().output(&["sh", "-c", &call]).status.code();
-        // The reader closes its end, and only then the command runs.
+        // The reader closes its end before the command runs.
         let gone = format!("(sleep 0.2; {call}; echo $? >/run/code) | exec 0<&-; cat /run/code");
         let gone = lab.host().output(&["sh", "-c", &gone]);
         let code = String::from_utf8_lossy(&gone.stdout).trim().parse().ok();
@@ -162,7 +162,7 @@ fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_no_panic() {
     daemon.leaves();
 }
 
-/// One object per line; sorted, for the order is not promised.
+/// One object per line; sorted, because the order is not specified.
 fn rows(output: &Output) -> Vec<Value> {
     let shown = text(output);
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"));

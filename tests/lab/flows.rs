@@ -1,8 +1,8 @@
-//! Connections and flows: which end with their forward, and which go on.
+//! Connections and flows: which of them end with their forward, and which survive.
 //!
-//! The Engine here (20.10) cuts a removed container's flows of its own accord. So what is shown of
-//! those is the whole's doing; that the daemon does it alone is shown in `tests/kernel/flows`. The
-//! port's move, and the end of a forward whose container lives on, are the daemon's alone.
+//! The Engine here (20.10) cuts the flows of a removed container itself, so these tests show the
+//! work of both; `tests/kernel/flows` shows that the daemon does it alone. Only the daemon cuts
+//! flows when a port moves, and when a forward ends whose container keeps running.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -19,16 +19,16 @@ use crate::support::wait::{SOON, eventually, let_pass, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 
-/// Each container serves both.
+/// Each container serves both protocols.
 const SERVE: [&str; 2] = ["tcp:80", "udp:53"];
 
-/// What the tests publish.
+/// The ports that the tests publish.
 const PORTS: [&str; 4] = ["-p", "8080:80", "-p", "8053:53/udp"];
 
-/// Within this a client that never stops must have reached the new container.
+/// Within this time a client that never pauses must reach the new container.
 const SECONDS: Duration = Duration::from_secs(5);
 
-/// Does `work` while the flow's client sends without a pause worth the name.
+/// Does `work` while the flow's client sends almost without a pause.
 fn while_sending(flow: &Flow, work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn connections_do_not_pass_to_another_container_with_the_same_ports_and_address(
     engine.run("new", &PORTS, &SERVE);
     assert_eq!(engine.address("new"), addr, "the address was reused");
     lab.answers(Tcp, &tcp, "new", CLIENT);
-    // Not by what the line meets: the new container refuses it too, once it has got its data.
+    // A failing connection proves nothing here, because the new container would reset it too.
     eventually(SOON, "the old container's connections to be cut", || {
         let now = client_ports(&entries_to(&lab, addr));
         same(before.intersection(&now).cloned().collect(), Vec::new())
@@ -111,7 +111,7 @@ fn connections_do_not_pass_to_another_container_with_the_same_ports_and_address(
     daemon.leaves();
 }
 
-/// From where the client sent: the first port of an entry.
+/// The client's source port: the first port of an entry.
 fn client_ports(entries: &[String]) -> BTreeSet<String> {
     let ports = entries
         .iter()
@@ -168,7 +168,7 @@ fn a_udp_client_that_never_stops_reaches_the_container_to_which_its_port_moves()
             eventually(SOON, "the first answer", || {
                 same(flow.hear().map(|a| a.name), Ok("old".to_owned()))
             });
-            // Another address than before, whatever the Engine gives out next.
+            // Another address than before, whichever the Engine would assign next.
             let before = engine.address("old");
             engine.remove("old");
             engine.run("squatter", &[], &SERVE);
@@ -199,7 +199,7 @@ fn a_connection_through_docker_proxy_survives_our_start() {
             lab.host().sh(&format!("ip6tables -A INPUT {stateful}"));
         }
         let to = format!("[{HOST}]:8080");
-        // It accepts before the container does.
+        // docker-proxy accepts before the container does.
         eventually(SOON, "docker-proxy to answer", || {
             ask(lab.client(), Tcp, &to).map(drop)
         });
@@ -217,7 +217,7 @@ fn a_connection_through_docker_proxy_survives_our_start() {
     }
 }
 
-/// Here the Engine has no reason to cut anything.
+/// The Engine has no reason to cut these flows.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn connections_end_with_their_forward_though_the_container_lives_on() {

@@ -1,5 +1,5 @@
-//! Set-ups in which nobody gets through: `status` names each, and the command that it gives mends
-//! it, or a hand does; then it is well again by itself.
+//! Set-ups in which no packet gets through. `status` names each problem; its command, or the test
+//! by hand, solves it, and the daemon recovers by itself.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,7 +21,7 @@ use crate::support::wait::{SOON, eventually, same};
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
 
-/// What `status` complains of, as it is printed; the exit code goes with it.
+/// The problems that `status` prints; checks that the exit code agrees.
 fn problems(lab: &Lab, state_dir: &str) -> Result<Vec<(String, String)>, String> {
     let command = [PROGRAM, "status", "--state-dir", state_dir];
     let of = |args: &[&str]| lab.host().output(&[&command, args].concat());
@@ -50,7 +50,7 @@ fn problems(lab: &Lab, state_dir: &str) -> Result<Vec<(String, String)>, String>
     Ok(told)
 }
 
-/// Waits until it complains of these ids, and of nothing else; the remedies.
+/// Waits until `status` reports exactly these ids; returns the remedies.
 #[track_caller]
 fn complains(lab: &Lab, ids: &[&str]) -> Vec<String> {
     let what = format!("the problems {ids:?}");
@@ -63,14 +63,14 @@ fn complains(lab: &Lab, ids: &[&str]) -> Vec<String> {
     })
 }
 
-/// The command in the one remedy.
+/// The command in the only remedy.
 #[track_caller]
 fn remedy(lab: &Lab, id: &str) -> String {
     let mut remedies = complains(lab, &[id]);
     remedies.pop().expect("one")
 }
 
-/// It comes to complain of one thing, with this remedy.
+/// Waits until `status` reports exactly this problem, with this remedy.
 #[track_caller]
 fn advises(lab: &Lab, id: &str, remedy: &str) {
     let expected = [(id.to_owned(), remedy.to_owned())];
@@ -129,7 +129,7 @@ fn settings_that_fit_no_packet_are_named() {
     let daemon = Daemon::ready(&lab, &["--dev", "eth0", "--prefix", "fd99::/64"]);
     let mend = remedy(&lab, "no-prefix-match");
     assert_eq!(mend, format!("restart with --prefix {PREFIX}"));
-    // One that publishes nothing is nobody's affair.
+    // A container that publishes nothing causes no problem.
     engine.remove("web");
     complains(&lab, &[]);
     daemon.leaves();
@@ -154,7 +154,7 @@ fn settings_that_fit_no_packet_are_named() {
     lab.answers(Tcp, WEB, "web", CLIENT);
     lab.host().sh("ip -6 route del default");
     complains(&lab, &["no-egress"]);
-    // What is open stays so.
+    // Open ports stay open.
     lab.answers(Tcp, WEB, "web", CLIENT);
     daemon.leaves();
 }
@@ -187,23 +187,23 @@ fn a_daemon_in_another_network_namespace_than_docker_says_so() {
     assert_eq!(rules::theirs(lab.client()), before);
 }
 
-/// What stands before the Engine's socket, and lets through what it likes.
+/// A proxy before the Engine's socket, which refuses some requests.
 struct Proxy {
     rule: Arc<Mutex<Rule>>,
 }
 
-/// Requests for such paths are answered with these words.
+/// Which paths the proxy answers itself, and the answer.
 type Rule = Option<(Box<dyn Fn(&str) -> bool + Send>, &'static str)>;
 
-/// What a proxy says that refuses a request.
+/// The answer of a proxy that refuses a request.
 const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// An answer that is JSON, and not what was asked for.
+/// An answer that is valid JSON of the wrong shape.
 const ODD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
                    Connection: close\r\n\r\n[]";
 
 impl Proxy {
-    /// Where the daemon finds it.
+    /// The URL for the daemon.
     const URL: &'static str = "unix:///run/lab/home/proxy.sock";
 
     fn up(lab: &Lab) -> Self {
@@ -211,7 +211,7 @@ impl Proxy {
         let listener = UnixListener::bind(lab.home().join("proxy.sock")).expect("bind");
         let engine = PathBuf::from(format!("/proc/{}/root/run/docker.sock", lab.init()));
         let rules = Arc::clone(&rule);
-        // It ends with the process.
+        // The thread ends with the process.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (engine, rules) = (engine.clone(), Arc::clone(&rules));
@@ -221,7 +221,7 @@ impl Proxy {
         Self { rule }
     }
 
-    /// Requests for such paths are not passed on, but answered with these words.
+    /// Answers requests for such paths itself, with this answer.
     fn answers(&self, is: impl Fn(&str) -> bool + Send + 'static, words: &'static str) {
         *self.rule.lock().expect("no panic") = Some((Box::new(is), words));
     }
@@ -231,7 +231,7 @@ impl Proxy {
     }
 }
 
-/// Serves one request: one for each connection, so that each is looked at.
+/// Serves one request. Each connection carries one request, so that the proxy sees every path.
 fn serve(mut client: UnixStream, engine: &PathBuf, rule: &Mutex<Rule>) {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -260,7 +260,7 @@ fn serve(mut client: UnixStream, engine: &PathBuf, rule: &Mutex<Rule>) {
         return;
     };
     thread::spawn(move || {
-        // A client that goes takes its request with it.
+        // When the client closes the connection, the request ends.
         let _ = ended.read(&mut [0]);
         let _ = watched.shutdown(std::net::Shutdown::Both);
     });
@@ -290,7 +290,7 @@ fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
         lab.answers(Tcp, WEB, "web", CLIENT);
         daemon.leaves();
     }
-    // Asked only now and then; what is known stays so.
+    // The daemon pings only now and then, and keeps what it knows.
     let mut daemon = Daemon::ready(&lab, &args);
     proxy.answers(|asked| asked.contains("/_ping"), FORBIDDEN);
     complains(&lab, &["engine-refuses"]);
@@ -298,7 +298,7 @@ fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
     proxy.passes_all_on();
     complains(&lab, &[]);
     assert!(!daemon.log().contains("not reachable"), "{}", daemon.log());
-    // Of one that starts, only an inspect tells what it publishes.
+    // Only an inspect shows what a starting container publishes.
     let is_inspect = |asked: &str| asked.ends_with("/json") && !asked.contains("/containers/json");
     proxy.answers(is_inspect, ODD);
     engine.run("new", &["-p", "8081:80"], &["tcp:80"]);

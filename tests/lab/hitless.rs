@@ -1,5 +1,5 @@
-//! Killed, restarted and replaced by another program file, while a client connects without a
-//! pause and a connection stays open: none fails.
+//! The daemon is killed, restarted and replaced by another program file, while a client connects
+//! without a pause and one connection stays open: none fails.
 
 use std::net::Ipv6Addr;
 use std::sync::atomic::Ordering;
@@ -19,13 +19,13 @@ use crate::support::torture::{CONNECTS, number};
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
 
-/// How often the daemon is killed, and as often replaced, at least.
+/// How many times, at least, the test kills the daemon; it replaces it as many times.
 const ROUNDS: u64 = 4;
 
-/// Starts another file with the same program, as an upgrade does.
+/// Starts the program from another file, as an upgrade does.
 const NEXT: [&str; 4] = ["sh", "-c", r#"shift; exec /run/lab/next "$@""#, "sh"];
 
-/// How many connections the client opens at least; by default as many as the rounds last.
+/// How many connections the client opens at least; by default as many as fit into the rounds.
 fn connects() -> u64 {
     number(CONNECTS, 0)
 }

@@ -1,4 +1,4 @@
-//! The lab proves itself, without the daemon: what later tests take for granted.
+//! Checks of the lab itself, without the daemon: the assumptions of the other tests.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -33,7 +33,7 @@ fn a_container_behind_a_dnat_rule_sees_the_client_itself() {
         &["-p", "8080:80", "-p", "8053:53/udp", "-p", "9132:132/sctp"],
         &["tcp:80", "udp:53"],
     );
-    // docker-proxy answers already; the container sees only the bridge's gateway.
+    // docker-proxy answers even now, but the container sees only the bridge's gateway.
     let relayed = eventually(SOON, "docker-proxy's answer", || {
         lab.ask(Tcp, &format!("[{HOST}]:8080"))
     });
@@ -78,7 +78,7 @@ fn an_engine_survives_kill_and_restart_with_its_containers_and_goes_away_when_st
     let lab = Lab::up("itself_engine");
     let mut engine = Engine::up(&lab, &["--live-restore", "--userland-proxy=false"]);
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
-    // Without docker-proxy the Engine's socket accepts and says nothing: closed, for us.
+    // Without docker-proxy the Engine's socket accepts and sends no data; that counts as closed.
     lab.is_closed(Tcp, &format!("[{HOST}]:8080"));
     engine.kill();
     engine.start();
@@ -111,7 +111,7 @@ fn the_lab_is_up_in_time_and_goes_without_a_trace() {
     );
     assert!(up < Duration::from_secs(10), "{up:?}");
     assert!(!home.exists());
-    // Other tests make theirs meanwhile; what is ours carries our name or is one of these.
+    // Other tests create namespaces meanwhile; ours carry our name or are among these.
     assert_eq!(traces(), before);
     for group in fs::read_dir("/sys/fs/cgroup")
         .expect("control groups")
@@ -122,7 +122,7 @@ fn the_lab_is_up_in_time_and_goes_without_a_trace() {
     }
 }
 
-/// What an Engine outside its namespaces would change on this machine.
+/// The things on this machine that an Engine outside its namespaces would change.
 fn traces() -> Vec<String> {
     let dirs = ["/run", "/etc/docker", "/var/lib", "/sys/class/net"];
     let entries = dirs.iter().flat_map(fs::read_dir).flatten().flatten();
@@ -180,7 +180,7 @@ fn the_client_reaches_no_container_by_itself() {
     });
 }
 
-/// Tells a second run of this program that it is the one to be killed.
+/// Marks a second run of this program, which the test kills.
 const HOLD: &str = "DOCKER_NAT66_LAB_HOLD";
 
 #[test]

@@ -9,8 +9,8 @@ use crate::support::lab::daemon;
 use crate::support::lab::rules;
 use crate::support::wait::{SOON, eventually, same};
 
-/// Waits until the journal has exactly the rules that the kernel has, each applied and each
-/// there once; the rules' ids.
+/// Waits until the journal and the kernel have exactly the same rules, each applied and each once;
+/// returns the rules' ids.
 #[track_caller]
 pub(crate) fn agrees(lab: &Lab) -> Vec<String> {
     eventually(SOON, "the journal to be the kernel", || {

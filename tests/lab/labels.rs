@@ -1,4 +1,4 @@
-//! What a container's labels keep from being opened.
+//! A container's labels keep ports closed.
 
 use crate::support::lab::daemon::Daemon;
 use crate::support::lab::engine::Engine;
@@ -37,7 +37,7 @@ fn enable_false_keeps_a_container_out_and_ports_narrow_what_docker_publishes() {
     lab.answers(Udp, &udp, "web", CLIENT);
     engine.remove("web");
 
-    // 81 is served by nobody and not published: a label does not open it.
+    // Port 81 is not published, and a label does not open it.
     with("ports=53/udp,81/tcp");
     lab.answers(Udp, &udp, "web", CLIENT);
     let only = Published::new("eth0 udp * 8053", format!("[{}]:53", engine.address("web")));
@@ -81,7 +81,7 @@ fn a_malformed_label_opens_nothing_and_is_named_in_log_status_and_dump() {
         }
         engine.remove("odd");
     }
-    // It was that container's fault alone.
+    // Only that container had a malformed label.
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     lab.answers(Tcp, &to, "web", CLIENT);
     daemon.leaves();

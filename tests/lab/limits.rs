@@ -1,4 +1,4 @@
-//! Who does not get in: unpublished ports, firewalls of others, and the label of sources.
+//! Packets that must not get through: unpublished ports, other firewalls, and the label of sources.
 
 use std::net::Ipv6Addr;
 
@@ -12,16 +12,16 @@ use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 
-/// A second address of the client's, which no label names.
+/// The client's second address, which no label names.
 const STRANGER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 3);
 
-/// Asks once as [`STRANGER`].
+/// Sends one request from [`STRANGER`].
 fn stranger(lab: &Lab, proto: Proto, to: &str) -> Result<Answer, String> {
     lab.client().enter(|| ask_here(proto, to, STRANGER))
 }
 
-/// Gives the client the stranger's address, and a way to the containers past the daemon's
-/// rules: its own address as source is the first of eth0.
+/// Gives the client the stranger's address, and routes to the containers' own addresses. The
+/// client's default source stays its first address on eth0.
 fn let_the_client_try(lab: &Lab) {
     lab.client().sh(&format!(
         "ip addr add {STRANGER}/64 dev eth0 nodad preferred_lft 0
@@ -35,7 +35,7 @@ fn populate(engine: &Engine<'_>) {
     engine.run("web", &ports, &["tcp:80", "tcp:81", "udp:53", "udp:54"]);
 }
 
-/// Whether the container's own address answers the client, by all its ports alike.
+/// Whether the container answers the client at its own address; all its ports must agree.
 #[track_caller]
 fn routed_to_the_container_it_is(lab: &Lab, engine: &Engine<'_>, open: bool) {
     let addr = engine.address("web");
@@ -73,7 +73,7 @@ fn a_client_with_a_route_reaches_published_ports_only_unless_told_otherwise() {
         let daemon = Daemon::ready(&lab, &[&ARGS[..], args].concat());
         published_ports_answer(&lab);
         routed_to_the_container_it_is(&lab, &engine, open);
-        // Among themselves, and from the host, nothing is filtered.
+        // Our rules filter no packets between containers, and none from the host.
         let hidden = format!("[{}]:81", engine.address("web"));
         let answer = ask(lab.host(), Tcp, &hidden).map(|a| a.name);
         assert_eq!(answer.as_deref(), Ok("web"));
@@ -82,7 +82,7 @@ fn a_client_with_a_route_reaches_published_ports_only_unless_told_otherwise() {
     routed_to_the_container_it_is(&lab, &engine, true);
 }
 
-/// A firewall that lets nothing through.
+/// A firewall that drops every forwarded packet.
 struct Firewall {
     name: &'static str,
     rules: &'static str,
@@ -197,7 +197,7 @@ fn docker_user_comes_first_though_its_jump_comes_behind_ours_while_the_daemon_ru
         "ip6tables -N DOCKER-USER; ip6tables -A DOCKER-USER -s {STRANGER} -j DROP"
     ));
     let to = format!("[{HOST}]:8080");
-    // Behind all there is; and then a second one, behind that.
+    // Appends the jump behind every other rule, and then a second jump behind that.
     for _ in 0..2 {
         host.sh("ip6tables -A FORWARD -j DOCKER-USER");
         eventually(SOON, "the order to be put right", || {
@@ -245,7 +245,7 @@ fn a_port_limited_to_one_source_is_closed_to_others_by_docker_proxy_too() {
     }
     assert_eq!(Foreign::theirs(lab.host()), foreign);
 
-    // The limit is the container's and goes with it.
+    // The limit belongs to the container, and goes with it.
     engine.remove("limited");
     engine.run("open", &ports, &serve);
     for (proto, to) in &addresses {

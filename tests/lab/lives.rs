@@ -1,4 +1,4 @@
-//! What becomes of a forward in the course of its container's life.
+//! A forward through its container's life.
 
 use serde_json::Value;
 
@@ -11,13 +11,13 @@ use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 
-/// Port 8080 of the host, at the container's port 80.
+/// The forward from port 8080 of the host to the container's port 80.
 fn open(engine: &Engine<'_>, name: &str) -> Published {
     let addr = engine.address(name);
     Published::new("eth0 tcp * 8080", format!("[{addr}]:80"))
 }
 
-/// Ends the container's process as a fault would.
+/// Kills the container's process, as a crash would.
 fn crash(lab: &Lab, engine: &Engine<'_>, name: &str) {
     let pid = engine.docker(&["inspect", "-f", "{{.State.Pid}}", name]);
     lab.host().run(&["kill", "-9", &pid]);

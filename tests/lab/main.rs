@@ -5,8 +5,9 @@
 //!          ── eth1 2001:db8:1::2 ═══ 2001:db8:1::1             eth1 ──      fdfd:5898:4917:1::/64
 //! ```
 //!
-//! [`support::lab`] has them: the host and the client, dockerd, the program under test. Each test has its own; all of it goes when the test ends, fails or is
-//! killed. `tests/run` runs them, for they need root.
+//! [`support::lab`] creates the host, the client, dockerd and the program under test. Each test has
+//! a lab of its own, which disappears when the test ends, fails or is killed. `tests/run` runs
+//! these tests, because they need root.
 
 mod auto;
 mod away;

@@ -1,5 +1,5 @@
-//! `kill -9`, and what the next start makes of whatever changed in between: for each row exactly
-//! the desired rules, nothing doubled, nothing of others touched, and the journal as the kernel.
+//! `kill -9`, then a change, then the next start. After each row the kernel has exactly the desired
+//! rules, each once, other programs' rules are untouched, and the journal agrees with the kernel.
 
 use std::net::Ipv6Addr;
 
@@ -17,16 +17,16 @@ struct Row {
     meanwhile: fn(&Lab, &Engine<'_>),
     /// `DEV PREFIX` of the next start; before it was [`USUAL`].
     flags: &'static str,
-    /// What the next start must say of it.
+    /// What the next start must log.
     says: &'static str,
-    /// `DEV HOST-PORT CONTAINER` for each forward afterwards; `web` served on 8080 before.
+    /// `DEV HOST-PORT CONTAINER` for each forward afterwards; before, `web` served port 8080.
     then: &'static [&'static str],
 }
 
 /// The daemon's flags before its death.
 const USUAL: &str = "eth0 fdfd:5898:4917:1::/64";
 
-/// A row in which nothing of all this differs from before.
+/// A row in which nothing changes.
 const SAME: Row = Row {
     name: "nothing",
     meanwhile: |_, _| {},
@@ -107,7 +107,7 @@ const WISHES: [Row; 10] = [
     },
 ];
 
-/// What befalls the journal and the kernel.
+/// What happens to the journal and the kernel.
 const BLOWS: [Row; 8] = [
     Row {
         name: "the state directory is gone",
@@ -189,7 +189,7 @@ const BLOWS: [Row; 8] = [
     },
 ];
 
-/// What somebody does to the daemon's rules in the tables of ip6tables.
+/// What another program does to the daemon's rules in the tables of ip6tables.
 const RULES: [Row; 3] = [
     Row {
         name: "somebody doubled our rules",
@@ -223,8 +223,8 @@ const RULES: [Row; 3] = [
     },
 ];
 
-/// What somebody does to the daemon's table once its owner is dead. An element cannot be there
-/// twice; the same comment can.
+/// What another program does to the daemon's table once its owner is dead. A map cannot hold an
+/// element twice, but it can hold the same comment twice.
 const ELEMENTS: [Row; 4] = [
     Row {
         name: "somebody copied our element to another port",
@@ -262,7 +262,7 @@ const ELEMENTS: [Row; 4] = [
     },
 ];
 
-/// Puts our forward into its map again, altered by sed, after what `first` does.
+/// Runs `first`, and then inserts our forward into its map again, altered by sed.
 fn alter(lab: &Lab, first: &str, sed: &str) {
     lab.host().sh(&format!(
         "element=$(nft -s list map ip6 docker_nat66 forwards |

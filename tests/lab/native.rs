@@ -1,4 +1,4 @@
-//! Docker's own IPv6 NAT: where it is on the daemon stands by, and goes with it both ways.
+//! Docker's own IPv6 NAT: the daemon stands by while it is on, and follows when that changes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,15 +17,15 @@ use crate::support::wait::{SOON, eventually, same};
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
 
-/// How a forward of port 8080 is shown: a rule, or an element.
+/// How a listing shows a forward of port 8080: as a rule or as an element.
 const DNATS: [&str; 2] = ["dport 8080 ", "tcp . 8080 "];
 
-/// What makes the Engine do IPv6 NAT itself.
+/// The options that make the Engine do IPv6 NAT itself.
 fn nat() -> &'static [&'static str] {
     release::in_use().native()
 }
 
-/// What `status` says of Docker's NAT.
+/// The figures of Docker's NAT in `status`.
 pub(crate) fn native(lab: &Lab) -> Value {
     let output = daemon::command(lab, &["status", "--json"]);
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -40,7 +40,7 @@ pub(crate) fn stands(lab: &Lab, state: &str) -> Value {
     })
 }
 
-/// What `status` complains of; it fails as long as it does.
+/// The problems in `status`; checks that its exit code agrees.
 fn troubles(lab: &Lab) -> Vec<String> {
     let output = daemon::command(lab, &["status", "--json"]);
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -50,7 +50,7 @@ fn troubles(lab: &Lab) -> Vec<String> {
     texts.map(ToOwned::to_owned).collect()
 }
 
-/// `status` complains of this, and of nothing else.
+/// Waits until `status` reports exactly this problem.
 #[track_caller]
 fn complains(lab: &Lab, of: &str) {
     eventually(SOON, of, || same(troubles(lab), vec![of.to_owned()]));
@@ -61,7 +61,7 @@ fn healthy(lab: &Lab) {
     eventually(SOON, "no trouble", || same(troubles(lab), Vec::new()));
 }
 
-/// Nothing of the daemon's is in the kernel.
+/// Checks that the kernel has no rule of the daemon's.
 #[track_caller]
 pub(crate) fn nothing_of_ours(lab: &Lab) {
     eventually(SOON, "no rule of ours", || {
@@ -71,15 +71,15 @@ pub(crate) fn nothing_of_ours(lab: &Lab) {
     assert_eq!(all, rules::theirs(lab.host()));
 }
 
-/// Looks at all rules again and again while `work` is done: at no moment do Docker and the daemon
-/// both have one for the port.
+/// Lists all rules again and again during `work`: at no moment do both Docker and the daemon have a
+/// rule for the port.
 fn never_two(lab: &Lab, work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let looks = scope.spawn(|| {
             let (mut looks, mut seen) = (0, [0, 0]);
             while !done.load(Ordering::Relaxed) {
-                // In one listing of one moment.
+                // One listing shows one moment.
                 let shown = lab.host().run(in_use().beside_docker());
                 let dnats = shown
                     .lines()
@@ -91,7 +91,7 @@ fn never_two(lab: &Lab, work: impl FnOnce()) {
                 assert!(ours.is_empty() || theirs.is_empty(), "{ours:?} {theirs:?}");
                 looks += 1;
             }
-            // It knows both when it sees them.
+            // Proves that the check recognises both kinds of rules.
             assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
             looks
         });
@@ -102,7 +102,7 @@ fn never_two(lab: &Lab, work: impl FnOnce()) {
     });
 }
 
-/// Ends the looking also where the work fails.
+/// Ends the listing even if the work fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -122,7 +122,7 @@ fn beside_dockers_own_nat_nothing_of_ours_is_in_the_kernel() {
     daemon.says("standing by");
     nothing_of_ours(&lab);
     assert_eq!(rules::as_before(lab.host()), before);
-    // Docker's own rule serves it.
+    // Docker's own rule serves the port.
     lab.answers(Tcp, WEB, "web", CLIENT);
     let state = stands(&lab, "on");
     assert_eq!(state["served"], 1, "{state}");
@@ -137,7 +137,7 @@ fn beside_dockers_own_nat_nothing_of_ours_is_in_the_kernel() {
         "{screen}"
     );
 
-    // Containers that come and go change nothing, one that a label closes is named.
+    // Containers that come and go change nothing, and a port that a label closes is reported.
     engine.run(
         "two",
         &["-p", "8081:80", "--label", "docker-nat66.enable=false"],
@@ -193,7 +193,7 @@ fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
         lab.host().sh(in_use().open_forward());
         theirs = rules::theirs(lab.host());
 
-        // Its chains stay, and say nothing.
+        // Docker's chains stay, and prove nothing.
         engine.restart_with(&["--userland-proxy=false"]);
         stands(&lab, "off");
         lab.answers(Tcp, WEB, "web", CLIENT);
@@ -201,7 +201,7 @@ fn an_engine_that_turns_its_nat_on_and_off_again_is_followed() {
     });
     daemon.leaves();
     nothing_of_ours(&lab);
-    // Docker has taken its rules for the port with it; all else stays.
+    // Docker has removed its rules for the port; all other rules stay.
     let mut left = rules::theirs(lab.host());
     for (table, lines) in &mut left {
         lines.retain(|line| theirs[table].contains(line));
@@ -218,11 +218,11 @@ fn chains_that_an_engine_left_behind_do_not_keep_a_restarted_daemon_from_its_rul
     lab.host().sh(in_use().open_forward());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let mut daemon = Daemon::ready(&lab, &ARGS);
-    daemon.says("looking whether it uses them");
+    daemon.says("checking whether it uses them");
     lab.answers(Tcp, WEB, "web", CLIENT);
     let ours = rules::ours(lab.host());
     daemon.sigkill();
-    // While it looks, what Docker confirms stays.
+    // While the daemon observes, the forwards that Docker confirms stay.
     let daemon = Daemon::start(&lab, &ARGS);
     for _ in 0..5 {
         lab.answers(Tcp, WEB, "web", CLIENT);
@@ -253,9 +253,9 @@ fn containers_that_outlive_an_engine_are_handed_over_both_ways() {
         lab.answers(Tcp, WEB, "web", CLIENT);
     });
     lab.host().sh(in_use().open_forward());
-    // What an Engine without NAT leaves of its predecessor's rules still serves the port, so the
-    // daemon stands by. It does not serve the next one, which is named; once it serves none, the
-    // daemon does.
+    // An Engine without NAT leaves rules of its predecessor, and they still serve the port, so the
+    // daemon stands by. They do not serve the next port, which is reported. Once they serve none,
+    // the daemon takes over.
     engine.kill();
     engine.set_args(&live);
     engine.start();
@@ -289,7 +289,7 @@ fn a_rule_of_dockers_that_somebody_deletes_is_named_and_does_not_end_the_standby
             .sh(&format!("ip6tables -t nat {}", rule.replacen("-A", how, 1)))
     };
     change("-D");
-    // The target alone would not tell: another port leads to it, too.
+    // Another port leads to the same target, so the target alone does not identify the rule.
     let port = format!("8082/tcp to [{}]:80", engine.address("web"));
     complains(
         &lab,
@@ -318,8 +318,8 @@ fn what_an_engine_leaves_behind_is_named_with_the_command_that_heals_it() {
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &ARGS);
     stands(&lab, "off");
-    // Engines before 28 leave nothing that drops; and where our rules stand in the same tables,
-    // they accept first.
+    // Engines before 28 leave no drops, and if our rules stand in the same tables, they come first
+    // and accept.
     if release::in_use().major() >= 28 && in_use() == Backend::Nftables {
         let command = "ip6tables -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
         complains(

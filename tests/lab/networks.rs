@@ -1,4 +1,4 @@
-//! On which of its networks a container is reached, and on which it is not.
+//! On which of its networks clients reach a container.
 
 use crate::support::lab::daemon::Daemon;
 use crate::support::lab::engine::Engine;
@@ -6,14 +6,14 @@ use crate::support::lab::rules::Published;
 use crate::support::lab::talk::Proto::{Tcp, Udp};
 use crate::support::lab::{CLIENT, HOST, Lab};
 
-/// Holds the default bridge and every network that is made here.
+/// The prefix of the default bridge and of every network that these tests create.
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];
 
 const ALPHA: &str = "fdfd:5898:4917:a::/64";
 const ZULU: &str = "fdfd:5898:4917:b::/64";
 const OUTSIDE: &str = "fd00:77::/64";
 
-/// Port 8080 of the host at the container's port 80 on `network`.
+/// The forward from port 8080 of the host to the container's port 80 on `network`.
 fn on(engine: &Engine<'_>, name: &str, network: &str) -> Published {
     let addr = engine.address_on(name, network);
     Published::new("eth0 tcp * 8080", format!("[{addr}]:80"))
@@ -64,7 +64,7 @@ fn of_several_networks_the_one_that_is_docker_s_gateway_is_used_and_followed() {
     engine.settles("alpha, first by name", &[on(&engine, "web", "alpha")]);
     lab.answers(Tcp, &to, "web", CLIENT);
 
-    // Docker's gateway now, but in no prefix: the next in its order.
+    // Docker's gateway is now on a network in no prefix, so the next network in its order counts.
     engine.docker(&["network", "connect", "aaa-outside", "web"]);
     gateway(OUTSIDE);
     engine.settles("alpha still", &[on(&engine, "web", "alpha")]);
@@ -100,7 +100,7 @@ fn a_network_without_ipv6_an_internal_and_a_foreign_one_open_nothing() {
         lab.is_closed(Tcp, &to);
         engine.remove("web");
     }
-    // An internal network beside an open one: reached on the open one only.
+    // With an internal and an open network, clients reach the container on the open one.
     engine.run("web", &["--network=inside", "-p", "8080:80"], &["tcp:80"]);
     engine.docker(&["network", "connect", "bridge", "web"]);
     engine.settles("the bridge", &[on(&engine, "web", "bridge")]);
@@ -121,7 +121,7 @@ fn a_network_with_ipv6_that_is_connected_later_opens_what_one_without_did_not() 
     let to = format!("[{HOST}]:8080");
     engine.run("web", &["--network=plain", "-p", "8080:80"], &["tcp:80"]);
     engine.settles("IPv4 only", &[]);
-    // Made while the daemon runs.
+    // Docker creates this network while the daemon runs.
     engine.network("alpha", ALPHA, &[]);
     engine.docker(&["network", "connect", "alpha", "web"]);
     lab.answers(Tcp, &to, "web", CLIENT);
@@ -144,7 +144,7 @@ fn containers_without_a_network_of_their_own_open_nothing_and_close_nothing() {
     let rest = ["run", "-d", "--name", "guest", "--stop-signal=KILL"];
     for network in ["container:web", "host", "none"] {
         let network = format!("--network={network}");
-        // Docker takes no hostname and no port together with another's network.
+        // With another container's network, Docker accepts neither a hostname nor a port.
         let what: &[&str] = &[&network, "--label=p=q", "lab", "tcp:81"];
         engine.docker(&[&rest, what].concat());
         engine.settles(&network, std::slice::from_ref(&web));

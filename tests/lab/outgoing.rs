@@ -1,4 +1,4 @@
-//! Whose address outgoing packets bear.
+//! The source address of outgoing packets.
 
 use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -17,10 +17,10 @@ const ALPHA: &str = "fdfd:5898:4917:a::/64";
 /// The port on which the client listens.
 const PORT: u16 = 7000;
 
-/// The host's addresses on eth0: the kernel chooses among them.
+/// The host's addresses on eth0, among which the kernel chooses.
 const EGRESS: [&str; 3] = ["2001:db8::1", "2001:db8::11", "2001:db8::12"];
 
-/// The address from which a connection of the container `name` reaches the client on eth0.
+/// The source address that the client on eth0 sees of a connection from the container `name`.
 fn seen(engine: &Engine<'_>, listener: &TcpListener, name: &str) -> Ipv6Addr {
     seen_at(engine, listener, name, CLIENT)
 }
@@ -41,7 +41,7 @@ fn seen_at(engine: &Engine<'_>, listener: &TcpListener, name: &str, client: Ipv6
         "true",
     ];
     engine.docker(&[&["exec", name][..], &nc].concat());
-    // It has connected, so it is in the queue.
+    // The container has connected, so its connection is in the queue.
     let (_, peer) = listener.accept().expect("accept");
     match peer.ip() {
         std::net::IpAddr::V6(addr) => addr,
@@ -62,7 +62,7 @@ fn containers_go_out_with_the_host_s_address_and_nothing_else_is_rewritten() {
     let lab = Lab::up("outgoing");
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     engine.network("alpha", ALPHA, &[]);
-    // So that without the daemon they would be answered too.
+    // With these routes the client could answer even without the daemon.
     lab.client().run(&[
         "ip",
         "-6",
@@ -85,14 +85,14 @@ fn containers_go_out_with_the_host_s_address_and_nothing_else_is_rewritten() {
     // eth1 is no egress interface.
     assert_eq!(seen_at(&engine, &listener, "one", CLIENT_ETH1), one);
 
-    // From one network to the other, inside the prefix.
+    // From one network to another inside the prefix.
     for (name, peer, from, to) in [("one", "two", one, two), ("two", "one", two, one)] {
         let script = format!("busybox nc -w 1 {to} 80 </dev/null");
         let heard = engine.docker(&["exec", name, "sh", "-c", &script]);
         assert_eq!(heard, format!("{peer} {from}"));
     }
 
-    // The host's own, also from its address inside the prefix.
+    // The host's own connections, also from its address inside the prefix.
     let any = (Ipv6Addr::UNSPECIFIED, PORT);
     let client = lab.client().enter(|| UdpSocket::bind(any).expect("bind"));
     client
@@ -113,7 +113,7 @@ fn containers_go_out_with_the_host_s_address_and_nothing_else_is_rewritten() {
         assert_eq!(from.ip(), own);
     }
     daemon.leaves();
-    // It was the daemon who did it.
+    // Without the daemon, the source is not rewritten: the daemon did it.
     assert_eq!(seen(&engine, &listener, "one"), one);
 }
 
@@ -141,7 +141,7 @@ fn a_network_s_own_source_address_is_what_the_world_sees_of_it() {
         let other = seen(&engine, &listener, "one").to_string();
         assert!(EGRESS.contains(&&*other), "{other}");
 
-        // The next daemon finds it as it was.
+        // The next daemon finds the rules as they were.
         daemon.sigkill();
         let mut daemon = Daemon::ready(&lab, &["--dev", "eth0", "--prefix", prefix]);
         assert_eq!(seen(&engine, &listener, "two"), own);
@@ -149,7 +149,7 @@ fn a_network_s_own_source_address_is_what_the_world_sees_of_it() {
         let log = daemon.log();
         assert!(!log.contains("NAT66 unset"), "{log}");
 
-        // A network that comes while the daemon runs, and goes.
+        // A network that comes and goes while the daemon runs.
         let bravo = "fdfd:5898:4917:c::/64";
         engine.network("bravo", bravo, &["-o", &format!("{option}=2001:db8::11")]);
         engine.run("three", &["--network=bravo"], &["tcp:80"]);
@@ -189,7 +189,7 @@ fn containers_go_out_where_forward_drops_unless_that_is_left_to_the_firewall() {
     let daemon = Daemon::ready(&lab, &ARGS);
     let source = seen(&engine, &listener, "one").to_string();
     assert!(EGRESS.contains(&&*source), "{source}");
-    // A user's word comes first.
+    // The user's own option has priority.
     lab.host().sh(
         "ip6tables -N DOCKER-USER; ip6tables -A DOCKER-USER -o eth0 -j DROP; \
          ip6tables -I FORWARD -j DOCKER-USER",

@@ -1,9 +1,9 @@
-//! A published port leads to a container that publishes it, and never to another, while containers
-//! and networks come and go and addresses pass from one to the next.
+//! A published port only ever leads to a container that publishes it, while containers and networks
+//! come and go and addresses pass from one to the next.
 //!
 //! Five containers publish a port each; others without ports take the addresses that they leave.
-//! A client asks on all ports without a pause, and every answer names the container that gave it.
-//! `DOCKER_NAT66_LAB_CHURN` gives the seconds of the long one.
+//! A client sends requests to all ports without a pause, and every answer names its container.
+//! `DOCKER_NAT66_LAB_CHURN` sets the seconds of the long test.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,41 +22,42 @@ use crate::support::wait::let_pass;
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];
 
-/// A run of the checker that is longer than this does what takes long, too.
+/// A run that is longer than this includes the slow steps.
 const LONG: Duration = Duration::from_secs(120);
 
-/// What the systemd unit gives the daemon: two cores that start 20 containers are busy.
+/// The priority that the systemd unit gives the daemon, because 20 starting containers keep two
+/// cores busy.
 const PRIORITY: [&str; 3] = ["nice", "-n", "-10"];
 
-/// Ports and the containers that publish them: `p0` has 9000.
+/// The ports, and the containers that publish them: `p0` publishes 9000.
 const PORTS: u16 = 5;
 
-/// Networks that each of them is on: the more there are, the longer its teardown takes.
+/// How many networks each of them is on: the more networks, the longer its teardown.
 const NETWORKS: u16 = 6;
 
-/// Others that run all the time; all together are 20.
+/// How many others run all the time; the total is 20.
 const OTHERS: u16 = 15;
 
 /// Wrong answers that follow each other within this time are one episode.
 const EPISODE: Duration = Duration::from_millis(300);
 
-/// The client's pause between two connections: a port of its own rests for a minute after each,
-/// and it has 28,000 of them.
+/// The client's pause between two connections. Each takes one of its 28,000 ports out of use for a
+/// minute.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How long after it is ready a daemon may take to be told of addresses that were given while it
-/// was away: milliseconds, on two busy cores more.
+/// How long after it is ready a daemon may take to learn of addresses that Docker gave while it was
+/// away: milliseconds, and more on two busy cores.
 const LISTED: Duration = Duration::from_millis(200);
 
-/// What the client saw on one port.
+/// The answers on one port.
 #[derive(Debug, Default, Clone)]
 struct Seen {
     answers: u64,
     wrong: u64,
     longest: Duration,
-    /// When the questions were asked that were answered wrong.
+    /// When the client sent the requests that got a wrong answer.
     asked: Vec<Instant>,
-    /// The first wrong answers: when, and by whom.
+    /// The first wrong answers: when, and from which container.
     first: Vec<String>,
 }
 
@@ -70,11 +71,11 @@ impl Seen {
     }
 }
 
-/// Asks on one port until `done`.
+/// Sends requests to one port until `done`.
 fn ask_until(done: &AtomicBool, number: u16, begun: Instant) -> Seen {
     let (name, to) = (format!("p{number}"), format!("[{HOST}]:{}", 9000 + number));
     let mut seen = Seen::default();
-    // Since when the answers are wrong, and when the last one was.
+    // Since when the answers have been wrong, and when the last wrong one came.
     let mut episode: Option<(Instant, Instant)> = None;
     while !done.load(Ordering::Relaxed) {
         let asked = Instant::now();
@@ -102,11 +103,11 @@ fn ask_until(done: &AtomicBool, number: u16, begun: Instant) -> Seen {
     seen
 }
 
-/// What changes containers and networks.
+/// Changes containers and networks.
 struct Churn<'l> {
     engine: Engine<'l>,
     draw: Draw,
-    /// How many there have been that take addresses.
+    /// How many containers have been started to take addresses.
     takers: u64,
     log: Mutex<Vec<String>>,
     begun: Instant,
@@ -137,7 +138,7 @@ impl<'l> Churn<'l> {
         }
     }
 
-    /// Some of this fails now and then, for it meets what the other did: that is no matter.
+    /// Some commands may fail, because another thread changes the same containers; that is fine.
     fn docker(&self, args: &[&str]) {
         let begun = self.begun.elapsed().as_millis();
         let _ = self.engine.try_docker(args);
@@ -146,7 +147,7 @@ impl<'l> Churn<'l> {
         self.log.lock().expect("never poisoned").push(line);
     }
 
-    /// Makes one without ports that takes the lowest free address once it is started.
+    /// Creates a container without ports, which takes the lowest free address when it starts.
     fn taker(&mut self, network: &str) -> String {
         self.takers += 1;
         let name = format!("taker{}", self.takers);
@@ -165,8 +166,8 @@ impl<'l> Churn<'l> {
         name
     }
 
-    /// `end` takes the container `p` off its network, and another starts there as soon as its
-    /// address is free: its end may be announced much later.
+    /// `end` takes the container `p` off its network, and another container starts there as soon as
+    /// the address is free. Docker may announce the end much later.
     fn take_address(&mut self, p: &str, end: &[&str], again: &[&str]) {
         let taker = self.taker("n0");
         let this = &*self;
@@ -181,8 +182,8 @@ impl<'l> Churn<'l> {
         self.docker(&["rm", "-f", &taker]);
     }
 
-    /// Waits until the network `n0` does not show this container any more, or for a while: it may
-    /// never have been there.
+    /// Waits until the network `n0` no longer shows this container. The wait is bounded, because
+    /// the container may never have been there.
     fn until_left(&self, p: &str) {
         let names = [
             "network",
@@ -229,7 +230,7 @@ impl<'l> Churn<'l> {
                 self.docker(&["rm", "-f", &taker]);
                 self.docker(&["network", "rm", "passing"]);
             }
-            // Takes half a minute.
+            // This step takes half a minute.
             _ if seconds() > LONG => {
                 let published = (0..PORTS).map(|p| format!("p{p}"));
                 let others = (0..OTHERS).map(|o| format!("other{o}"));
@@ -242,7 +243,7 @@ impl<'l> Churn<'l> {
     }
 }
 
-/// Asks while `work` is done, and says what was seen.
+/// Sends requests during `work`, and returns the answers.
 fn while_asking(lab: &Lab, begun: Instant, work: impl FnOnce()) -> Seen {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -260,7 +261,7 @@ fn while_asking(lab: &Lab, begun: Instant, work: impl FnOnce()) -> Seen {
     })
 }
 
-/// Ends the asking also where the work fails.
+/// Ends the requests even if the work fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -306,14 +307,15 @@ fn no_port_ever_leads_to_another_container() {
     daemon.leaves();
 }
 
-/// To the daemon, every event of the Engine is from an hour ago: as after a step of the clock.
+/// The daemon's clock is an hour ahead, so that it sees every event of the Engine as an hour old,
+/// as after a step of the clock.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn the_clock_set_back_by_an_hour_changes_nothing() {
     let lab = Lab::up("owners_clock");
     let mut churn = Churn::new(Engine::up(&lab, &["--userland-proxy=false"]), 2);
-    // Its timers are not to be touched. faketime names what it shares by the process's id, and
-    // leaves it behind after a kill: another with that id, in another lab, would fail over it.
+    // The daemon's timers keep the real time. faketime names its shared files by the process id and
+    // leaves them behind after a kill; a later process with that id, in another lab, would fail.
     let clock = "mount -t tmpfs none /dev/shm || exit 1
         export FAKETIME_DONT_FAKE_MONOTONIC=1; exec faketime -m -f +1h \"$@\"";
     let own = ["unshare", "--mount", "sh", "-c", clock, "clock"];
@@ -331,8 +333,8 @@ fn the_clock_set_back_by_an_hour_changes_nothing() {
     drop(daemon);
 }
 
-/// What led to a container before the daemon was killed may lead to another until the daemon is
-/// back and knows who has which address: a moment after it says that it is ready.
+/// A forward from before the kill may lead to another container until the daemon is back and knows
+/// which container has which address: a moment after it reports that it is ready.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn a_daemon_that_was_killed_leads_nobody_astray_once_it_is_ready() {

@@ -1,5 +1,5 @@
 //! Podman behind its Docker-compatible socket: netavark does IPv6 NAT itself, and Podman shows a
-//! port that is bound to no address as bound to `0.0.0.0`.
+//! port without an address of its own as bound to `0.0.0.0`.
 
 use std::process::Child;
 
@@ -17,7 +17,7 @@ const SOCKET: &str = "unix:///run/podman.sock";
 
 const ARGS: [&str; 6] = ["--dev", "eth0", "--prefix", PREFIX, "--docker-host", SOCKET];
 
-/// Its storage is the lab's own, and in memory, as all else that it writes.
+/// Podman's storage, like all its files, is the lab's own and in memory.
 const PODMAN: [&str; 5] = [
     "podman",
     "--root",
@@ -32,7 +32,7 @@ fn podman(lab: &Lab, args: &[&str]) -> String {
     lab.host().run(&[&PODMAN, args].concat())
 }
 
-/// Runs the container `web`, which publishes its port 80 like this.
+/// Runs the container `web`, which publishes its port 80 by these options.
 #[track_caller]
 fn run_web(lab: &Lab, publish: &[&str]) {
     let web = ["--name", "web", "--hostname", "web", "--network", "six"];
@@ -43,7 +43,7 @@ fn run_web(lab: &Lab, publish: &[&str]) {
     );
 }
 
-/// Ends with the test.
+/// The process ends with the test.
 struct Service(Child);
 
 impl Drop for Service {
@@ -85,7 +85,7 @@ fn beside_podmans_nat_nothing_of_ours_is_in_the_kernel_while_it_is_there() {
     nothing_of_ours(&lab);
     stands(&lab, "on");
     serves(&lab, 2);
-    // 8080 is shown as bound to 0.0.0.0, and is open all the same.
+    // Podman shows 8080 as bound to 0.0.0.0, and its NAT serves the port all the same.
     let said = screen(&lab);
     assert!(
         !said.contains("closed"),
@@ -102,8 +102,8 @@ fn beside_podmans_nat_nothing_of_ours_is_in_the_kernel_while_it_is_there() {
     stands(&lab, "on");
     nothing_of_ours(&lab);
 
-    // Without its NAT, what is published on `::` is ours to forward. The other is bound to
-    // 0.0.0.0, as far as anybody can tell.
+    // Without Podman's NAT, the daemon forwards the port on `::`. For the other, Podman's API shows
+    // only 0.0.0.0.
     lab.host()
         .run(&["nft", "delete", "table", "inet", "netavark"]);
     stands(&lab, "off");

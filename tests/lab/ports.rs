@@ -1,4 +1,4 @@
-//! What Docker publishes, and what of it the daemon opens: one row for each kind of binding.
+//! Which of Docker's published ports the daemon opens: one row for each kind of binding.
 
 use crate::sctp;
 use crate::support::lab::daemon::Daemon;
@@ -111,7 +111,7 @@ const ROWS: [Row; 17] = [
     },
 ];
 
-/// Whatever a row may lead to.
+/// Every forward that a row may lead to.
 const SERVE: [&str; 6] = ["tcp:80", "tcp:81", "tcp:82", "tcp:443", "udp:53", "tcp:53"];
 
 #[test]
@@ -123,7 +123,8 @@ fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
     for row in ROWS {
         println!("{}: {:?}", row.name, row.docker);
         engine.run("row", row.docker, &SERVE);
-        // Events come in order: once this one's rule is there, the row's would be.
+        // Events come in order: when this container has its rule, the row's container would have
+        // its own.
         engine.run("after", &["-p", "9999:80"], &["tcp:80"]);
         let addr = engine.docker(&[
             "inspect",
@@ -142,7 +143,7 @@ fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
         for text in row.opens {
             packets_pass(&lab, &engine, text);
         }
-        // Where one address is published, the others are not, and so it is where none is.
+        // Every address that the row does not publish is closed.
         if !row.opens.iter().any(|text| text.contains(" * ")) {
             for to in [HOST, "fdfd:5898:4917:1::1"] {
                 lab.is_closed(Tcp, &format!("[{to}]:8080"));
@@ -157,7 +158,7 @@ fn every_kind_of_binding_opens_what_docker_means_and_no_more() {
     daemon.leaves();
 }
 
-/// The client reaches what is opened, and the container sees the client.
+/// The client reaches each open port, and the container sees the client.
 fn packets_pass(lab: &Lab, engine: &Engine<'_>, text: &str) {
     let words: Vec<&str> = text.split(' ').collect();
     let [proto, addr, port, inside] = words[..] else {

@@ -1,5 +1,5 @@
-//! `--hairpin`: the host itself and containers at the host's addresses, with docker-proxy and
-//! without.
+//! `--hairpin`: the host and containers reach published ports at the host's addresses, with and
+//! without docker-proxy.
 
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,21 +19,21 @@ const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 /// The host's address on the containers' bridge.
 const BRIDGE: Ipv6Addr = Ipv6Addr::new(0xfdfd, 0x5898, 0x4917, 1, 0, 0, 0, 1);
 
-/// The Engine's flag for letting nobody but the kernel serve published ports.
+/// The Engine's option that turns docker-proxy off, so that only the kernel serves published ports.
 const WITHOUT_PROXY: &str = "--userland-proxy=false";
 
-/// Who asks at the host's address for what the container `one` publishes.
+/// The clients that request a port of the container `one` at the host's address.
 const ASKERS: [&str; 3] = ["the host", "two", "one"];
 
-/// Whether ip6tables sees what a bridge bridges, where the kernel has br_netfilter.
+/// Whether ip6tables sees bridged packets, where the kernel has br_netfilter.
 const BRIDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
 
-/// What an asker gets there.
+/// The answer that a client gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gets {
-    /// The container's answer, by the rules in the kernel.
+    /// The container's answer, through the rules in the kernel.
     Direct,
-    /// The container's answer, by way of docker-proxy.
+    /// The container's answer, through docker-proxy.
     Relayed,
     Nothing,
 }
@@ -58,8 +58,8 @@ fn asks(
     }
 }
 
-/// Holds docker-proxy, or lets it go on: a held one still has its sockets, and answers nobody.
-/// The host is a process namespace of the lab's own, so these are the lab's.
+/// Stops docker-proxy, or lets it continue: while stopped, it keeps its sockets and does not
+/// answer. The host has a process namespace of its own, so only the lab's processes are affected.
 fn signal_proxies(lab: &Lab, signal: &str) {
     lab.host().sh(&format!(
         "for pid in $(cd /proc && echo [0-9]*); do
@@ -69,13 +69,14 @@ fn signal_proxies(lab: &Lab, signal: &str) {
     ));
 }
 
-/// What `who` gets, told by whether docker-proxy has to help.
+/// The answer that `who` gets: stopping docker-proxy shows whether it takes part.
 fn gets(lab: &Lab, engine: &Engine<'_>, who: &str, proto: Proto, to: &str) -> Gets {
     signal_proxies(lab, "STOP");
     let alone = asks(lab, engine, who, proto, to);
     signal_proxies(lab, "CONT");
     if let Ok(answer) = alone {
-        // The host by the address it asked; containers by the bridge's.
+        // The container sees the requested address if the host asks, and the bridge's if a
+        // container asks.
         let peer = match who {
             "the host" => HOST.parse().expect("an address"),
             _ => BRIDGE,
@@ -121,8 +122,8 @@ fn every_mode(name: &str, proxy: &str, rows: [(&str, Gets); 3]) {
                     && who != "the host"
                     && !answers_as_asked
                 {
-                    // docker-proxy answers as the bridge's address, whichever was asked; from 28
-                    // on it answers as the one that was asked.
+                    // docker-proxy answers from the bridge's address, whichever was requested;
+                    // from Engine 28 on it answers from the requested one.
                     look(&to, Gets::Nothing);
                     look(&format!("[{BRIDGE}]:{port}"), expected);
                 } else {
@@ -157,7 +158,7 @@ fn with_docker_proxy_hairpin_auto_leaves_the_host_and_containers_to_it() {
     every_mode("reach_proxy", "--userland-proxy=true", rows);
 }
 
-/// As in Docker within LXC: its processes are seen from the host, and serve others.
+/// As with Docker in LXC: the host sees docker-proxy processes that serve another Engine.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn a_docker_proxy_of_another_network_namespace_serves_nobody_here() {
@@ -221,15 +222,15 @@ fn with_docker_proxy_a_forced_hairpin_to_the_same_container_needs_bridges_unfilt
         if !set_bridged(&lab, filtered) && filtered {
             continue;
         }
-        // DNAT sends it back through the bridge's port it came from, and only an Engine without
-        // docker-proxy allows that port to.
+        // DNAT sends the packet back through the port of the bridge by which it came, and only an
+        // Engine without docker-proxy allows that (hairpin mode).
         is("one", expected);
         is("two", Gets::Direct);
     }
     daemon.leaves();
 }
 
-/// Whether ip6tables is to see what bridges bridge; false where the kernel cannot.
+/// Sets whether ip6tables sees bridged packets; false if the kernel has no such setting.
 fn set_bridged(lab: &Lab, filtered: bool) -> bool {
     let flag = u8::from(filtered);
     let set = format!("[ ! -e {BRIDGED} ] || {{ echo {flag} >{BRIDGED}; echo yes; }}");
@@ -252,7 +253,7 @@ fn where_forward_drops_containers_reach_each_other_by_published_ports_alone() {
     let peers = [
         ("one", BRIDGE),
         ("two", BRIDGE),
-        // The answer comes back through the host in any case.
+        // The answer always comes back through the host.
         ("three", engine.address_on("three", "second")),
     ];
     for (proto, port) in [(Tcp, 8080), (Udp, 8053)] {
@@ -301,7 +302,7 @@ fn a_hairpin_found_by_auto_outlasts_kill_and_restart_without_a_gap() {
         });
         daemon.sigkill();
         let daemon = Daemon::ready(&lab, &ARGS);
-        // A scan that comes after would take them away now.
+        // A later scan for docker-proxy would remove the hairpin rules now.
         lab.answers(Tcp, &to, "one", CLIENT);
         let status = daemon.command(&["status"]);
         assert!(status.status.success(), "{status:?}");
@@ -329,7 +330,7 @@ fn link_local(lab: &Lab) -> Ipv6Addr {
     addr.expect("an address").parse().expect("an address")
 }
 
-/// The number of an interface there.
+/// The index of an interface there.
 fn number_of(place: Place<'_>, dev: &str) -> String {
     let shown = place.run(&["ip", "-o", "link", "show", "dev", dev]);
     let number = shown.split(':').next().unwrap_or_default();

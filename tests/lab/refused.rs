@@ -1,4 +1,4 @@
-//! Starts that must fail: the exit code, what is said, and that nothing came or went.
+//! Starts that must fail: the exit code, the message, and that no rule and no file changes.
 
 use std::thread;
 
@@ -15,7 +15,7 @@ use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 
-/// A run that came to its end.
+/// A run that has ended.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -37,7 +37,7 @@ fn run(place: Place<'_>, words: &[&str]) -> Ended {
     }
 }
 
-/// Runs it to its end, with a SIGHUP as soon as that is heeded (proc_pid_status(5)).
+/// Runs it to its end, and sends a SIGHUP as soon as it handles that (proc_pid_status(5)).
 fn run_and_hang_up(place: Place<'_>, words: &[&str]) -> Ended {
     let script = r#"
 "$@" & pid=$!
@@ -57,8 +57,8 @@ fn ends(ended: &Ended, code: i32, words: &[&str]) {
     }
 }
 
-/// A lab in which a killed daemon has left a rule and its journal. `check` then has its failures,
-/// which must leave both as they are.
+/// Makes a lab in which a killed daemon has left a rule and its journal; the failures that `check`
+/// provokes must leave both as they are.
 fn with_a_rule_left(name: &str, check: impl FnOnce(&Lab)) {
     let lab = Lab::up(name);
     let mut daemon = Daemon::start(&lab, &ARGS);
@@ -76,7 +76,7 @@ fn with_a_rule_left(name: &str, check: impl FnOnce(&Lab)) {
 #[ignore = "needs root: run by tests/run"]
 fn without_privilege_nothing_is_touched() {
     with_a_rule_left("refused_privilege", |lab| {
-        // The build's own directory may be closed to others.
+        // Other users may have no access to the build directory.
         lab.host().sh(&format!(
             "touch /run/lab/program && mount --bind {PROGRAM} /run/lab/program"
         ));
@@ -123,7 +123,8 @@ fn without_the_tool_its_package_is_named() {
     });
 }
 
-/// The tools' own words where the kernel lacks ip6 nat; a kernel without it is not to be had.
+/// A fake tool with the messages of the real ones for a kernel without ip6 nat, because the test
+/// machines have no such kernel.
 const NO_NAT: [(&str, &str); 2] = [
     (
         "nf_tables",
@@ -198,7 +199,7 @@ fn a_state_directory_that_cannot_be_used_is_named_with_the_remedy() {
     });
 }
 
-/// Nobody would keep the rules of the killed daemon in step: they go, whatever the disk does.
+/// No daemon would keep the rules of the killed one up to date, so they go, whatever the disk does.
 #[test]
 #[ignore = "needs root: run by tests/run"]
 fn a_disk_that_fails_at_the_start_is_named_and_closes_what_was_left() {
@@ -242,10 +243,10 @@ fn a_disk_that_fails_at_the_start_is_named_and_closes_what_was_left() {
     }
 }
 
-/// Name, how `$dir` is prepared, words of the message.
+/// The name, the preparation of `$dir`, and words of the message.
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
-/// Starts a daemon with a state directory that cannot be used, and then looks.
+/// Starts a daemon with an unusable state directory, and then checks what it left.
 fn at_a_bad_place(lab: &Lab, row: Row, code: i32, look: impl FnOnce(&str)) {
     let (name, prepare, words) = row;
     println!("{name}");
@@ -328,14 +329,14 @@ fn a_second_daemon_waits_ten_seconds_and_names_the_first() {
         ("cleanup", host, &["cleanup"], STATE_DIR, netns),
         ("cleanup elsewhere", client, &["cleanup"], STATE_DIR, state),
     ];
-    // At once, but for the last: it would wait for the daemon that waits in its network.
+    // Four at once, and then the last, which would wait for the one that waits in its network.
     for rows in [&rows[..4], &rows[4..]] {
         thread::scope(|scope| {
             for (name, place, args, dir, whose) in rows {
                 let holder = &holder;
                 scope.spawn(move || {
                     let begin = std::time::Instant::now();
-                    // A path of its own: the first one's socket is not what stops it.
+                    // A path of its own, so that the first daemon's socket is not what stops it.
                     let own = ["env", "DOCKER_NAT66_CONTROL=/run/lab/second.sock", PROGRAM];
                     let words = [&own, *args, &["--state-dir", dir]].concat();
                     let ended = match *name {

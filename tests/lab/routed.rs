@@ -1,4 +1,4 @@
-//! Ports that Docker only routes: published at no address of the host.
+//! Ports that Docker only routes, and publishes at no address of the host.
 
 use rustix::process::Signal;
 
@@ -11,12 +11,12 @@ use crate::support::lab::{CLIENT, HOST, Lab};
 
 const PREFIX: &str = "fdfd:5898:4917::/48";
 
-/// The first by name is where Docker has the container's IPv6 gateway.
+/// Docker puts the container's IPv6 gateway on the first network by name.
 const ROUTED: (&str, &str) = ("alpha", "fdfd:5898:4917:a::/64");
 const NAT: (&str, &str) = ("zulu", "fdfd:5898:4917:b::/64");
 
-/// Engines before 27 know no routed networks: there the port is published as on any other, and
-/// the network that does NAT serves it.
+/// Engines before 27 know no routed networks. They publish the port as on any network, and the
+/// network that does NAT serves it.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn a_port_is_closed_while_docker_only_routes_it() {
@@ -44,7 +44,7 @@ fn a_port_is_closed_while_docker_only_routes_it() {
     engine.settles("routed", &[]);
     daemon.says("routed: over IPv6 the container is reached at its own addresses");
     lab.is_closed(Tcp, &to);
-    // Neither another list opens it nor another daemon.
+    // The port stays closed after another list, and with another daemon.
     daemon.signal(Signal::HUP);
     lab.is_closed(Tcp, &to);
     engine.settles("routed, listed again", &[]);

@@ -1,6 +1,6 @@
-//! SCTP without sockets of it, which not every kernel has: an INIT sent raw by the client, and
-//! taken in raw by the container. The kernel between them knows the protocol and looks closely: a
-//! wrong checksum, and it would not be tracked.
+//! SCTP without SCTP sockets, which not every kernel has: the client sends an INIT, and the
+//! container receives it, both through raw sockets. The kernel between them knows the protocol, and
+//! does not track a packet with a wrong checksum.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const SCTP: Protocol = Protocol::from_raw(std::num::NonZeroU32::new(132).expect(
 /// The client's port.
 const FROM: u16 = 7132;
 
-/// How long one INIT may be on its way.
+/// How long one INIT may take to arrive.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 fn raw() -> OwnedFd {
@@ -31,12 +31,12 @@ fn raw() -> OwnedFd {
     socket
 }
 
-/// A packet with an INIT chunk for this port (RFC 9260, 3.3.2).
+/// Builds a packet with an INIT chunk for this port (RFC 9260, 3.3.2).
 fn init(to: u16) -> Vec<u8> {
     let mut packet = Vec::new();
     packet.extend(FROM.to_be_bytes());
     packet.extend(to.to_be_bytes());
-    // No verification tag yet, and the checksum's place.
+    // The verification tag, which is 0 here, and room for the checksum.
     packet.extend([0; 8]);
     // INIT, no flags, 20 bytes: tag, window, streams out and in, first sequence number.
     packet.extend([1, 0, 0, 20]);
@@ -49,7 +49,7 @@ fn init(to: u16) -> Vec<u8> {
     packet
 }
 
-/// Castagnoli's (RFC 9260, appendix A), bit by bit.
+/// Castagnoli's checksum (RFC 9260, appendix A), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
@@ -62,8 +62,8 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// What the container `name` gets of an INIT for the host's `port`: who sent it, and for which of
-/// its own ports.
+/// How an INIT for the host's `port` arrives at the container `name`: from which source, and at
+/// which port of the container.
 #[track_caller]
 pub(crate) fn arrives(lab: &Lab, engine: &Engine<'_>, name: &str, port: u16) -> (IpAddr, u16) {
     let ear = engine.inside(name, raw);

@@ -1,7 +1,7 @@
-//! Churn on a real Engine for as long as is wanted: containers come and go by lot, the Engine is
-//! restarted and killed, the daemon's rules are flushed, it is told to resync, and in the first
-//! quarter it is killed, too. At the end it is no larger than after a while of warming up, and
-//! what is in the kernel is what a fresh daemon builds.
+//! Churn on a real Engine for any length of time. Containers come and go at random, the Engine is
+//! restarted and killed, the daemon's rules are flushed, SIGHUP makes it resync, and in the first
+//! quarter it is killed, too. At the end the daemon is no larger than after a warm-up, and the
+//! kernel has the rules that a fresh daemon builds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,22 +25,22 @@ use crate::support::wait::{SOON, eventually};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 
-/// Seconds of a sample that CI can bear.
+/// Seconds of a short run, for CI.
 const SAMPLE: u64 = 60;
 
-/// Containers at once, each with its port or without.
+/// Most containers at once; some publish a port.
 const CROWD: u64 = 6;
 
-/// What memory may differ by between two moments of rest, in KiB. The allocator keeps what it had
-/// at the busiest moment; a leak of 100 bytes per event would be seen within an hour.
+/// How much memory may differ between two moments of rest, in KiB. The allocator keeps the memory
+/// of the busiest moment; a leak of 100 bytes per event would show within an hour.
 const MEMORY: u64 = 8 * 1024;
 
-/// What the journal's directory may differ by, in KiB: sled writes to the end of its log, and
-/// gives back segments of 512 KiB at a time.
+/// How much the journal's directory may differ, in KiB: sled writes to the end of its log, and
+/// frees segments of 512 KiB at a time.
 const JOURNAL: u64 = 4 * 1024;
 
-/// Takes away all of ours that can be taken away: an owned table is not to be had, and a daemon
-/// may put right meanwhile what is to be deleted.
+/// Removes as many of our rules as possible: the kernel protects an owned table, and the daemon may
+/// repair rules at the same time.
 const FLUSH: &str = r#"
 { echo '*nat'
   ip6tables-save -t nat | sed -n '/docker-nat66:[0-9a-f]\{16\}"/s/^-A/-D/p'
@@ -48,7 +48,7 @@ const FLUSH: &str = r#"
 } | ip6tables-restore --noflush 2>/dev/null || :
 nft delete table ip6 docker_nat66 2>/dev/null || :"#;
 
-/// What must stay flat.
+/// The sizes that must not grow.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     rss_kib: u64,
@@ -79,13 +79,13 @@ impl Size {
     }
 }
 
-/// What has been done, and to what.
+/// The test's model: what runs, and what has been done.
 struct Churn<'l> {
     lab: &'l Lab,
     engine: Engine<'l>,
     daemon: Option<Daemon<'l>>,
     draw: Draw,
-    /// Running containers by number, and the host port of each that has one.
+    /// The running containers by number, each with its host port if it has one.
     running: BTreeMap<u64, Option<u16>>,
     done: BTreeMap<&'static str, u64>,
 }
@@ -99,7 +99,7 @@ impl<'l> Churn<'l> {
         self.daemon.as_ref().expect("it runs")
     }
 
-    /// Does one thing, drawn by lot; `kills`: the daemon may be killed.
+    /// Does one random thing; `kills`: that may be a kill of the daemon.
     fn step(&mut self, kills: bool) {
         let what = match self.draw.below(100) {
             0..70 => self.one_container(),
@@ -164,7 +164,7 @@ impl<'l> Churn<'l> {
         "kill of the Engine"
     }
 
-    /// Removes what did not outlive the Engine.
+    /// Removes the containers that did not outlive the Engine.
     fn count_the_living(&mut self) {
         let names = self.engine.docker(&["ps", "--format", "{{.Names}}"]);
         let lives = |number: u64| names.lines().any(|name| name == Self::name(number));
@@ -177,7 +177,7 @@ impl<'l> Churn<'l> {
         }
     }
 
-    /// Waits until exactly what runs is published.
+    /// Waits until exactly the running containers' ports are published.
     #[track_caller]
     fn settles(&self, what: &str) {
         let published = self.running.iter().filter_map(|(number, port)| {
@@ -192,7 +192,7 @@ impl<'l> Churn<'l> {
         self.engine.settles(what, &published);
     }
 
-    /// Everything that runs is stopped, and all is quiet; how large the daemon is then.
+    /// Stops every container, waits until all is quiet, and returns the size of the daemon.
     #[track_caller]
     fn rests(&mut self, what: &str, before: Option<&Size>) -> Size {
         for number in std::mem::take(&mut self.running).into_keys() {
@@ -202,7 +202,7 @@ impl<'l> Churn<'l> {
         let Some(before) = before else {
             return Size::of(self.lab, self.daemon());
         };
-        // A thread that had work ends when it has had none for a while.
+        // An idle worker thread ends after a while.
         eventually(SOON, what, || {
             let size = Size::of(self.lab, self.daemon());
             let is = size.is_no_larger_than(before);
@@ -238,7 +238,7 @@ fn after_long_churn_the_daemon_is_no_larger_and_right() {
         churn.step(true);
     }
     churn.settles("what runs after the kills");
-    // From here on it is the same process: half as long as before, to warm up.
+    // From here on the daemon is not killed: it warms up for half as long as before.
     while begun.elapsed() < time * 3 / 8 {
         churn.step(false);
     }

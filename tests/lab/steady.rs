@@ -1,4 +1,4 @@
-//! A client that opens one connection after the other, as fast as it can, and is never let down.
+//! A client that opens one connection after the other, as fast as it can, and none of them fails.
 
 use std::net::Ipv6Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,26 +8,26 @@ use crate::support::lab::talk::Proto::Tcp;
 use crate::support::lab::talk::{Answer, ask_here};
 use crate::support::lab::{CLIENT, Lab};
 
-/// Fewer show nothing: on a busy machine a connection takes some milliseconds.
+/// Fewer connections prove nothing; on a busy machine one takes several milliseconds.
 const MANY: u64 = 20;
 
-/// A failure more is no news.
+/// Further failures are only counted.
 const FAILURES: usize = 20;
 
-/// What became of the connections.
+/// The outcome of the connections.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
-    /// All of them, whatever became of them.
+    /// How many were attempted.
     pub(crate) count: u64,
     /// How many failed.
     pub(crate) failed: u64,
-    /// The first that did, and how.
+    /// The first failures, in words.
     pub(crate) failures: Vec<String>,
 }
 
-/// Does `work` while the client connects to `to`: the container `name` answers every time, and
-/// sees the client itself. A lost packet would be sent again after a second, which no attempt is
-/// given.
+/// Does `work` while the client connects to `to`. The container `name` must answer every time, and
+/// see the client itself. Every attempt has less than the second after which TCP would resend a
+/// lost packet.
 #[track_caller]
 pub(crate) fn while_connecting<T>(lab: &Lab, to: &str, name: &str, work: impl FnOnce() -> T) -> T {
     let (worked, opened) = while_counting(lab, &[CLIENT], to, name, |_| work());
@@ -35,9 +35,9 @@ pub(crate) fn while_connecting<T>(lab: &Lab, to: &str, name: &str, work: impl Fn
     worked
 }
 
-/// The same, from each of these addresses in turn: one has about 28,000 ports, and each rests for
-/// a minute after use. Tells the work how many connections there were until then, and the caller
-/// how many failed.
+/// The same, from each of these addresses in turn, because an address has about 28,000 ports, and
+/// each is out of use for a minute after its connection. `work` can read how many connections there
+/// were so far; the caller gets the number of failures.
 pub(crate) fn while_counting<T>(
     lab: &Lab,
     from: &[Ipv6Addr],
@@ -49,7 +49,7 @@ pub(crate) fn while_counting<T>(
     let count = AtomicU64::new(0);
     let connect = || {
         let mut opened = Opened::default();
-        // One more when all is done.
+        // One more connection after the work.
         let mut last = false;
         for from in from.iter().cycle() {
             if last {

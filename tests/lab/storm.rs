@@ -1,7 +1,8 @@
-//! A storm at the scale of a real Engine: many containers come and go at once, by every way that
-//! the command line knows. The end is what Docker then says, and what a fresh daemon would build.
+//! A storm at the scale of a real Engine: many containers come and go at once, through every
+//! command of Docker's. Afterwards the rules are those that Docker's state requires, and that a
+//! fresh daemon would build.
 //!
-//! The figures are printed: `tests/run storm --nocapture`.
+//! `tests/run storm --nocapture` shows the figures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,15 +20,16 @@ use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
 use crate::support::process::{kib, kill};
 use crate::support::wait::{SOON, eventually, same};
 
-/// The second network's; its name comes before that of the default one, so it is the gateway.
+/// The second network's subnet. The network's name comes before the default one's, so the IPv6
+/// gateway is on it.
 const ALPHA: &str = "fdfd:5898:4917:2::/64";
 
 const ARGS: [&str; 6] = ["--dev", "eth0", "--prefix", PREFIX, "--prefix", ALPHA];
 
-/// Containers of the crowd: as many as two cores start in some ten seconds.
+/// Containers of the crowd: as many as two cores start in about ten seconds.
 const CROWD: u16 = 24;
 
-/// How many of the crowd are on their way at once: more only wait for the Engine's locks.
+/// How many of the crowd start at once: more would only wait for the Engine's locks.
 const LANES: u16 = 5;
 
 /// Starts of the flapping containers, one right after the death of the other.
@@ -38,7 +40,7 @@ fn port(n: u16) -> u16 {
     10_000 + n
 }
 
-/// Runs container `n` of the crowd, and lets it have the fate that its number says.
+/// Runs container `n` of the crowd, and then does to it what its number selects.
 fn live(engine: &Engine<'_>, n: u16) {
     let name = format!("c{n}");
     let (tcp, udp) = (format!("{}:80", port(n)), format!("{}:53/udp", port(n)));
@@ -91,7 +93,7 @@ fn flash(engine: &Engine<'_>) {
     }
 }
 
-/// What should be published, by what the Engine says of the containers that run.
+/// The forwards that the Engine's list of running containers requires.
 fn by_the_engine(engine: &Engine<'_>) -> Vec<Published> {
     let running = engine.docker(&["ps", "-q", "--no-trunc"]);
     let ids: Vec<&str> = running.lines().collect();
@@ -117,7 +119,7 @@ fn by_the_engine(engine: &Engine<'_>) -> Vec<Published> {
     rules
 }
 
-/// The daemon's rules without regard to the order in which they came.
+/// The daemon's rules, sorted.
 fn sorted(lab: &Lab) -> Vec<String> {
     let mut ours = rules::ours(lab.host());
     ours.sort();
@@ -157,7 +159,7 @@ fn after_a_storm_the_kernel_is_what_a_fresh_daemon_would_build() {
     });
     let settled = ended.elapsed();
 
-    // It stays so: this one's rule comes and goes after all that the storm has set going.
+    // The rules stay so: this container's rule comes and goes after every event of the storm.
     engine.settles("what the Engine says, and no more", &expected);
     journal::agrees(&lab);
     let rules = sorted(&lab);

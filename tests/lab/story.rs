@@ -1,4 +1,4 @@
-//! The documented example, and the forms of the command line that must work as ever.
+//! The documented example, and the old forms of the command line, which must keep working.
 
 use rustix::process::Signal;
 
@@ -36,7 +36,7 @@ fn the_documented_example_works_from_first_rule_to_last() {
     assert_eq!(Foreign::seen(lab.host()), foreign);
 }
 
-/// The rule is in the log and in the kernel, and packets follow it.
+/// Checks that the rule is in the log and in the kernel, and that packets follow it.
 #[track_caller]
 fn forwarded(lab: &Lab, daemon: &mut Daemon<'_>, engine: &Engine<'_>, port: &str) {
     let addr = engine.address("redis").to_string();
@@ -113,7 +113,7 @@ fn containers_that_run_already_are_published_at_start() {
     lab.answers(Tcp, &format!("[{HOST}]:8081"), "one", CLIENT);
     lab.answers(Tcp, &format!("[{HOST}]:8082"), "two", CLIENT);
     daemon.leaves();
-    // Without docker-proxy nobody else answers: it was the daemon's rule.
+    // Without docker-proxy, only the daemon's rule can have served the port.
     lab.is_closed(Tcp, &format!("[{HOST}]:8081"));
     lab.is_closed(Tcp, &format!("[{HOST}]:8082"));
 }

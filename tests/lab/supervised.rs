@@ -1,4 +1,4 @@
-//! Under a supervisor: what it hears, what the unit forbids, and a part that hangs.
+//! Under a supervisor: the notifications, the unit's restrictions, and a part that hangs.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -21,7 +21,7 @@ use crate::support::wait::{SOON, eventually, let_pass, same};
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 const WEB: &str = "[2001:db8::1]:8080";
 
-/// What systemd would listen on.
+/// The socket on which systemd would listen.
 struct Supervisor {
     socket: UnixDatagram,
     heard: Vec<String>,
@@ -44,7 +44,7 @@ impl Supervisor {
         }
     }
 
-    /// Everything heard so far.
+    /// All notifications so far.
     fn listen(&mut self) -> &[String] {
         let mut buffer = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut buffer) {
@@ -63,7 +63,7 @@ impl Supervisor {
         });
     }
 
-    /// It gets one more sign of life.
+    /// Waits for one more watchdog notification.
     #[track_caller]
     fn hears_life(&mut self) {
         let signs = |heard: &[String]| heard.iter().filter(|l| *l == "WATCHDOG=1").count();
@@ -74,7 +74,7 @@ impl Supervisor {
         });
     }
 
-    /// No sign of life comes for longer than the watchdog bears.
+    /// Waits until no notification has come for longer than the watchdog allows.
     #[track_caller]
     fn hears_nothing(&mut self) {
         eventually(SOON, "silence", || {
@@ -133,7 +133,7 @@ fn a_start_that_waits_for_docker_is_over_after_15_seconds() {
     assert_eq!(ready.count(), 1);
 }
 
-/// Makes the tool hang for the daemon only: Docker calls the same program by another name.
+/// Makes the tool hang for the daemon only, because Docker calls the program by another name.
 const HANG: &str = r#"cp /usr/sbin/xtables-nft-multi /run/lab/real
 cat >/run/lab/hung <<'HUNG'
 #!/bin/bash
@@ -179,7 +179,7 @@ TOILING
 chmod +x /run/lab/toiling
 mount --bind /run/lab/toiling /usr/sbin/xtables-nft-multi"#;
 
-/// Very many rules take a tool longer than a watchdog, and a stop, wait.
+/// With very many rules a tool takes longer than the watchdog and a stop wait.
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn a_tool_that_works_for_long_is_waited_for_by_status_and_supervisor() {
@@ -198,7 +198,7 @@ fn a_tool_that_works_for_long_is_waited_for_by_status_and_supervisor() {
     let toils = !lab.home().join("toiled").exists();
     assert!(toils, "all this while it worked");
     lab.host().sh("umount -l /usr/sbin/xtables-nft-multi");
-    // It goes on telling, and a socket that nobody reads takes ten messages.
+    // The daemon keeps sending, and an unread socket holds only ten messages.
     let has_ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -215,7 +215,8 @@ fn a_tool_that_works_for_long_is_waited_for_by_status_and_supervisor() {
     assert_eq!(rules::ours(lab.host()), Vec::<String>::new());
 }
 
-/// The file system as the unit shows it (`ProtectSystem=strict` and its kin), and its capabilities.
+/// The unit's view of the file system (`ProtectSystem=strict` and related options), and its
+/// capabilities.
 const AS_IN_THE_UNIT: &str = r#"
 mkdir -p /run/docker-nat66 /run/lab/home/state
 chmod 700 /run/lab/home/state
@@ -280,7 +281,7 @@ fn systemd_accepts_the_unit_and_rates_it_well() {
     ] {
         assert!(unit.contains(&format!("\n{promise}")), "{promise}");
     }
-    // The program need not be installed where the unit has it.
+    // The program need not be installed at the unit's path.
     let path = dir.path().join("docker-nat66.service");
     fs::write(&path, unit.replace("/usr/local/sbin/docker-nat66", PROGRAM)).expect("write");
     let path = path.to_str().expect("UTF-8");
@@ -295,7 +296,7 @@ fn systemd_accepts_the_unit_and_rates_it_well() {
     ]);
 }
 
-/// As another user, with nothing but CAP_NET_ADMIN, and directories of its own.
+/// As another user, with only CAP_NET_ADMIN, and directories of its own.
 const AS_A_USER: &str = r#"
 mkdir -p /run/docker-nat66 /run/lab/home/state
 chown nobody /run/docker-nat66 /run/lab/home/state

@@ -1,4 +1,4 @@
-//! From one backend to the other, and which one `auto` takes.
+//! Changes from one backend to the other, and the choice of `auto`.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn args(backend: &str) -> [&str; 6] {
     ["--dev", "eth0", "--prefix", PREFIX, "--backend", backend]
 }
 
-/// The kernel holds this backend's rules, each once, and nothing of the other's.
+/// Checks that the kernel has this backend's rules, each once, and none of the other's.
 #[track_caller]
 fn alone(lab: &Lab, backend: Backend) {
     let expected = match backend {
@@ -41,7 +41,7 @@ fn alone(lab: &Lab, backend: Backend) {
 #[ignore = "needs root and Docker: run by tests/run"]
 fn the_next_backend_takes_over_without_a_gap_and_leaves_nothing_of_the_last() {
     let lab = Lab::up("switch");
-    // docker-proxy, so that each backend has one rule for the port.
+    // With docker-proxy, each backend has one rule for the port.
     let engine = Engine::up(&lab, &["--userland-proxy=true"]);
     let foreign = Foreign::plant(lab.host());
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
@@ -73,7 +73,7 @@ fn the_next_backend_takes_over_without_a_gap_and_leaves_nothing_of_the_last() {
     assert_eq!(Foreign::seen(lab.host()), foreign);
 }
 
-/// Starts with `--backend auto`, and checks what it takes, why, and that the port answers.
+/// Starts with `--backend auto`, and checks its choice, its reason, and that the port answers.
 #[track_caller]
 fn auto_takes<'l>(lab: &'l Lab, backend: Backend, why: &str) -> Daemon<'l> {
     let mut daemon = Daemon::ready(lab, &args("auto"));
@@ -113,7 +113,7 @@ fn auto_takes_ip6tables_where_it_works_and_else_nftables_and_says_why() {
     daemon.leaves();
     assert_eq!(rules::as_before(host), before);
 
-    // With them the tool does not list the table any more.
+    // With these rules the tool can no longer list the table.
     host.sh("ip6tables -t nat -L >/dev/null
          nft add rule ip6 nat POSTROUTING ct state new accept");
     let native = || host.run(&["nft", "-s", "list", "ruleset", "ip6"]);

@@ -1,4 +1,4 @@
-//! The daemon's own nftables table: what others can do to it, and what it outlives.
+//! The daemon's own nftables table: what other programs can do to it, and what it outlives.
 
 use std::process::Output;
 
@@ -20,7 +20,7 @@ use crate::support::wait::{SOON, eventually};
 const ARGS: [&str; 6] = ["--dev", "eth0", "--prefix", PREFIX, "--backend", "nftables"];
 const WEB: &str = "[2001:db8::1]:8080";
 
-/// What others try: all but one are refused, and that one passes the table over.
+/// The attempts of other programs: the kernel refuses all but one, and that one skips the table.
 const HARMS: [&str; 8] = [
     "flush ruleset",
     "delete table ip6 docker_nat66",
@@ -36,7 +36,7 @@ fn nft(host: Place<'_>, line: &str) -> Output {
     host.output(&["nft", line])
 }
 
-/// The table with its chains and handles, counters aside.
+/// The table with its chains and handles, without counters.
 fn table(host: Place<'_>) -> String {
     host.run(&["nft", "-s", "-a", "list", "table", "ip6", "docker_nat66"])
 }
@@ -51,7 +51,7 @@ fn status(daemon: &Daemon<'_>) -> Value {
 fn while_the_daemon_runs_others_change_nothing() {
     let lab = Lab::up("table_owned");
     let host = lab.host();
-    // A flush takes what the Engine's own rules for IPv4 would need.
+    // Without rules of the Engine's own, which the flush would remove.
     let engine = Engine::up(&lab, &["--userland-proxy=false", "--iptables=false"]);
 
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
@@ -117,7 +117,7 @@ fn a_table_outlives_its_daemon_and_is_adopted_without_a_lost_packet() {
             goes_on("adopted");
             assert_eq!(rules::ours(host), ours);
             assert_eq!(handle(&table(host)), before, "it is the same table");
-            // And owned again.
+            // The table is owned again.
             assert!(!nft(host, HARMS[1]).status.success());
             assert!(!daemon.log().contains("NAT66 "), "{}", daemon.log());
         }
@@ -140,7 +140,7 @@ fn what_stays_on_purpose_is_nobody_s_and_can_be_saved_and_loaded() {
     let ours = rules::ours(host);
     while_connecting(&lab, WEB, "web", || daemon.leaves());
     let shown = host.run(&["nft", "-s", "list", "ruleset"]);
-    // No flags before the first set.
+    // The table's flags stand before the first set; here it has none.
     assert!(
         shown.starts_with("table ip6 docker_nat66 {\n\tset "),
         "{shown}"
@@ -152,7 +152,7 @@ fn what_stays_on_purpose_is_nobody_s_and_can_be_saved_and_loaded() {
     host.sh("nft -f /run/lab/saved");
     assert_eq!(host.run(&["nft", "-s", "list", "ruleset"]), shown);
     lab.answers(Tcp, WEB, "web", CLIENT);
-    // The next daemon makes it its own.
+    // The next daemon takes the table over.
     let next = || Daemon::ready(&lab, &ARGS);
     let daemon = while_connecting(&lab, WEB, "web", next);
     assert_eq!(rules::ours(host), ours);
@@ -197,7 +197,7 @@ fn a_table_that_another_process_owns_is_waited_for() {
     let host = lab.host();
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
-    // It owns the table until its input ends.
+    // This nft process owns the table until its input ends.
     let hold = "(echo 'add table ip6 docker_nat66 { flags owner; }'; exec sleep 600) | nft -i";
     let mut holder = host.spawn("sh", &["-c", hold], &lab.log("holder"));
     eventually(SOON, "the other's table", || {
@@ -208,7 +208,7 @@ fn a_table_that_another_process_owns_is_waited_for() {
     daemon.says("degraded: ");
     assert_eq!(status(&daemon)["state"], "degraded");
     lab.is_closed(Tcp, WEB);
-    // The table goes with the process that owns it.
+    // The kernel removes the table with the process that owns it.
     host.sh("for process in /proc/[0-9]*; do
              [ \"$(cat $process/comm)\" != nft ] || kill ${process#/proc/}
          done 2>/dev/null");

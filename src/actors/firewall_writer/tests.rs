@@ -140,7 +140,7 @@ fn while_dockers_nat_cannot_be_observed_every_rule_stays() {
     assert!(!round.is_in_step());
     assert_eq!(
         round.troubles(),
-        ["it cannot be seen whether Docker's own IPv6 NAT is on: made: busy: to fail"]
+        ["cannot find out whether Docker's own IPv6 NAT is on: made: busy: to fail"]
     );
     daemon.round(intent(), Some(docker(&[8080])), 0);
     let (rules, round) = daemon.round(intent(), None, 0);

@@ -20,7 +20,7 @@ fn an_audit_names_what_stays_missing_and_what_is_too_much() {
         (audit, auditor.changes_in(StandbyState::On, at(second)))
     };
     let (at_once, again) = audit(1);
-    // A rule comes before the event that says what it is for.
+    // Docker inserts a rule before it reports the container that the rule serves.
     let expected = Audit {
         served: ports(&[80, 83]),
         ..Audit::default()
@@ -76,7 +76,7 @@ fn ports_on_any_ipv4_address_that_podman_serves_count_as_served() {
     assert_eq!(of_podman.served, ports(&[80]));
     let expected = lines(&[80]).map(|(_, line)| line).collect();
     assert_eq!(of_podman.served_by_podman, expected);
-    // Docker means the address that it shows.
+    // Docker, unlike Podman, shows the address that it means.
     assert_eq!(audit(docker(&[80])), Audit::default());
 }
 
@@ -94,7 +94,7 @@ fn nothing_is_too_much_while_some_containers_are_unanswered() {
     };
     assert_eq!(stray(&wanted, 0), ports(&[]));
     assert_eq!(stray(&wanted, 9), ports(&[]));
-    // Unless it leads to one that Docker has answered about.
+    // A rule that leads to a container that Docker has answered about is stray all the same.
     wanted.answered = ports(&[82]).iter().map(|f| f.target.0).collect();
     assert_eq!(stray(&wanted, 10), ports(&[]));
     assert_eq!(stray(&wanted, 13), ports(&[82]));

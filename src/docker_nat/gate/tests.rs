@@ -18,7 +18,7 @@ fn decides(steps: &[Step<'_>]) -> Gate {
     gate
 }
 
-/// 81 has lost its rule long ago; the only other container is started anew.
+/// Port 81 lost its rule long ago; the only other container restarts.
 #[test]
 fn a_port_that_is_never_served_does_not_end_standby_when_the_served_one_restarts() {
     decides(&[
@@ -27,7 +27,7 @@ fn a_port_that_is_never_served_does_not_end_standby_when_the_served_one_restarts
         (docker(&[]), Some(&[80, 81]), 100, StandbyState::On),
         (docker(&[]), Some(&[81]), 101, StandbyState::On),
         (docker(&[80]), Some(&[80, 81]), 102, StandbyState::On),
-        // It is stopped for good.
+        // The container stops for good.
         (docker(&[]), Some(&[81]), 200, StandbyState::On),
         (docker(&[]), Some(&[81]), 203, StandbyState::Off),
     ]);
@@ -42,7 +42,7 @@ fn a_kernel_without_docker_rules_has_its_nat_off() {
 }
 
 #[test]
-fn before_docker_is_heard_a_chain_settles_nothing() {
+fn before_docker_answers_a_chain_settles_nothing() {
     decides(&[
         (docker(&[80]), None, 0, StandbyState::Unsettled),
         (docker(&[80]), Some(&[80]), 1, StandbyState::On),
@@ -69,7 +69,7 @@ fn chains_that_were_left_behind_are_found_out_once_nothing_is_served() {
 fn one_port_that_is_not_served_does_not_end_the_standby() {
     decides(&[
         (docker(&[80, 81]), Some(&[80, 81]), 0, StandbyState::On),
-        // Somebody has deleted its rule; another is never served.
+        // Somebody has deleted the port's rule; another port is never served.
         (docker(&[80]), Some(&[80, 81, 82]), 1, StandbyState::On),
         (docker(&[80]), Some(&[80, 81, 82]), 99, StandbyState::On),
     ]);
@@ -91,9 +91,9 @@ fn once_it_is_off_only_a_new_rule_proves_it_on() {
     decides(&[
         (docker(&[80]), Some(&[81]), 0, StandbyState::Unsettled),
         (docker(&[80]), Some(&[81]), 3, StandbyState::Off),
-        // What was left behind leads to a port that is published again.
+        // A rule that an Engine left behind serves a port that is published again.
         (docker(&[80]), Some(&[80]), 4, StandbyState::Off),
-        // Docker sets it before it says what it is for.
+        // Docker inserts a rule before it reports the container that the rule serves.
         (docker(&[80, 82]), Some(&[80]), 5, StandbyState::On),
     ]);
 }
@@ -115,12 +115,12 @@ fn a_container_that_is_dying_does_not_end_the_standby() {
 fn an_engine_that_comes_back_with_its_nat_on_takes_over() {
     decides(&[
         (DockerNat::default(), Some(&[80]), 0, StandbyState::Off),
-        // It makes its chain before it makes rules, and has the time for them.
+        // Docker creates its chain before its rules, and gets the time for them.
         (docker(&[]), Some(&[80]), 5, StandbyState::On),
         (docker(&[]), Some(&[80]), 7, StandbyState::On),
         (docker(&[80]), Some(&[80]), 8, StandbyState::On),
     ]);
-    // With a chain left behind, its rules tell.
+    // While an Engine's chain is left behind, the rules in it decide.
     decides(&[
         (docker(&[]), Some(&[80]), 0, StandbyState::Unsettled),
         (docker(&[]), Some(&[80]), 3, StandbyState::Off),
@@ -146,7 +146,7 @@ fn an_engine_that_comes_back_with_its_nat_off_hands_over() {
 #[test]
 fn netavark_counts_where_podman_plays_dockers_part() {
     decides(&[
-        // Beside Docker it has containers of its own.
+        // On a host with Docker, Podman's NAT serves Podman's own containers.
         (podman(&[90]), Some(&[]), 0, StandbyState::Off),
         (podman(&[90, 91]), Some(&[80]), 1, StandbyState::Off),
         (podman(&[80]), Some(&[80]), 2, StandbyState::On),

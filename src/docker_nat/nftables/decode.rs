@@ -1,7 +1,7 @@
-//! Reads from another program's rule where it leads. Pure.
+//! Reads where another program's rule leads. Pure.
 //!
-//! Numbers from linux/netfilter/nf_tables.h, unless said otherwise. Expressions that are not known
-//! are skipped: only jumps, DNAT and drops count.
+//! The numbers are from linux/netfilter/nf_tables.h unless a comment names another source. Only
+//! jumps, DNAT and drops count; other expressions are skipped.
 
 use std::net::Ipv6Addr;
 
@@ -60,11 +60,11 @@ const XT: (u16, u16) = (1, 3);
 const RANGE_ADDR: std::ops::Range<usize> = 4..20;
 const RANGE_PORT: std::ops::Range<usize> = 36..38;
 /// Lowest and highest destination port in `struct xt_tcp` and `struct xt_udp`, and in
-/// `struct xt_sctp_info`; in the order of the host's bytes.
+/// `struct xt_sctp_info`; in host byte order.
 const XT_PORTS: std::ops::Range<usize> = 4..8;
 const XT_SCTP_PORTS: std::ops::Range<usize> = 0..4;
 
-/// What a base chain hangs on: its name, type and the number of its hook.
+/// A base chain: its name, its type and the number of its hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BaseChain {
     pub(super) table: String,
@@ -87,7 +87,7 @@ impl BaseChain {
     }
 }
 
-/// The chains that the elements in the payload of a message lead to.
+/// The chains to which the elements in a message's payload lead.
 pub(super) fn verdicts(payload: &[u8]) -> Vec<String> {
     let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
     let elements = find(attributes, ELEMENTS.0).unwrap_or_default();
@@ -97,19 +97,19 @@ pub(super) fn verdicts(payload: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// What somebody else's rule does, as far as it matters.
+/// What another program's rule does, as far as it concerns us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) chain: String,
-    /// Chains that it sends packets to.
+    /// The chains to which it sends packets.
     pub(super) jumps: Vec<String>,
-    /// Maps whose verdicts it follows.
+    /// The verdict maps that it looks up.
     pub(super) maps: Vec<String>,
-    /// The DNAT that it does for one port.
+    /// Its DNAT of one port.
     pub(super) forward: Option<HostForward>,
-    /// Whether it drops.
+    /// Whether it drops packets.
     pub(super) drops: bool,
-    /// Those it drops come in by another interface than this one, and leave by it.
+    /// The interface, if it matches packets that leave by this interface and came in by another.
     pub(super) bridge: Option<String>,
     pub(super) comment: String,
 }
@@ -125,7 +125,7 @@ enum Held {
     Other,
 }
 
-/// What is compared and found out on the way through a rule.
+/// The registers, and the matches found so far, on the way through a rule's expressions.
 #[derive(Debug, Default)]
 struct Way<'a> {
     values: Vec<(u32, &'a [u8])>,
@@ -155,7 +155,7 @@ impl Rule {
         let elements = Attrs::new(expressions).map_while(Result::ok);
         for (_, expression) in elements {
             let name = text(find(expression, EXPR.0).unwrap_or_default());
-            // A counter has data, a masquerade need not have.
+            // A masquerade expression may come without data.
             let data = find(expression, EXPR.1).unwrap_or_default();
             if rule.verdict(name, data).is_none() {
                 way.pass(name, data);
@@ -172,12 +172,12 @@ impl Rule {
         rule
     }
 
-    /// Whether it sends packets to this chain.
+    /// Whether the rule sends packets to this chain.
     pub(super) fn jumps_to(&self, chain: &str) -> bool {
         self.jumps.iter().any(|jump| jump == chain)
     }
 
-    /// Notes a verdict; `None` where the expression is something else.
+    /// Notes a verdict; `None` if the expression is none.
     fn verdict(&mut self, name: &[u8], data: &[u8]) -> Option<()> {
         match name {
             b"immediate" => {
@@ -198,7 +198,7 @@ impl Rule {
 }
 
 impl<'a> Way<'a> {
-    /// Goes past one expression. What cannot be read is passed over.
+    /// Notes what one expression loads, compares or rewrites; `None` if it is malformed.
     fn pass(&mut self, name: &[u8], data: &'a [u8]) -> Option<()> {
         let read = |kind| find(data, kind).and_then(number);
         match name {
@@ -302,7 +302,7 @@ fn number(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
-/// A string of the kernel's, without its NUL.
+/// The kernel's string, without its NUL.
 fn text(value: &[u8]) -> &[u8] {
     value.strip_suffix(&[0]).unwrap_or(value)
 }
@@ -311,13 +311,13 @@ fn string(value: &[u8]) -> String {
     String::from_utf8_lossy(text(value)).into_owned()
 }
 
-/// The name of an interface, which is filled up with NULs.
+/// The name of an interface, which the kernel pads with NULs.
 fn interface(value: &[u8]) -> String {
     let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// The comment among whatever nft and iptables note beside a rule.
+/// The comment in the user data that nft and iptables store with a rule.
 fn comment(mut userdata: &[u8]) -> Option<String> {
     while let [kind, length, rest @ ..] = userdata {
         let value = rest.get(..usize::from(*length))?;

@@ -1,4 +1,4 @@
-//! The rules that a packet reaches, asked for over netlink.
+//! Lists over netlink the rules that a packet reaches.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::netlink::nf_tables::{element, message, rule};
 use crate::netlink::request::{self, Channel, Ended, Fill};
 use crate::sys::progress::{self, Worker};
 
-/// How often an answer that changed while it was given is asked for again.
+/// How many times to ask if the rules change while the kernel answers.
 const TRIES: usize = 10;
 
-/// Asks for what one family holds.
+/// Lists the chains, rules and map elements of one family.
 pub(super) struct Reader<'l> {
     channel: &'l mut dyn Channel,
     deadline: Instant,
@@ -38,12 +38,12 @@ impl<'l> Reader<'l> {
         }
     }
 
-    /// The base chains of all its tables.
+    /// The base chains of all tables.
     pub(super) fn base_chains(&mut self) -> Result<Vec<BaseChain>, Fault> {
         self.all(message::GET_CHAIN, &|_| {}, BaseChain::read)
     }
 
-    /// The rules of a table, or of one of its chains; none where there is no such thing.
+    /// The rules of a table, or of one of its chains; none if there is no such table or chain.
     pub(super) fn rules(&mut self, table: &str, chain: Option<&str>) -> Result<Vec<Rule>, Fault> {
         let which = |w: &mut Writer| {
             w.text(rule::TABLE, table);
@@ -110,7 +110,7 @@ impl<'l> Reader<'l> {
             };
             match request::dump(self.channel, self.deadline, kind, &request, &mut take) {
                 Ok(Ended::Whole) => return Ok(found),
-                // An answer that changed meanwhile may lack what was there all the time.
+                // An interrupted dump may lack objects that were there all the time.
                 Ok(Ended::Interrupted) => {}
                 Err(error) if error.is_overtaken() => {}
                 Err(error) => return Err(error.into()),

@@ -83,8 +83,8 @@ fn an_address_that_must_not_be_a_target_is_refused() {
     let cases = [
         (
             "",
-            "the container has no IPv6 address; where docker-proxy serves the port, it answers in \
-             its stead, and the container sees the bridge's address as the client's",
+            "the container has no IPv6 address; if docker-proxy serves the port, it answers for \
+             the container, which then sees the bridge's address as the client's",
         ),
         (
             "2001:db8::2",
@@ -328,7 +328,7 @@ proptest! {
     }
 
     #[test]
-    fn before_docker_is_heard_no_forward_comes_or_goes(snapshot in any_snapshot()) {
+    fn before_docker_answers_no_forward_comes_or_goes(snapshot in any_snapshot()) {
         let forwards = resolve(&snapshot, &bounds()).forwards;
         let earlier = desired(&policy(), Some(&forwards));
         let change = ChangeSet::between(&desired(&policy(), None), &earlier.rules);

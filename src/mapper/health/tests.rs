@@ -1,4 +1,4 @@
-//! Each condition with its id.
+//! Every problem with its id.
 
 use super::*;
 use crate::mapper::compute::HairpinMode;
@@ -15,8 +15,8 @@ struct Scene {
     standing_by: bool,
 }
 
-fn here() -> Interface {
-    Interface::Here {
+fn here() -> InterfaceState {
+    InterfaceState::Here {
         disable_ipv6: false,
         force_forwarding: false,
         bridge: None,
@@ -76,13 +76,13 @@ impl Scene {
     }
 
     /// The egress interface's state.
-    fn eth0(&mut self, change: impl FnOnce(&mut Interface)) {
+    fn eth0(&mut self, change: impl FnOnce(&mut InterfaceState)) {
         let interfaces = &mut self.conditions.interfaces;
         change(interfaces.get_mut(&device("eth0")).unwrap());
     }
 }
 
-/// What is changed, which id it gives, and which while Docker's own NAT serves the ports.
+/// A change, the problem that follows, and the problem while Docker's own NAT serves the ports.
 type Case = (&'static str, fn(&mut Scene), &'static [&'static str]);
 
 #[test]
@@ -101,19 +101,19 @@ fn each_condition_has_its_id() {
         ),
         (
             "no device",
-            |s| s.eth0(|eth0| *eth0 = Interface::Missing),
+            |s| s.eth0(|eth0| *eth0 = InterfaceState::Missing),
             &["no-device"],
         ),
         (
             "an altname",
-            |s| s.eth0(|eth0| *eth0 = Interface::AnotherNameOf("enp3s0".into())),
+            |s| s.eth0(|eth0| *eth0 = InterfaceState::AnotherNameOf("enp3s0".into())),
             &["no-device"],
         ),
         (
             "IPv6 off on it",
             |s| {
                 s.eth0(|eth0| match eth0 {
-                    Interface::Here { disable_ipv6, .. } => *disable_ipv6 = true,
+                    InterfaceState::Here { disable_ipv6, .. } => *disable_ipv6 = true,
                     _ => unreachable!(),
                 });
             },
@@ -123,7 +123,7 @@ fn each_condition_has_its_id() {
             "a port of a bridge",
             |s| {
                 s.eth0(|eth0| match eth0 {
-                    Interface::Here { bridge, .. } => *bridge = Some("br0".into()),
+                    InterfaceState::Here { bridge, .. } => *bridge = Some("br0".into()),
                     _ => unreachable!(),
                 });
             },
@@ -168,7 +168,9 @@ fn each_condition_has_its_id() {
             |s| {
                 s.host.host_addrs.clear();
                 let docker0 = device("docker0");
-                s.conditions.interfaces.insert(docker0, Interface::Missing);
+                s.conditions
+                    .interfaces
+                    .insert(docker0, InterfaceState::Missing);
             },
             &["wrong-netns"],
         ),
@@ -176,7 +178,9 @@ fn each_condition_has_its_id() {
             "a bridge of another name, with the gateway's address",
             |s| {
                 let docker0 = device("docker0");
-                s.conditions.interfaces.insert(docker0, Interface::Missing);
+                s.conditions
+                    .interfaces
+                    .insert(docker0, InterfaceState::Missing);
             },
             &[],
         ),
@@ -199,14 +203,14 @@ fn forwarding_that_is_forced_on_every_interface_is_enough() {
     scene.conditions.forwarding = Some(false);
     for interface in scene.conditions.interfaces.values_mut() {
         match interface {
-            Interface::Here {
+            InterfaceState::Here {
                 force_forwarding, ..
             } => *force_forwarding = true,
             _ => unreachable!(),
         }
     }
     assert!(scene.ids().is_empty());
-    // Answers come in on the bridge.
+    // The containers' answers arrive on the bridge.
     let docker0 = device("docker0");
     scene.conditions.interfaces.insert(docker0, here());
     assert_eq!(scene.ids(), ["forwarding"]);

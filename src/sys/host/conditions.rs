@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::proc_file::{IF_INET6, read_optional};
-use crate::mapper::health::{Conditions, Interface};
+use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::device::Device;
 use crate::netlink::interface;
 use crate::sys::causes::chain;
@@ -34,7 +34,9 @@ pub(crate) fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Co
     let mut interfaces = BTreeMap::new();
     for device in bridges {
         let disabled = flag(device.as_str(), "disable_ipv6")?;
-        let state = disabled.map_or(Ok(Interface::Missing), |_| present(device, None, &networks));
+        let state = disabled.map_or(Ok(InterfaceState::Missing), |_| {
+            present(device, None, &networks)
+        });
         interfaces.insert(device.clone(), state?);
     }
     for device in egress {
@@ -42,8 +44,8 @@ pub(crate) fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Co
         let state = match interface::look_up(name)
             .map_err(|e| io::Error::other(format!("looking up interface {name}: {}", chain(&e))))?
         {
-            None => Interface::Missing,
-            Some(found) if found.name != name => Interface::AnotherNameOf(found.name),
+            None => InterfaceState::Missing,
+            Some(found) if found.name != name => InterfaceState::AnotherNameOf(found.name),
             Some(found) => present(device, found.master, &networks)?,
         };
         interfaces.insert(device.clone(), state);
@@ -58,9 +60,9 @@ fn present(
     device: &Device,
     bridge: Option<String>,
     networks: &BTreeMap<String, Vec<Ipv6Net>>,
-) -> io::Result<Interface> {
+) -> io::Result<InterfaceState> {
     let name = device.as_str();
-    Ok(Interface::Here {
+    Ok(InterfaceState::Here {
         disable_ipv6: flag(name, "disable_ipv6")? == Some(true),
         force_forwarding: flag(name, "force_forwarding")? == Some(true),
         bridge,
@@ -117,9 +119,12 @@ mod tests {
         let names = ["lo", "no-such-dev"].map(|name| name.parse().expect("a name"));
         let read = conditions(&names, &[]).expect("readable");
         assert_eq!(conditions(&[], &names).expect("readable"), read);
-        let states: Vec<&Interface> = read.interfaces.values().collect();
+        let states: Vec<&InterfaceState> = read.interfaces.values().collect();
         assert!(
-            matches!(states[..], [Interface::Here { .. }, Interface::Missing]),
+            matches!(
+                states[..],
+                [InterfaceState::Here { .. }, InterfaceState::Missing]
+            ),
             "{states:?}"
         );
     }
