@@ -4,7 +4,7 @@
 //! # Bird's-eye view
 //!
 //! ```text
-//!  Docker ──events──▶ EventWatcher ──snapshots──▶ PortMapper ──desired──▶ FirewallWriter ──▶ kernel
+//!  Docker ──events──▶ EventWatcher ──snapshots──▶ PortMapper ──intents──▶ FirewallWriter ──▶ kernel
 //!          docker/      actors/         mapper/       actors/     reconcile/    │  ▲    backend/
 //!                                                                       intent │  │ flushed
 //!                                                                              ▼  │
