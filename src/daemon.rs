@@ -120,7 +120,8 @@ impl Runtime {
         Ok(Self(system))
     }
 
-    /// From here on SIGTERM and SIGINT wait for [`run`]. Call this once the locks are held: from then on a daemon that leaves has to remove what an earlier run left.
+    /// From here on SIGTERM and SIGINT wait for [`run`]. Call this once the locks are held: from
+    /// then on a daemon that leaves has to remove what an earlier run left.
     ///
     /// # Errors
     /// [`StartError::Signals`].

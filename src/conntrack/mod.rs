@@ -1,9 +1,9 @@
 //! Flows that outlive their rules: deletes stale IPv6 connection-tracking entries.
 //!
 //! A DNAT rule sees only a flow's first packet; the kernel sends the others wherever the first one
-//! went, even after the rule is gone, and so to whichever container takes that address next. So after the rules have changed, [`Flows::purge`] deletes the entries that
-//! the new rules would not have made. The rules as they are now then decide about the next packet
-//! of such a flow.
+//! went, even after the rule is gone, and so to whichever container takes that address next. So
+//! after the rules have changed, [`Flows::purge`] deletes the entries that the new rules would not
+//! have made. The rules as they are now then decide about the next packet of such a flow.
 //!
 //! [`Conntrack`] lists the kernel's table over netlink (one dump for any number of purges),
 //! picks entries in userspace, and deletes each by its tuple, zone and id. The kernel's own
@@ -12,10 +12,10 @@
 //! worst entries that the next purge of the same port finds.
 //!
 //! The messages are written and read here ([`entry`]), over [`crate::netlink`]. Of ctnetlink, three
-//! requests and one answer are needed, about 300 lines: crates bring netlink's framing (netlink-packet-core)
-//! and leave conntrack's attributes to us all the same, generated bindings (netlink-bindings)
-//! bring every message of every subsystem, and the tuple that a deletion must repeat is safest
-//! as the kernel's own bytes, which none of them hands out.
+//! requests and one answer are needed, about 300 lines: crates bring netlink's framing
+//! (netlink-packet-core) and leave conntrack's attributes to us all the same, generated bindings
+//! (netlink-bindings) bring every message of every subsystem, and the tuple that a deletion must
+//! repeat is safest as the kernel's own bytes, which none of them hands out.
 //!
 //! A connection from before connection tracking was in use has no entry. Its next packet makes one,
 //! as if it were the first, and the rules would send it in midstream to a container that knows

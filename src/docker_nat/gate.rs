@@ -3,12 +3,12 @@
 //! Docker's chains prove nothing: Engines leave them, their jumps and even DNAT rules behind. The
 //! published ports decide, all of them together: a single one may lack its rule because somebody
 //! has deleted it, and then the audit names it. Docker's NAT is off once none of the published
-//! ports has been served for [`SETTLES_AFTER`](super::since::SETTLES_AFTER): Docker inserts a DNAT rule before it reports that a
-//! container has started, and reports that one has died within a second of removing its rule. A
-//! DNAT rule that the previous observation did not show proves that the NAT is on, because somebody
-//! has just inserted it. While nothing is published, the last decision holds. At the start, chains
-//! count as on until a port shows otherwise: then a container that starts finds one rule for its
-//! port and not two.
+//! ports has been served for [`SETTLES_AFTER`](super::since::SETTLES_AFTER): Docker inserts a DNAT
+//! rule before it reports that a container has started, and reports that one has died within a
+//! second of removing its rule. A DNAT rule that the previous observation did not show proves that
+//! the NAT is on, because somebody has just inserted it. While nothing is published, the last
+//! decision holds. At the start, chains count as on until a port shows otherwise: then a container
+//! that starts finds one rule for its port and not two.
 //!
 //! ```text
 //!               no chains

@@ -3,8 +3,8 @@
 //!
 //! Each request has its own sequence number; messages with another number answer something else
 //! and are passed over ([`answers`]). Nothing is repeated here. After an error the channel should
-//! be dropped, unless it owns something: what is still on its way would be read as the answer to something else, once the
-//! sequence numbers have wrapped around.
+//! be dropped, unless it owns something: what is still on its way would be read as the answer to
+//! something else, once the sequence numbers have wrapped around.
 
 use std::time::Instant;
 

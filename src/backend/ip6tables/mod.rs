@@ -316,9 +316,9 @@ impl Backend for Ip6tables {
         Ok(rules)
     }
 
-    /// One input for both tables, except for removals of more than [`AT_ONCE`] rules of the nat table
-    /// and nothing else, which are done in parts. What it needs to know of our chains it takes from the last
-    /// listing, and lists first where there was none since the last change.
+    /// One input for both tables, except for removals of more than [`AT_ONCE`] rules of the nat
+    /// table and nothing else, which are done in parts. What it needs to know of our chains it
+    /// takes from the last listing, and lists first where there was none since the last change.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
         if self.ground.is_none() && !Plan::needs_no_ground(batch) {
             self.list()?;

@@ -76,8 +76,9 @@ fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
     Ok(text.map(|text| text.trim() != "0"))
 }
 
-/// The networks of each interface's global addresses. A /128 address has no network. Each line: address, interface's index, length of the prefix, scope, flags,
-/// interface (net/ipv6/addrconf.c, `if6_seq_show`); numbers are hexadecimal.
+/// The networks of each interface's global addresses. A /128 address has no network. Each line:
+/// address, interface's index, length of the prefix, scope, flags, interface (net/ipv6/addrconf.c,
+/// `if6_seq_show`); numbers are hexadecimal.
 fn parse_networks(text: &str) -> BTreeMap<String, Vec<Ipv6Net>> {
     let mut networks: BTreeMap<String, Vec<Ipv6Net>> = BTreeMap::new();
     for line in text.lines() {

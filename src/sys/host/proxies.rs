@@ -115,9 +115,9 @@ fn listening_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
     Ok(ports)
 }
 
-/// The ports of sockets in this state, except those on the loopback address. Each line: number, local address and
-/// port, remote address and port, state, and more; numbers are hexadecimal (net/ipv6/tcp_ipv6.c,
-/// net/ipv6/udp.c).
+/// The ports of sockets in this state, except those on the loopback address. Each line: number,
+/// local address and port, remote address and port, state, and more; numbers are hexadecimal
+/// (net/ipv6/tcp_ipv6.c, net/ipv6/udp.c).
 fn parse_listening<'a>(text: &'a str, state: &'a str) -> impl Iterator<Item = u16> + 'a {
     text.lines().filter_map(move |line| {
         let mut fields = line.split_whitespace().skip(1);

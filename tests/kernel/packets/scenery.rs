@@ -38,12 +38,13 @@ pub(super) const HIDDEN: u16 = 81;
 /// Longest wait for an answer that is expected: neighbours are found meanwhile.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long one attempt takes, unless it is patient. A round trip takes microseconds, one with a neighbour to be
-/// found some more.
+/// How long one attempt takes, unless it is patient. A round trip takes microseconds, one with a
+/// neighbour to be found some more.
 const ATTEMPT: Duration = Duration::from_millis(300);
 
-/// The namespaces of [`scenery::build`] with more addresses, none of which is used unasked, and servers for TCP and UDP: both
-/// ports in both containers, one behind the client. Nothing serves the host's published port.
+/// The namespaces of [`scenery::build`] with more addresses, none of which is used unasked, and
+/// servers for TCP and UDP: both ports in both containers, one behind the client. Nothing serves
+/// the host's published port.
 pub(crate) fn build() {
     scenery::build();
     sh(&format!(

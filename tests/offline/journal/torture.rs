@@ -1,9 +1,9 @@
 //! Kills a journal's writer at random and looks at what is left.
 //!
 //! The writer is this test's own binary, started again with an environment variable. It makes
-//! changes drawn from a seeded sequence, says before each what it will try and after each that
-//! it was acknowledged. The parent kills it with SIGKILL at a random moment (also while the
-//! journal is being opened or rebuilt), opens the journal itself and compares: all acknowledged changes are
+//! changes drawn from a seeded sequence, says before each what it will try and after each that it
+//! was acknowledged. The parent kills it with SIGKILL at a random moment (also while the journal is
+//! being opened or rebuilt), opens the journal itself and compares: all acknowledged changes are
 //! there, and of the one that was being made either all or nothing.
 //!
 //! SIGKILL leaves the page cache alone; what a power cut does is not shown here.

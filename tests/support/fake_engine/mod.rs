@@ -1,9 +1,9 @@
 //! A fake Docker Engine: a small HTTP server on a Unix socket, for scale and for faults.
 //!
 //! It answers `/_ping`, `/version`, `/containers/json`, `/containers/{id}/json`, `/networks` and
-//! `/events` as Engine 20.10 does, or as the answers in `recorded/` say ([`fixture`]), refuses API versions outside its range, replays events `since` a time,
-//! and can be made to misbehave per route. One thread accepts, one serves each connection; all
-//! end when the fake is dropped.
+//! `/events` as Engine 20.10 does, or as the answers in `recorded/` say ([`fixture`]), refuses API
+//! versions outside its range, replays events `since` a time, and can be made to misbehave per
+//! route. One thread accepts, one serves each connection; all end when the fake is dropped.
 
 // Shared by several test crates, none of which uses all of it.
 #![allow(unreachable_pub)]
