@@ -41,7 +41,7 @@ const LARGE_BOUND: Bound = Bound::Whole(32 * MIB);
 
 /// How long after the answer to a subscription events may be replays. The Engine sends what it
 /// remembers at once, before anything new; what comes later is new, whatever the clocks say.
-const REPLAY: Duration = Duration::from_secs(2);
+const REPLAY_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// An Engine whose version has been negotiated.
 #[derive(Debug, Clone)]
@@ -196,7 +196,7 @@ impl Engine {
         Ok(Events {
             messages,
             listening_since: asked_at.map_or(0, |t| t.as_nanos() as i64),
-            replay_ends: Instant::now() + REPLAY,
+            replay_ends: Instant::now() + REPLAY_ENDS_WITHIN,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use crate::model::forward::Proto;
 use crate::model::published::{HostForward, Target};
-use crate::netlink::message::{Attrs, NFGENMSG_IPV6, find};
+use crate::netlink::message::{Attrs, NFGENMSG_IPV6, find, text};
 
 /// `NFTA_RULE_CHAIN`, `NFTA_RULE_EXPRESSIONS`, `NFTA_RULE_USERDATA`.
 const RULE: (u16, u16, u16) = (2, 4, 7);
@@ -266,12 +266,7 @@ impl<'a> Way<'a> {
             (Held::InterfaceIn, UNEQUAL) => self.not_in = Some(interface(value)),
             (Held::InterfaceOut, EQUAL) => self.out = Some(interface(value)),
             (Held::Proto, EQUAL) => {
-                self.proto = Some(match value.first()? {
-                    6 => Proto::Tcp,
-                    17 => Proto::Udp,
-                    132 => Proto::Sctp,
-                    _ => return None,
-                });
+                self.proto = Some(Proto::from_number(*value.first()?)?);
             }
             (Held::HostAddr, EQUAL) => {
                 let addr: [u8; 16] = value.try_into().ok()?;
@@ -300,11 +295,6 @@ fn pair(addr: &[u8], port: &[u8]) -> Option<Target> {
 
 fn number(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
-}
-
-/// The kernel's string, without its NUL.
-fn text(value: &[u8]) -> &[u8] {
-    value.strip_suffix(&[0]).unwrap_or(value)
 }
 
 fn string(value: &[u8]) -> String {
