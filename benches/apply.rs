@@ -22,10 +22,8 @@ mod table;
 use std::time::{Duration, Instant};
 
 use docker_nat66::backend::nftables::{Nftables, TableSettings};
-use docker_nat66::backend::{Backend, Batch, ObservedRule};
-use docker_nat66::model::element::Element;
-use docker_nat66::model::forward::Proto;
-use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, Rule, RuleSpec, Via};
+use docker_nat66::backend::{Backend, Batch, ObservedRule, compile};
+use docker_nat66::model::rule::{BackendKind, Rule};
 use rustix::thread::UnshareFlags;
 
 use bare::Bare;
@@ -67,48 +65,28 @@ fn main() {
     }
 }
 
-fn rule(spec: RuleSpec) -> Rule {
-    Rule {
-        backend: BackendKind::Nftables,
-        spec,
+fn insertion(texts: impl IntoIterator<Item = String>) -> Batch {
+    let rule = |text: String| compile::rule(BackendKind::Nftables, &text).expect("a rule of ours");
+    Batch {
+        remove: Vec::new(),
+        insert: texts.into_iter().map(rule).collect(),
     }
 }
 
 /// What stands in the table of every daemon.
 fn statics() -> Batch {
-    let prefix = "fdfd:5898:4917:1::/64".parse().expect("a prefix");
-    let elements = [
-        Element::Egress("eth0".parse().expect("a device")),
-        Element::Prefix(prefix),
-        Element::Guarded(prefix),
-    ];
-    let insert = elements.map(|element| rule(RuleSpec::Element(element)));
-    Batch {
-        remove: Vec::new(),
-        insert: insert.into(),
-    }
+    let prefix = "fdfd:5898:4917:1::/64";
+    insertion([
+        "egress { \"eth0\" }".to_owned(),
+        format!("prefixes {{ {prefix} }}"),
+        format!("guarded {{ {prefix} }}"),
+    ])
 }
 
 /// The forwards of these ports.
 fn forwards(first: u16, last: u16) -> Batch {
-    let forward = |port| {
-        rule(RuleSpec::Dnat(Dnat {
-            key: DnatKey {
-                via: Via::Outside,
-                proto: Proto::Tcp,
-                host_addr: None,
-                host_port: port,
-                source: None,
-            },
-            target: "fdfd:5898:4917:1::2".parse().expect("an address"),
-            target_port: port,
-            spares_link_local: false,
-        }))
-    };
-    Batch {
-        remove: Vec::new(),
-        insert: (first..=last).map(forward).collect(),
-    }
+    let forward = |port| format!("forwards {{ tcp . {port} : fdfd:5898:4917:1::2 . {port} }}");
+    insertion((first..=last).map(forward))
 }
 
 fn removal(remove: Vec<ObservedRule>) -> Batch {
@@ -150,7 +128,7 @@ fn timed<T>(into: &mut Vec<Duration>, work: impl FnOnce() -> T) -> T {
 
 fn dnats(backend: &mut Nftables) -> Vec<ObservedRule> {
     let mut listed = backend.list().expect("lists");
-    let is_dnat = |r: &Rule| matches!(r.spec, RuleSpec::Dnat(_));
+    let is_dnat = |rule: &Rule| rule.dnat().is_some();
     listed.retain(|seen| seen.rule.as_ref().is_some_and(is_dnat));
     listed
 }

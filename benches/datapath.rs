@@ -19,10 +19,8 @@ use std::time::{Duration, Instant};
 
 use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings};
 use docker_nat66::backend::nftables::{Nftables, TableSettings};
-use docker_nat66::backend::{Backend, Batch, ObservedRule};
-use docker_nat66::model::element::Element;
-use docker_nat66::model::forward::Proto;
-use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, Rule, RuleSpec, Via};
+use docker_nat66::backend::{Backend, Batch, ObservedRule, compile};
+use docker_nat66::model::rule::{BackendKind, Rule};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
 
@@ -57,9 +55,9 @@ fn main() {
 /// Alternates between one forward and many.
 fn measure(mut backend: Box<dyn Backend>, client: &Client, rounds: usize, goal: Option<f64>) {
     let kind = backend.kind();
-    let last = [rule(kind, FULL, SERVED)];
+    let last = [forward(kind, FULL, SERVED)];
     // What is listed first is asked first.
-    let others: Vec<Rule> = (1..FULL).map(|port| rule(kind, port, 1)).collect();
+    let others: Vec<Rule> = (1..FULL).map(|port| forward(kind, port, 1)).collect();
     insert(backend.as_mut(), &statics(kind));
     let (mut one, mut many) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -96,40 +94,30 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn rule(backend: BackendKind, host_port: u16, target_port: u16) -> Rule {
-    let via = match backend {
-        BackendKind::Nftables => Via::Outside,
-        BackendKind::Ip6tables => Via::Egress("eth0".parse().expect("a device")),
+fn rule(backend: BackendKind, text: &str) -> Rule {
+    compile::rule(backend, text).expect("a rule of ours")
+}
+
+fn forward(backend: BackendKind, host_port: u16, target_port: u16) -> Rule {
+    let text = match backend {
+        BackendKind::Nftables => {
+            format!("forwards {{ tcp . {host_port} : {SERVER} . {target_port} }}")
+        }
+        BackendKind::Ip6tables => format!(
+            "nat PREROUTING -i eth0 -p tcp --dport {host_port} -j DNAT \
+             --to-destination [{SERVER}]:{target_port} -m addrtype --dst-type LOCAL"
+        ),
     };
-    Rule {
-        backend,
-        spec: RuleSpec::Dnat(Dnat {
-            key: DnatKey {
-                via,
-                proto: Proto::Tcp,
-                host_addr: None,
-                host_port,
-                source: None,
-            },
-            target: SERVER,
-            target_port,
-            spares_link_local: false,
-        }),
-    }
+    rule(backend, &text)
 }
 
 fn statics(backend: BackendKind) -> Vec<Rule> {
-    let specs = match backend {
-        BackendKind::Nftables => vec![
-            RuleSpec::Element(Element::Egress("eth0".parse().expect("a device"))),
-            RuleSpec::Element(Element::Prefix("fdfd::/64".parse().expect("a prefix"))),
-        ],
+    match backend {
+        BackendKind::Nftables => ["egress { \"eth0\" }", "prefixes { fdfd::/64 }"]
+            .map(|text| rule(backend, text))
+            .into(),
         BackendKind::Ip6tables => Vec::new(),
-    };
-    specs
-        .into_iter()
-        .map(|spec| Rule { backend, spec })
-        .collect()
+    }
 }
 
 fn insert(backend: &mut dyn Backend, rules: &[Rule]) {
@@ -146,11 +134,8 @@ fn insert(backend: &mut dyn Backend, rules: &[Rule]) {
 
 /// Removes all forwards.
 fn remove(backend: &mut dyn Backend) {
-    let is_dnat = |seen: &ObservedRule| {
-        seen.rule
-            .as_ref()
-            .is_some_and(|rule| matches!(rule.spec, RuleSpec::Dnat(_)))
-    };
+    let is_dnat =
+        |seen: &ObservedRule| seen.rule.as_ref().is_some_and(|rule| rule.dnat().is_some());
     let mut remove = backend.list().expect("lists");
     remove.retain(is_dnat);
     commit(

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use divan::Bencher;
+use docker_nat66::backend::compile;
 use docker_nat66::journal::record::{Record, State};
 use docker_nat66::journal::store::Store;
 use docker_nat66::journal::{Journal, recover};
 use docker_nat66::model::boot::BootId;
-use docker_nat66::model::forward::{Owner, Proto};
-use docker_nat66::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleSpec, Via};
+use docker_nat66::model::forward::Owner;
+use docker_nat66::model::rule::{BackendKind, OwnedRule};
 
 fn main() {
     divan::main();
@@ -19,23 +20,13 @@ fn main() {
 
 fn record(n: u32) -> Record {
     let port = u16::try_from(n % 60_000 + 1).expect("fits");
+    let text = format!(
+        "nat PREROUTING -i eth0 -p tcp --dport {port} -j DNAT \
+         --to-destination [fdfd:5898:4917:1::2]:{port} ! -s fe80::/10 -m addrtype --dst-type LOCAL"
+    );
     Record {
         owned: OwnedRule {
-            rule: Rule {
-                backend: BackendKind::Ip6tables,
-                spec: RuleSpec::Dnat(Dnat {
-                    key: DnatKey {
-                        via: Via::Egress("eth0".parse().expect("a device")),
-                        proto: Proto::Tcp,
-                        host_addr: None,
-                        host_port: port,
-                        source: None,
-                    },
-                    target: "fdfd:5898:4917:1::2".parse().expect("an address"),
-                    target_port: port,
-                    spares_link_local: false,
-                }),
-            },
+            rule: compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours"),
             owners: BTreeSet::from([Owner {
                 container_id: format!("{n:064x}"),
                 container_name: "some-container".into(),

@@ -29,7 +29,7 @@ use crate::mapper::standby::admitted;
 use crate::model::change::Desired;
 use crate::model::problem::ProblemId;
 use crate::model::published::HostForward;
-use crate::model::rule::{RuleId, RuleSpec};
+use crate::model::rule::RuleId;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -78,9 +78,7 @@ impl FirewallWriter {
         let (mut rules, mut hosts) = (0, BTreeSet::new());
         for record in self.reconciler.records() {
             rules += 1;
-            if let RuleSpec::Dnat(dnat) = &record.owned.rule.spec {
-                hosts.insert((dnat.key.proto, dnat.key.host_addr, dnat.key.host_port));
-            }
+            hosts.extend(record.owned.rule.dnat().map(|(port, _)| port));
         }
         let mut reports = self.board.lock();
         reports.figures.rules = rules;

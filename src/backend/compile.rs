@@ -7,7 +7,7 @@ use super::{ip6tables, nftables};
 use crate::model::change::Desired;
 use crate::model::forward::{Forward, Owner};
 use crate::model::intent::{Intent, Policy, RuleLimit};
-use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId, RuleSpec};
+use crate::model::rule::{BackendKind, Basis, OwnedRule, Rule, RuleId};
 
 /// Most rules for forwards with ip6tables. Its tool lists 45,000 rules in 6 s and takes them out
 /// within 20 s to a minute; both grow faster than the rules. With 60,000 each listing takes 20 s,
@@ -15,10 +15,10 @@ use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId, RuleSpec};
 const MOST_RULES: usize = 50_000;
 
 /// The rules that follow from a policy.
-type OfPolicy = fn(&Policy) -> Vec<RuleSpec>;
+type OfPolicy = fn(&Policy) -> Vec<Rule>;
 
 /// The rules that one forward needs.
-type OfForward = fn(&Policy, &Forward) -> Vec<RuleSpec>;
+type OfForward = fn(&Policy, &Forward) -> Vec<Rule>;
 
 /// What should be in the kernel, as this backend writes it.
 pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
@@ -47,8 +47,8 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
         }
     };
     let mut rules: BTreeMap<RuleId, OwnedRule> = BTreeMap::new();
-    let mut want = |spec: RuleSpec, owner: Option<&Owner>| {
-        let rule = Rule { backend, spec };
+    let mut want = |rule: Rule, owner: Option<&Owner>| {
+        let owner = owner.filter(|_| rule.facts.basis == Basis::Forward);
         let owned = rules.entry(rule.id()).or_insert_with(|| OwnedRule {
             rule,
             owners: BTreeSet::new(),
@@ -57,15 +57,12 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
     };
     statics(policy)
         .into_iter()
-        .for_each(|spec| want(spec, None));
+        .for_each(|rule| want(rule, None));
     if let Some(forwards) = forwards {
-        snat(policy).into_iter().for_each(|spec| want(spec, None));
+        snat(policy).into_iter().for_each(|rule| want(rule, None));
         for forward in forwards {
-            for spec in of_forward(policy, forward) {
-                // What all forwards share has no owner: their number has no bound, a record has.
-                let owner = (!spec.is_shared()).then_some(&forward.owner);
-                want(spec, owner);
-            }
+            let all = of_forward(policy, forward).into_iter();
+            all.for_each(|rule| want(rule, Some(&forward.owner)));
         }
     }
     Desired {
@@ -73,6 +70,14 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
         known: *known,
         undecided: undecided.clone(),
         may_insert: true,
+    }
+}
+
+/// The rule of a backend with this text in its normal form; `None` if it is none.
+pub fn rule(backend: BackendKind, text: &str) -> Option<Rule> {
+    match backend {
+        BackendKind::Ip6tables => ip6tables::render::rule(text),
+        BackendKind::Nftables => nftables::rule(text),
     }
 }
 

@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::ip6tables::parts::Table;
 use super::ip6tables::plan::{Ground, InputLine, Plan};
-use super::ip6tables::shape::Table;
 use super::ip6tables::{parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule, RuleId};

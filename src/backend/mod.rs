@@ -7,9 +7,12 @@
 pub mod compile;
 pub mod fake;
 pub mod ip6tables;
+pub(crate) mod kind;
 pub mod nftables;
 
 use std::fmt;
+
+pub use kind::Verb;
 
 use crate::model::rule::{BackendKind, Rule, RuleId};
 use crate::netlink::watch::OwnPorts;
@@ -22,11 +25,36 @@ pub struct ObservedRule {
     /// The content, where it is what the identity says. `None`: the rule carries our comment,
     /// but its content is another's work; it is removed like a surplus copy.
     pub rule: Option<Rule>,
+    /// The content, where it is a rule of ours, but not the one that the identity names: an earlier
+    /// release may have named it so, which only the journal knows.
+    pub altered: Option<Rule>,
     /// How the backend that listed it finds it again to remove it; opaque to everybody else.
     pub locator: String,
     /// It stands where others' rules keep it from having its effect, or it keeps them from having
     /// theirs: it is to be removed and inserted again in one batch.
     pub is_misplaced: bool,
+}
+
+impl ObservedRule {
+    /// A rule with this identity in its comment and this content, if it can be read.
+    pub(crate) fn new(id: RuleId, content: Option<Rule>, locator: String) -> Self {
+        let (rule, altered) = match content {
+            Some(rule) if rule.id() == id => (Some(rule), None),
+            other => (None, other),
+        };
+        Self {
+            id,
+            rule,
+            altered,
+            locator,
+            is_misplaced: false,
+        }
+    }
+
+    /// The content as a rule of ours, whatever the comment says.
+    pub(crate) fn content(&self) -> Option<&Rule> {
+        self.rule.as_ref().or(self.altered.as_ref())
+    }
 }
 
 /// One atomic change of the kernel: it succeeds whole or, per table, not at all. One that only removes
@@ -44,15 +72,6 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.insert.is_empty()
     }
-}
-
-/// Set or unset, for the words in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// The rule was inserted.
-    Add,
-    /// The rule was removed.
-    Del,
 }
 
 /// A firewall that holds our rules.

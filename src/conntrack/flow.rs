@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use rustix::io::Errno;
 
 use crate::model::forward::Proto;
-use crate::model::rule::Dnat;
+use crate::model::rule::Rule;
 use crate::netlink::{Malformed, NetlinkError};
 
 /// One published port whose flows are wanted.
@@ -23,14 +23,16 @@ pub struct Flow {
     pub target: (Ipv6Addr, u16),
 }
 
-impl From<&Dnat> for Flow {
-    fn from(dnat: &Dnat) -> Self {
-        Self {
-            proto: dnat.key.proto,
-            host_addr: dnat.key.host_addr,
-            host_port: dnat.key.host_port,
-            target: (dnat.target, dnat.target_port),
-        }
+impl Flow {
+    /// The flows that a rule makes; `None` for a rule that makes none.
+    pub fn of(rule: &Rule) -> Option<Self> {
+        let (port, target) = rule.dnat()?;
+        Some(Self {
+            proto: port.proto,
+            host_addr: port.addr,
+            host_port: port.port,
+            target: (target.addr, target.port),
+        })
     }
 }
 

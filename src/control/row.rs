@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::record::Record;
 use crate::mapper::skipped::Skipped;
-use crate::model::element::Element;
-use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{Dnat, RuleSpec, Via};
+use crate::model::forward::Owner;
 
 /// Version of the shape.
 const VERSION: u32 = 1;
@@ -93,72 +91,25 @@ impl Row {
 
     fn without_owner(record: &Record) -> Self {
         let rule = &record.owned.rule;
+        let facts = &rule.facts;
         let boot_id = record.boot_id.as_str();
-        let mut row = Self {
+        Self {
             v: VERSION,
             id: record.id().to_string(),
             state: record.state.as_str().to_owned(),
-            kind: rule.spec.kind().to_owned(),
+            kind: facts.kind.to_string(),
             backend: rule.backend.to_string(),
+            proto: facts.port.map(|port| port.proto.to_string()),
+            host_addr: facts.port.and_then(|port| port.addr),
+            host_port: facts.port.map(|port| port.port),
+            container_addr: facts.target.map(|target| target.addr),
+            container_port: facts.target.map(|target| target.port),
+            dev: facts.dev.as_ref().map(ToString::to_string),
+            prefix: facts.prefix.map(|net| net.to_string()),
+            source: facts.source.map(|net| net.to_string()),
             inserted_at: record.inserted_at,
             boot_id: (!boot_id.is_empty()).then(|| boot_id.to_owned()),
             ..Self::default()
-        };
-        match &rule.spec {
-            RuleSpec::Jump(_) => {}
-            RuleSpec::Element(element) => row.set_element(element),
-            RuleSpec::Guard { dev, prefix, .. }
-            | RuleSpec::Snat { dev, prefix, .. }
-            | RuleSpec::Masquerade { dev, prefix } => {
-                row.dev = Some(dev.to_string());
-                row.prefix = Some(prefix.to_string());
-            }
-            RuleSpec::HairpinGuard { from, to } => {
-                row.prefix = Some(to.to_string());
-                row.source = Some(from.to_string());
-            }
-            RuleSpec::HairpinMasquerade { prefix } => row.prefix = Some(prefix.to_string()),
-            RuleSpec::Refuse(at) => {
-                row.set_port(at.proto, at.host_addr, at.host_port);
-                row.dev = Some(at.dev.to_string());
-            }
-            RuleSpec::Dnat(Dnat {
-                key,
-                target,
-                target_port,
-                spares_link_local: _,
-            }) => {
-                row.set_port(key.proto, key.host_addr, key.host_port);
-                row.container_addr = Some(*target);
-                row.container_port = Some(*target_port);
-                match &key.via {
-                    Via::Egress(dev) => row.dev = Some(dev.to_string()),
-                    Via::Containers(prefix) => row.prefix = Some(prefix.to_string()),
-                    Via::Host | Via::Outside | Via::Inside => {}
-                }
-                row.source = key.source.map(|net| net.to_string());
-            }
         }
-        row
-    }
-
-    fn set_element(&mut self, element: &Element) {
-        match element {
-            Element::Egress(dev) => self.dev = Some(dev.to_string()),
-            Element::Prefix(prefix) | Element::Guarded(prefix) | Element::Source { prefix, .. } => {
-                self.prefix = Some(prefix.to_string());
-            }
-            Element::Refused {
-                proto,
-                host_addr,
-                host_port,
-            } => self.set_port(*proto, *host_addr, *host_port),
-        }
-    }
-
-    fn set_port(&mut self, proto: Proto, host_addr: Option<Ipv6Addr>, host_port: u16) {
-        self.proto = Some(proto.to_string());
-        self.host_addr = host_addr;
-        self.host_port = Some(host_port);
     }
 }

@@ -9,13 +9,15 @@
 //! envelope must never change: it lets a daemon distinguish a newer version from damage. The body is
 //! bincode (varint) of one serde struct per version.
 //!
-//! Every value carries the lowest version that can express it. A new kind of rule gets a new version
-//! and leaves the old ones unchanged: a daemon that does not know it returns
-//! [`DecodeError::NewerVersion`] and changes nothing, instead of reporting damage.
+//! Every value carries the lowest version that can express it, except that records of version 1 are
+//! only read. A daemon that does not know a version returns [`DecodeError::NewerVersion`] and changes
+//! nothing, instead of reporting damage. A new kind of rule needs no new version.
 //!
 //! Pure: no I/O. No input makes it panic.
 
+mod parts;
 mod v1;
+mod v2;
 
 use bincode::Options;
 use serde::Serialize;
@@ -25,11 +27,14 @@ use super::record::Record;
 use crate::model::rule::RuleId;
 
 /// The highest version of a value that this daemon reads.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
+
+/// The version of records without a text, of every sentinel, and of the marker.
+pub(crate) const FIRST_VERSION: u16 = 1;
 
 /// Largest body, in bytes. sled keeps up to 17 neighbouring values in one page and moves a page
 /// over 128 KiB (a quarter of its 512 KiB segment) into a file of its own, which it never
-/// fsyncs; 17 × 6 KiB stay below. An ordinary record takes about 250 bytes.
+/// fsyncs; 17 × 6 KiB stay below. An ordinary record takes about 350 bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 6 * 1024;
 
 /// The sentinel's key. A record's key has 8 bytes, so the two cannot collide.
@@ -96,7 +101,7 @@ fn options() -> impl Options {
 /// [`EncodeError::TooLarge`].
 pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
     let id = record.id();
-    body(&v1::RecordBody::from(record))
+    body(&v2::RecordV2::from(record))
         .map(|body| envelope(id.as_bytes(), VERSION, &body))
         .ok_or(EncodeError::TooLarge {
             id,
@@ -109,15 +114,14 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
 /// # Errors
 /// [`DecodeError`].
 pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
-    let body: v1::RecordBody = open(key, value)?;
-    let record = Record::try_from(body).map_err(damaged)?;
-    if record.id().as_bytes() != key {
-        return Err(damaged(format!(
-            "the record of rule {} stands under another key",
-            record.id()
-        )));
-    }
-    Ok(record)
+    let (version, body) = unseal(key, value)?;
+    let id = key.try_into().map(RuleId::from_bytes);
+    let id = id.map_err(|_| damaged(format!("a key of {} bytes", key.len())))?;
+    let record = match version {
+        FIRST_VERSION => read::<v1::RecordV1>(body)?.record(id),
+        _ => read::<v2::RecordV2>(body)?.record(id),
+    };
+    record.map_err(damaged)
 }
 
 /// The value of the sentinel, under [`SENTINEL_KEY`].
@@ -125,7 +129,7 @@ pub(crate) fn encode_sentinel(sentinel: Sentinel) -> Vec<u8> {
     let mut body = Vec::with_capacity(16);
     body.extend_from_slice(&sentinel.generation.to_le_bytes());
     body.extend_from_slice(&sentinel.live.to_le_bytes());
-    envelope(SENTINEL_KEY, VERSION, &body)
+    envelope(SENTINEL_KEY, FIRST_VERSION, &body)
 }
 
 /// Reads the sentinel back.
@@ -133,7 +137,7 @@ pub(crate) fn encode_sentinel(sentinel: Sentinel) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`].
 pub(crate) fn decode_sentinel(value: &[u8]) -> Result<Sentinel, DecodeError> {
-    let body = unseal(SENTINEL_KEY, value)?;
+    let (_, body) = unseal(SENTINEL_KEY, value)?;
     let (generation, live) = body
         .split_at_checked(8)
         .ok_or_else(|| damaged("the sentinel is too short"))?;
@@ -153,8 +157,7 @@ fn body(value: &impl Serialize) -> Option<Vec<u8>> {
     options().serialize(value).ok()
 }
 
-fn open<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, DecodeError> {
-    let body = unseal(key, value)?;
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     // bincode applies its limit only to writing; reading from memory has none.
     if body.len() > MAX_BODY_BYTES {
         return Err(damaged(format!("the body has {} bytes", body.len())));
@@ -185,8 +188,8 @@ fn envelope(key: &[u8], version: u16, body: &[u8]) -> Vec<u8> {
     value
 }
 
-/// The body of a value that is intact and of a known version.
-fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+/// The version and the body of a value that is intact and of a known version.
+fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<(u16, &'a [u8]), DecodeError> {
     let (header, body) = value
         .split_at_checked(HEADER_BYTES)
         .ok_or_else(|| damaged(format!("{} bytes are too few for a header", value.len())))?;
@@ -226,8 +229,8 @@ fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let version = u16::from_le_bytes([v0, v1]);
     match version {
         0 => Err(damaged("there is no version 0")),
-        VERSION if [f0, f1] != [0, 0] => Err(damaged("version 1 has no flags")),
-        VERSION => Ok(body),
+        FIRST_VERSION..=VERSION if [f0, f1] != [0, 0] => Err(damaged("no version has flags")),
+        FIRST_VERSION..=VERSION => Ok((version, body)),
         newer => Err(DecodeError::NewerVersion(newer)),
     }
 }

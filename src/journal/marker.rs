@@ -142,7 +142,7 @@ impl Marker {
 fn encode(generation: u64) -> [u8; SLOT_BYTES] {
     let mut slot = [0; SLOT_BYTES];
     slot[..8].copy_from_slice(&MAGIC);
-    slot[8..10].copy_from_slice(&codec::VERSION.to_le_bytes());
+    slot[8..10].copy_from_slice(&codec::FIRST_VERSION.to_le_bytes());
     slot[10..18].copy_from_slice(&generation.to_le_bytes());
     let crc = crc32fast::hash(&slot[..18]);
     slot[18..].copy_from_slice(&crc.to_le_bytes());
@@ -205,7 +205,7 @@ pub(super) mod tests {
     #[test]
     fn every_single_bit_flip_of_a_slot_is_detected() {
         let slot = encode(123_456);
-        assert_eq!(decode(&slot), Some((codec::VERSION, 123_456)));
+        assert_eq!(decode(&slot), Some((codec::FIRST_VERSION, 123_456)));
         for bit in 0..slot.len() * 8 {
             let mut flipped = slot;
             flipped[bit / 8] ^= 1 << (bit % 8);

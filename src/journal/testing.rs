@@ -5,34 +5,30 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use super::record::{Record, State};
+use crate::backend::compile;
 use crate::model::boot::BootId;
-use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via};
+use crate::model::forward::Owner;
+use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 /// When the journals of the tests are opened: 2026-01-02T03:04:05Z.
 pub(super) fn started() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045)
 }
 
+/// A forward of a TCP port.
+pub(super) fn rule(port: u16) -> Rule {
+    let text = format!(
+        "nat PREROUTING -i eth0 -p tcp --dport {port} -j DNAT \
+         --to-destination [fdfd:5898:4917:1::2]:80 ! -s fe80::/10 -m addrtype --dst-type LOCAL"
+    );
+    compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours")
+}
+
 /// The intent of a DNAT rule for a port.
 pub(super) fn record(port: u16) -> Record {
     Record {
         owned: OwnedRule {
-            rule: Rule {
-                backend: BackendKind::Ip6tables,
-                spec: RuleSpec::Dnat(Dnat {
-                    key: DnatKey {
-                        via: Via::Egress("eth0".parse().expect("valid")),
-                        proto: Proto::Tcp,
-                        host_addr: None,
-                        host_port: port,
-                        source: None,
-                    },
-                    target: "fdfd:5898:4917:1::2".parse().expect("valid"),
-                    target_port: 80,
-                    spares_link_local: false,
-                }),
-            },
+            rule: rule(port),
             owners: BTreeSet::from([Owner {
                 container_id: format!("{port:064x}"),
                 container_name: "web".into(),

@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(planned.intent.known, Known::EVERYTHING);
         assert_eq!(planned.resolved.forwards.len(), 1);
         let rules = rules(&planned);
-        let kinds: BTreeSet<&str> = rules.values().map(|r| r.rule.spec.kind()).collect();
+        let kinds: BTreeSet<&str> = rules.values().map(|r| &*r.rule.facts.kind).collect();
         assert_eq!(
             kinds,
             BTreeSet::from(["dnat", "guard", "jump", "masquerade"])
@@ -250,16 +250,11 @@ mod tests {
             ..host()
         };
         let rules = rules(&automatic().compute(DockerState::Snapshot(&snapshot()), &host));
-        let count = |kind| {
-            rules
-                .values()
-                .filter(|r| r.rule.spec.kind() == kind)
-                .count()
-        };
+        let count = |kind| rules.values().filter(|r| r.rule.facts.kind == kind).count();
         assert_eq!((count("dnat"), count("hairpin")), (3, 1));
         assert_eq!(count("hairpin-guard"), 1);
         // All containers share these rules, and a record cannot hold that many owners.
-        let mut shared = rules.values().filter(|r| r.rule.spec.kind() != "dnat");
+        let mut shared = rules.values().filter(|r| r.rule.facts.kind != "dnat");
         assert!(shared.all(|r| r.owners.is_empty()));
     }
 
@@ -274,12 +269,7 @@ mod tests {
             ..host()
         };
         let rules = rules(&automatic().compute(DockerState::Snapshot(&limited), &host));
-        let count = |kind| {
-            rules
-                .values()
-                .filter(|r| r.rule.spec.kind() == kind)
-                .count()
-        };
+        let count = |kind| rules.values().filter(|r| r.rule.facts.kind == kind).count();
         assert_eq!(
             (
                 count("dnat"),

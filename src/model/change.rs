@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
-use super::forward::{Owner, Proto};
-use super::rule::{DnatKey, OwnedRule, RuleId, RuleSpec};
+use super::forward::Owner;
+use super::rule::{BackendKind, HostPort, OwnedRule, Rule, RuleId, RuleKey};
 
 /// What should be in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub struct Undecided {
 
 impl Undecided {
     /// Whether a rule that is applied, but not desired, is to stay for now.
-    fn keeps(&self, held: &OwnedRule, desired: &BTreeSet<HostKey>) -> bool {
-        if self.containers.is_empty() || held.rule.spec.is_static() {
+    fn keeps(&self, held: &OwnedRule, desired: &BTreeSet<HostPort>) -> bool {
+        if self.containers.is_empty() || held.rule.is_static() {
             return false;
         }
         let mut owners = held.owners.iter();
@@ -46,22 +46,15 @@ impl Undecided {
         if !(held.owners.is_empty() || owners.any(is_undecided)) {
             return false;
         }
-        let RuleSpec::Dnat(dnat) = &held.rule.spec else {
+        let Some((port, target)) = held.rule.dnat() else {
             return true;
         };
-        let is_free = match self.holders.get(&dnat.target) {
+        let is_free = match self.holders.get(&target.addr) {
             Some(holder) => held.owners.iter().any(|o| o.container_id == *holder),
-            None => !self.left.contains(&dnat.target),
+            None => !self.left.contains(&target.addr),
         };
-        is_free && !desired.contains(&host_key(&dnat.key))
+        is_free && !desired.contains(&port)
     }
-}
-
-/// The host's side of a DNAT rule, wherever its packets come from.
-type HostKey = (Proto, Option<Ipv6Addr>, u16);
-
-fn host_key(key: &DnatKey) -> HostKey {
-    (key.proto, key.host_addr, key.host_port)
 }
 
 /// How much a [`Desired`] knows.
@@ -83,8 +76,8 @@ impl Known {
     };
 
     /// Whether a rule that is applied, but not desired, is to go.
-    fn judges(self, spec: &RuleSpec) -> bool {
-        if spec.is_static() {
+    fn judges(self, rule: &Rule) -> bool {
+        if rule.is_static() {
             self.statics
         } else {
             self.forwards
@@ -110,8 +103,8 @@ impl Desired {
 
     /// Whether any of the rules forwards a port.
     pub fn has_forwards(&self) -> bool {
-        let mut keys = self.rules.values().map(|owned| owned.rule.spec.dnat_key());
-        keys.any(|key| key.is_some())
+        let mut rules = self.rules.values();
+        rules.any(|owned| owned.rule.dnat().is_some())
     }
 
     /// The rules that are to be in the kernel, where these are applied.
@@ -138,9 +131,9 @@ pub struct Replacement {
 pub struct ChangeSet {
     /// Pure removals, in the reverse order of insertion. They never wait for the disk.
     pub remove: Vec<RuleId>,
-    /// Insertions, in the order of [`RuleSpec`].
+    /// Insertions, in the order of [`Rule`].
     pub insert: Vec<OwnedRule>,
-    /// Changes of target.
+    /// Rules that take the place of others, most often with another target.
     pub replace: Vec<Replacement>,
     /// Rules that stay in the kernel and change their owners in the journal.
     pub reown: Vec<OwnedRule>,
@@ -150,59 +143,40 @@ impl ChangeSet {
     /// The difference desired − applied.
     pub fn between(desired: &Desired, applied: &BTreeMap<RuleId, OwnedRule>) -> Self {
         let mut change = Self::default();
-        let mut leaving: BTreeMap<&DnatKey, Vec<RuleId>> = BTreeMap::new();
-        let mut leaving_others = Vec::new();
-        let keys = match desired.undecided.containers.is_empty() {
+        let ports: BTreeSet<HostPort> = match desired.undecided.containers.is_empty() {
             true => BTreeSet::new(),
             false => {
                 let wanted = desired.wanted(applied);
-                let keys = wanted.filter_map(|(_, owned)| owned.rule.spec.dnat_key());
-                keys.map(host_key).collect()
+                let dnat = wanted.filter_map(|(_, owned)| owned.rule.dnat());
+                dnat.map(|(port, _)| port).collect()
             }
         };
+        let mut leaving: BTreeMap<(BackendKind, RuleKey<'_>), Vec<RuleId>> = BTreeMap::new();
         for (id, held) in applied {
-            if desired.rules.contains_key(id)
-                || !desired.known.judges(&held.rule.spec)
-                || desired.undecided.keeps(held, &keys)
-            {
-                continue;
-            }
-            match held.rule.spec.dnat_key() {
-                Some(key) => leaving.entry(key).or_default().push(*id),
-                None => leaving_others.push(*id),
+            let stays = desired.rules.contains_key(id)
+                || !desired.known.judges(&held.rule)
+                || desired.undecided.keeps(held, &ports);
+            if !stays {
+                leaving.entry(place(&held.rule)).or_default().push(*id);
             }
         }
         for (id, wanted) in desired.wanted(applied) {
             match applied.get(id) {
                 Some(held) if held.owners == wanted.owners => {}
                 Some(_) => change.reown.push(wanted.clone()),
-                None => {
-                    let old = wanted
-                        .rule
-                        .spec
-                        .dnat_key()
-                        .and_then(|key| leaving.get_mut(key))
-                        .filter(|ids| {
-                            ids.last()
-                                .is_some_and(|id| applied[id].rule.backend == wanted.rule.backend)
-                        })
-                        .and_then(Vec::pop);
-                    match old {
-                        Some(old) => change.replace.push(Replacement {
-                            old,
-                            new: wanted.clone(),
-                        }),
-                        None => change.insert.push(wanted.clone()),
-                    }
-                }
+                None => match leaving.get_mut(&place(&wanted.rule)).and_then(Vec::pop) {
+                    Some(old) => change.replace.push(Replacement {
+                        old,
+                        new: wanted.clone(),
+                    }),
+                    None => change.insert.push(wanted.clone()),
+                },
             }
         }
         change.remove = leaving.into_values().flatten().collect();
-        change.remove.extend(leaving_others);
-        change
-            .remove
-            .sort_by_key(|id| Reverse(&applied[id].rule.spec));
-        change.insert.sort_by(|a, b| a.rule.spec.cmp(&b.rule.spec));
+        change.remove.sort_by_key(|id| Reverse(&applied[id].rule));
+        change.insert.sort_by(|a, b| a.rule.cmp(&b.rule));
+        change.replace.sort_by(|a, b| a.new.rule.cmp(&b.new.rule));
         change
     }
 
@@ -215,30 +189,41 @@ impl ChangeSet {
     }
 }
 
+/// The place that a rule takes.
+fn place(rule: &Rule) -> (BackendKind, RuleKey<'_>) {
+    (rule.backend, rule.facts.key())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::forward::Proto;
-    use super::super::rule::{BackendKind, Dnat, Rule, Via};
+    use super::super::rule::{Basis, ContainerPort, Facts};
     use super::*;
 
-    /// A forward as this release makes it, or as the one before did.
-    fn forward(spares_link_local: bool) -> OwnedRule {
-        let key = DnatKey {
-            via: Via::Egress("eth0".parse().expect("a name")),
-            proto: Proto::Tcp,
-            host_addr: None,
-            host_port: 80,
+    /// A forward as this release makes it, or as an earlier one did.
+    fn forward(is_new: bool) -> OwnedRule {
+        let facts = Facts {
+            rank: 9,
+            kind: "dnat".into(),
+            purpose: "outside".into(),
+            basis: Basis::Forward,
+            dev: Some("eth0".parse().expect("a name")),
+            prefix: None,
+            port: Some(HostPort {
+                proto: Proto::Tcp,
+                addr: None,
+                port: 80,
+            }),
             source: None,
+            target: Some(ContainerPort {
+                addr: "fdfd::2".parse().expect("an address"),
+                port: 8080,
+            }),
         };
-        let spec = RuleSpec::Dnat(Dnat {
-            key,
-            target: "fdfd::2".parse().expect("an address"),
-            target_port: 8080,
-            spares_link_local,
-        });
-        let rule = Rule {
-            backend: BackendKind::Ip6tables,
-            spec,
+        let backend = BackendKind::Ip6tables;
+        let rule = match is_new {
+            true => Rule::new(backend, "80 to 8080", facts),
+            false => Rule::recorded(RuleId::from_bytes([1; 8]), backend, "".into(), facts),
         };
         OwnedRule {
             rule,

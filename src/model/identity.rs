@@ -3,15 +3,30 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest, Sha256};
+
 /// The text before the [`RuleId`] in a rule's comment.
 pub const COMMENT_PREFIX: &str = "docker-nat66:";
 
-/// Identity of a rule: the first 64 bits of SHA-256 over its canonical text. Rules of equal content
+/// Identity of a rule: the first 64 bits of SHA-256 over its backend and text. Rules of equal content
 /// have equal identities, whatever their owners. Shown as 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId([u8; 8]);
 
 impl RuleId {
+    /// The identity of a rule with this text. Never change what is hashed: it would turn all rules
+    /// of an older daemon into stale ones at an upgrade.
+    pub(crate) fn of(backend: &str, text: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in ["docker-nat66 v2 ", backend, " ", text] {
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest[..8]);
+        Self(id)
+    }
+
     /// The bytes, which are the journal's key.
     pub fn as_bytes(&self) -> &[u8; 8] {
         &self.0

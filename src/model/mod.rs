@@ -5,12 +5,10 @@
 //! `ipnet`, `sha2` and `thiserror`.
 
 pub mod boot;
-mod canonical;
 pub mod change;
 pub(crate) mod conditions;
 pub mod container;
 pub(crate) mod device;
-pub mod element;
 pub mod forward;
 pub(crate) mod identity;
 pub mod intent;

@@ -16,7 +16,7 @@ use crate::conntrack::{Flow, FlowError, Flows, Purge};
 use crate::journal::record::Record;
 use crate::model::change::ChangeSet;
 use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{Rule, RuleSpec};
+use crate::model::rule::Rule;
 use crate::sys::causes::chain;
 
 /// What becomes of connections when rules change.
@@ -61,13 +61,10 @@ impl Connections {
     /// it, even if nothing has tracked them so far. There is no second try, because the rules come
     /// at once.
     pub(super) fn keep(&mut self, change: &ChangeSet, log: &Logger) {
-        let fresh = change.insert.iter().map(|owned| &owned.rule.spec);
+        let fresh = change.insert.iter().filter_map(|owned| owned.rule.dnat());
         let ports: BTreeSet<u16> = fresh
-            .filter_map(|spec| match spec {
-                RuleSpec::Dnat(dnat) if dnat.key.proto == Proto::Tcp => Some(dnat.key.host_port),
-                _ => None,
-            })
-            .filter(|port| !self.kept.contains(port))
+            .filter(|(at, _)| at.proto == Proto::Tcp && !self.kept.contains(&at.port))
+            .map(|(at, _)| at.port)
             .collect();
         if ports.is_empty() {
             return;
@@ -109,10 +106,7 @@ impl Connections {
         log: &Logger,
     ) {
         let allowed: HashSet<Flow> = records
-            .filter_map(|record| match &record.owned.rule.spec {
-                RuleSpec::Dnat(dnat) => Some(dnat.into()),
-                _ => None,
-            })
+            .filter_map(|record| Flow::of(&record.owned.rule))
             .collect();
         let purges = self.stale.purges(&allowed);
         let removed = purges.iter().filter(|p| matches!(p, Purge::Removed(_)));

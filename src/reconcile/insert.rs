@@ -213,7 +213,7 @@ impl<J: Journal> Reconciler<J> {
         let olds: BTreeSet<RuleId> = arrivals.iter().filter_map(|a| a.old).collect();
         let listed = match self.kernel.take_listing() {
             Some(listed) => listed,
-            None => self.backend.list()?,
+            None => self.list()?,
         };
         let (old, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(|r| olds.contains(&r.id));
         let present = Listing::sort(rest).genuine;

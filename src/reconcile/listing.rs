@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::ObservedRule;
+use crate::journal::record::Record;
 use crate::model::rule::{Rule, RuleId};
 
 /// What is known of the rules of ours in the kernel.
@@ -94,6 +95,23 @@ impl Listing {
             }
         }
         seen
+    }
+}
+
+/// Recognises the rules of an earlier release, whose identities were others: the kernel and their
+/// records say the same of them.
+pub(super) fn recognise(observed: &mut [ObservedRule], records: &BTreeMap<RuleId, Record>) {
+    for seen in observed {
+        let (Some(content), Some(record)) = (&seen.altered, records.get(&seen.id)) else {
+            continue;
+        };
+        let recorded = &record.owned.rule;
+        let has_other_text = !recorded.text.is_empty() && recorded.text != content.text;
+        if content.facts == recorded.facts && !has_other_text {
+            let (text, facts) = (content.text.clone(), content.facts.clone());
+            seen.rule = Some(Rule::recorded(seen.id, content.backend, text, facts));
+            seen.altered = None;
+        }
     }
 }
 

@@ -134,7 +134,7 @@ impl<J: Journal> Reconciler<J> {
         let (earlier_boot, elsewhere): (Vec<&Record>, Vec<&Record>) = self
             .records
             .values()
-            .filter(|r| !r.owned.rule.spec.is_static() && self.is_of_earlier_boot(r))
+            .filter(|r| !r.owned.rule.is_static() && self.is_of_earlier_boot(r))
             .partition(|r| r.owned.rule.backend == here);
         let ids = |records: Vec<&Record>| records.into_iter().map(Record::id).collect();
         let (earlier_boot, elsewhere): (BTreeSet<RuleId>, BTreeSet<RuleId>) =

@@ -145,7 +145,7 @@ impl<J: Journal> Reconciler<J> {
         &mut self,
         ids: &BTreeSet<RuleId>,
     ) -> Result<Vec<ObservedRule>, BackendError> {
-        let mut observed = self.backend.list()?;
+        let mut observed = self.list()?;
         observed.retain(|rule| ids.contains(&rule.id));
         Ok(observed)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use slog::{info, warn};
 
-use super::listing::{Kernel, Listing};
+use super::listing::{Kernel, Listing, recognise};
 use super::report::{Report, Trouble};
 use super::{Reconciler, blames_no_rule};
 use crate::backend::{BackendError, Batch, ObservedRule};
@@ -22,7 +22,7 @@ impl<J: Journal> Reconciler<J> {
     /// The listing failed or is uncertain; nothing was changed, and the next round lists again.
     pub(super) fn resync(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
         self.kernel.age();
-        let observed = self.backend.list().map_err(Trouble::Listing)?;
+        let observed = self.list().map_err(Trouble::Listing)?;
         let listing = Listing::sort(observed.clone());
         self.kernel = Kernel::Listed(observed);
         self.drop_lost(&listing, report);
@@ -56,6 +56,13 @@ impl<J: Journal> Reconciler<J> {
                 report.troubles.push(Trouble::Insertion { count, last });
             }
         }
+    }
+
+    /// What the kernel holds of ours, by our records.
+    pub(super) fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
+        let mut observed = self.backend.list()?;
+        recognise(&mut observed, &self.records);
+        Ok(observed)
     }
 
     fn drop_lost(&mut self, listing: &Listing, report: &mut Report) {
@@ -98,7 +105,10 @@ impl<J: Journal> Reconciler<J> {
         let mut confirmed = Vec::new();
         for (id, rule) in &listing.genuine {
             match self.records.get_mut(id) {
-                Some(record) if record.state == State::Applied => {}
+                Some(record) if record.state == State::Applied => {
+                    // A record of an earlier release has no text.
+                    record.owned.rule.text.clone_from(&rule.text);
+                }
                 Some(record) => {
                     record.state = State::Applied;
                     confirmed.push(record.clone());
@@ -156,7 +166,7 @@ impl<J: Journal> Reconciler<J> {
         }
         // One of them may be the cause, and must not keep the others in. Others may have gone, and
         // what is listed like them then is the copy that stays.
-        let left = match self.backend.list() {
+        let left = match self.list() {
             Ok(observed) => Listing::sort(observed).surplus,
             Err(last) => {
                 self.kernel.suspect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::conntrack::{Flow, Purge};
 use crate::model::forward::Owner;
-use crate::model::rule::{Rule, RuleSpec};
+use crate::model::rule::Rule;
 
 /// What is still to be cut.
 #[derive(Debug, Default)]
@@ -20,16 +20,12 @@ pub(super) struct Stale {
 impl Stale {
     /// A rule has left the kernel.
     pub(super) fn removed(&mut self, rule: &Rule) {
-        if let RuleSpec::Dnat(dnat) = &rule.spec {
-            self.gone.insert(dnat.into());
-        }
+        self.gone.extend(Flow::of(rule));
     }
 
     /// A rule has come into the kernel.
     pub(super) fn inserted(&mut self, rule: &Rule) {
-        if let RuleSpec::Dnat(dnat) = &rule.spec {
-            self.fresh.insert(dnat.into());
-        }
+        self.fresh.extend(Flow::of(rule));
     }
 
     /// A rule stays and changes its owners. Where none of those known stays, whoever has the
@@ -39,9 +35,7 @@ impl Stale {
         if before.is_empty() || before.iter().any(stays) {
             return;
         }
-        if let RuleSpec::Dnat(dnat) = &rule.spec {
-            self.passed_on.insert(dnat.into());
-        }
+        self.passed_on.extend(Flow::of(rule));
     }
 
     pub(super) fn is_empty(&self) -> bool {

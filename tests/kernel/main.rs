@@ -8,6 +8,7 @@
 mod disk;
 mod docker_nat;
 mod flows;
+mod goldens;
 mod hardened;
 mod killpoints;
 mod life;

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use docker_nat66::backend::fake::table_of;
 use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings, Variant, render};
 use docker_nat66::backend::{Backend, ErrorKind, Verb};
-use docker_nat66::model::rule::{Guard, Hook};
 
 use crate::support::contract::chains;
 use crate::support::contract::kit;
 use crate::support::contract::rules::{
-    contents, every_kind, guard, insertion, jump, listed, removal, tcp,
+    contents, every_kind, insertion, jump, jump_in, listed, removal, reply, tcp,
 };
 use crate::support::contract::{Foreign, Kit, contract};
 use crate::support::namespace;
@@ -178,7 +177,7 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
     namespace::fresh(|| {
         let (_dir, settings) = tools(Variant::Nft);
         let mut backend = Ip6tables::detect(settings.clone()).expect("usable");
-        let ours = [jump(Hook::Forward), tcp(1)];
+        let ours = [jump(), tcp(1)];
         assert_eq!(backend.commit(&insertion(&ours)), Ok(()));
         // Two that the tool calls incompatible, with exit status 0, and two that end it halfway.
         for (rule, words) in [
@@ -207,7 +206,7 @@ fn native_rules_that_the_tool_cannot_read_make_the_listing_uncertain() {
                 // A daemon that starts now is not turned away: it may pass.
                 assert!(Ip6tables::detect(settings.clone()).is_ok());
                 // Nothing that needs the listing is done without it.
-                let refused = backend.commit(&insertion(&[guard(Guard::Reply)]));
+                let refused = backend.commit(&insertion(&[reply()]));
                 assert_eq!(refused.map_err(|e| e.kind), Err(ErrorKind::Uncertain));
                 sh(&format!("nft delete rule ip6 {chain} handle {handle}"));
                 assert_eq!(contents(&mut backend), ours.clone().map(Some));
@@ -289,7 +288,7 @@ fn looking_for_legacy_rules_creates_no_legacy_table() {
         // One table does not bring in the other.
         assert_eq!(names(), "nat\n");
         others.restore("filter", ":DOCKER-NAT66 - [0:0]");
-        others.restore("filter", &render::listed(&guard(Guard::Reply)));
+        others.restore("filter", &render::listed(&reply()));
         let remove = removal(&mut other, |_| true);
         assert_eq!(other.commit(&remove), Ok(()));
         assert_eq!(others.lines(), Vec::<String>::new());
@@ -306,14 +305,14 @@ fn looking_for_nft_rules_creates_no_nft_table() {
         assert_eq!(other.variant(), Variant::Nft);
         assert_eq!(other.list(), Ok(Vec::new()));
         assert_eq!(sh("nft list tables"), "");
-        for rule in [tcp(1), jump(Hook::Input)] {
+        for rule in [tcp(1), jump_in()] {
             let mut others = Others(Variant::Nft);
             if rule != tcp(1) {
                 others.add(":DOCKER-NAT66-IN - [0:0]");
             }
             others.add(&render::listed(&rule));
         }
-        assert_eq!(contents(&mut other), [jump(Hook::Input), tcp(1)].map(Some));
+        assert_eq!(contents(&mut other), [jump_in(), tcp(1)].map(Some));
         let remove = removal(&mut other, |_| true);
         assert_eq!(other.commit(&remove), Ok(()));
         assert_eq!(Others(Variant::Nft).lines(), Vec::<String>::new());

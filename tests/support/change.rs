@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use docker_nat66::backend::compile;
 use docker_nat66::journal::Journal;
 use docker_nat66::journal::record::{Record, State};
 use docker_nat66::model::boot::BootId;
-use docker_nat66::model::forward::{Owner, Proto};
-use docker_nat66::model::rule::{
-    BackendKind, Dnat, DnatKey, OwnedRule, Rule, RuleId, RuleSpec, Via,
-};
+use docker_nat66::model::forward::Owner;
+use docker_nat66::model::rule::{BackendKind, OwnedRule, RuleId};
 
 use crate::support::draw::Draw;
 
@@ -83,23 +82,10 @@ impl Change {
 pub(crate) type Expected = BTreeMap<u16, State>;
 
 pub(crate) fn record(port: u16) -> Record {
+    let text = format!("forwards {{ udp . {port} : fdfd:5898:4917:1::2 . {port} }}");
     Record {
         owned: OwnedRule {
-            rule: Rule {
-                backend: BackendKind::Nftables,
-                spec: RuleSpec::Dnat(Dnat {
-                    key: DnatKey {
-                        via: Via::Egress("eth0".parse().expect("valid")),
-                        proto: Proto::Udp,
-                        host_addr: None,
-                        host_port: port,
-                        source: None,
-                    },
-                    target: "fdfd:5898:4917:1::2".parse().expect("valid"),
-                    target_port: port,
-                    spares_link_local: false,
-                }),
-            },
+            rule: compile::rule(BackendKind::Nftables, &text).expect("a rule of ours"),
             owners: BTreeSet::from([Owner {
                 container_id: format!("{port:064x}"),
                 container_name: "web".into(),
@@ -113,6 +99,6 @@ pub(crate) fn record(port: u16) -> Record {
 }
 
 pub(crate) fn port_of(record: &Record) -> u16 {
-    let key = record.owned.rule.spec.dnat_key().expect("only DNAT rules");
-    key.host_port
+    let (at, _) = record.owned.rule.dnat().expect("only DNAT rules");
+    at.port
 }

@@ -2,9 +2,14 @@
 
 use ipnet::Ipv6Net;
 
+use super::parts::{
+    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, Parts, REWRITTEN, Short, Table,
+};
+use crate::backend::kind::LINK_LOCAL;
+use crate::model::device::Device;
 use crate::model::forward::{Forward, Sources};
 use crate::model::intent::{Outgoing, Policy, Unpublished};
-use crate::model::rule::{Dnat, DnatKey, Guard, Hook, HostPort, RuleSpec, Via};
+use crate::model::rule::Rule;
 
 /// How many rules a forward needs that it does not share with others.
 pub(crate) fn rules_of(policy: &Policy, forward: &Forward) -> usize {
@@ -18,88 +23,154 @@ pub(crate) fn rules_of(policy: &Policy, forward: &Forward) -> usize {
 }
 
 /// What follows from the policy alone.
-pub(crate) fn statics(policy: &Policy) -> Vec<RuleSpec> {
-    let mut specs = Vec::new();
+pub(crate) fn statics(policy: &Policy) -> Vec<Rule> {
+    let mut all = Vec::new();
     if !policy.devices.is_empty() && !policy.prefixes.is_empty() {
-        specs.push(RuleSpec::Jump(Hook::Forward));
+        all.push(jump_forward());
     }
     for prefix in &policy.prefixes {
         for dev in &policy.devices {
-            let (dev, prefix) = (dev.clone(), *prefix);
-            let is_on = |guard: &Guard| match guard {
-                Guard::Unpublished => policy.unpublished == Unpublished::Drop,
-                Guard::Outgoing => policy.outgoing == Outgoing::Accept,
-                _ => true,
-            };
-            specs.extend(Guard::ALL.into_iter().filter(is_on).map(|guard| {
-                let dev = dev.clone();
-                RuleSpec::Guard { dev, prefix, guard }
-            }));
-            specs.push(RuleSpec::Masquerade { dev, prefix });
+            all.extend(guards(policy, dev, *prefix));
+            all.push(leaving(dev, *prefix, "MASQUERADE"));
         }
     }
-    specs
+    rules(all)
 }
 
 /// Sources of their own.
-pub(crate) fn snat(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn snat(policy: &Policy) -> Vec<Rule> {
     let of_device = |dev| {
-        policy
-            .snat
-            .iter()
-            .map(move |(prefix, source)| RuleSpec::Snat {
-                dev: Clone::clone(dev),
-                prefix: *prefix,
-                source: *source,
-            })
+        let of_prefix = move |(prefix, source): &(Ipv6Net, _)| {
+            leaving(dev, *prefix, "SNAT").with("--to-source", source)
+        };
+        policy.snat.iter().map(of_prefix)
     };
-    policy.devices.iter().flat_map(of_device).collect()
+    rules(policy.devices.iter().flat_map(of_device))
 }
 
 /// Every rule that one forward needs.
-pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
-    let mut specs = Vec::new();
+pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
+    let mut all = Vec::new();
+    let outside = |dev| {
+        dnat(
+            Parts::new(Table::Nat, "PREROUTING").with("-i", dev),
+            forward,
+        )
+    };
     for dev in &policy.devices {
         match &forward.sources {
-            Sources::Any => specs.push(dnat(Via::Egress(dev.clone()), None, forward)),
+            Sources::Any => all.push(outside(dev).without("-s", LINK_LOCAL)),
             Sources::Only(sources) => {
-                for source in sources {
-                    specs.push(dnat(Via::Egress(dev.clone()), Some(*source), forward));
-                }
-                specs.push(RuleSpec::Jump(Hook::Input));
-                specs.push(RuleSpec::Refuse(HostPort {
-                    dev: dev.clone(),
-                    proto: forward.proto,
-                    host_addr: forward.host_addr,
-                    host_port: forward.host_port,
-                }));
+                all.extend(
+                    sources
+                        .iter()
+                        .map(|source| outside(dev).within("-s", *source)),
+                );
+                all.push(Parts::new(Table::Filter, "INPUT").with("-j", OWN_INPUT));
+                let arriving = Parts::new(Table::Filter, OWN_INPUT).with("-i", dev);
+                all.push(published(arriving, forward).with("-j", "DROP"));
             }
         }
     }
     // A limited port is for its sources alone, and only outside ones can be told apart.
     if forward.sources == Sources::Any && policy.hairpin.covers(forward) {
-        specs.push(dnat(Via::Host, None, forward));
-        specs.push(RuleSpec::Jump(Hook::Forward));
+        let of_host = dnat(Parts::new(Table::Nat, "OUTPUT"), forward).without("-s", LINK_LOCAL);
+        all.push(match forward.host_addr {
+            Some(_) => of_host,
+            // A packet from ::1 cannot leave for a container.
+            None => of_host.without("-d", "::1"),
+        });
+        all.push(jump_forward());
         let target = |to: &&Ipv6Net| to.contains(&forward.container_addr);
         for prefix in &policy.prefixes {
-            specs.push(dnat(Via::Containers(*prefix), None, forward));
-            specs.push(RuleSpec::HairpinMasquerade { prefix: *prefix });
+            let asking = Parts::new(Table::Nat, "PREROUTING").within("-s", *prefix);
+            all.push(dnat(asking, forward));
+            all.push(hairpin(*prefix));
             for to in policy.prefixes.iter().filter(target) {
-                let between = |from, to| RuleSpec::HairpinGuard { from, to };
-                specs.extend([between(*prefix, *to), between(*to, *prefix)]);
+                all.extend([between(*prefix, *to), between(*to, *prefix)]);
             }
         }
     }
-    specs
+    rules(all)
 }
 
-/// The rule that rewrites what comes that way.
-fn dnat(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
-    let spares_link_local = source.is_none() && matches!(via, Via::Egress(_) | Via::Host);
-    RuleSpec::Dnat(Dnat {
-        spares_link_local,
-        ..Dnat::of(DnatKey::of(via, source, forward), forward)
-    })
+fn rules(all: impl IntoIterator<Item = Parts>) -> Vec<Rule> {
+    all.into_iter().filter_map(|parts| parts.rule()).collect()
+}
+
+fn jump_forward() -> Parts {
+    Parts::new(Table::Filter, "FORWARD").with("-j", OWN_FORWARD)
+}
+
+/// What is let through and what is dropped between an egress interface and the containers.
+fn guards(policy: &Policy, dev: &Device, prefix: Ipv6Net) -> Vec<Parts> {
+    let guard = || Parts::new(Table::Filter, OWN_FORWARD);
+    let arriving = || guard().with("-i", dev).within("-d", prefix);
+    let going = || guard().with("-o", dev).within("-s", prefix);
+    let mut all = vec![
+        guard()
+            .with("-i", dev)
+            .within("-s", prefix)
+            .with("-j", "DROP"),
+        arriving().with("--ctstate", EXISTING).with("-j", "ACCEPT"),
+        arriving().with("--ctstate", REWRITTEN).with("-j", "ACCEPT"),
+        going().with("--ctstate", EXISTING).with("-j", "ACCEPT"),
+    ];
+    if policy.outgoing == Outgoing::Accept {
+        all.push(going().with("--ctstate", BEGUN).with("-j", "ACCEPT"));
+    }
+    if policy.unpublished == Unpublished::Drop {
+        // What the others accept is left out, so that it is right wherever it stands.
+        let unpublished = arriving().without("--ctstate", EXISTING_OR_REWRITTEN);
+        all.push(unpublished.with("-j", "DROP"));
+    }
+    all
+}
+
+/// Rewrites the source of what leaves the prefix by way of an egress interface.
+fn leaving(dev: &Device, prefix: Ipv6Net, target: &str) -> Parts {
+    let leaving = Parts::new(Table::Nat, "POSTROUTING").with("-o", dev);
+    leaving
+        .within("-s", prefix)
+        .with("-j", target)
+        .without("-d", Short(prefix))
+        .without("--src-type", "LOCAL")
+}
+
+/// Rewrites the source of what was led back into the prefix.
+fn hairpin(prefix: Ipv6Net) -> Parts {
+    let inside = Parts::new(Table::Nat, "POSTROUTING")
+        .within("-s", prefix)
+        .within("-d", prefix);
+    inside.with("--ctstate", REWRITTEN).with("-j", "MASQUERADE")
+}
+
+/// Accepts what was led from one prefix to the other.
+fn between(from: Ipv6Net, to: Ipv6Net) -> Parts {
+    let between = Parts::new(Table::Filter, OWN_FORWARD)
+        .within("-s", from)
+        .within("-d", to);
+    between.with("--ctstate", REWRITTEN).with("-j", "ACCEPT")
+}
+
+/// Matches the published port at the host's addresses.
+fn published(parts: Parts, forward: &Forward) -> Parts {
+    let parts = parts
+        .with("-p", forward.proto)
+        .with("--dport", forward.host_port)
+        .with("--dst-type", "LOCAL");
+    match forward.host_addr {
+        Some(addr) => parts.with("-d", addr),
+        None => parts,
+    }
+}
+
+/// Leads what comes that way to the container.
+fn dnat(parts: Parts, forward: &Forward) -> Parts {
+    let target = format!("[{}]:{}", forward.container_addr, forward.container_port);
+    published(parts, forward)
+        .with("-j", "DNAT")
+        .with("--to-destination", target)
 }
 
 #[cfg(test)]
@@ -107,6 +178,7 @@ mod tests {
     use super::*;
     use crate::model::forward::{Owner, Proto};
     use crate::model::intent::Hairpin;
+    use crate::model::rule::Basis;
 
     #[test]
     fn as_many_rules_are_counted_as_are_made() {
@@ -138,7 +210,10 @@ mod tests {
             for hairpin in [Hairpin::Off, Hairpin::On] {
                 let (policy, forward) = (policy(hairpin), forward(sources.clone()));
                 let wanted = of_forward(&policy, &forward);
-                let own = wanted.iter().filter(|spec| !spec.is_shared()).count();
+                let own = wanted
+                    .iter()
+                    .filter(|rule| rule.facts.basis == Basis::Forward)
+                    .count();
                 assert_eq!(rules_of(&policy, &forward), own, "{policy:?}");
             }
         }

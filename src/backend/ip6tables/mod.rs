@@ -6,17 +6,15 @@
 //! whole or not at all, or of many removals some, and no record here of which: list again.
 
 pub(super) mod compile;
-mod content;
 pub mod lock;
 pub(super) mod parse;
+pub(super) mod parts;
 mod patience;
 pub(super) mod plan;
 mod process;
 pub mod render;
-pub(super) mod shape;
 #[cfg(test)]
 pub(super) mod testing;
-mod text;
 mod tool;
 mod verdict;
 pub(crate) mod words;
@@ -35,9 +33,9 @@ use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::watch::OwnPorts;
 use parse::Listing;
+use parts::Table;
 use plan::{Ground, Plan};
 use process::Network;
-use shape::Table;
 use tool::Tools;
 
 /// Rules that use every part of the kernel that ours use: both tables and their chains, every

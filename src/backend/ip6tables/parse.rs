@@ -5,13 +5,13 @@
 //! exactly one comment, and that is ours to the letter; its content is believed only if it has
 //! the identity that the comment names.
 
-use super::content;
+use super::parts::{Parts, Table};
 use super::plan::Ground;
 use super::render::{self, Locator};
-use super::shape::Table;
 use super::words::{self, Word};
 use crate::backend::ObservedRule;
-use crate::model::rule::{Hook, RuleId, RuleSpec};
+use crate::backend::kind::JUMP_FORWARD;
+use crate::model::rule::RuleId;
 
 /// Longest rule that ip6tables-restore reads back, in bytes: its line buffer has 10240
 /// (`xtables-restore.c`), the `-A`/`-D`, line feed and NUL included.
@@ -110,12 +110,11 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
     match (generator, committed && completed && !inside) {
         (Some(generator), true) => {
             mark_misplaced(&mut rules, &ground);
-            rules.extend(ground.idle().map(|hook| ObservedRule {
-                id: idle_chain(),
-                rule: None,
-                locator: render::chain_locator(hook),
-                is_misplaced: false,
-            }));
+            rules.extend(
+                ground.idle().map(|chain| {
+                    ObservedRule::new(idle_chain(), None, render::chain_locator(chain))
+                }),
+            );
             Ok(Listing {
                 generator,
                 rules,
@@ -151,8 +150,8 @@ fn note(ground: &mut Ground, line: &str, words: &[Word]) {
 /// filter there.
 fn mark_misplaced(rules: &mut [ObservedRule], ground: &Ground) {
     let is_jump = |seen: &&mut ObservedRule| {
-        let spec = seen.rule.as_ref().map(|rule| &rule.spec);
-        spec == Some(&RuleSpec::Jump(Hook::Forward))
+        seen.content()
+            .is_some_and(|rule| JUMP_FORWARD.is(&rule.facts))
     };
     let mut jumps: Vec<&mut ObservedRule> = rules.iter_mut().filter(is_jump).collect();
     let Some(first) = jumps.first() else {
@@ -193,12 +192,12 @@ fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
         return None;
     };
     let id = RuleId::from_comment(&comment.text).filter(|_| comment.quoted)?;
-    Some(ObservedRule {
+    let content = Parts::read(table, words.get(1..)?).and_then(|parts| parts.rule());
+    Some(ObservedRule::new(
         id,
-        rule: content::of(table, words, id),
-        locator: render::rule_locator(table, text),
-        is_misplaced: false,
-    })
+        content,
+        render::rule_locator(table, text),
+    ))
 }
 
 #[cfg(test)]

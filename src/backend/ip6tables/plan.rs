@@ -8,10 +8,11 @@
 
 use std::fmt::Write as _;
 
-use super::render::{self, Locator, NotALocator};
-use super::shape::{HOOKS, Shape, Table, Target, own_chain};
+use super::parts::Table;
+use super::render::{self, Locator, NotALocator, OWN_CHAINS};
+use crate::backend::kind::JUMP_FORWARD;
 use crate::backend::{Batch, ObservedRule};
-use crate::model::rule::{BackendKind, Hook, Rule, RuleSpec};
+use crate::model::rule::{BackendKind, Rule};
 
 /// What a listing of the filter table shows around our rules. All rules, whosever they are, as
 /// listed without the `-A`.
@@ -21,7 +22,8 @@ pub(in crate::backend) struct Ground {
     forward: Vec<(String, bool)>,
     /// A rule of FORWARD has taken all packets.
     forward_ends: bool,
-    chains: [Chain; HOOKS.len()],
+    /// By [`OWN_CHAINS`].
+    chains: [Chain; OWN_CHAINS.len()],
 }
 
 /// What is known of a chain of ours.
@@ -40,8 +42,8 @@ const DOCKER_USER: &str = "DOCKER-USER";
 impl Ground {
     /// Notes a chain of the filter table.
     pub(super) fn note_chain(&mut self, name: &str) {
-        if let Some(hook) = named(name) {
-            self.chain_mut(hook).is_there = true;
+        if let Some(chain) = self.chain_mut(name) {
+            chain.is_there = true;
         }
     }
 
@@ -54,19 +56,18 @@ impl Ground {
             self.forward.push((text.to_owned(), yields));
             self.forward_ends |= takes_all(text);
         }
-        if let Some(hook) = named(chain) {
-            self.chain_mut(hook).rules.push(text.to_owned());
+        if let Some(chain) = self.chain_mut(chain) {
+            chain.rules.push(text.to_owned());
         }
-        if let Some(hook) = target.and_then(named) {
-            self.chain_mut(hook).callers.push(text.to_owned());
+        if let Some(chain) = target.and_then(|target| self.chain_mut(target)) {
+            chain.callers.push(text.to_owned());
         }
     }
 
     /// Chains of ours that hold nothing and that nothing jumps to.
-    pub(super) fn idle(&self) -> impl Iterator<Item = Hook> {
-        HOOKS
-            .into_iter()
-            .filter(|hook| self.chain(*hook).is_idle_without(&[]))
+    pub(super) fn idle(&self) -> impl Iterator<Item = &'static str> {
+        let chains = self.chains();
+        chains.filter_map(|(name, chain)| chain.is_idle_without(&[]).then_some(name))
     }
 
     /// Where a jump to our chain is to stand in FORWARD once `leaving` is gone, counted from 1.
@@ -86,12 +87,14 @@ impl Ground {
             .collect()
     }
 
-    fn chain(&self, hook: Hook) -> &Chain {
-        &self.chains[hook as usize]
+    /// Our chains by name.
+    fn chains(&self) -> impl Iterator<Item = (&'static str, &Chain)> {
+        OWN_CHAINS.into_iter().zip(&self.chains)
     }
 
-    fn chain_mut(&mut self, hook: Hook) -> &mut Chain {
-        &mut self.chains[hook as usize]
+    fn chain_mut(&mut self, name: &str) -> Option<&mut Chain> {
+        let at = OWN_CHAINS.iter().position(|own| *own == name)?;
+        self.chains.get_mut(at)
     }
 }
 
@@ -129,10 +132,6 @@ fn without(texts: &[&String], leaving: &[String]) -> Vec<usize> {
         }
     }
     staying
-}
-
-fn named(chain: &str) -> Option<Hook> {
-    HOOKS.into_iter().find(|hook| own_chain(*hook) == chain)
 }
 
 /// Whether a listed rule stands in the nat table.
@@ -179,14 +178,14 @@ impl Plan {
         for gone in &batch.remove {
             match render::read_locator(&gone.locator)? {
                 Locator::Rule(table, text) => leaving[table as usize].push(text.to_owned()),
-                Locator::Chain(hook) => surplus.push(hook),
+                Locator::Chain(chain) => surplus.push(chain),
             }
         }
         let [gone_filter, gone_nat] = leaving;
         let (filter, nat): (Vec<&Rule>, Vec<&Rule>) = batch
             .insert
             .iter()
-            .partition(|rule| Shape::of(&rule.spec).table == Table::Filter);
+            .partition(|rule| Table::of(rule) == Table::Filter);
         let filter = filter_steps(&filter, gone_filter, &surplus, ground);
         let mut sections = vec![
             (Table::Filter, filter),
@@ -201,7 +200,7 @@ impl Plan {
 
     /// Whether a batch can be planned without a listing.
     pub(super) fn needs_no_ground(batch: &Batch) -> bool {
-        let is_nat = |rule: &Rule| Shape::of(&rule.spec).table == Table::Nat;
+        let is_nat = |rule: &Rule| Table::of(rule) == Table::Nat;
         batch.insert.iter().all(is_nat) && batch.remove.iter().all(is_in_nat)
     }
 
@@ -231,7 +230,7 @@ impl Plan {
     pub(super) fn place_of_jump(&self) -> Option<usize> {
         let steps = self.sections.iter().flat_map(|(_, steps)| steps);
         steps.into_iter().find_map(|step| match step {
-            InputLine::Insert(rule, place) if rule.spec == RuleSpec::Jump(Hook::Forward) => *place,
+            InputLine::Insert(rule, place) if JUMP_FORWARD.is(&rule.facts) => *place,
             _ => None,
         })
     }
@@ -239,13 +238,9 @@ impl Plan {
 
 /// Removals and insertions.
 fn steps(insert: &[&Rule], leaving: Vec<String>, jump: usize) -> Vec<InputLine> {
-    let inserted = insert.iter().map(|rule| {
-        let place = match rule.spec {
-            RuleSpec::Jump(Hook::Forward) => Some(jump),
-            ref spec => render::stands_first(spec).then_some(1),
-        };
-        InputLine::Insert((*rule).clone(), place)
-    });
+    let inserted = insert
+        .iter()
+        .map(|rule| InputLine::Insert((*rule).clone(), render::place(rule, jump)));
     let removed = leaving.into_iter().map(InputLine::Remove);
     removed.chain(inserted).collect()
 }
@@ -254,28 +249,26 @@ fn steps(insert: &[&Rule], leaving: Vec<String>, jump: usize) -> Vec<InputLine> 
 fn filter_steps(
     insert: &[&Rule],
     leaving: Vec<String>,
-    surplus: &[Hook],
+    surplus: &[&str],
     ground: &Ground,
 ) -> Vec<InputLine> {
-    let needed = |hook: Hook| {
-        insert.iter().any(|rule| {
-            let shape = Shape::of(&rule.spec);
-            shape.chain == own_chain(hook) || shape.target == Target::Jump(hook)
-        })
+    let needed = |chain: &str| {
+        let calls = format!(" -j {chain}");
+        let mut rules = insert.iter();
+        rules.any(|rule| render::chain(rule) == chain || rule.text.ends_with(&calls))
     };
-    let chains = || HOOKS.into_iter();
-    let new = chains().filter(|hook| needed(*hook) && !ground.chain(*hook).is_there);
-    let done = chains().filter(|hook| {
-        let chain = ground.chain(*hook);
-        let ours = surplus.contains(hook) || chain.is_touched_by(&leaving);
-        ours && !needed(*hook) && chain.is_idle_without(&leaving)
-    });
-    let mut all: Vec<InputLine> = new
-        .map(|hook| InputLine::NewChain(own_chain(hook)))
-        .collect();
-    let done: Vec<InputLine> = done
-        .map(|hook| InputLine::DropChain(own_chain(hook)))
-        .collect();
+    let (mut all, mut done) = (Vec::new(), Vec::new());
+    for (name, chain) in ground.chains() {
+        if needed(name) {
+            if !chain.is_there {
+                all.push(InputLine::NewChain(name));
+            }
+        } else if (surplus.contains(&name) || chain.is_touched_by(&leaving))
+            && chain.is_idle_without(&leaving)
+        {
+            done.push(InputLine::DropChain(name));
+        }
+    }
     let jump = ground.place_in_forward(&leaving);
     all.extend(steps(insert, leaving, jump));
     all.extend(done);

@@ -3,9 +3,11 @@
 //!
 //! Pure. A locator is the listing's own text, and goes back as it came.
 
-use super::shape::{HOOKS, Shape, Table, own_chain};
+use super::parts::{OWN_FORWARD, OWN_INPUT, Parts, Table};
+use super::words;
 use crate::backend::Verb;
-use crate::model::rule::{Guard, Hook, Rule, RuleSpec};
+use crate::backend::kind::{self, JUMP_FORWARD, JUMP_INPUT, SNAT, SPOOFED};
+use crate::model::rule::Rule;
 
 /// The command as the documentation writes it, whatever path the tool was found at: operators
 /// compare and paste these lines.
@@ -17,15 +19,28 @@ const DOCUMENTED_TOOL: &str = "/sbin/ip6tables";
 #[error("not a locator or rule of this backend: {0:?}")]
 pub(in crate::backend) struct NotALocator(pub(super) String);
 
+/// Both chains of our own.
+pub(super) const OWN_CHAINS: [&str; 2] = [OWN_FORWARD, OWN_INPUT];
+
+/// The rule with this text; `None` if it is none of this backend.
+pub fn rule(text: &str) -> Option<Rule> {
+    parts(text)?.rule()
+}
+
+fn parts(text: &str) -> Option<Parts> {
+    let (words, len) = words::split(text).ok()?;
+    let (first, rest) = words.split_first()?;
+    let table = Table::ALL.into_iter().find(|t| t.as_str() == first.text)?;
+    Parts::read(table, rest).filter(|_| len == text.len())
+}
+
 /// The command that sets or unsets a rule: the documented text, then our matches. `jump` is
 /// the place in FORWARD of the jump to our chain, counted from 1.
 pub fn command(verb: Verb, rule: &Rule, jump: usize) -> String {
-    let table = Shape::of(&rule.spec).table.as_str();
-    let what = match (verb, &rule.spec) {
-        (Verb::Del, _) => format!("-D {}", text(rule)),
-        (Verb::Add, RuleSpec::Jump(Hook::Forward)) => insertion(rule, Some(jump)),
-        (Verb::Add, spec) if stands_first(spec) => insertion(rule, Some(1)),
-        (Verb::Add, _) => insertion(rule, None),
+    let table = Table::of(rule).as_str();
+    let what = match verb {
+        Verb::Del => format!("-D {}", text(rule)),
+        Verb::Add => insertion(rule, place(rule, jump)),
     };
     format!("{DOCUMENTED_TOOL} -t {table} {what}")
 }
@@ -33,31 +48,18 @@ pub fn command(verb: Verb, rule: &Rule, jump: usize) -> String {
 /// The documented log line: `NAT66 set postrouting: COMMAND` and its kin. `jump` as for
 /// [`command`].
 pub fn describe(verb: Verb, rule: &Rule, jump: usize) -> String {
-    let (set, unset) = match &rule.spec {
-        RuleSpec::Masquerade { .. }
-        | RuleSpec::Snat { .. }
-        | RuleSpec::HairpinMasquerade { .. } => ("set postrouting", "unset postrouting"),
-        RuleSpec::Dnat(_) => ("add portfwd", "del portfwd"),
-        RuleSpec::Jump(Hook::Forward)
-        | RuleSpec::Guard { .. }
-        | RuleSpec::HairpinGuard { .. }
-        | RuleSpec::Element(_) => ("set forward", "unset forward"),
-        RuleSpec::Jump(Hook::Input) | RuleSpec::Refuse(_) => ("add refuse", "del refuse"),
-    };
-    let words = match verb {
-        Verb::Add => set,
-        Verb::Del => unset,
-    };
+    let words = kind::words(verb, &rule.facts);
     format!("NAT66 {words}: {}", command(verb, rule, jump))
 }
 
-/// Whether a rule goes to the top of its chain, before what is there: a spoofed source must not
-/// pass for one of the connections that are accepted further down.
-pub(super) fn stands_first(spec: &RuleSpec) -> bool {
-    match spec {
-        RuleSpec::Jump(Hook::Input) | RuleSpec::Snat { .. } => true,
-        RuleSpec::Guard { guard, .. } => *guard == Guard::Spoofed,
-        _ => false,
+/// Where a rule goes in its chain, counted from 1; `None` for the end. Given where a jump to our
+/// chain goes in FORWARD. A spoofed source must not pass for one of the connections that are accepted
+/// further down, and a source of its own comes before any masquerade.
+pub(super) fn place(rule: &Rule, jump: usize) -> Option<usize> {
+    let is = |kind: &kind::Kind| kind.is(&rule.facts);
+    match is(&JUMP_FORWARD) {
+        true => Some(jump),
+        false => [JUMP_INPUT, SNAT, SPOOFED].iter().any(is).then_some(1),
     }
 }
 
@@ -76,18 +78,18 @@ pub(super) fn insertion(rule: &Rule, place: Option<usize>) -> String {
 
 /// The rule after `-A`: chain, options and comment.
 fn text(rule: &Rule) -> String {
-    let shape = Shape::of(&rule.spec);
-    let comment = rule.id().comment();
-    format!(
-        "{}{} -m comment --comment {comment}",
-        shape.chain,
-        shape.options()
-    )
+    let (_, text) = rule.text.split_once(' ').unwrap_or_default();
+    format!("{text} -m comment --comment {}", rule.id().comment())
+}
+
+/// The chain of a rule.
+pub(super) fn chain(rule: &Rule) -> &str {
+    rule.text.split(' ').nth(1).unwrap_or_default()
 }
 
 /// The rule as both variants of ip6tables-save print it (seen with 1.8.9).
 pub fn listed(rule: &Rule) -> String {
-    Shape::of(&rule.spec).listed(&rule.id().comment())
+    parts(&rule.text).map_or_else(String::new, |parts| parts.listed(&rule.id().comment()))
 }
 
 /// What an opaque locator finds.
@@ -96,7 +98,7 @@ pub(super) enum Locator<'a> {
     /// A rule of this table, as listed without the `-A`.
     Rule(Table, &'a str),
     /// A chain of ours that holds nothing.
-    Chain(Hook),
+    Chain(&'static str),
 }
 
 /// The locator of a listed rule: its table, a blank, and the rule as listed.
@@ -105,8 +107,8 @@ pub(in crate::backend) fn rule_locator(table: Table, text: &str) -> String {
 }
 
 /// The locator of a chain of ours.
-pub(super) fn chain_locator(hook: Hook) -> String {
-    format!("{} -X {}", Table::Filter.as_str(), own_chain(hook))
+pub(super) fn chain_locator(chain: &str) -> String {
+    format!("{} -X {chain}", Table::Filter.as_str())
 }
 
 /// Reads a locator made by one of the two above.
@@ -114,8 +116,8 @@ pub(super) fn chain_locator(hook: Hook) -> String {
 /// # Errors
 /// The text is no such locator: it would be read as something else by the tool.
 pub(super) fn read_locator(locator: &str) -> Result<Locator<'_>, NotALocator> {
-    if let Some(hook) = HOOKS.into_iter().find(|h| chain_locator(*h) == locator) {
-        return Ok(Locator::Chain(hook));
+    if let Some(chain) = OWN_CHAINS.into_iter().find(|c| chain_locator(c) == locator) {
+        return Ok(Locator::Chain(chain));
     }
     let refused = || NotALocator(locator.to_owned());
     let (table, rest) = locator.split_once(" -A ").ok_or_else(refused)?;
@@ -130,7 +132,7 @@ pub(super) fn read_locator(locator: &str) -> Result<Locator<'_>, NotALocator> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ip6tables::testing::{dnat, every_kind, masquerade};
+    use crate::backend::ip6tables::testing::{EVERY_KIND, dnat, every_kind, masquerade};
 
     #[test]
     fn the_documented_text_is_a_literal_prefix() {
@@ -172,55 +174,37 @@ mod tests {
         ));
     }
 
-    /// The text of every kind, without the comment.
     #[test]
     fn every_kind_has_its_command() {
-        let expected = [
-            "filter -I FORWARD 3 -j DOCKER-NAT66",
-            "filter -I INPUT -j DOCKER-NAT66-IN",
-            "nat -I POSTROUTING -o eth0 -s fdfd::/64 -j SNAT --to-source 2001:db8::1 \
-             ! -d fdfd::/64 -m addrtype ! --src-type LOCAL",
-            "nat -A POSTROUTING -o eth0 -s fdfd::/64 -j MASQUERADE ! -d fdfd::/64 \
-             -m addrtype ! --src-type LOCAL",
-            "nat -A POSTROUTING -s fdfd::/64 -j MASQUERADE -d fdfd::/64 \
-             -m conntrack --ctstate DNAT",
-            "filter -A DOCKER-NAT66 -s fdfd::/64 -d fdfd:1::/64 -m conntrack --ctstate DNAT \
-             -j ACCEPT",
-            "filter -A DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -m addrtype --dst-type LOCAL \
-             -j DROP",
-            "filter -A DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -d 2001:db8::1 \
-             -m addrtype --dst-type LOCAL -j DROP",
-            "nat -A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
-             -s 2001:db8:1::/48 -m addrtype --dst-type LOCAL",
-            "nat -A OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -s fe80::/10 \
-             ! -d ::1 -m addrtype --dst-type LOCAL",
-            "nat -A OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -s fe80::/10 \
-             -d 2001:db8::1 -m addrtype --dst-type LOCAL",
-            "nat -A PREROUTING -s fdfd::/64 -p tcp --dport 80 -j DNAT \
-             --to-destination [fdfd::2]:8080 -m addrtype --dst-type LOCAL",
-            "nat -A PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
-             ! -s fe80::/10 -m addrtype --dst-type LOCAL",
-            "filter -I DOCKER-NAT66 -i eth0 -s fdfd::/64 -j DROP",
-            "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 \
-             -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-            "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 -m conntrack --ctstate DNAT -j ACCEPT",
-            "filter -A DOCKER-NAT66 -o eth0 -s fdfd::/64 \
-             -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-            "filter -A DOCKER-NAT66 -o eth0 -s fdfd::/64 -m conntrack --ctstate NEW -j ACCEPT",
-            "filter -A DOCKER-NAT66 -i eth0 -d fdfd::/64 \
-             -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
-        ];
-        let rules = every_kind();
-        assert_eq!(rules.len(), expected.len());
-        for (rule, expected) in rules.iter().zip(expected) {
-            let comment = format!(" -m comment --comment {}", rule.id().comment());
-            let text = command(Verb::Add, rule, 3);
+        for text in EVERY_KIND {
+            let rule = rule(text).expect("a rule of this backend");
+            assert_eq!(&*rule.text, text);
+            let (table, text) = text.split_once(' ').expect("a table");
+            let (how, text) = match place(&rule, 3) {
+                None => ("-A", text.to_owned()),
+                Some(1) => ("-I", text.to_owned()),
+                Some(_) => ("-I", text.replacen("FORWARD", "FORWARD 3", 1)),
+            };
+            let comment = format!("-m comment --comment {}", rule.id().comment());
             assert_eq!(
-                text,
-                format!("/sbin/ip6tables -t {expected}{comment}"),
-                "{rule:?}"
+                command(Verb::Add, &rule, 3),
+                format!("/sbin/ip6tables -t {table} {how} {text} {comment}")
             );
         }
+    }
+
+    #[test]
+    fn the_jump_and_what_comes_before_others_are_inserted_in_their_places() {
+        let places = every_kind().into_iter().filter_map(|rule| {
+            let place = place(&rule, 3)?;
+            Some((rule.facts.kind.into_owned(), place))
+        });
+        let places: Vec<(String, usize)> = places.collect();
+        let expected = [("jump", 3), ("jump", 1), ("snat", 1), ("guard", 1)];
+        assert_eq!(
+            places,
+            expected.map(|(kind, place)| (kind.to_owned(), place))
+        );
     }
 
     #[test]
@@ -265,8 +249,11 @@ mod tests {
             read_locator("filter -A FORWARD -j X"),
             Ok(Locator::Rule(Table::Filter, "FORWARD -j X"))
         );
-        for hook in HOOKS {
-            assert_eq!(read_locator(&chain_locator(hook)), Ok(Locator::Chain(hook)));
+        for chain in OWN_CHAINS {
+            assert_eq!(
+                read_locator(&chain_locator(chain)),
+                Ok(Locator::Chain(chain))
+            );
         }
     }
 }

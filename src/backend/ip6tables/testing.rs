@@ -5,27 +5,23 @@ use proptest::prelude::*;
 use ipnet::Ipv6Net;
 
 pub(in crate::backend) use super::oracle::saved;
-use crate::model::device::Device;
-use crate::model::forward::Proto;
-use crate::model::rule::{BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, Rule, RuleSpec, Via};
+use super::{compile, render};
+use crate::model::forward::{Forward, Owner, Proto, Sources};
+use crate::model::intent::{Hairpin, Policy};
+use crate::model::rule::Rule;
+
+/// The rule with this text.
+pub(in crate::backend) fn rule(text: &str) -> Rule {
+    let rule = render::rule(text);
+    rule.unwrap_or_else(|| panic!("no rule of this backend: {text:?}"))
+}
 
 /// A rule that masquerades.
 pub(in crate::backend) fn masquerade(dev: &str, prefix: &str) -> Rule {
-    Rule {
-        backend: BackendKind::Ip6tables,
-        spec: RuleSpec::Masquerade {
-            dev: dev.parse().expect("valid"),
-            prefix: prefix.parse().expect("valid"),
-        },
-    }
-}
-
-/// A rule of any kind.
-pub(in crate::backend) fn rule(spec: RuleSpec) -> Rule {
-    Rule {
-        backend: BackendKind::Ip6tables,
-        spec,
-    }
+    rule(&format!(
+        "nat POSTROUTING -o {dev} -s {prefix} -j MASQUERADE ! -d {prefix} \
+         -m addrtype ! --src-type LOCAL"
+    ))
 }
 
 /// A DNAT rule on an egress interface, for every source that can be forwarded.
@@ -37,86 +33,58 @@ pub(in crate::backend) fn dnat(
     target: &str,
     target_port: u16,
 ) -> Rule {
-    rule(RuleSpec::Dnat(Dnat {
-        key: DnatKey {
-            via: Via::Egress(dev.parse().expect("valid")),
-            proto: proto.parse().expect("valid"),
-            host_addr: host_addr.map(|a| a.parse().expect("valid")),
-            host_port,
-            source: None,
-        },
-        target: target.parse().expect("valid"),
-        target_port,
-        spares_link_local: true,
-    }))
+    let to = host_addr.map_or_else(String::new, |addr| format!("-d {addr} "));
+    rule(&format!(
+        "nat PREROUTING -i {dev} -p {proto} --dport {host_port} -j DNAT \
+         --to-destination [{target}]:{target_port} ! -s fe80::/10 {to}-m addrtype --dst-type LOCAL"
+    ))
 }
 
-/// The same rule, changed.
-pub(in crate::backend) fn with_key(rule: &Rule, change: impl FnOnce(&mut DnatKey)) -> Rule {
-    let mut changed = rule.clone();
-    match &mut changed.spec {
-        RuleSpec::Dnat(dnat) => {
-            change(&mut dnat.key);
-            dnat.spares_link_local = may_spare(&dnat.key);
-        }
-        other => panic!("no DNAT rule: {other:?}"),
-    }
-    changed
+/// A jump to the chain of the guards.
+pub(in crate::backend) fn jump() -> Rule {
+    rule("filter FORWARD -j DOCKER-NAT66")
 }
 
-/// Whether a DNAT rule with this key spares link-local sources, as the mapper makes them.
-fn may_spare(key: &DnatKey) -> bool {
-    key.source.is_none() && !matches!(key.via, Via::Containers(_))
-}
-
-/// A filter rule on eth0.
-pub(in crate::backend) fn guard(guard: Guard) -> Rule {
-    rule(RuleSpec::Guard {
-        dev: "eth0".parse().expect("valid"),
-        prefix: "fdfd::/64".parse().expect("valid"),
-        guard,
-    })
-}
+/// Filter rules on eth0: what drops spoofed sources, what accepts answers, and what drops the rest.
+pub(in crate::backend) const SPOOFED: &str = "filter DOCKER-NAT66 -i eth0 -s fdfd::/64 -j DROP";
+pub(in crate::backend) const REPLY: &str =
+    "filter DOCKER-NAT66 -o eth0 -s fdfd::/64 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+pub(in crate::backend) const UNPUBLISHED: &str = "filter DOCKER-NAT66 -i eth0 -d fdfd::/64 \
+     -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
 
 /// One of every kind, and of every kind of DNAT rule.
+pub(in crate::backend) const EVERY_KIND: [&str; 19] = [
+    "filter FORWARD -j DOCKER-NAT66",
+    "filter INPUT -j DOCKER-NAT66-IN",
+    "nat POSTROUTING -o eth0 -s fdfd::/64 -j SNAT --to-source 2001:db8::1 \
+     ! -d fdfd::/64 -m addrtype ! --src-type LOCAL",
+    "nat POSTROUTING -o eth0 -s fdfd::/64 -j MASQUERADE ! -d fdfd::/64 \
+     -m addrtype ! --src-type LOCAL",
+    "nat POSTROUTING -s fdfd::/64 -j MASQUERADE -d fdfd::/64 -m conntrack --ctstate DNAT",
+    "filter DOCKER-NAT66 -s fdfd::/64 -d fdfd:1::/64 -m conntrack --ctstate DNAT -j ACCEPT",
+    "filter DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -m addrtype --dst-type LOCAL -j DROP",
+    "filter DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -d 2001:db8::1 \
+     -m addrtype --dst-type LOCAL -j DROP",
+    "nat PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
+     -s 2001:db8:1::/48 -m addrtype --dst-type LOCAL",
+    "nat OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -s fe80::/10 \
+     ! -d ::1 -m addrtype --dst-type LOCAL",
+    "nat OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 ! -s fe80::/10 \
+     -d 2001:db8::1 -m addrtype --dst-type LOCAL",
+    "nat PREROUTING -s fdfd::/64 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
+     -m addrtype --dst-type LOCAL",
+    "nat PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
+     ! -s fe80::/10 -m addrtype --dst-type LOCAL",
+    SPOOFED,
+    "filter DOCKER-NAT66 -i eth0 -d fdfd::/64 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "filter DOCKER-NAT66 -i eth0 -d fdfd::/64 -m conntrack --ctstate DNAT -j ACCEPT",
+    REPLY,
+    "filter DOCKER-NAT66 -o eth0 -s fdfd::/64 -m conntrack --ctstate NEW -j ACCEPT",
+    UNPUBLISHED,
+];
+
 pub(in crate::backend) fn every_kind() -> Vec<Rule> {
-    let published = dnat("eth0", "tcp", None, 80, "fdfd::2", 8080);
-    let prefix: Ipv6Net = "fdfd::/64".parse().expect("valid");
-    let at = |host_addr: Option<&str>| HostPort {
-        dev: "eth0".parse().expect("valid"),
-        proto: Proto::Tcp,
-        host_addr: host_addr.map(|a| a.parse().expect("valid")),
-        host_port: 80,
-    };
-    let mut rules = vec![
-        rule(RuleSpec::Jump(Hook::Forward)),
-        rule(RuleSpec::Jump(Hook::Input)),
-        rule(RuleSpec::Snat {
-            dev: "eth0".parse().expect("valid"),
-            prefix,
-            source: "2001:db8::1".parse().expect("valid"),
-        }),
-        masquerade("eth0", "fdfd::/64"),
-        rule(RuleSpec::HairpinMasquerade { prefix }),
-        rule(RuleSpec::HairpinGuard {
-            from: prefix,
-            to: "fdfd:1::/64".parse().expect("valid"),
-        }),
-        rule(RuleSpec::Refuse(at(None))),
-        rule(RuleSpec::Refuse(at(Some("2001:db8::1")))),
-        with_key(&published, |key| {
-            key.source = Some("2001:db8:1::/48".parse().expect("valid"));
-        }),
-        with_key(&published, |key| key.via = Via::Host),
-        with_key(&published, |key| {
-            key.via = Via::Host;
-            key.host_addr = Some("2001:db8::1".parse().expect("valid"));
-        }),
-        with_key(&published, |key| key.via = Via::Containers(prefix)),
-        published,
-    ];
-    rules.extend(Guard::ALL.map(guard));
-    rules
+    EVERY_KIND.map(rule).into()
 }
 
 fn any_net(shortest: u8) -> impl Strategy<Value = Ipv6Net> + Clone {
@@ -129,61 +97,42 @@ fn any_net(shortest: u8) -> impl Strategy<Value = Ipv6Net> + Clone {
 /// Any rule that the daemon can make. A prefix of length 0 is refused on the command line; any
 /// source is not.
 pub(in crate::backend) fn any_rule() -> impl Strategy<Value = Rule> {
-    let dev = "[a-zA-Z_][a-zA-Z0-9_.@,=-]{0,14}";
-    let dev = dev.prop_map(|dev| dev.parse::<Device>().expect("valid"));
-    let hook = prop::sample::select(vec![Hook::Forward, Hook::Input]);
-    let guard = prop::sample::select(Guard::ALL.to_vec());
-    let via = prop_oneof![
-        (dev.clone(), prop::option::of(any_net(0)))
-            .prop_map(|(dev, source)| (Via::Egress(dev), source)),
-        prop::option::of(any_net(0)).prop_map(|source| (Via::Host, source)),
-        any_net(1).prop_map(|prefix| (Via::Containers(prefix), None)),
-    ];
+    let dev = "[a-zA-Z_][a-zA-Z0-9_.@,=-]{0,14}".prop_map(|dev| dev.parse().expect("valid"));
     let proto = prop::sample::select(Proto::ALL.to_vec());
+    let prefixes = prop::collection::vec(any_net(1), 1..3);
     let at = (proto, any::<Option<u128>>(), 1u16..);
-    let outgoing = (dev.clone(), any_net(1));
-    let spec = prop_oneof![
-        1 => hook.prop_map(RuleSpec::Jump),
-        2 => (outgoing.clone(), guard).prop_map(|((dev, prefix), guard)| RuleSpec::Guard {
-            dev,
-            prefix,
-            guard,
-        }),
-        2 => (outgoing.clone(), any::<u128>()).prop_map(|((dev, prefix), source)| {
-            RuleSpec::Snat {
-                dev,
-                prefix,
-                source: source.into(),
-            }
-        }),
-        2 => outgoing.prop_map(|(dev, prefix)| RuleSpec::Masquerade { dev, prefix }),
-        1 => any_net(1).prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),
-        1 => (any_net(1), any_net(1)).prop_map(|(from, to)| RuleSpec::HairpinGuard { from, to }),
-        2 => (dev, at.clone()).prop_map(|(dev, (proto, host_addr, host_port))| {
-            RuleSpec::Refuse(HostPort {
-                dev,
-                proto,
-                host_addr: host_addr.map(Into::into),
-                host_port,
-            })
-        }),
-        6 => (via, at, (any::<u128>(), 1u16..), any::<bool>()).prop_map(
-            |((via, source), (proto, host_addr, host_port), (target, target_port), spares)| {
-                let key = DnatKey {
-                    via,
-                    proto,
-                    host_addr: host_addr.map(Into::into),
-                    host_port,
-                    source,
-                };
-                RuleSpec::Dnat(Dnat {
-                    spares_link_local: spares && may_spare(&key),
-                    key,
-                    target: target.into(),
-                    target_port,
-                })
-            },
-        ),
+    let policy = (dev, prefixes, any::<bool>(), any::<u128>()).prop_map(
+        |(dev, prefixes, hairpin, source)| Policy {
+            devices: vec![dev],
+            snat: vec![(prefixes[0], source.into())],
+            prefixes,
+            hairpin: if hairpin { Hairpin::On } else { Hairpin::Off },
+            ..Policy::default()
+        },
+    );
+    let sources = prop_oneof![
+        Just(Sources::Any),
+        any_net(0).prop_map(|net| Sources::Only([net].into())),
     ];
-    spec.prop_map(rule)
+    let forward = (at, any::<u128>(), 1u16.., sources).prop_map(
+        |((proto, host_addr, host_port), container_addr, container_port, sources)| Forward {
+            proto,
+            host_addr: host_addr.map(Into::into),
+            host_port,
+            container_addr: container_addr.into(),
+            container_port,
+            sources,
+            owner: Owner {
+                container_id: "c".into(),
+                container_name: "c".into(),
+                network: "bridge".into(),
+            },
+        },
+    );
+    (policy, forward).prop_flat_map(|(policy, forward)| {
+        let mut rules = compile::statics(&policy);
+        rules.extend(compile::snat(&policy));
+        rules.extend(compile::of_forward(&policy, &forward));
+        prop::sample::select(rules)
+    })
 }

@@ -45,8 +45,8 @@ use std::net::Ipv6Addr;
 
 use super::expression::{Base, Ct, End, Expr, Meta, REG_1, Verdict};
 use super::sets::{Field, Set};
+use crate::backend::kind::LINK_LOCAL;
 use crate::model::forward::Proto;
-use crate::model::rule::LINK_LOCAL;
 
 /// A base chain of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,32 +8,31 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use crate::model::element::Element;
+use super::element::{Key, SetElement};
+use super::sets::Set;
 use crate::model::forward::{Forward, Sources};
 use crate::model::intent::{Policy, Unpublished};
-use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
+use crate::model::rule::Rule;
 
 /// What follows from the policy alone.
-pub(crate) fn statics(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn statics(policy: &Policy) -> Vec<Rule> {
     let prefixes = merged(&policy.prefixes);
     if policy.devices.is_empty() || prefixes.is_empty() {
         return Vec::new();
     }
-    let mut elements: Vec<Element> = policy
-        .devices
-        .iter()
-        .cloned()
-        .map(Element::Egress)
+    let devices = policy.devices.iter().map(|dev| Key::default().dev(dev));
+    let mut all: Vec<SetElement> = devices
+        .map(|key| SetElement::new(Set::Egress, key))
         .collect();
-    elements.extend(prefixes.iter().copied().map(Element::Prefix));
+    all.extend(prefixes.iter().map(|net| within(Set::Prefixes, *net)));
     if policy.unpublished == Unpublished::Drop {
-        elements.extend(prefixes.into_iter().map(Element::Guarded));
+        all.extend(prefixes.iter().map(|net| within(Set::Guarded, *net)));
     }
-    elements.into_iter().map(RuleSpec::Element).collect()
+    rules(all)
 }
 
 /// Sources of their own. Of subnets that overlap, which Docker does not make, the widest counts.
-pub(crate) fn snat(policy: &Policy) -> Vec<RuleSpec> {
+pub(crate) fn snat(policy: &Policy) -> Vec<Rule> {
     let mut wanted: Vec<(Ipv6Net, Ipv6Addr)> = policy.snat.clone();
     wanted.sort_by_key(|(prefix, source)| (prefix.prefix_len(), *prefix, *source));
     let mut taken: Vec<(Ipv6Net, Ipv6Addr)> = Vec::new();
@@ -43,34 +42,55 @@ pub(crate) fn snat(policy: &Policy) -> Vec<RuleSpec> {
         }
         taken.push((prefix, source));
     }
-    let element = |(prefix, source)| RuleSpec::Element(Element::Source { prefix, source });
-    taken.into_iter().map(element).collect()
+    let element = |(net, source)| within(Set::Sources, net).to(Key::default().addr(source));
+    rules(taken.into_iter().map(element))
 }
 
 /// Every rule that one forward needs.
-pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<RuleSpec> {
-    let mut specs = Vec::new();
+pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
+    let element = |any, host, key: Key| {
+        let set = if forward.host_addr.is_some() {
+            host
+        } else {
+            any
+        };
+        SetElement::new(set, key.published(forward))
+    };
+    let container = || Key::default().container(forward);
+    let mut all = Vec::new();
     match &forward.sources {
         // Where there is no interface to arrive on there is nothing to forward.
         _ if policy.devices.is_empty() => {}
-        Sources::Any => specs.push(forwarded(Via::Outside, None, forward)),
+        Sources::Any => {
+            let forwarded = element(Set::Forwards, Set::ForwardsHost, Key::default());
+            all.push(forwarded.to(container()));
+        }
         Sources::Only(sources) => {
             let sources: Vec<Ipv6Net> = sources.iter().copied().collect();
-            let limited = merged(&sources).into_iter();
-            specs.extend(limited.map(|source| forwarded(Via::Outside, Some(source), forward)));
-            specs.push(RuleSpec::Element(Element::Refused {
-                proto: forward.proto,
-                host_addr: forward.host_addr,
-                host_port: forward.host_port,
+            all.extend(merged(&sources).into_iter().map(|source| {
+                let from = Key::default().net(source);
+                element(Set::ForwardsFrom, Set::ForwardsFromHost, from).to(container())
             }));
+            all.push(element(Set::Refused, Set::RefusedHost, Key::default()));
         }
     }
     if forward.sources == Sources::Any && policy.hairpin.covers(forward) {
-        specs.push(forwarded(Via::Inside, None, forward));
-        let prefixes = merged(&policy.prefixes).into_iter();
-        specs.extend(prefixes.map(|prefix| RuleSpec::HairpinMasquerade { prefix }));
+        let inside = element(Set::ForwardsInside, Set::ForwardsInsideHost, Key::default());
+        all.push(inside.to(container()));
+        let within_both = |net| SetElement::new(Set::Hairpin, Key::default().net(net).net(net));
+        all.extend(merged(&policy.prefixes).into_iter().map(within_both));
     }
-    specs
+    rules(all)
+}
+
+fn rules(all: impl IntoIterator<Item = SetElement>) -> Vec<Rule> {
+    all.into_iter()
+        .filter_map(|element| element.rule())
+        .collect()
+}
+
+fn within(set: Set, net: Ipv6Net) -> SetElement {
+    SetElement::new(set, Key::default().net(net))
 }
 
 /// The widest of those that overlap. What lies side by side stays apart, though fewer prefixes
@@ -83,20 +103,19 @@ fn merged(prefixes: &[Ipv6Net]) -> Vec<Ipv6Net> {
     wanted
 }
 
-/// The element that rewrites what comes that way. A rule of the chain spares link-local sources.
-fn forwarded(via: Via, source: Option<Ipv6Net>, forward: &Forward) -> RuleSpec {
-    RuleSpec::Dnat(Dnat::of(DnatKey::of(via, source, forward), forward))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::backend::compile::desired;
+    use crate::backend::compile::{self, desired};
     use crate::model::forward::{Owner, Proto};
     use crate::model::intent::{Hairpin, Intent};
     use crate::model::rule::{BackendKind, OwnedRule, RuleId};
+
+    fn rule(text: &str) -> Rule {
+        compile::rule(BackendKind::Nftables, text).unwrap()
+    }
 
     fn nets(texts: &[&str]) -> Vec<Ipv6Net> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -132,10 +151,10 @@ mod tests {
         desired(BackendKind::Nftables, &intent).rules
     }
 
-    fn kinds(policy: &Policy, forwards: &[Forward]) -> BTreeMap<&'static str, usize> {
+    fn kinds(policy: &Policy, forwards: &[Forward]) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
         for owned in rules(policy, forwards).values() {
-            *kinds.entry(owned.rule.spec.kind()).or_default() += 1;
+            *kinds.entry(owned.rule.facts.kind.to_string()).or_default() += 1;
         }
         kinds
     }
@@ -151,7 +170,12 @@ mod tests {
             ("prefix", 2),
         ];
         let two = policy(&["fd00::/64", "fd02::/64"]);
-        assert_eq!(kinds(&two, &any), BTreeMap::from(expected));
+        assert_eq!(
+            kinds(&two, &any),
+            expected
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .into()
+        );
     }
 
     #[test]
@@ -166,9 +190,13 @@ mod tests {
             ("prefix", 1),
             ("refuse", 1),
         ];
-        assert_eq!(kinds(&overlapping, &[limited]), BTreeMap::from(expected));
-        let spec = RuleSpec::Element(Element::Prefix("fd00::/48".parse().unwrap()));
-        assert!(statics(&overlapping).contains(&spec));
+        assert_eq!(
+            kinds(&overlapping, &[limited]),
+            expected
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .into()
+        );
+        assert!(statics(&overlapping).contains(&rule("prefixes { fd00::/48 }")));
     }
 
     /// Otherwise all that hangs on the other's prefix would go for a moment, and without a disk
@@ -190,10 +218,8 @@ mod tests {
         let source = "2001:db8::1".parse().unwrap();
         let subnets = nets(&["fd00:0:0:1::/64", "fd00::/56", "fd00:0:0:200::/64"]);
         own.snat = subnets.into_iter().map(|net| (net, source)).collect();
-        let taken: Vec<RuleSpec> = nets(&["fd00::/56", "fd00:0:0:200::/64"])
-            .into_iter()
-            .map(|prefix| RuleSpec::Element(Element::Source { prefix, source }))
-            .collect();
+        let taken = ["fd00::/56", "fd00:0:0:200::/64"]
+            .map(|net| rule(&format!("sources {{ {net} : {source} }}")));
         assert_eq!(snat(&own), taken);
     }
 

@@ -10,7 +10,7 @@ use super::element::SetElement;
 use super::expression::{encode, is_as_sent};
 use super::sets::{Set, datatype, length};
 use crate::backend::ObservedRule;
-use crate::model::rule::{BackendKind, Rule, RuleId};
+use crate::model::rule::{Rule, RuleId};
 use crate::netlink::message::{self, Attrs, Malformed, NFGENMSG_IPV6};
 use crate::netlink::nf_tables::{DATA_VALUE, LIST_ELEM, chain, element, rule, set, table};
 
@@ -203,18 +203,12 @@ impl Raw {
             last,
             data: self.data,
         };
-        let content = element.spec().map(|spec| Rule {
-            backend: BackendKind::Nftables,
-            spec,
-        });
+        let content = element.rule();
+        // Without our comment, the content identifies it, if that is a rule of ours.
         let own = content.as_ref().map(Rule::id);
-        ObservedRule {
-            // Without our comment, the content identifies it, if that is a rule of ours.
-            id: self.comment.or(own).unwrap_or(RuleId::from_bytes([0; 8])),
-            rule: content.filter(|_| self.comment.is_some() && self.comment == own),
-            locator: element.locator(),
-            is_misplaced: false,
-        }
+        let id = self.comment.or(own).unwrap_or(RuleId::from_bytes([0; 8]));
+        let content = content.filter(|_| self.comment.is_some());
+        ObservedRule::new(id, content, element.locator())
     }
 }
 

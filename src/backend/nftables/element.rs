@@ -1,13 +1,18 @@
 //! Rules as elements of our sets, and back. Pure.
+//!
+//! A rule's text names its set and its key, and what a map makes of it, in the words of nft:
+//! `forwards { tcp . 8080 : fdfd::2 . 80 }`.
 
+use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
 use super::sets::{Field, Set, length};
-use crate::model::element::Element;
-use crate::model::forward::Proto;
-use crate::model::rule::{Dnat, DnatKey, RuleSpec, Via};
+use crate::backend::kind;
+use crate::model::device::Device;
+use crate::model::forward::{Forward, Proto};
+use crate::model::rule::{BackendKind, ContainerPort, Facts, HostPort, Rule};
 
 /// An element without its comment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +28,7 @@ pub(super) struct SetElement {
 
 /// A concatenation under construction, both ends of its range.
 #[derive(Default)]
-struct Key {
+pub(super) struct Key {
     first: Vec<u8>,
     last: Vec<u8>,
 }
@@ -41,164 +46,166 @@ impl Key {
         self.range(part, part)
     }
 
-    fn addr(self, addr: Option<Ipv6Addr>) -> Self {
-        match addr {
-            Some(addr) => self.exact(&addr.octets()),
-            None => self,
-        }
+    pub(super) fn dev(self, dev: &Device) -> Self {
+        let mut name = dev.as_str().as_bytes().to_vec();
+        name.resize(Field::Interface.length(), 0);
+        self.exact(&name)
     }
 
-    fn net(self, net: Option<Ipv6Net>) -> Self {
-        match net {
-            Some(net) => self.range(&net.network().octets(), &net.broadcast().octets()),
-            None => self,
-        }
+    pub(super) fn addr(self, addr: Ipv6Addr) -> Self {
+        self.exact(&addr.octets())
     }
 
-    fn port(self, proto: Proto, port: u16) -> Self {
-        self.exact(&[proto.number()]).exact(&port.to_be_bytes())
+    pub(super) fn net(self, net: Ipv6Net) -> Self {
+        self.range(&net.network().octets(), &net.broadcast().octets())
+    }
+
+    fn proto(self, proto: Proto) -> Self {
+        self.exact(&[proto.number()])
+    }
+
+    fn port(self, port: u16) -> Self {
+        self.exact(&port.to_be_bytes())
+    }
+
+    /// The published port of a forward.
+    pub(super) fn published(self, forward: &Forward) -> Self {
+        let key = match forward.host_addr {
+            Some(addr) => self.addr(addr),
+            None => self,
+        };
+        key.proto(forward.proto).port(forward.host_port)
+    }
+
+    /// The container that a forward leads to.
+    pub(super) fn container(self, forward: &Forward) -> Self {
+        self.addr(forward.container_addr)
+            .port(forward.container_port)
+    }
+
+    /// Adds what a text says of a field.
+    fn read(self, field: Field, text: &str) -> Option<Self> {
+        Some(match field {
+            Field::Interface => self.dev(&text.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?),
+            Field::Addr if text.contains('/') => self.net(text.parse().ok()?),
+            Field::Addr => self.addr(text.parse().ok()?),
+            Field::Proto => self.proto(text.parse().ok()?),
+            Field::Port => self.port(text.parse().ok()?),
+        })
     }
 }
 
+/// Every field of a key, or of what it leads to, in the text.
+fn read_all(fields: &[Field], text: &str) -> Option<Key> {
+    let mut parts = text.split(" . ");
+    let mut key = Key::default();
+    for field in fields {
+        key = key.read(*field, parts.next()?)?;
+    }
+    parts.next().is_none().then_some(key)
+}
+
 impl SetElement {
-    fn new(set: Set, key: Key, data: Vec<u8>) -> Self {
+    /// An element of a set.
+    pub(super) fn new(set: Set, key: Key) -> Self {
         Self {
             set,
             key: key.first,
             last: key.last,
-            data,
+            data: Vec::new(),
         }
     }
 
-    /// The element that a rule is; `None` for what is no rule of this backend.
-    pub(super) fn of(spec: &RuleSpec) -> Option<Self> {
-        let key = Key::default();
-        Some(match spec {
-            RuleSpec::Element(Element::Egress(dev)) => {
-                let mut name = dev.as_str().as_bytes().to_vec();
-                name.resize(Field::Interface.length(), 0);
-                Self::new(Set::Egress, key.exact(&name), Vec::new())
-            }
-            RuleSpec::Element(Element::Prefix(net)) => {
-                Self::new(Set::Prefixes, key.net(Some(*net)), Vec::new())
-            }
-            RuleSpec::Element(Element::Guarded(net)) => {
-                Self::new(Set::Guarded, key.net(Some(*net)), Vec::new())
-            }
-            RuleSpec::Element(Element::Source { prefix, source }) => {
-                let source = source.octets().into();
-                Self::new(Set::Sources, key.net(Some(*prefix)), source)
-            }
-            RuleSpec::Element(Element::Refused {
-                proto,
-                host_addr,
-                host_port,
-            }) => {
-                let set = match host_addr {
-                    Some(_) => Set::RefusedHost,
-                    None => Set::Refused,
-                };
-                let key = key.addr(*host_addr).port(*proto, *host_port);
-                Self::new(set, key, Vec::new())
-            }
-            RuleSpec::HairpinMasquerade { prefix } => {
-                let key = key.net(Some(*prefix)).net(Some(*prefix));
-                Self::new(Set::Hairpin, key, Vec::new())
-            }
-            RuleSpec::Dnat(dnat) => {
-                let at = &dnat.key;
-                let set = map(at)?;
-                let key = key.net(at.source).addr(at.host_addr);
-                let target = Key::default()
-                    .exact(&dnat.target.octets())
-                    .exact(&dnat.target_port.to_be_bytes());
-                Self::new(set, key.port(at.proto, at.host_port), target.first)
-            }
-            RuleSpec::Jump(_)
-            | RuleSpec::Guard { .. }
-            | RuleSpec::Snat { .. }
-            | RuleSpec::Masquerade { .. }
-            | RuleSpec::HairpinGuard { .. }
-            | RuleSpec::Refuse(_) => return None,
+    /// The same, leading to this.
+    pub(super) fn to(mut self, data: Key) -> Self {
+        self.data = data.first;
+        self
+    }
+
+    /// Reads the text of a rule; `None` if it is none of this backend.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (name, rest) = text.split_once(" { ")?;
+        let set = Set::named(name)?;
+        let rest = rest.strip_suffix(" }")?;
+        let (key, data) = match set.data() {
+            [] => (rest, None),
+            _ => rest
+                .split_once(" : ")
+                .map(|(key, data)| (key, Some(data)))?,
+        };
+        let element = Self::new(set, read_all(set.key(), key)?);
+        Some(match data {
+            Some(data) => element.to(read_all(set.data(), data)?),
+            None => element,
         })
     }
 
-    /// The rule that an element is; `None` where it is none that we would options.
-    pub(super) fn spec(&self) -> Option<RuleSpec> {
-        let mut read = Reader::new(self)?;
-        let spec = match self.set {
-            Set::Egress => {
-                let name = read.exact::<16>()?;
-                let end = name.iter().position(|b| *b == 0)?;
-                let name = std::str::from_utf8(&name[..end]).ok()?;
-                RuleSpec::Element(Element::Egress(name.parse().ok()?))
-            }
-            Set::Prefixes => RuleSpec::Element(Element::Prefix(read.net()?)),
-            Set::Guarded => RuleSpec::Element(Element::Guarded(read.net()?)),
-            Set::Hairpin => RuleSpec::HairpinMasquerade {
-                prefix: read.net()?,
-            },
-            Set::Sources => RuleSpec::Element(Element::Source {
-                prefix: read.net()?,
-                source: <[u8; 16]>::try_from(&self.data[..]).ok()?.into(),
-            }),
-            Set::Refused | Set::RefusedHost => {
-                let host_addr = match self.set {
-                    Set::RefusedHost => Some(read.addr()?),
-                    _ => None,
-                };
-                let (proto, host_port) = read.port()?;
-                RuleSpec::Element(Element::Refused {
-                    proto,
-                    host_addr,
-                    host_port,
-                })
-            }
-            Set::Forwards
-            | Set::ForwardsHost
-            | Set::ForwardsFrom
-            | Set::ForwardsFromHost
-            | Set::ForwardsInside
-            | Set::ForwardsInsideHost => self.forward(&mut read)?,
-        };
+    /// The rule that an element is; `None` where it is none that we would write.
+    pub(super) fn rule(&self) -> Option<Rule> {
+        let text = self.text()?;
         // An element of ours has exactly the bytes that we would write: no padding, hidden bytes or
         // odd ranges.
-        (Self::of(&spec).as_ref() == Some(self)).then_some(spec)
-    }
-
-    fn forward(&self, read: &mut Reader<'_>) -> Option<RuleSpec> {
-        let via = match self.set {
-            Set::ForwardsInside | Set::ForwardsInsideHost => Via::Inside,
-            _ => Via::Outside,
-        };
-        let source = match self.set {
-            Set::ForwardsFrom | Set::ForwardsFromHost => Some(read.net()?),
-            _ => None,
-        };
-        let host_addr = match self.set {
-            Set::ForwardsHost | Set::ForwardsFromHost | Set::ForwardsInsideHost => {
-                Some(read.addr()?)
-            }
-            _ => None,
-        };
-        let (proto, host_port) = read.port()?;
-        let (target, rest) = self.data.split_first_chunk::<16>()?;
-        let target_port = u16::from_be_bytes(*rest.first_chunk()?);
-        if target_port == 0 {
+        if Self::read(&text).as_ref() != Some(self) {
             return None;
         }
-        Some(RuleSpec::Dnat(Dnat {
-            key: DnatKey {
-                via,
-                proto,
-                host_addr,
-                host_port,
-                source,
-            },
-            target: (*target).into(),
-            target_port,
-            spares_link_local: false,
-        }))
+        Some(Rule::new(BackendKind::Nftables, text, self.facts()?))
+    }
+
+    fn text(&self) -> Option<String> {
+        let mut text = format!("{} {{ ", self.set.name());
+        Reader::new(&self.key, &self.last).write(&mut text, self.set.key())?;
+        if !self.set.data().is_empty() {
+            text.push_str(" : ");
+            Reader::new(&self.data, &self.data).write(&mut text, self.set.data())?;
+        }
+        text.push_str(" }");
+        Some(text)
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        let mut read = Reader::new(&self.key, &self.last);
+        let set = self.set;
+        let mut facts = match set {
+            Set::Egress => kind::EGRESS,
+            Set::Prefixes => kind::PREFIX,
+            Set::Guarded => kind::GUARDED,
+            Set::Hairpin => kind::HAIRPIN,
+            Set::Sources => kind::SNAT,
+            Set::Refused | Set::RefusedHost => kind::REFUSE,
+            Set::ForwardsInside | Set::ForwardsInsideHost => kind::DNAT_INSIDE,
+            Set::Forwards | Set::ForwardsHost | Set::ForwardsFrom | Set::ForwardsFromHost => {
+                kind::DNAT_OUTSIDE
+            }
+        }
+        .facts();
+        match set {
+            Set::Egress => facts.dev = Some(read.dev()?),
+            Set::Prefixes | Set::Guarded | Set::Hairpin | Set::Sources => {
+                facts.prefix = Some(read.net()?);
+            }
+            _ => {
+                if matches!(set, Set::ForwardsFrom | Set::ForwardsFromHost) {
+                    facts.source = Some(read.net()?);
+                }
+                let addr = match set.has_host_address() {
+                    true => Some(read.addr()?),
+                    false => None,
+                };
+                facts.port = Some(HostPort {
+                    addr,
+                    proto: read.proto()?,
+                    port: read.port()?,
+                });
+            }
+        }
+        if set.data().len() > 1 {
+            let mut data = Reader::new(&self.data, &self.data);
+            facts.target = Some(ContainerPort {
+                addr: data.addr()?,
+                port: data.port()?,
+            });
+        }
+        Some(facts)
     }
 
     /// What identifies it for a removal: the set's name, the key, and in a set of ranges the last
@@ -233,34 +240,35 @@ impl SetElement {
     }
 }
 
-fn map(at: &DnatKey) -> Option<Set> {
-    Some(match (&at.via, at.source, at.host_addr) {
-        (Via::Outside, None, None) => Set::Forwards,
-        (Via::Outside, None, Some(_)) => Set::ForwardsHost,
-        (Via::Outside, Some(_), None) => Set::ForwardsFrom,
-        (Via::Outside, Some(_), Some(_)) => Set::ForwardsFromHost,
-        (Via::Inside, None, None) => Set::ForwardsInside,
-        (Via::Inside, None, Some(_)) => Set::ForwardsInsideHost,
-        (Via::Inside, Some(_), _) | (Via::Egress(_) | Via::Host | Via::Containers(_), ..) => {
-            return None;
-        }
-    })
-}
-
-/// Reads both ends of a key side by side.
+/// Reads both ends of a concatenation side by side.
 struct Reader<'a> {
     first: &'a [u8],
     last: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn new(element: &'a SetElement) -> Option<Self> {
-        let wanted = length(element.set.key());
-        let fits = element.key.len() == wanted && element.last.len() == wanted;
-        fits.then_some(Self {
-            first: &element.key,
-            last: &element.last,
-        })
+    fn new(first: &'a [u8], last: &'a [u8]) -> Self {
+        Self { first, last }
+    }
+
+    /// Writes every field as nft does; `None` where one cannot be read.
+    fn write(&mut self, text: &mut String, fields: &[Field]) -> Option<()> {
+        for (at, field) in fields.iter().enumerate() {
+            if at > 0 {
+                text.push_str(" . ");
+            }
+            match field {
+                Field::Interface => write!(text, "\"{}\"", self.dev()?),
+                Field::Addr => match self.net()? {
+                    net if net.prefix_len() == 128 => write!(text, "{}", net.addr()),
+                    net => write!(text, "{net}"),
+                },
+                Field::Proto => write!(text, "{}", self.proto()?),
+                Field::Port => write!(text, "{}", self.port()?),
+            }
+            .ok()?;
+        }
+        Some(())
     }
 
     fn range<const N: usize>(&mut self) -> Option<([u8; N], [u8; N])> {
@@ -277,6 +285,12 @@ impl<'a> Reader<'a> {
         (first == last).then_some(first)
     }
 
+    fn dev(&mut self) -> Option<Device> {
+        let name = self.exact::<16>()?;
+        let end = name.iter().position(|b| *b == 0)?;
+        std::str::from_utf8(&name[..end]).ok()?.parse().ok()
+    }
+
     fn addr(&mut self) -> Option<Ipv6Addr> {
         self.exact::<16>().map(Ipv6Addr::from)
     }
@@ -289,11 +303,14 @@ impl<'a> Reader<'a> {
         Ipv6Net::new(first.into(), length).ok()
     }
 
-    fn port(&mut self) -> Option<(Proto, u16)> {
+    fn proto(&mut self) -> Option<Proto> {
         let [protocol] = self.exact()?;
+        Proto::from_number(protocol)
+    }
+
+    fn port(&mut self) -> Option<u16> {
         let port = u16::from_be_bytes(self.exact()?);
-        let proto = Proto::from_number(protocol)?;
-        (port != 0).then_some((proto, port))
+        (port != 0).then_some(port)
     }
 }
 

@@ -49,12 +49,8 @@ impl TableState {
     /// All that is ours, one entry per element. A table without any is one thing to remove.
     pub(super) fn observed(&self) -> Vec<ObservedRule> {
         if self.table.is_some() && self.rules.is_empty() {
-            return vec![ObservedRule {
-                id: RuleId::from_bytes([0; 8]),
-                rule: None,
-                locator: WHOLE_TABLE.to_owned(),
-                is_misplaced: false,
-            }];
+            let nobody = RuleId::from_bytes([0; 8]);
+            return vec![ObservedRule::new(nobody, None, WHOLE_TABLE.to_owned())];
         }
         self.rules.values().cloned().collect()
     }
@@ -93,7 +89,7 @@ impl TableState {
                     // Elements in it that are not ours go with it.
                     let name = format!("{} ", set.name());
                     self.rules
-                        .retain(|l, seen| seen.rule.is_some() || !l.starts_with(&name));
+                        .retain(|l, seen| seen.content().is_some() || !l.starts_with(&name));
                 }
                 Step::Chains | Step::FlushRules | Step::Insert(_) | Step::Remove(_) => {}
             }
@@ -102,16 +98,11 @@ impl TableState {
             self.rules.remove(&gone.locator);
         }
         for rule in &batch.insert {
-            let Some(element) = SetElement::of(&rule.spec) else {
+            let Some(element) = SetElement::read(&rule.text) else {
                 continue;
             };
             let locator = element.locator();
-            let observed = ObservedRule {
-                id: rule.id(),
-                rule: Some(rule.clone()),
-                locator: locator.clone(),
-                is_misplaced: false,
-            };
+            let observed = ObservedRule::new(rule.id(), Some(rule.clone()), locator.clone());
             self.rules.insert(locator, observed);
         }
     }

@@ -51,6 +51,7 @@ use super::{Backend, BackendError, Batch, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::nf_tables::table::OWNED;
 use crate::netlink::watch::OwnPorts;
+use element::SetElement;
 use encode::Step;
 use error::Fault;
 use exec::{Opener, Session, open};
@@ -58,6 +59,11 @@ use list::TableState;
 use plan::TableOptions;
 
 pub use sets::TABLE;
+
+/// The rule with this text; `None` if it is none of this backend.
+pub(super) fn rule(text: &str) -> Option<Rule> {
+    SetElement::read(text)?.rule()
+}
 
 /// The name of the table that does our table's work while that is made anew. The kernel removes it
 /// when its socket is closed.

@@ -185,10 +185,10 @@ fn with_elements(options: TableOptions, insert: Vec<(SetElement, RuleId)>) -> Ve
     steps
 }
 
-/// Every element whose comment fits its content, with its identity.
+/// Every element that is a rule of ours, with the identity in its comment.
 fn genuine(state: &TableState) -> impl Iterator<Item = (SetElement, RuleId)> {
-    let rules = state.rules.values().filter_map(|seen| seen.rule.as_ref());
-    rules.filter_map(|rule| Some((SetElement::of(&rule.spec)?, rule.id())))
+    let rules = state.rules.values();
+    rules.filter_map(|seen| Some((SetElement::read(&seen.content()?.text)?, seen.id)))
 }
 
 fn counts(insert: &[(SetElement, RuleId)]) -> BTreeMap<Set, usize> {
@@ -242,7 +242,7 @@ fn sorted<T: Ord>(mut elements: Vec<T>) -> Vec<T> {
 
 fn element(rule: &Rule) -> Result<(SetElement, RuleId), Fault> {
     let element = match rule.backend {
-        BackendKind::Nftables => SetElement::of(&rule.spec),
+        BackendKind::Nftables => SetElement::read(&rule.text),
         BackendKind::Ip6tables => None,
     };
     let id = rule.id();

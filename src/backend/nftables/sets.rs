@@ -171,6 +171,17 @@ impl Set {
         self.key().contains(&Field::Port)
     }
 
+    /// Whether its keys hold one of the host's addresses, before protocol and port.
+    pub(super) fn has_host_address(self) -> bool {
+        matches!(
+            self,
+            Self::RefusedHost
+                | Self::ForwardsHost
+                | Self::ForwardsFromHost
+                | Self::ForwardsInsideHost
+        )
+    }
+
     /// `NFTA_SET_FLAGS`.
     pub(super) fn flags(self) -> u32 {
         let concat = self.is_interval() && self.key().len() > 1;

@@ -5,85 +5,55 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 use proptest::prelude::*;
 
-use crate::model::element::Element;
 use crate::model::forward::Proto;
-use crate::model::rule::{BackendKind, Dnat, DnatKey, Rule, RuleSpec, Via};
+use crate::model::rule::Rule;
 
-/// A rule of this backend.
-pub(super) fn rule(spec: RuleSpec) -> Rule {
-    Rule {
-        backend: BackendKind::Nftables,
-        spec,
-    }
+/// The rule with this text.
+pub(super) fn rule(text: &str) -> Rule {
+    super::rule(text).unwrap_or_else(|| panic!("no rule of this backend: {text:?}"))
 }
 
 /// A forward of a TCP port.
 pub(super) fn tcp(host_port: u16) -> Rule {
-    rule(RuleSpec::Dnat(Dnat {
-        key: DnatKey {
-            via: Via::Outside,
-            proto: Proto::Tcp,
-            host_addr: None,
-            host_port,
-            source: None,
-        },
-        target: "fdfd::2".parse().unwrap(),
-        target_port: 80,
-        spares_link_local: false,
-    }))
+    rule(&format!("forwards {{ tcp . {host_port} : fdfd::2 . 80 }}"))
 }
 
 /// A prefix of the containers.
 pub(super) fn prefix(net: &str) -> Rule {
-    rule(RuleSpec::Element(Element::Prefix(net.parse().unwrap())))
+    rule(&format!("prefixes {{ {net} }}"))
 }
 
 /// Any rule that this backend can hold.
 pub(super) fn any_rule() -> impl Strategy<Value = Rule> {
-    let dev = "[a-z][a-z0-9.]{0,14}".prop_map(|name| name.parse().unwrap());
+    let dev = "[a-z][a-z0-9.]{0,14}";
     let addr = || any::<[u8; 16]>().prop_map(Ipv6Addr::from);
     let net =
         || (addr(), 0..=128_u8).prop_map(|(addr, len)| Ipv6Net::new(addr, len).unwrap().trunc());
     let proto = prop::sample::select(Proto::ALL.to_vec());
-    let at = (proto, prop::option::of(addr()), 1_u16..);
+    let at = (prop::option::of(addr()), proto, 1_u16..).prop_map(|(addr, proto, port)| {
+        let host = if addr.is_some() { "_host" } else { "" };
+        let addr = addr.map_or_else(String::new, |addr| format!("{addr} . "));
+        (host, format!("{addr}{proto} . {port}"))
+    });
     let from = prop_oneof![
-        prop::option::of(net()).prop_map(|source| (Via::Outside, source)),
-        Just((Via::Inside, None)),
+        net().prop_map(|net| ("forwards_from", format!("{net} . "))),
+        Just(("forwards", String::new())),
+        Just(("forwards_inside", String::new())),
     ];
-    let refused = at
-        .clone()
-        .prop_map(|(proto, host_addr, host_port)| Element::Refused {
-            proto,
-            host_addr,
-            host_port,
+    let forward =
+        (from, at.clone(), addr(), 1_u16..).prop_map(|((map, from), (host, at), target, port)| {
+            format!("{map}{host} {{ {from}{at} : {target} . {port} }}")
         });
-    let element = prop_oneof![
-        Just(())
-            .prop_flat_map(move |()| dev.clone())
-            .prop_map(Element::Egress),
-        net().prop_map(Element::Prefix),
-        net().prop_map(Element::Guarded),
-        (net(), addr()).prop_map(|(prefix, source)| Element::Source { prefix, source }),
-        refused,
-    ];
-    let dnat = (from, at, addr(), 1_u16..).prop_map(
-        |((via, source), (proto, host_addr, host_port), target, target_port)| Dnat {
-            key: DnatKey {
-                via,
-                proto,
-                host_addr,
-                host_port,
-                source,
-            },
-            target,
-            target_port,
-            spares_link_local: false,
-        },
-    );
     prop_oneof![
-        element.prop_map(RuleSpec::Element),
-        net().prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),
-        dnat.prop_map(RuleSpec::Dnat),
+        Just(())
+            .prop_flat_map(move |()| dev)
+            .prop_map(|dev| format!("egress {{ \"{dev}\" }}")),
+        net().prop_map(|net| format!("prefixes {{ {net} }}")),
+        net().prop_map(|net| format!("guarded {{ {net} }}")),
+        net().prop_map(|net| format!("hairpin {{ {net} . {net} }}")),
+        (net(), addr()).prop_map(|(net, source)| format!("sources {{ {net} : {source} }}")),
+        at.prop_map(|(host, at)| format!("refused{host} {{ {at} }}")),
+        forward,
     ]
-    .prop_map(rule)
+    .prop_map(|text| rule(&text))
 }

@@ -10,11 +10,8 @@ use crate::journal::record::State;
 use crate::journal::testing;
 use crate::model::boot::BootId;
 use crate::model::device::Device;
-use crate::model::element::Element;
 use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{
-    BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, OwnedRule, Rule, RuleSpec, Via,
-};
+use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, HostPort, OwnedRule, Rule};
 use crate::model::text::Untrusted;
 
 fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
@@ -26,127 +23,70 @@ fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
     prop::collection::btree_set(owner, 0..4)
 }
 
-fn spec() -> impl Strategy<Value = RuleSpec> {
+fn rule() -> impl Strategy<Value = Rule> {
     let dev = "[a-z][a-z0-9.]{0,14}".prop_map(|name| name.parse::<Device>().expect("valid"));
     let addr = || any::<[u8; 16]>().prop_map(std::net::Ipv6Addr::from);
-    let prefix = || {
+    let net = || {
         (addr(), 0..=128_u8).prop_map(|(addr, len)| Ipv6Net::new(addr, len).expect("valid length"))
     };
     let proto = prop::sample::select(Proto::ALL.to_vec());
-    let at = (proto, prop::option::of(addr()), 1_u16..);
-    let via = prop_oneof![
-        dev.clone().prop_map(Via::Egress),
-        Just(Via::Host),
-        prefix().prop_map(Via::Containers),
-        Just(Via::Outside),
-        Just(Via::Inside),
-    ];
-    let source = prop::option::of(prefix());
-    let target = (addr(), 1_u16..);
-    let dnat = (via, at.clone(), source, target, any::<bool>()).prop_map(
-        |(via, (proto, host_addr, host_port), source, (target, target_port), spares)| {
-            RuleSpec::Dnat(Dnat {
-                key: DnatKey {
-                    via,
-                    proto,
-                    host_addr,
-                    host_port,
-                    source,
-                },
-                target,
-                target_port,
-                spares_link_local: spares && source.is_none(),
-            })
+    let port = (proto, prop::option::of(addr()), 1_u16..);
+    let port = port.prop_map(|(proto, addr, port)| HostPort { proto, addr, port });
+    let target = (addr(), 1_u16..).prop_map(|(addr, port)| ContainerPort { addr, port });
+    let basis = vec![Basis::Settings, Basis::Forwards, Basis::Forward];
+    let named = (
+        any::<u8>(),
+        "[a-z-]{0,12}",
+        "[a-z-]{0,12}",
+        prop::sample::select(basis),
+    );
+    let of = prop::option::of::<BoxedStrategy<_>>;
+    let nets = (of(net().boxed()), of(net().boxed()));
+    let rest = (
+        prop::option::of(dev),
+        nets,
+        prop::option::of(port),
+        prop::option::of(target),
+    );
+    let facts = (named, rest).prop_map(
+        |((rank, kind, purpose, basis), (dev, (prefix, source), port, target))| Facts {
+            rank,
+            kind: kind.into(),
+            purpose: purpose.into(),
+            basis,
+            dev,
+            prefix,
+            port,
+            source,
+            target,
         },
     );
-    let refused = at
-        .clone()
-        .prop_map(|(proto, host_addr, host_port)| Element::Refused {
-            proto,
-            host_addr,
-            host_port,
-        });
-    let element = prop_oneof![
-        dev.clone().prop_map(Element::Egress),
-        prefix().prop_map(Element::Prefix),
-        prefix().prop_map(Element::Guarded),
-        (prefix(), addr()).prop_map(|(prefix, source)| Element::Source { prefix, source }),
-        refused,
-    ];
-    let refuse = (dev.clone(), at).prop_map(|(dev, (proto, host_addr, host_port))| {
-        RuleSpec::Refuse(HostPort {
-            dev,
-            proto,
-            host_addr,
-            host_port,
-        })
-    });
-    let hook = prop::sample::select(vec![Hook::Forward, Hook::Input]);
-    let guard = prop::sample::select(Guard::ALL.to_vec());
-    let outgoing = (dev, prefix());
-    prop_oneof![
-        dnat,
-        element.prop_map(RuleSpec::Element),
-        refuse,
-        hook.prop_map(RuleSpec::Jump),
-        prefix().prop_map(|prefix| RuleSpec::HairpinMasquerade { prefix }),
-        (prefix(), prefix()).prop_map(|(from, to)| RuleSpec::HairpinGuard { from, to }),
-        outgoing
-            .clone()
-            .prop_map(|(dev, prefix)| RuleSpec::Masquerade { dev, prefix }),
-        (outgoing.clone(), guard).prop_map(|((dev, prefix), guard)| RuleSpec::Guard {
-            dev,
-            prefix,
-            guard
-        }),
-        (outgoing, addr()).prop_map(|((dev, prefix), source)| RuleSpec::Snat {
-            dev,
-            prefix,
-            source
-        }),
-    ]
+    let backend = prop::sample::select(vec![BackendKind::Ip6tables, BackendKind::Nftables]);
+    let recorded = any::<Option<[u8; 8]>>();
+    (backend, ".{1,99}", facts, recorded).prop_map(
+        |(backend, text, facts, recorded)| match recorded {
+            Some(id) => Rule::recorded(RuleId::from_bytes(id), backend, "".into(), facts),
+            None => Rule::new(backend, text, facts),
+        },
+    )
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let backend = prop::sample::select(vec![BackendKind::Ip6tables, BackendKind::Nftables]);
     let state = prop::sample::select(vec![State::Intended, State::Applied, State::Removing]);
-    (
-        backend,
-        spec(),
-        owners(),
-        state,
-        any::<u64>(),
-        "[0-9a-f-]{0,36}",
-    )
-        .prop_map(|(backend, spec, owners, state, inserted_at, boot)| Record {
-            owned: OwnedRule {
-                rule: Rule { backend, spec },
-                owners,
-            },
+    (rule(), owners(), state, any::<u64>(), "[0-9a-f-]{0,36}").prop_map(
+        |(rule, owners, state, inserted_at, boot)| Record {
+            owned: OwnedRule { rule, owners },
             state,
             inserted_at,
             boot_id: BootId::new(boot),
-        })
+        },
+    )
 }
 
 fn sample(host_port: u16, names: &str) -> Record {
     Record {
         owned: OwnedRule {
-            rule: Rule {
-                backend: BackendKind::Ip6tables,
-                spec: RuleSpec::Dnat(Dnat {
-                    key: DnatKey {
-                        via: Via::Egress("eth0".parse().expect("valid")),
-                        proto: Proto::Tcp,
-                        host_addr: None,
-                        host_port,
-                        source: None,
-                    },
-                    target: "fdfd:5898:4917:1::2".parse().expect("valid"),
-                    target_port: 80,
-                    spares_link_local: false,
-                }),
-            },
+            rule: testing::rule(host_port),
             owners: BTreeSet::from([Owner {
                 container_id: "c".repeat(64),
                 container_name: names.into(),
@@ -210,7 +150,7 @@ proptest! {
             flipped[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(decode_sentinel(&flipped).is_err(), "bit {}", bit);
         }
-        prop_assert!(decode_sentinel(&envelope(SENTINEL_KEY, VERSION, &[0; 17])).is_err());
+        prop_assert!(decode_sentinel(&envelope(SENTINEL_KEY, FIRST_VERSION, &[0; 17])).is_err());
     }
 }
 
@@ -220,32 +160,38 @@ fn is_damage(result: Result<Record, DecodeError>) -> bool {
 
 /// Existing journals contain these bytes: a change needs a new version.
 #[test]
-fn version_1_never_changes() {
+fn version_2_never_changes() {
     let record = sample(8080, "web");
     let value = encode(&record).expect("fits");
     let hex: String = value.iter().map(|b| format!("{b:02x}")).collect();
-    let header = "4e36364a01000000";
+    let header = "4e36364a02000000";
     assert!(hex.starts_with(header), "{hex}");
     let body = &hex[32..];
-    let expected = concat!(
+    let text = |text: &str| -> String {
+        let bytes = text.bytes().map(|b| format!("{b:02x}"));
+        format!("{:02x}{}", text.len(), bytes.collect::<String>())
+    };
+    let expected = [
         "01",
         "fc00f15365",
-        "04626f6f74",
+        &text("boot"),
         "00",
+        &text(&record.owned.rule.text),
+        "0c",
+        &text("dnat"),
+        &text("outside"),
+        "02",
+        &format!("01{}", text("eth0")),
+        "00",
+        "010000fb901f",
+        "00",
+        "01fdfd589849170001000000000000000250",
         "01",
-        "00",
-        "0465746830",
-        "00",
-        "00",
-        "fb901f",
-        "00",
-        "fdfd5898491700010000000000000002",
-        "50",
-        "01",
-        "40",
-    );
-    let owner = format!("{}03776562{}", "63".repeat(64), "03776562");
-    assert_eq!(body, format!("{expected}{owner}"));
+        &text(&"c".repeat(64)),
+        &text("web"),
+        &text("web"),
+    ];
+    assert_eq!(body, expected.concat());
 }
 
 #[test]
@@ -253,8 +199,8 @@ fn a_newer_version_is_not_damage() {
     let record = sample(8080, "web");
     let key = *record.id().as_bytes();
     let value = encode(&record).expect("fits");
-    let newer = resealed_as(2, &key, &value);
-    assert_eq!(decode(&key, &newer), Err(DecodeError::NewerVersion(2)));
+    let newer = resealed_as(3, &key, &value);
+    assert_eq!(decode(&key, &newer), Err(DecodeError::NewerVersion(3)));
     assert!(is_damage(decode(&key, &resealed_as(0, &key, &value))));
 }
 
@@ -315,7 +261,7 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
     let (one, two) = (testing::record(1), testing::record(2));
     let key = *one.id().as_bytes();
     let is_damage = |value: &[u8]| matches!(decode(&key, value), Err(DecodeError::Damaged { .. }));
-    let own = body(&v1::RecordBody::from(&one)).expect("it fits");
+    let own = body(&v2::RecordV2::from(&one)).expect("it fits");
     let sound = envelope(&key, VERSION, &own);
     assert_eq!(decode(&key, &sound), Ok(one.clone()));
     for (what, at) in [("magic", 0), ("flags", 6), ("length", 8)] {
@@ -327,15 +273,15 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
     }
     let trailing = [&own[..], &[0]].concat();
     assert!(is_damage(&envelope(&key, VERSION, &trailing)));
-    let others = body(&v1::RecordBody::from(&two)).expect("it fits");
+    let others = body(&v2::RecordV2::from(&two)).expect("it fits");
     assert!(is_damage(&envelope(&key, VERSION, &others)));
     let mut crowded = one;
-    crowded.owned.owners = (0..100)
+    crowded.owned.owners = (1..100)
         .flat_map(|n| testing::record(n).owned.owners)
         .collect();
     let long = options().with_no_limit();
     let long = long
-        .serialize(&v1::RecordBody::from(&crowded))
+        .serialize(&v2::RecordV2::from(&crowded))
         .expect("it has a form");
     assert!(long.len() > MAX_BODY_BYTES);
     assert!(is_damage(&envelope(&key, VERSION, &long)));
@@ -343,6 +289,6 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
         generation: 1,
         live: 2,
     });
-    let misplaced = envelope(&key, VERSION, &sentinel[HEADER_BYTES..]);
+    let misplaced = envelope(&key, FIRST_VERSION, &sentinel[HEADER_BYTES..]);
     assert!(decode_sentinel(&misplaced).is_err());
 }

@@ -1,28 +1,18 @@
-//! Version 1 of a record's body. Frozen: never add or move a field or a variant. What this version
-//! cannot express needs a new version beside it.
+//! Version 1 of a record's body, which is read and no more written: it named each kind of rule, and
+//! not its text. Frozen.
 
-mod rule;
+use ipnet::Ipv6Net;
+use serde::Deserialize;
 
-use std::collections::BTreeSet;
-
-use serde::{Deserialize, Serialize};
-
-use self::rule::Rule;
-
-use crate::journal::record;
+use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
+use crate::backend::kind::{self, Kind};
+use crate::journal::record::Record;
 use crate::model::boot::BootId;
-use crate::model::forward;
-use crate::model::rule::{BackendKind, OwnedRule};
-use crate::model::text::Untrusted;
+use crate::model::rule::{self, ContainerPort, Facts, OwnedRule, RuleId};
 
-/// Names of containers and networks are cut at this many bytes. Docker sets no limit, and a single
-/// long name must not make a whole batch unwritable. Only readers need the names; ownership goes by
-/// id.
-pub(super) const MAX_NAME_BYTES: usize = 255;
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct RecordBody {
-    state: State,
+#[derive(Deserialize)]
+pub(super) struct RecordV1 {
+    state: RecordedState,
     inserted_at: u64,
     boot_id: String,
     backend: Backend,
@@ -30,96 +20,212 @@ pub(super) struct RecordBody {
     owners: Vec<Owner>,
 }
 
-#[derive(Serialize, Deserialize)]
-enum State {
-    Intended,
-    Applied,
-    Removing,
+/// What a rule does. The order of the variants is part of the format.
+#[derive(Deserialize)]
+enum Rule {
+    Masquerade {
+        dev: String,
+        prefix: Prefix,
+    },
+    Dnat {
+        via: Via,
+        at: HostPort,
+        source: Option<Prefix>,
+        target: [u8; 16],
+        target_port: u16,
+    },
+    Jump(Hook),
+    Guard {
+        dev: String,
+        prefix: Prefix,
+        guard: Guard,
+    },
+    Snat {
+        dev: String,
+        prefix: Prefix,
+        #[expect(dead_code, reason = "only the kernel's own text needs it")]
+        source: [u8; 16],
+    },
+    Hairpin {
+        prefix: Prefix,
+    },
+    Refuse {
+        dev: String,
+        at: HostPort,
+    },
+    HairpinGuard {
+        from: Prefix,
+        to: Prefix,
+    },
+    Element(Element),
+    /// As [`Rule::Dnat`] without a source, except that it spares packets from link-local addresses.
+    SparingDnat {
+        via: Via,
+        at: HostPort,
+        target: [u8; 16],
+        target_port: u16,
+    },
 }
 
-#[derive(Serialize, Deserialize)]
-enum Backend {
-    Ip6tables,
-    Nftables,
+#[derive(Deserialize)]
+enum Element {
+    Egress(String),
+    Prefix(Prefix),
+    Guarded(Prefix),
+    Source {
+        prefix: Prefix,
+        #[expect(dead_code, reason = "only the kernel's own text needs it")]
+        source: [u8; 16],
+    },
+    Refused(HostPort),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Owner {
-    container_id: String,
-    container_name: String,
-    network: String,
+#[derive(Deserialize)]
+enum Via {
+    Egress(String),
+    Host,
+    Containers(Prefix),
+    Outside,
+    Inside,
 }
 
-impl From<&record::Record> for RecordBody {
-    fn from(record: &record::Record) -> Self {
-        let OwnedRule { rule, owners } = &record.owned;
-        Self {
-            state: match record.state {
-                record::State::Intended => State::Intended,
-                record::State::Applied => State::Applied,
-                record::State::Removing => State::Removing,
+#[derive(Deserialize)]
+enum Hook {
+    Forward,
+    Input,
+}
+
+#[derive(Deserialize)]
+enum Guard {
+    Spoofed,
+    Established,
+    Forwarded,
+    Reply,
+    Unpublished,
+    Outgoing,
+}
+
+impl RecordV1 {
+    /// The record under this key. Its rule has no text: the kernel's listing will show it.
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub(super) fn record(self, key: RuleId) -> Result<Record, String> {
+        let facts = self.rule.facts()?;
+        Ok(Record {
+            owned: OwnedRule {
+                rule: rule::Rule::recorded(key, self.backend.into(), "".into(), facts),
+                owners: self.owners.into_iter().map(Into::into).collect(),
             },
-            inserted_at: record.inserted_at,
-            boot_id: record.boot_id.as_str().to_owned(),
-            backend: match rule.backend {
-                BackendKind::Ip6tables => Backend::Ip6tables,
-                BackendKind::Nftables => Backend::Nftables,
+            state: self.state.into(),
+            inserted_at: self.inserted_at,
+            boot_id: BootId::new(self.boot_id),
+        })
+    }
+}
+
+impl Rule {
+    fn facts(self) -> Result<Facts, String> {
+        Ok(match self {
+            Self::Masquerade { dev, prefix } => outgoing(&kind::MASQUERADE, &dev, prefix)?,
+            Self::Snat { dev, prefix, .. } => outgoing(&kind::SNAT, &dev, prefix)?,
+            Self::Guard { dev, prefix, guard } => outgoing(guard.kind(), &dev, prefix)?,
+            Self::Jump(Hook::Forward) => kind::JUMP_FORWARD.facts(),
+            Self::Jump(Hook::Input) => kind::JUMP_INPUT.facts(),
+            Self::Hairpin { prefix } => within(&kind::HAIRPIN, prefix)?,
+            Self::HairpinGuard { from, to } => Facts {
+                source: Some(from.try_into()?),
+                ..within(&kind::HAIRPIN_GUARD, to)?
             },
-            rule: Rule::from(&rule.spec),
-            owners: owners
-                .iter()
-                .map(|owner| Owner {
-                    container_id: owner.container_id.clone(),
-                    container_name: cut(&owner.container_name),
-                    network: cut(&owner.network),
-                })
-                .collect(),
+            Self::Refuse { dev, at } => Facts {
+                dev: Some(device(&dev)?),
+                ..at_port(&kind::REFUSE, at)?
+            },
+            Self::Element(Element::Egress(dev)) => Facts {
+                dev: Some(device(&dev)?),
+                ..kind::EGRESS.facts()
+            },
+            Self::Element(Element::Prefix(prefix)) => within(&kind::PREFIX, prefix)?,
+            Self::Element(Element::Guarded(prefix)) => within(&kind::GUARDED, prefix)?,
+            Self::Element(Element::Source { prefix, .. }) => within(&kind::SNAT, prefix)?,
+            Self::Element(Element::Refused(at)) => at_port(&kind::REFUSE, at)?,
+            Self::Dnat {
+                via,
+                at,
+                source,
+                target,
+                target_port,
+            } => {
+                let source: Option<Ipv6Net> = source.map(TryInto::try_into).transpose()?;
+                Facts {
+                    // "Any" is not in the text.
+                    source: source.filter(|net| net.prefix_len() != 0),
+                    ..dnat(via, at, target, target_port)?
+                }
+            }
+            Self::SparingDnat {
+                via,
+                at,
+                target,
+                target_port,
+            } => dnat(via, at, target, target_port)?,
+        })
+    }
+}
+
+impl Guard {
+    fn kind(&self) -> &'static Kind {
+        match self {
+            Self::Spoofed => &kind::SPOOFED,
+            Self::Established => &kind::ESTABLISHED,
+            Self::Forwarded => &kind::FORWARDED,
+            Self::Reply => &kind::REPLY,
+            Self::Unpublished => &kind::UNPUBLISHED,
+            Self::Outgoing => &kind::OUTGOING,
         }
     }
 }
 
-fn cut(name: &Untrusted) -> String {
-    let name = name.raw();
-    let mut end = name.len().min(MAX_NAME_BYTES);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name[..end].to_owned()
+fn within(kind: &Kind, prefix: Prefix) -> Result<Facts, String> {
+    Ok(Facts {
+        prefix: Some(prefix.try_into()?),
+        ..kind.facts()
+    })
 }
 
-impl TryFrom<RecordBody> for record::Record {
-    /// What is wrong with the body.
-    type Error = String;
-
-    fn try_from(body: RecordBody) -> Result<Self, String> {
-        let backend = match body.backend {
-            Backend::Ip6tables => BackendKind::Ip6tables,
-            Backend::Nftables => BackendKind::Nftables,
-        };
-        let owners: BTreeSet<forward::Owner> = body
-            .owners
-            .into_iter()
-            .map(|owner| forward::Owner {
-                container_id: owner.container_id,
-                container_name: Untrusted::new(owner.container_name),
-                network: Untrusted::new(owner.network),
-            })
-            .collect();
-        Ok(Self {
-            owned: OwnedRule {
-                rule: crate::model::rule::Rule {
-                    backend,
-                    spec: body.rule.try_into()?,
-                },
-                owners,
-            },
-            state: match body.state {
-                State::Intended => record::State::Intended,
-                State::Applied => record::State::Applied,
-                State::Removing => record::State::Removing,
-            },
-            inserted_at: body.inserted_at,
-            boot_id: BootId::new(body.boot_id),
-        })
-    }
+fn outgoing(kind: &Kind, dev: &str, prefix: Prefix) -> Result<Facts, String> {
+    Ok(Facts {
+        dev: Some(device(dev)?),
+        ..within(kind, prefix)?
+    })
 }
+
+fn at_port(kind: &Kind, at: HostPort) -> Result<Facts, String> {
+    Ok(Facts {
+        port: Some(at.try_into()?),
+        ..kind.facts()
+    })
+}
+
+fn dnat(via: Via, at: HostPort, target: [u8; 16], target_port: u16) -> Result<Facts, String> {
+    let kind = match &via {
+        Via::Egress(_) | Via::Outside => &kind::DNAT_OUTSIDE,
+        Via::Host => &kind::DNAT_HOST,
+        Via::Containers(_) => &kind::DNAT_CONTAINERS,
+        Via::Inside => &kind::DNAT_INSIDE,
+    };
+    let mut facts = at_port(kind, at)?;
+    match via {
+        Via::Egress(dev) => facts.dev = Some(device(&dev)?),
+        Via::Containers(prefix) => facts.prefix = Some(prefix.try_into()?),
+        Via::Host | Via::Outside | Via::Inside => {}
+    }
+    facts.target = Some(ContainerPort {
+        addr: target.into(),
+        port: nonzero(target_port)?,
+    });
+    Ok(facts)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -180,7 +180,7 @@ fn two_devices_and_two_prefixes_give_every_pair() {
     let forwards = only(container("c1")).forwards;
     let desired = desired(&policy, Some(&forwards));
     let count = |kind| {
-        let kinds = desired.rules.values().map(|r| r.rule.spec.kind());
+        let kinds = desired.rules.values().map(|r| &*r.rule.facts.kind);
         kinds.filter(|k| *k == kind).count()
     };
     assert_eq!(
@@ -306,7 +306,7 @@ proptest! {
     fn no_two_rules_contradict_each_other(snapshot in any_snapshot()) {
         let forwards = resolve(&snapshot, &bounds()).forwards;
         let wanted = desired(&policy(), Some(&forwards));
-        let keys: Vec<_> = wanted.rules.values().filter_map(|r| r.rule.spec.dnat_key()).collect();
+        let keys: Vec<_> = wanted.rules.values().map(|r| r.rule.facts.key()).collect();
         let unique: BTreeSet<_> = keys.iter().collect();
         prop_assert_eq!(unique.len(), keys.len());
     }
@@ -334,7 +334,7 @@ proptest! {
         let change = ChangeSet::between(&desired(&policy(), None), &earlier.rules);
         prop_assert_eq!(change, ChangeSet::default());
         let fresh = ChangeSet::between(&desired(&policy(), None), &Applied::new());
-        let all_static = fresh.insert.iter().all(|r| r.rule.spec.is_static());
+        let all_static = fresh.insert.iter().all(|r| r.rule.is_static());
         prop_assert!(all_static);
     }
 }
@@ -372,7 +372,7 @@ fn what_leaves_goes_before_its_static_rules() {
     let kinds: Vec<&str> = change
         .remove
         .iter()
-        .map(|id| before.rules[id].rule.spec.kind())
+        .map(|id| &*before.rules[id].rule.facts.kind)
         .collect();
     assert_eq!(kinds[..2], ["dnat", "masquerade"]);
     assert_eq!(kinds.last(), Some(&"jump"));

@@ -18,7 +18,7 @@ fn rules_that_are_refused_keep_no_other_out_or_in_and_cost_few_tries() {
     let many = wish(&many);
     assert!(daemon.converge(&wish(&[]), 1).is_converged());
     let statics = machine.kernel.ours().len();
-    let forwards = many.rules.iter().filter(|(_, o)| !o.rule.spec.is_static());
+    let forwards = many.rules.iter().filter(|(_, o)| !o.rule.is_static());
     let refused: BTreeSet<RuleId> = forwards.map(|(id, _)| *id).step_by(250).collect();
     assert_eq!(refused.len(), 2);
     let tries = || {

@@ -230,7 +230,7 @@ impl Machine {
     /// The host ports of all DNAT rules of ours.
     pub(super) fn open_ports(&self) -> Vec<u16> {
         let rules = self.kernel.ours().into_iter().filter_map(|r| r.rule);
-        let ports = rules.filter_map(|r| Some(r.spec.dnat_key()?.host_port));
+        let ports = rules.filter_map(|r| Some(r.dnat()?.0.port));
         ports.collect()
     }
 

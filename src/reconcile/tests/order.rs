@@ -4,7 +4,6 @@ use super::super::*;
 use super::machine::{Fate, Machine, wish};
 use crate::backend::fake::{BackendCall, InjectedFault};
 use crate::model::change::{Known, Undecided};
-use crate::model::rule::RuleSpec;
 
 /// How many rules each commit removes and inserts.
 fn sizes(calls: &[BackendCall]) -> Vec<(usize, usize)> {
@@ -37,7 +36,7 @@ fn published_ports_come_after_all_else_and_go_before_it() {
         rules: all.clone(),
         ..Desired::nothing()
     };
-    let is_static = |rule: &OwnedRule| rule.rule.spec.is_static();
+    let is_static = |rule: &OwnedRule| rule.rule.is_static();
     let coming = ChangeSet::between(&wanted, &BTreeMap::new()).insert;
     let going = ChangeSet::between(&Desired::nothing(), &all).remove;
     let (last, others) = coming.split_last().expect("rules");
@@ -47,8 +46,8 @@ fn published_ports_come_after_all_else_and_go_before_it() {
     );
     assert_eq!(going.first(), Some(&last.rule.id()));
     let filtered = |owned: &OwnedRule| {
-        let spec = &owned.rule.spec;
-        matches!(spec, RuleSpec::Jump(_) | RuleSpec::Guard { .. })
+        let kind = &*owned.rule.facts.kind;
+        matches!(kind, "jump" | "guard")
     };
     assert!(
         coming.is_sorted_by_key(|owned| !filtered(owned)),
@@ -160,7 +159,7 @@ fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict
     let applied = wish(&[(80, 2, 'a'), (81, 3, 'b'), (82, 4, 'c')]).rules;
     let removed = |desired: &Desired| {
         let change = ChangeSet::between(desired, &applied);
-        let dnat = |id: &RuleId| applied[id].rule.spec.dnat_key().map(|key| key.host_port);
+        let dnat = |id: &RuleId| applied[id].rule.dnat().map(|(at, _)| at.port);
         let mut ports: Vec<u16> = change.remove.iter().filter_map(dnat).collect();
         ports.extend(change.replace.iter().filter_map(|r| dnat(&r.old)));
         ports.sort_unstable();

@@ -8,8 +8,7 @@ use crate::backend::{Batch, ObservedRule};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
-use crate::model::forward::Proto;
-use crate::model::rule::{BackendKind, Dnat, DnatKey, RuleSpec, Via};
+use crate::model::rule::BackendKind;
 
 /// A backend of the other kind that holds nothing.
 struct Empty;
@@ -48,15 +47,16 @@ fn daemon(others: &[&FakeKernel], journal: &MemoryJournal) -> Reconciler<MemoryJ
     daemon
 }
 
+fn rule(text: &str) -> Rule {
+    crate::backend::compile::rule(BackendKind::Ip6tables, text).unwrap()
+}
+
 /// A masquerade of an earlier run that used ip6tables, in its kernel and in the journal.
 fn left_over(kernel: &FakeKernel, journal: &mut MemoryJournal) {
-    let rule = Rule {
-        backend: BackendKind::Ip6tables,
-        spec: RuleSpec::Masquerade {
-            dev: "eth0".parse().unwrap(),
-            prefix: "fd00::/64".parse().unwrap(),
-        },
-    };
+    let rule = rule(
+        "nat POSTROUTING -o eth0 -s fd00::/64 -j MASQUERADE ! -d fd00::/64 \
+         -m addrtype ! --src-type LOCAL",
+    );
     let batch = Batch {
         insert: vec![rule.clone()],
         ..Batch::default()
@@ -159,21 +159,10 @@ fn where_we_may_not_look_is_no_trouble_without_a_record() {
 fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     left_over(&kernel, &mut journal);
-    let forward = Rule {
-        backend: BackendKind::Ip6tables,
-        spec: RuleSpec::Dnat(Dnat {
-            key: DnatKey {
-                via: Via::Egress("eth0".parse().unwrap()),
-                proto: Proto::Tcp,
-                host_addr: None,
-                host_port: 8080,
-                source: None,
-            },
-            target: "fd00::2".parse().unwrap(),
-            target_port: 80,
-            spares_link_local: false,
-        }),
-    };
+    let forward = rule(
+        "nat PREROUTING -i eth0 -p tcp --dport 8080 -j DNAT --to-destination [fd00::2]:80 \
+         -m addrtype --dst-type LOCAL",
+    );
     let batch = Batch {
         insert: vec![forward.clone()],
         ..Batch::default()

@@ -13,7 +13,7 @@ use crate::backend::compile::desired;
 use crate::mapper::compute::{Choice, DockerState, HairpinMode, HostFacts, MapperOptions};
 use crate::model::container::{Container, HostIp, Snapshot};
 use crate::model::intent::{Outgoing, Unpublished};
-use crate::model::rule::{BackendKind, Dnat, OwnedRule, RuleSpec};
+use crate::model::rule::{BackendKind, ContainerPort, HostPort, OwnedRule};
 
 /// What an Engine answers, as text.
 #[derive(Debug, Clone, Default)]
@@ -111,33 +111,33 @@ fn opens_only_containers(snapshot: &Snapshot) {
         };
         let planned = options.compute(DockerState::Snapshot(snapshot), &facts);
         for wanted in desired(backend, &planned.intent).rules.values() {
-            let RuleSpec::Dnat(dnat) = &wanted.rule.spec else {
+            let Some((at, target)) = wanted.rule.dnat() else {
                 continue;
             };
-            assert!(!dnat.target.is_unspecified() && !host.contains(&dnat.target));
-            assert!(dnat.target_port != 0 && dnat.key.host_port != 0);
-            check_target(snapshot, wanted, dnat);
+            assert!(!target.addr.is_unspecified() && !host.contains(&target.addr));
+            assert!(target.port != 0 && at.port != 0);
+            check_target(snapshot, wanted, at, target);
         }
     }
 }
 
 /// Every owner has its end at the target, and Docker publishes the port there, no wider.
-fn check_target(snapshot: &Snapshot, wanted: &OwnedRule, dnat: &Dnat) {
+fn check_target(snapshot: &Snapshot, wanted: &OwnedRule, at: HostPort, target: ContainerPort) {
     assert!(!wanted.owners.is_empty());
     for owner in &wanted.owners {
         let container = &snapshot.containers[&owner.container_id];
         let mut ends = container.endpoints.iter();
-        assert!(ends.any(|end| end.address == Some(dnat.target)), "{dnat:?}");
-        assert!(publishes(container, dnat), "{dnat:?}");
+        let is_there = ends.any(|end| end.address == Some(target.addr));
+        assert!(is_there, "{at:?} {target:?}");
+        assert!(publishes(container, at, target), "{at:?} {target:?}");
     }
 }
 
-fn publishes(container: &Container, dnat: &Dnat) -> bool {
-    let key = &dnat.key;
-    let at = (key.proto, dnat.target_port, Some(key.host_port));
+fn publishes(container: &Container, at: HostPort, target: ContainerPort) -> bool {
+    let wanted = (at.proto, target.port, Some(at.port));
     let rows = container.ports.iter();
-    let mut rows = rows.filter(|row| (row.proto, row.container_port, row.host_port) == at);
-    rows.any(|row| match (&row.host_ip, key.host_addr) {
+    let mut rows = rows.filter(|row| (row.proto, row.container_port, row.host_port) == wanted);
+    rows.any(|row| match (&row.host_ip, at.addr) {
         (HostIp::V6(bound), Some(addr)) => *bound == addr,
         (HostIp::V6(bound), None) => bound.is_unspecified(),
         (HostIp::Empty | HostIp::V4(Ipv4Addr::UNSPECIFIED), addr) => addr.is_none(),

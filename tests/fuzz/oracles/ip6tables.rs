@@ -1,13 +1,13 @@
 //! What must hold of any bytes that ip6tables-save prints.
 
 use super::parse::{Listing, idle_chain, listing};
+use super::parts::Table;
 use super::plan::Plan;
-use super::render::{self, Locator};
-use super::shape::{HOOKS, Table, own_chain};
+use super::render::{self, Locator, OWN_CHAINS};
 use crate::backend::{Batch, ObservedRule};
 use crate::docker_nat::legacy;
 use crate::docker_nat::observation::DockerNat;
-use crate::model::rule::{BackendKind, Hook, Rule, RuleId, RuleSpec};
+use crate::model::rule::{Rule, RuleId};
 
 /// The input is taken for a listing, and for the comment of another program's rule.
 pub(crate) fn check(bytes: &[u8]) {
@@ -32,9 +32,9 @@ fn check_listing(text: &str, table: Table, found: &Listing) {
 /// What is ours stands in the listing as it is found again, with our comment to the letter.
 fn check_observed(text: &str, table: Table, seen: &ObservedRule) {
     let rule = match render::read_locator(&seen.locator).expect("a locator") {
-        Locator::Chain(hook) => {
+        Locator::Chain(chain) => {
             assert!(table == Table::Filter && seen.rule.is_none() && seen.id == idle_chain());
-            assert!(text.contains(&format!("\n:{}", own_chain(hook))));
+            assert!(text.contains(&format!("\n:{chain}")));
             return;
         }
         Locator::Rule(of, rule) => {
@@ -63,7 +63,7 @@ fn check_removal(found: &Listing) {
     };
     let plan = Plan::new(&batch, &found.ground).expect("locators of this backend");
     let input = plan.input();
-    let chains = HOOKS.map(|hook| format!("-X {}", own_chain(hook)));
+    let chains = OWN_CHAINS.map(|chain| format!("-X {chain}"));
     let mut removed: Vec<&str> = Vec::new();
     for line in input.lines() {
         match line.strip_prefix("-D ") {
@@ -93,16 +93,13 @@ fn check_foreign(bytes: &[u8], table: Table) {
     if is_ours {
         return;
     }
-    let spec = match table {
-        Table::Filter => RuleSpec::Jump(Hook::Forward),
-        Table::Nat => RuleSpec::HairpinMasquerade {
-            prefix: "fdfd::/64".parse().expect("a prefix"),
-        },
-    };
-    let rule = Rule {
-        backend: BackendKind::Ip6tables,
-        spec,
-    };
+    let rule = render::rule(match table {
+        Table::Filter => "filter FORWARD -j DOCKER-NAT66",
+        Table::Nat => {
+            "nat POSTROUTING -s fdfd::/64 -j MASQUERADE -d fdfd::/64 -m conntrack --ctstate DNAT"
+        }
+    });
+    let rule = rule.expect("a rule of this backend");
     let device = comment.iter().copied().filter(|b| may_name_a_device(*b));
     let device: Vec<u8> = device.take(MAX_DEVICE).collect();
     let ours = render::listed(&rule);

@@ -1,10 +1,11 @@
 //! What must hold of any bytes that stand where a record or the sentinel is expected.
 
 use super::{
-    DecodeError, HEADER_BYTES, SENTINEL_KEY, VERSION, decode, decode_sentinel, encode,
-    encode_sentinel, envelope, open, v1,
+    DecodeError, FIRST_VERSION, HEADER_BYTES, SENTINEL_KEY, VERSION, decode, decode_sentinel,
+    encode, encode_sentinel, envelope, read, v1, v2,
 };
 use crate::journal::record::Record;
+use crate::model::rule::RuleId;
 
 /// The length of a record's key, and so of what stands before a value in the input.
 const KEY_BYTES: usize = 8;
@@ -25,20 +26,31 @@ pub(crate) fn check(bytes: &[u8]) {
 }
 
 fn sealed(body: &[u8]) {
-    let sentinel = decode_sentinel(&envelope(SENTINEL_KEY, VERSION, body));
+    let sentinel = decode_sentinel(&envelope(SENTINEL_KEY, FIRST_VERSION, body));
     assert_eq!(sentinel.is_ok(), body.len() == 16);
-    // A record stands under the key that its content has, or is damage.
     let other = [0; KEY_BYTES];
+    let id = RuleId::from_bytes(other);
+    // A record of version 1 may stand under any key.
+    let first = envelope(&other, FIRST_VERSION, body);
+    match read::<v1::RecordV1>(body)
+        .ok()
+        .and_then(|body| body.record(id).ok())
+    {
+        Some(record) => assert_eq!(decode(&other, &first), Ok(record)),
+        None => assert!(decode(&other, &first).is_err()),
+    }
+    // One of version 2 stands under the key that its content has, or is damage.
     let value = envelope(&other, VERSION, body);
-    let read: Result<v1::RecordBody, _> = open(&other, &value);
-    let Some(record) = read.ok().and_then(|body| Record::try_from(body).ok()) else {
+    let Some(id) = read::<v2::RecordV2>(body).ok().map(|body| body.id()) else {
         assert!(decode(&other, &value).is_err());
         return;
     };
-    let key = *record.id().as_bytes();
-    assert_eq!(decode(&other, &value).is_ok(), key == other);
+    let key = id.map_or(other, |id| *id.as_bytes());
+    assert!(key == other || decode(&other, &value).is_err());
     let value = envelope(&key, VERSION, body);
-    assert_eq!(decode(&key, &value), Ok(record.clone()));
+    let Ok(record) = decode(&key, &value) else {
+        return;
+    };
     same_again(&key, &record);
     // A change of one byte is detected.
     let at = HEADER_BYTES + body.len() / 2;

@@ -83,7 +83,7 @@ fn check_observed(bytes: &[u8], seen: &ObservedRule) {
     assert_eq!(rule.id(), seen.id);
     let comment = [seen.id.comment().as_bytes(), &[0]].concat();
     assert!(bytes.windows(comment.len()).any(|part| part == comment));
-    let element = SetElement::of(&rule.spec).expect("an element");
+    let element = SetElement::read(&rule.text).expect("an element");
     let again = observed(std::slice::from_ref(rule), element.set);
     assert_eq!(again, std::slice::from_ref(seen));
 }
@@ -92,7 +92,7 @@ fn check_observed(bytes: &[u8], seen: &ObservedRule) {
 pub(super) fn observed(rules: &[Rule], set: Set) -> Vec<ObservedRule> {
     let elements = rules
         .iter()
-        .map(|rule| (SetElement::of(&rule.spec).expect("ours"), rule.id()));
+        .map(|rule| (SetElement::read(&rule.text).expect("ours"), rule.id()));
     let sent = batch(&[Step::Insert(elements.collect())], "t", 1);
     let mut elements = Elements::default();
     for message in Messages::new(&sent.bytes) {

@@ -5,7 +5,7 @@ use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::model::forward::Sources;
 use docker_nat66::model::rule::Rule;
 
-use super::rules::tcp;
+use super::rules::{rule, tcp};
 use crate::flows::scenery::{HOST, PORT};
 use crate::packets::scenery::{CLIENT, Firewall, build, client, forwards, policy};
 use crate::support::contract::rules::{contents, insertion, removal};
@@ -68,11 +68,8 @@ fn thirty_thousand_forwards_go_in_and_out_in_one_batch_each() {
     namespace::fresh(|| {
         let mut backend = Nftables::detect(TableSettings::default()).expect("usable");
         let with_target = |n: u16, high: u16| {
-            let mut rule = tcp(n);
-            if let docker_nat66::model::rule::RuleSpec::Dnat(dnat) = &mut rule.spec {
-                dnat.key.host_addr = Some([0xfd00, 0, 0, 0, 0, 0, 0, high].into());
-            }
-            rule
+            let at = format!("fd00::{high} . tcp . {n}");
+            rule(&format!("forwards_host {{ {at} : fdfd::2 . 80 }}"))
         };
         let rules: Vec<Rule> = (0..2)
             .flat_map(|high| (1..=15_000).map(move |n| with_target(n, high)))

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use docker_nat66::backend::Verb;
 
-use super::rules::{every_kind, tcp};
+use super::rules::{every_kind, tcp, tcp_to};
 use crate::support::contract::{Foreign, Kit};
 
 const OURS: &str = "ip6 docker_nat66";
@@ -42,6 +42,7 @@ impl Foreign for Others {
     fn kit(&self) -> Kit {
         Kit {
             tcp,
+            elsewhere: |port| tcp_to(port, "fdfd::3"),
             every_kind,
             lookalikes,
             altered,

@@ -244,7 +244,7 @@ fn chains_that_somebody_has_altered_are_repaired_and_others_left_alone() {
             assert_eq!(left, every_kind().len() - lost, "{alteration}");
             let guarded = every_kind()
                 .into_iter()
-                .filter(|r| r.spec.kind() == "guarded");
+                .filter(|r| r.facts.kind == "guarded");
             if lost > 0 {
                 assert_eq!(
                     backend.commit(&insertion(&guarded.collect::<Vec<_>>())),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use docker_nat66::model::forward::{Proto, Sources};
 use docker_nat66::model::intent::Unpublished;
-use docker_nat66::model::rule::{BackendKind, Guard, RuleSpec};
+use docker_nat66::model::rule::{BackendKind, Rule};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 
 use self::scenery::{
@@ -242,7 +242,7 @@ fn a_spoofed_container_is_not_masqueraded_back_out() {
         };
         Firewall::each(|firewall| {
             // How it would be, where that can be left out.
-            let spoofed = |spec: &RuleSpec| matches!(spec, RuleSpec::Guard { guard, .. } if *guard == Guard::Spoofed);
+            let spoofed = |rule: &Rule| rule.facts.purpose == "spoofed";
             firewall.set_without(&policy(), &[], spoofed);
             // The first packets may get lost while neighbours are found.
             let peer = (0..10).find_map(|_| heard().ok());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use docker_nat66::model::forward::{Proto, Sources};
 use docker_nat66::model::intent::{Hairpin, Policy};
-use docker_nat66::model::rule::{BackendKind, RuleSpec};
+use docker_nat66::model::rule::{BackendKind, Rule};
 
 use super::super::flows::scenery::{HOST, ONE, PORT, TWO};
 use super::scenery::{
@@ -93,7 +93,7 @@ fn where_forward_drops_containers_reach_each_other_by_published_ports_alone() {
             three.is_answered(ONE, HIDDEN, "one", THREE);
             asker(Some("one"), ONE).is_answered(THREE, HIDDEN, "three", ONE);
             firewall.run("-P FORWARD DROP");
-            let guard = |spec: &RuleSpec| matches!(spec, RuleSpec::HairpinGuard { .. });
+            let guard = |rule: &Rule| rule.facts.kind == "hairpin-guard";
             firewall.set_without(&policy, &forwards(&Sources::Any), guard);
             asker(None, HOST).is_answered(HOST, PORT, "one", HOST);
             three.is_ignored(HOST, PORT);
@@ -182,7 +182,7 @@ fn a_limited_port_is_for_its_sources_alone_even_with_a_proxy_behind_it() {
             let nets = nets.iter().map(|net| net.parse().expect("a prefix"));
             let limited = forwards(&Sources::Only(nets.collect::<BTreeSet<_>>()));
             // How it would be.
-            let refusal = |spec: &RuleSpec| spec.kind() == "refuse";
+            let refusal = |rule: &Rule| rule.facts.kind == "refuse";
             firewall.set_without(&policy(), &limited, refusal);
             client().is_answered(HOST, PORT, "one", CLIENT);
             stranger.is_answered(HOST, PORT, "proxy", STRANGER);

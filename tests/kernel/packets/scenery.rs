@@ -12,7 +12,7 @@ use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::model::change::ChangeSet;
 use docker_nat66::model::forward::{Forward, Owner, Proto, Sources};
 use docker_nat66::model::intent::{Intent, Policy};
-use docker_nat66::model::rule::{BackendKind, RuleSpec};
+use docker_nat66::model::rule::{BackendKind, Rule};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 
 use super::super::flows::scenery::{self, ONE, PORT};
@@ -262,7 +262,7 @@ pub(crate) struct Firewall {
 impl Firewall {
     /// Runs `case` with both variants of ip6tables and with nftables, one after the other, and
     /// empties the tables in between.
-    pub(super) fn each(case: impl Fn(&mut Self)) {
+    pub(crate) fn each(case: impl Fn(&mut Self)) {
         for variant in [Variant::Nft, Variant::Legacy] {
             let (dir, settings) = tools(variant);
             let backend = Ip6tables::detect(settings).expect("usable");
@@ -303,8 +303,13 @@ impl Firewall {
         self.backend.as_mut()
     }
 
+    /// The tool of the others.
+    pub(crate) fn tool(&self) -> &str {
+        &self.tool
+    }
+
     /// Which kind of backend it is.
-    pub(super) fn kind(&self) -> BackendKind {
+    pub(crate) fn kind(&self) -> BackendKind {
         self.backend.kind()
     }
 
@@ -345,13 +350,13 @@ impl Firewall {
         &mut self,
         policy: &Policy,
         forwards: &[Forward],
-        missing: impl Fn(&RuleSpec) -> bool,
+        missing: impl Fn(&Rule) -> bool,
     ) {
         let none = std::collections::BTreeMap::new();
         let intent = Intent::new(policy.clone(), Some(forwards.to_vec()));
         let change = ChangeSet::between(&compile::desired(self.kind(), &intent), &none);
         let wanted = change.insert.into_iter();
-        let wanted = wanted.filter(|owned| !missing(&owned.rule.spec));
+        let wanted = wanted.filter(|owned| !missing(&owned.rule));
         let rules: Vec<_> = wanted.map(|owned| owned.rule).collect();
         self.backend.list().expect("certain");
         assert_eq!(self.backend.commit(&insertion(&rules)), Ok(()));

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use docker_nat66::backend::compile;
 use docker_nat66::journal::record::{Record, State};
 use docker_nat66::journal::recover::{OpenError, Opened};
 use docker_nat66::journal::{Journal, recover};
 use docker_nat66::model::boot::BootId;
-use docker_nat66::model::rule::{BackendKind, OwnedRule, Rule, RuleSpec};
+use docker_nat66::model::rule::{BackendKind, OwnedRule};
 
 use crate::support::namespace::passes_under;
 
@@ -68,16 +69,14 @@ fn remount(disk: &Path, how: &str) {
 }
 
 fn record(n: u16) -> Record {
-    let prefix = format!("fd00:{n:x}::/64").parse().expect("a prefix");
+    let prefix = format!("fd00:{n:x}::/64");
+    let text = format!(
+        "nat POSTROUTING -o eth0 -s {prefix} -j MASQUERADE ! -d {prefix} \
+         -m addrtype ! --src-type LOCAL"
+    );
     Record {
         owned: OwnedRule {
-            rule: Rule {
-                backend: BackendKind::Ip6tables,
-                spec: RuleSpec::Masquerade {
-                    dev: "eth0".parse().expect("a device"),
-                    prefix,
-                },
-            },
+            rule: compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours"),
             owners: BTreeSet::new(),
         },
         state: State::Intended,

@@ -40,7 +40,7 @@ const PURE_STD: [&str; 16] = [
 const PURE_NET: [&str; 3] = ["IpAddr", "Ipv4Addr", "Ipv6Addr"];
 
 /// The pure modules: the beginnings of their files' paths, and how they are named.
-const PURE: [(&str, &str); 9] = [
+const PURE: [(&str, &str); 10] = [
     ("src/model/", "model"),
     ("src/mapper/", "mapper"),
     ("src/docker_nat/audit", "docker_nat::audit"),
@@ -48,6 +48,7 @@ const PURE: [(&str, &str); 9] = [
     ("src/docker_nat/observation", "docker_nat::observation"),
     ("src/docker_nat/since", "docker_nat::since"),
     ("src/backend/compile.rs", "backend::compile"),
+    ("src/backend/kind.rs", "backend::kind"),
     (
         "src/backend/ip6tables/compile.rs",
         "backend::ip6tables::compile",

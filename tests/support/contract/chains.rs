@@ -2,10 +2,11 @@
 //! others a rule of ours stands.
 
 use docker_nat66::backend::{Backend, Batch};
-use docker_nat66::model::rule::{Guard, Hook, Rule, RuleSpec};
+use docker_nat66::model::rule::Rule;
 
 use super::rules::{
-    contents, guard, hairpin_guard, insertion, jump, listed, masquerade, refuse, removal, snat, tcp,
+    contents, forwarded, hairpin_guard, insertion, jump, jump_in, listed, masquerade, refuse,
+    removal, reply, snat, spoofed, tcp,
 };
 use super::{Case, Foreign};
 
@@ -60,13 +61,7 @@ fn chains_come_with_the_first_and_go_with_the_last(
     backend: &mut dyn Backend,
     foreign: &mut dyn Foreign,
 ) {
-    let rules = [
-        jump(Hook::Input),
-        guard(Guard::Reply),
-        jump(Hook::Forward),
-        refuse(None),
-        guard(Guard::Spoofed),
-    ];
+    let rules = [jump_in(), reply(), jump(), refuse(), spoofed()];
     for rule in &rules {
         insert(backend, std::slice::from_ref(rule));
     }
@@ -80,7 +75,7 @@ fn chains_come_with_the_first_and_go_with_the_last(
 }
 
 fn a_chain_that_others_use_stays(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
-    let rules = [jump(Hook::Forward), guard(Guard::Reply), tcp(80)];
+    let rules = [jump(), reply(), tcp(80)];
     for theirs in [
         "-A DOCKER-NAT66 -i eth9 -j ACCEPT",
         "-A FORWARD -i eth9 -j DOCKER-NAT66",
@@ -104,7 +99,7 @@ fn a_chain_that_others_use_stays(backend: &mut dyn Backend, foreign: &mut dyn Fo
 }
 
 fn a_flushed_chain_is_listed_and_removed(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
-    let rules = [jump(Hook::Forward), guard(Guard::Reply), jump(Hook::Input)];
+    let rules = [jump(), reply(), jump_in()];
     insert(backend, &rules);
     for line in foreign.lines() {
         if line.starts_with("-A") {
@@ -134,7 +129,7 @@ fn a_flushed_chain_that_is_jumped_to_is_filled_again(
     backend: &mut dyn Backend,
     foreign: &mut dyn Foreign,
 ) {
-    let (jump, own) = (jump(Hook::Forward), guard(Guard::Reply));
+    let (jump, own) = (jump(), reply());
     insert(backend, &[jump.clone(), own.clone()]);
     let lines = foreign.lines();
     foreign.delete(&rules_of(&lines, "DOCKER-NAT66")[0]);
@@ -149,21 +144,21 @@ fn a_chain_that_others_make_meanwhile_is_used(
 ) {
     assert_eq!(backend.list(), Ok(Vec::new()));
     foreign.add(CHAIN);
-    let own = insertion(&[guard(Guard::Reply)]);
+    let own = insertion(&[reply()]);
     // At most the first try, on old ground, fails, and then it changes nothing.
     if backend.commit(&own).is_err() {
         assert_eq!(foreign.lines(), [CHAIN]);
         assert_eq!(backend.list().expect("certain").len(), 1);
         assert_eq!(backend.commit(&own), Ok(()));
     }
-    assert_eq!(listed(backend), [Some(guard(Guard::Reply))]);
+    assert_eq!(listed(backend), [Some(reply())]);
 }
 
 fn the_jump_stands_behind_docker_user(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
     let user = "-A FORWARD -j DOCKER-USER";
     let reject = "-A FORWARD -j REJECT --reject-with icmp6-adm-prohibited";
     foreign.add(":DOCKER-USER - [0:0]");
-    let both = [jump(Hook::Forward), jump(Hook::Input)];
+    let both = [jump(), jump_in()];
     for (theirs, place) in [
         (vec![reject], 0),
         (vec![user, reject], 1),
@@ -204,7 +199,7 @@ fn a_source_of_its_own_comes_before_any_masquerade(
     let places: Vec<bool> = listed(backend)
         .iter()
         .flatten()
-        .map(|rule| matches!(rule.spec, RuleSpec::Snat { .. }))
+        .map(|rule| rule.facts.kind == "snat")
         .collect();
     assert_eq!(places, [true, true, false]);
     let lines = rules_of(&foreign.lines(), "POSTROUTING");
@@ -217,9 +212,9 @@ fn a_spoofed_source_is_dropped_before_anything_is_accepted(
     foreign: &mut dyn Foreign,
 ) {
     let prefix = "fdfd:5898:4917:1::/64";
-    let accepting = [guard(Guard::Forwarded), hairpin_guard(prefix, prefix)];
+    let accepting = [forwarded(), hairpin_guard(prefix, prefix)];
     insert(backend, &accepting);
-    insert(backend, &[guard(Guard::Spoofed)]);
+    insert(backend, &[spoofed()]);
     let lines = rules_of(&foreign.lines(), "DOCKER-NAT66");
     assert_eq!(lines.len(), 3);
     assert!(lines[0].ends_with("-j DROP"), "{lines:?}");
@@ -228,7 +223,7 @@ fn a_spoofed_source_is_dropped_before_anything_is_accepted(
 /// The old jump does not count when the new one's place is found.
 fn a_replacement_of_the_jump_is_one_batch(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
     foreign.add(":DOCKER-USER - [0:0]");
-    let all = [jump(Hook::Forward), tcp(80)];
+    let all = [jump(), tcp(80)];
     insert(backend, &all);
     foreign.add("-A FORWARD -j DOCKER-USER");
     let mut batch = removal(backend, |_| true);
@@ -248,7 +243,7 @@ fn more_rules_than_are_removed_at_once_go_and_the_chain_with_them(
     let before = foreign.lines();
     foreign.add("-A PREROUTING -i eth9 -j ACCEPT");
     let ports = (1..=6000).map(tcp);
-    let statics = [jump(Hook::Forward), guard(Guard::Reply)];
+    let statics = [jump(), reply()];
     let rules: Vec<Rule> = statics.into_iter().chain(ports).collect();
     insert(backend, &rules);
     let all = removal(backend, |_| true);

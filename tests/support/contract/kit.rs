@@ -3,12 +3,13 @@
 use docker_nat66::backend::Verb;
 
 use super::Kit;
-use super::rules::{every_kind, tcp};
+use super::rules::{every_kind, tcp, tcp_to};
 
 /// For both variants of ip6tables, and the fake.
 pub(crate) fn ip6tables() -> Kit {
     Kit {
         tcp,
+        elsewhere: |port| tcp_to(port, "fdfd::3"),
         every_kind,
         lookalikes,
         altered,

@@ -8,7 +8,7 @@ pub(crate) mod kit;
 pub(crate) mod rules;
 
 use docker_nat66::backend::{Backend, Batch, ErrorKind, Verb};
-use docker_nat66::model::rule::{Rule, RuleSpec};
+use docker_nat66::model::rule::Rule;
 
 use self::rules::{contents, insertion, listed, removal};
 
@@ -16,6 +16,8 @@ use self::rules::{contents, insertion, listed, removal};
 pub(crate) struct Kit {
     /// A forward of this TCP port.
     pub(crate) tcp: fn(u16) -> Rule,
+    /// The same port, forwarded to another container.
+    pub(crate) elsewhere: fn(u16) -> Rule,
     /// One of every kind.
     pub(crate) every_kind: fn() -> Vec<Rule>,
     /// Lines of others that look like ours, given the comment of `tcp(1)`.
@@ -252,11 +254,8 @@ fn changed_content_is_not_believed_but_removable(
 }
 
 fn a_replacement_is_one_batch(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
-    let old = (foreign.kit().tcp)(80);
-    let mut new = old.clone();
-    if let RuleSpec::Dnat(dnat) = &mut new.spec {
-        dnat.target = "fdfd::3".parse().expect("valid");
-    }
+    let kit = foreign.kit();
+    let (old, new) = ((kit.tcp)(80), (kit.elsewhere)(80));
     assert_eq!(backend.commit(&insertion(&[old])), Ok(()));
     let replace = Batch {
         remove: backend.list().expect("certain"),
@@ -323,7 +322,7 @@ fn what_others_copy_is_seen(backend: &mut dyn Backend, foreign: &mut dyn Foreign
 fn what_is_printed_is_the_documented_command(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
     let kit = foreign.kit();
     for rule in (kit.every_kind)() {
-        let words = match rule.spec.kind() {
+        let words = match &*rule.facts.kind {
             "masquerade" | "prefix" | "egress" | "snat" | "hairpin" => {
                 ["set postrouting", "unset postrouting"]
             }
@@ -337,7 +336,7 @@ fn what_is_printed_is_the_documented_command(backend: &mut dyn Backend, foreign:
             let line = backend.describe(verb, &rule);
             assert!(line.starts_with(&format!("NAT66 {words}: ")), "{line}");
             let (_, command) = line.split_once(": ").expect("a command");
-            if rule.spec.dnat_key().is_some() {
+            if rule.dnat().is_some() {
                 assert!(command.starts_with((kit.command)(verb)), "{line}");
             }
         }

@@ -1,150 +1,162 @@
 //! Rules to test with.
 
-use docker_nat66::backend::{Backend, Batch};
-use docker_nat66::model::forward::Proto;
-use docker_nat66::model::rule::{
-    BackendKind, Dnat, DnatKey, Guard, Hook, HostPort, Rule, RuleSpec, Via,
-};
+use docker_nat66::backend::{Backend, Batch, compile};
+use docker_nat66::model::rule::{BackendKind, Rule};
 
-fn rule(spec: RuleSpec) -> Rule {
-    Rule {
-        backend: BackendKind::Ip6tables,
-        spec,
-    }
+/// The rule of ip6tables with this text.
+pub(crate) fn rule(text: &str) -> Rule {
+    let rule = compile::rule(BackendKind::Ip6tables, text);
+    rule.unwrap_or_else(|| panic!("no rule of ours: {text:?}"))
 }
 
-/// A jump to a chain of ours.
-pub(crate) fn jump(hook: Hook) -> Rule {
-    rule(RuleSpec::Jump(hook))
+/// The jump to the chain of the guards.
+pub(crate) fn jump() -> Rule {
+    rule("filter FORWARD -j DOCKER-NAT66")
 }
 
-/// A filter rule on eth0.
-pub(crate) fn guard(guard: Guard) -> Rule {
-    rule(RuleSpec::Guard {
-        dev: "eth0".parse().expect("valid"),
-        prefix: "fdfd:5898:4917:1::/64".parse().expect("valid"),
-        guard,
-    })
+/// The jump to the chain that refuses.
+pub(crate) fn jump_in() -> Rule {
+    rule("filter INPUT -j DOCKER-NAT66-IN")
+}
+
+/// Drops spoofed sources on eth0.
+pub(crate) fn spoofed() -> Rule {
+    rule("filter DOCKER-NAT66 -i eth0 -s fdfd:5898:4917:1::/64 -j DROP")
+}
+
+/// Accepts what was forwarded on eth0.
+pub(crate) fn forwarded() -> Rule {
+    rule(
+        "filter DOCKER-NAT66 -i eth0 -d fdfd:5898:4917:1::/64 -m conntrack --ctstate DNAT -j ACCEPT",
+    )
+}
+
+/// Accepts the containers' answers on eth0.
+pub(crate) fn reply() -> Rule {
+    rule(
+        "filter DOCKER-NAT66 -o eth0 -s fdfd:5898:4917:1::/64 \
+         -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    )
 }
 
 /// A refusal of TCP port 80 on eth0.
-pub(crate) fn refuse(host_addr: Option<&str>) -> Rule {
-    rule(RuleSpec::Refuse(HostPort {
-        dev: "eth0".parse().expect("valid"),
-        proto: Proto::Tcp,
-        host_addr: host_addr.map(|addr| addr.parse().expect("valid")),
-        host_port: 80,
-    }))
+pub(crate) fn refuse() -> Rule {
+    rule("filter DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -m addrtype --dst-type LOCAL -j DROP")
 }
 
 /// A masquerade rule.
 pub(crate) fn masquerade(dev: &str, prefix: &str) -> Rule {
-    rule(RuleSpec::Masquerade {
-        dev: dev.parse().expect("valid"),
-        prefix: prefix.parse().expect("valid"),
-    })
+    rule(&format!(
+        "nat POSTROUTING -o {dev} -s {prefix} -j MASQUERADE ! -d {prefix} \
+         -m addrtype ! --src-type LOCAL"
+    ))
 }
 
 /// A rule that gives a subnet a source of its own on eth0.
 pub(crate) fn snat(prefix: &str, source: &str) -> Rule {
-    rule(RuleSpec::Snat {
-        dev: "eth0".parse().expect("valid"),
-        prefix: prefix.parse().expect("valid"),
-        source: source.parse().expect("valid"),
-    })
+    rule(&format!(
+        "nat POSTROUTING -o eth0 -s {prefix} -j SNAT --to-source {source} ! -d {prefix} \
+         -m addrtype ! --src-type LOCAL"
+    ))
 }
 
 /// A masquerade rule for what goes back into the prefix.
-pub(crate) fn hairpin(prefix: &str) -> Rule {
-    rule(RuleSpec::HairpinMasquerade {
-        prefix: prefix.parse().expect("valid"),
-    })
+fn hairpin(prefix: &str) -> Rule {
+    rule(&format!(
+        "nat POSTROUTING -s {prefix} -j MASQUERADE -d {prefix} -m conntrack --ctstate DNAT"
+    ))
 }
 
 /// A filter rule for what containers send each other by way of a published port.
 pub(crate) fn hairpin_guard(from: &str, to: &str) -> Rule {
-    rule(RuleSpec::HairpinGuard {
-        from: from.parse().expect("valid"),
-        to: to.parse().expect("valid"),
-    })
+    rule(&format!(
+        "filter DOCKER-NAT66 -s {from} -d {to} -m conntrack --ctstate DNAT -j ACCEPT"
+    ))
 }
 
-/// A DNAT rule on eth0 to port 80 of `target`.
-pub(crate) fn dnat(proto: Proto, host_addr: Option<&str>, host_port: u16, target: &str) -> Rule {
-    via(Via::Egress("eth0".parse().expect("valid")), |dnat| {
-        dnat.key.proto = proto;
-        dnat.key.host_addr = host_addr.map(|addr| addr.parse().expect("valid"));
-        dnat.key.host_port = host_port;
-        dnat.target = target.parse().expect("valid");
-    })
+/// A DNAT rule of this chain for what comes this way, to port 80 of a container; `more` stands behind
+/// the target.
+fn dnat(way: &str, port: &str, target: &str, more: &str) -> Rule {
+    rule(&format!(
+        "nat {way} {port} -j DNAT --to-destination [{target}]:80 {more}-m addrtype --dst-type LOCAL"
+    ))
 }
 
-/// A plain DNAT rule for a TCP port.
+/// A plain DNAT rule on eth0 for a TCP port.
 pub(crate) fn tcp(host_port: u16) -> Rule {
-    dnat(Proto::Tcp, None, host_port, "fdfd:5898:4917:1::2")
+    tcp_to(host_port, "fdfd:5898:4917:1::2")
 }
 
-/// A DNAT rule for what comes from there, changed from a plain one for TCP port 80.
-pub(crate) fn via(via: Via, change: impl FnOnce(&mut Dnat)) -> Rule {
-    let mut dnat = Dnat {
-        key: DnatKey {
-            via,
-            proto: Proto::Tcp,
-            host_addr: None,
-            host_port: 80,
-            source: None,
-        },
-        target: "fdfd:5898:4917:1::2".parse().expect("valid"),
-        target_port: 80,
-        spares_link_local: false,
-    };
-    change(&mut dnat);
-    rule(RuleSpec::Dnat(dnat))
-}
-
-/// A DNAT rule on eth0 for some sources only.
-pub(crate) fn limited(source: &str) -> Rule {
-    via(Via::Egress("eth0".parse().expect("valid")), |dnat| {
-        dnat.key.source = Some(source.parse().expect("valid"));
-    })
+/// The same to this target.
+pub(crate) fn tcp_to(host_port: u16, target: &str) -> Rule {
+    let port = format!("-p tcp --dport {host_port}");
+    dnat("PREROUTING -i eth0", &port, target, "")
 }
 
 /// One of every kind, with whatever may be printed in a way of its own.
 pub(crate) fn every_kind() -> Vec<Rule> {
-    let from = |prefix: &str| Via::Containers(prefix.parse().expect("valid"));
-    let at = |addr: &'static str| {
-        move |dnat: &mut Dnat| dnat.key.host_addr = Some(addr.parse().expect("valid"))
+    let outside = |port, target, more| dnat("PREROUTING -i eth0", port, target, more);
+    let limited = |source| {
+        let more = format!("-s {source} ");
+        dnat("PREROUTING -i eth0", "-p tcp --dport 80", "fdfd::3", &more)
     };
-    let mut rules = vec![
-        jump(Hook::Forward),
-        jump(Hook::Input),
-        dnat(Proto::Tcp, None, 1, "fdfd::2"),
-        dnat(Proto::Udp, None, 1, "fdfd::2"),
-        dnat(Proto::Sctp, None, 65535, "::5"),
-        dnat(Proto::Tcp, Some("2001:db8::1"), 8080, "fdfd::2"),
-        dnat(Proto::Udp, Some("::ffff:1.2.3.4"), 53, "::1.2.3.4"),
+    let host = |more| dnat("OUTPUT", "-p tcp --dport 80", "fdfd::2", more);
+    let container = |more| {
+        let way = "PREROUTING -s fdfd::/64";
+        dnat(way, "-p tcp --dport 80", "fdfd::2", more)
+    };
+    vec![
+        jump(),
+        jump_in(),
+        outside("-p tcp --dport 1", "fdfd::2", ""),
+        outside("-p udp --dport 1", "fdfd::2", ""),
+        outside("-p sctp --dport 65535", "::5", ""),
+        outside("-p tcp --dport 8080", "fdfd::2", "-d 2001:db8::1 "),
+        outside(
+            "-p tcp --dport 8080",
+            "fdfd::2",
+            "! -s fe80::/10 -d 2001:db8::1 ",
+        ),
+        outside("-p udp --dport 53", "::1.2.3.4", "-d ::ffff:1.2.3.4 "),
         limited("2001:db8::/32"),
-        limited("::1.2.3.4/128"),
-        limited("::/0"),
+        limited("::1.2.3.4"),
         tcp(80),
-        via(Via::Host, |_| {}),
-        via(Via::Host, at("2001:db8::1")),
-        via(from("fdfd::/64"), |_| {}),
-        via(from("fdfd::/64"), at("2001:db8::1")),
+        outside("-p tcp --dport 81", "fdfd::2", "! -s fe80::/10 "),
+        host("! -s fe80::/10 ! -d ::1 "),
+        host("! -d ::1 "),
+        host("! -s fe80::/10 -d 2001:db8::1 "),
+        container(""),
+        container("-d 2001:db8::1 "),
         masquerade("eth0", "fdfd:5898:4917:1::/64"),
-        masquerade("enp0s31f6.100@x", "fdfd::1/128"),
+        masquerade("enp0s31f6.100@x", "fdfd::1"),
         masquerade("eth0", "fc00::/7"),
         snat("fdfd:5898:4917:1::/64", "2001:db8::1"),
         snat("fdfd::/64", "::1.2.3.4"),
         hairpin("fdfd:5898:4917:1::/64"),
-        hairpin("fdfd::1/128"),
+        hairpin("fdfd::1"),
         hairpin_guard("fdfd:5898:4917:1::/64", "fdfd:5898:4917:1::/64"),
-        hairpin_guard("fdfd::1/128", "fdfd::2/128"),
-        refuse(None),
-        refuse(Some("2001:db8::1")),
-    ];
-    rules.extend(Guard::ALL.map(guard));
-    rules
+        hairpin_guard("fdfd::1", "fdfd::2"),
+        refuse(),
+        rule(
+            "filter DOCKER-NAT66-IN -i eth0 -p tcp --dport 80 -d 2001:db8::1 \
+             -m addrtype --dst-type LOCAL -j DROP",
+        ),
+        spoofed(),
+        rule(
+            "filter DOCKER-NAT66 -i eth0 -d fdfd:5898:4917:1::/64 \
+             -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        ),
+        forwarded(),
+        reply(),
+        rule(
+            "filter DOCKER-NAT66 -o eth0 -s fdfd:5898:4917:1::/64 \
+             -m conntrack --ctstate NEW -j ACCEPT",
+        ),
+        rule(
+            "filter DOCKER-NAT66 -i eth0 -d fdfd:5898:4917:1::/64 \
+             -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
+        ),
+    ]
 }
 
 /// A batch that inserts.

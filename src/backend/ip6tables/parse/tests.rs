@@ -4,11 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::Verb;
-use crate::backend::ip6tables::shape::Shape;
 use crate::backend::ip6tables::testing::{
-    any_rule, dnat, every_kind, guard, masquerade, saved, with_key,
+    UNPUBLISHED, any_rule, dnat, every_kind, masquerade, rule, saved,
 };
-use crate::model::rule::Guard;
 
 const TABLE: Table = Table::Nat;
 
@@ -66,7 +64,7 @@ fn the_normal_form_of_both_variants_is_read() {
         let comment = format!("-m comment --comment \"{}\"", rule.id().comment());
         let line = line.replace('@', &comment);
         let (name, text) = line.split_once(' ').expect("a table");
-        let table = Shape::of(&rule.spec).table;
+        let table = Table::of(rule);
         assert_eq!(table.as_str(), name, "{line}");
         let line = format!("-A {text}");
         let seen = one_of(table, &line).expect("ours");
@@ -77,18 +75,6 @@ fn the_normal_form_of_both_variants_is_read() {
         for other in Table::ALL.into_iter().filter(|t| *t != table) {
             assert_eq!(one_of(other, &line).expect("ours").rule, None, "{line}");
         }
-    }
-}
-
-/// Any source is not printed, so the identity tells whether it was asked for.
-#[test]
-fn a_limit_to_any_source_is_told_from_no_limit() {
-    let none = dnat("eth0", "tcp", None, 80, "fdfd::2", 80);
-    let any = with_key(&none, |key| key.source = Some(ipnet::Ipv6Net::default()));
-    assert_ne!(any.id(), none.id());
-    for rule in [none, any] {
-        let seen = one(&render::listed(&rule)).expect("ours");
-        assert_eq!(seen.rule, Some(rule));
     }
 }
 
@@ -142,7 +128,7 @@ fn content_that_is_not_what_the_comment_names_is_not_believed() {
 
 #[test]
 fn a_changed_filter_rule_is_not_believed() {
-    let rule = guard(Guard::Unpublished);
+    let rule = rule(UNPUBLISHED);
     let line = render::listed(&rule);
     for (from, to) in [
         ("! --ctstate", "--ctstate"),
@@ -272,7 +258,7 @@ proptest! {
 
     #[test]
     fn a_rule_survives_rendering_and_listing(rule in any_rule()) {
-        let table = Shape::of(&rule.spec).table;
+        let table = Table::of(&rule);
         let seen = one_of(table, &render::listed(&rule)).expect("ours");
         prop_assert_eq!(seen.id, rule.id());
         prop_assert_eq!(seen.rule, Some(rule.clone()));

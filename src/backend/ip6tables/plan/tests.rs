@@ -3,17 +3,14 @@
 use super::*;
 use crate::backend::ObservedRule;
 use crate::backend::ip6tables::parse;
-use crate::backend::ip6tables::testing::{dnat, every_kind, guard, masquerade, rule, saved};
-use crate::model::rule::Guard;
+use crate::backend::ip6tables::testing::{
+    REPLY, SPOOFED, dnat, every_kind, jump, masquerade, rule, saved,
+};
 
 /// A jump to DOCKER-USER, as Docker inserts it.
 const YIELD: &str = "-A FORWARD -j DOCKER-USER";
 const REJECT: &str = "-A FORWARD -j REJECT --reject-with icmp6-port-unreachable";
 const CHAIN: &str = ":DOCKER-NAT66 - [0:0]";
-
-fn forward() -> Rule {
-    rule(RuleSpec::Jump(Hook::Forward))
-}
 
 /// What a listing of the filter table with these lines shows.
 fn seen(lines: &[String]) -> parse::Listing {
@@ -28,11 +25,9 @@ fn lines(own: &[&str], rules: &[Rule]) -> Vec<String> {
 
 /// The input for a batch that removes `remove` and inserts `insert`, comments cut off.
 fn input(lines: &[String], remove: &[Rule], insert: &[Rule]) -> Vec<String> {
-    let observed = |rule: &Rule| ObservedRule {
-        id: rule.id(),
-        rule: Some(rule.clone()),
-        locator: render::rule_locator(Shape::of(&rule.spec).table, &render::listed(rule)),
-        is_misplaced: false,
+    let observed = |rule: &Rule| {
+        let locator = render::rule_locator(Table::of(rule), &render::listed(rule));
+        ObservedRule::new(rule.id(), Some(rule.clone()), locator)
     };
     let batch = Batch {
         remove: remove.iter().map(observed).collect(),
@@ -63,7 +58,7 @@ fn a_replacement_is_removed_first_in_one_section() {
 
 #[test]
 fn the_filter_goes_in_first_and_out_last() {
-    let rules = [masquerade("eth0", "fdfd::/64"), forward()];
+    let rules = [masquerade("eth0", "fdfd::/64"), jump()];
     let tables = |input: Vec<String>| -> Vec<String> {
         let tables = input.into_iter().filter(|line| line.starts_with('*'));
         tables.collect()
@@ -75,19 +70,19 @@ fn the_filter_goes_in_first_and_out_last() {
 
 #[test]
 fn a_chain_is_made_where_it_is_missing_and_only_there() {
-    let rules = [forward(), guard(Guard::Reply)];
+    let rules = [jump(), rule(REPLY)];
     let made = input(&[], &[], &rules);
     assert_eq!(made[..2], ["*filter", "-N DOCKER-NAT66"]);
     assert_eq!(made.len(), 5);
     let there = input(&lines(&[CHAIN], &[]), &[], &rules);
     assert!(there[1].starts_with("-I FORWARD -j "), "{there:?}");
-    let jump = [rule(RuleSpec::Jump(Hook::Input))];
+    let jump = [rule("filter INPUT -j DOCKER-NAT66-IN")];
     assert_eq!(input(&[], &[], &jump)[1], "-N DOCKER-NAT66-IN");
 }
 
 #[test]
 fn a_chain_goes_with_the_last_of_its_rules_and_jumps() {
-    let (jump, one, two) = (forward(), guard(Guard::Reply), guard(Guard::Spoofed));
+    let (jump, one, two) = (jump(), rule(REPLY), rule(SPOOFED));
     let there = lines(&[CHAIN], &[jump.clone(), one.clone(), two.clone()]);
     let all = [jump.clone(), one.clone(), two.clone()];
     assert_eq!(input(&there, &all, &[])[4], "-X DOCKER-NAT66");
@@ -105,7 +100,7 @@ fn a_chain_goes_with_the_last_of_its_rules_and_jumps() {
 
 #[test]
 fn a_chain_with_foreign_rules_or_jumps_stays() {
-    let (jump, own) = (forward(), guard(Guard::Reply));
+    let (jump, own) = (jump(), rule(REPLY));
     for foreign in [
         "-A DOCKER-NAT66 -j ACCEPT",
         "-A FOO -p tcp -g DOCKER-NAT66",
@@ -128,7 +123,7 @@ fn a_chain_with_foreign_rules_or_jumps_stays() {
 
 #[test]
 fn the_jump_stands_at_the_top_but_behind_docker_user() {
-    let jump = forward();
+    let jump = jump();
     let place = |own: &[&str], remove: &[Rule]| {
         let there = lines(own, remove);
         let mut input = input(&there, remove, std::slice::from_ref(&jump));
@@ -174,13 +169,13 @@ fn a_flushed_chain_is_surplus_and_goes() {
         ["*filter", "-X DOCKER-NAT66", "-X DOCKER-NAT66-IN", "COMMIT"]
     );
     // Not the one that is needed again in the same batch, nor one that is in use by now.
-    let input = input_of(&there, &remove(&[forward()]));
+    let input = input_of(&there, &remove(&[jump()]));
     assert_eq!(input[2..], ["-X DOCKER-NAT66-IN", "COMMIT"]);
     let used = lines(&[CHAIN, "-A DOCKER-NAT66 -j ACCEPT"], &[]);
     assert_eq!(input_of(&used, &remove(&[])), [""; 0]);
     for used in [
         vec!["-A FOO -j DOCKER-NAT66".to_owned(), CHAIN.to_owned()],
-        lines(&[CHAIN], &[forward()]),
+        lines(&[CHAIN], &[jump()]),
         Vec::new(),
     ] {
         let rules = seen(&used).rules;
@@ -191,15 +186,10 @@ fn a_flushed_chain_is_surplus_and_goes() {
 #[test]
 fn only_what_touches_the_filter_table_needs_a_listing() {
     for rule in every_kind() {
-        let is_filter = Shape::of(&rule.spec).table == Table::Filter;
-        let locator = render::rule_locator(Shape::of(&rule.spec).table, &render::listed(&rule));
+        let is_filter = Table::of(&rule) == Table::Filter;
+        let locator = render::rule_locator(Table::of(&rule), &render::listed(&rule));
         let remove = Batch {
-            remove: vec![ObservedRule {
-                id: rule.id(),
-                rule: None,
-                locator,
-                is_misplaced: false,
-            }],
+            remove: vec![ObservedRule::new(rule.id(), None, locator)],
             insert: Vec::new(),
         };
         let insert = Batch {

@@ -10,7 +10,7 @@ use super::*;
 proptest! {
     #[test]
     fn what_is_sent_is_read_again(rule in any_rule()) {
-        let set = SetElement::of(&rule.spec).expect("ours").set;
+        let set = SetElement::read(&rule.text).expect("ours").set;
         let seen = observed(std::slice::from_ref(&rule), set);
         prop_assert_eq!(seen.len(), 1);
         prop_assert_eq!(seen[0].id, rule.id());
@@ -24,7 +24,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         for rule in rules {
-            let element = SetElement::of(&rule.spec).expect("ours");
+            let element = SetElement::read(&rule.text).expect("ours");
             let mut sent = batch(&[Step::Insert(vec![(element, rule.id())])], "t", 1).bytes;
             for (at, byte) in &damage {
                 let at = at.index(sent.len());
@@ -48,7 +48,7 @@ fn ranges_that_touch_are_kept_apart_and_the_last_one_ends() {
 #[test]
 fn an_element_is_believed_only_with_the_comment_of_its_content() {
     let rule = tcp(80);
-    let element = SetElement::of(&rule.spec).expect("ours");
+    let element = SetElement::read(&rule.text).expect("ours");
     for (comment, id, believed) in [
         (Some(rule.id()), rule.id(), true),
         (Some(tcp(81).id()), tcp(81).id(), false),

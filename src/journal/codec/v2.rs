@@ -1,0 +1,117 @@
+//! Version 2 of a record's body: the rule's text, and its facts. Frozen: never add or move a field. What
+//! this version cannot express needs a new version beside it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
+use crate::journal::record::Record;
+use crate::model::boot::BootId;
+use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, OwnedRule, Rule, RuleId};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RecordV2 {
+    state: RecordedState,
+    inserted_at: u64,
+    boot_id: String,
+    backend: Backend,
+    /// Empty for a rule that was inserted under an identity of version 1.
+    text: String,
+    rank: u8,
+    kind: String,
+    purpose: String,
+    basis: RecordedBasis,
+    dev: Option<String>,
+    prefix: Option<Prefix>,
+    port: Option<HostPort>,
+    source: Option<Prefix>,
+    target: Option<([u8; 16], u16)>,
+    owners: Vec<Owner>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum RecordedBasis {
+    Settings,
+    Forwards,
+    Forward,
+}
+
+impl From<&Record> for RecordV2 {
+    fn from(record: &Record) -> Self {
+        let OwnedRule { rule, owners } = &record.owned;
+        let facts = &rule.facts;
+        let is_named_by_text = rule.id() == RuleId::of(rule.backend.as_str(), &rule.text);
+        Self {
+            state: record.state.into(),
+            inserted_at: record.inserted_at,
+            boot_id: record.boot_id.as_str().to_owned(),
+            backend: rule.backend.into(),
+            text: match is_named_by_text {
+                true => rule.text.to_string(),
+                false => String::new(),
+            },
+            rank: facts.rank,
+            kind: facts.kind.to_string(),
+            purpose: facts.purpose.to_string(),
+            basis: match facts.basis {
+                Basis::Settings => RecordedBasis::Settings,
+                Basis::Forwards => RecordedBasis::Forwards,
+                Basis::Forward => RecordedBasis::Forward,
+            },
+            dev: facts.dev.as_ref().map(ToString::to_string),
+            prefix: facts.prefix.map(Into::into),
+            port: facts.port.map(Into::into),
+            source: facts.source.map(Into::into),
+            target: facts.target.map(|to| (to.addr.octets(), to.port)),
+            owners: owners.iter().map(Owner::from).collect(),
+        }
+    }
+}
+
+impl RecordV2 {
+    /// The identity that the text has; `None` without a text.
+    pub(super) fn id(&self) -> Option<RuleId> {
+        let backend = BackendKind::from(self.backend);
+        (!self.text.is_empty()).then(|| RuleId::of(backend.as_str(), &self.text))
+    }
+
+    /// The record under this key.
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub(super) fn record(self, key: RuleId) -> Result<Record, String> {
+        if let Some(id) = self.id().filter(|id| *id != key) {
+            return Err(format!("the record of rule {id} stands under another key"));
+        }
+        let net = |prefix: Option<Prefix>| prefix.map(TryInto::try_into).transpose();
+        let target = |(addr, port): ([u8; 16], u16)| {
+            let (addr, port) = (addr.into(), nonzero(port)?);
+            Ok::<_, String>(ContainerPort { addr, port })
+        };
+        let facts = Facts {
+            rank: self.rank,
+            kind: Cow::Owned(self.kind),
+            purpose: Cow::Owned(self.purpose),
+            basis: match self.basis {
+                RecordedBasis::Settings => Basis::Settings,
+                RecordedBasis::Forwards => Basis::Forwards,
+                RecordedBasis::Forward => Basis::Forward,
+            },
+            dev: self.dev.as_deref().map(device).transpose()?,
+            prefix: net(self.prefix)?,
+            port: self.port.map(TryInto::try_into).transpose()?,
+            source: net(self.source)?,
+            target: self.target.map(target).transpose()?,
+        };
+        Ok(Record {
+            owned: OwnedRule {
+                rule: Rule::recorded(key, self.backend.into(), self.text.into(), facts),
+                owners: self.owners.into_iter().map(Into::into).collect(),
+            },
+            state: self.state.into(),
+            inserted_at: self.inserted_at,
+            boot_id: BootId::new(self.boot_id),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! What a release left whose rules had other identities, and whose journal knew no texts.
+
+use super::machine::{Fate, MISHAPS, Machine, unheard, wish};
+use crate::backend::fake::BackendCall;
+use crate::backend::ip6tables::render::listed;
+use crate::journal::Journal;
+use crate::journal::record::{Record, State};
+use crate::model::boot::BootId;
+use crate::model::change::Desired;
+use crate::model::rule::{OwnedRule, Rule, RuleId};
+
+/// A machine on which that release opened two ports, and was killed.
+fn left(before: &Desired) -> Machine {
+    let machine = Machine::new();
+    machine
+        .kernel
+        .edit(|lines| lines.push(":DOCKER-NAT66 - [0:0]".to_owned()));
+    let mut journal = machine.journal.clone();
+    for (n, owned) in (1..).zip(before.rules.values()) {
+        let Rule {
+            facts,
+            text,
+            backend,
+            ..
+        } = owned.rule.clone();
+        let id = RuleId::from_bytes([n; 8]);
+        let in_kernel = Rule::recorded(id, backend, text, facts.clone());
+        machine.kernel.edit(|lines| lines.push(listed(&in_kernel)));
+        let record = Record {
+            owned: OwnedRule {
+                rule: Rule::recorded(id, backend, "".into(), facts),
+                owners: owned.owners.clone(),
+            },
+            state: State::Intended,
+            inserted_at: 1,
+            boot_id: BootId::new("this"),
+        };
+        journal.intend(&[record]).unwrap();
+        journal.commit(&[id]).unwrap();
+    }
+    machine
+}
+
+/// The ports of DNAT rules that the kernel holds, whatever their identities.
+fn open(machine: &Machine) -> Vec<u16> {
+    let ours = machine.kernel.ours();
+    let dnat = ours.iter().filter_map(|seen| seen.content()?.dnat());
+    let mut ports: Vec<u16> = dnat.map(|(at, _)| at.port).collect();
+    ports.sort_unstable();
+    ports
+}
+
+/// Whether every batch that takes a port's rule away brings another for it.
+fn closes_nothing(machine: &Machine) -> bool {
+    machine.kernel.calls().iter().all(|call| {
+        let BackendCall::Commit(batch) = call else {
+            return true;
+        };
+        let gone = batch
+            .remove
+            .iter()
+            .filter_map(|seen| seen.rule.as_ref()?.dnat());
+        let comes = |port| batch.insert.iter().any(|rule| rule.dnat() == Some(port));
+        gone.into_iter().all(comes)
+    })
+}
+
+#[test]
+fn a_port_that_stays_is_never_closed_whatever_happens_on_the_way() {
+    let both = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
+    let undisturbed = Fate::default();
+    assert!(left(&both).live(std::slice::from_ref(&both), &undisturbed));
+    for step in 0..undisturbed.steps() {
+        for mishap in MISHAPS {
+            let machine = left(&both);
+            let fate = Fate::new(&[(step, mishap)]);
+            if !machine.live(&[unheard(), both.clone()], &fate) {
+                assert_eq!(open(&machine), [80, 81], "{mishap:?} at {step}");
+                assert!(machine.live(&[unheard(), both.clone()], &Fate::default()));
+            }
+            assert!(closes_nothing(&machine), "{mishap:?} at {step}");
+            machine.must_match(&both, &(step, mishap));
+        }
+    }
+}
+
+#[test]
+fn all_of_it_goes_where_nothing_is_wanted() {
+    let machine = left(&wish(&[(80, 2, 'a')]));
+    assert!(machine.live(&[wish(&[])], &Fate::default()));
+    machine.must_match(&wish(&[]), &"only static rules");
+    assert!(machine.live(&[Desired::nothing()], &Fate::default()));
+    machine.must_match(&Desired::nothing(), &"nothing");
+}
+
+/// The record says one thing and the kernel another: it is another's work.
+#[test]
+fn a_rule_that_was_altered_before_the_upgrade_is_not_believed() {
+    let one = wish(&[(80, 2, 'a')]);
+    let machine = left(&one);
+    machine.kernel.edit(|lines| {
+        for line in lines {
+            *line = line.replace("--dport 80", "--dport 8080");
+        }
+    });
+    assert_eq!(open(&machine), [8080]);
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(machine.journal.records(), Vec::new(), 1);
+    assert!(open(&machine).is_empty());
+    assert!(daemon.converge(&one, 2).is_converged());
+    machine.must_match(&one, &"mended");
+}
