@@ -75,13 +75,11 @@ impl FirewallWriter {
     }
 
     fn publish(&self, report: &Report, docker_nat: Option<&Arc<Observation>>, began: Instant) {
-        let (mut rules, mut hosts) = (0, BTreeSet::new());
-        for record in self.reconciler.records() {
-            rules += 1;
-            hosts.extend(record.owned.rule.dnat().map(|(port, _)| port));
-        }
+        let records = self.reconciler.records();
+        let dnat = records.filter_map(|record| record.owned.rule.dnat());
+        let hosts: BTreeSet<_> = dnat.map(|(port, _)| port).collect();
         let mut reports = self.board.lock();
-        reports.figures.rules = rules;
+        reports.figures.rules = self.reconciler.records().count();
         reports.figures.forwards = hosts.len();
         reports.figures.drift_repairs += report.drift as u64;
         let (journal, firewall): (Vec<_>, Vec<_>) = report
@@ -102,6 +100,7 @@ impl FirewallWriter {
         drop(reports);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),
+            "owed" => self.reconciler.owed(),
             "took_us" => began.elapsed().as_micros() as u64);
     }
 }
@@ -186,7 +185,7 @@ fn round<J: Journal>(
     Round { report, docker_nat }
 }
 
-/// Removes every rule of ours, whatever Docker's own NAT does: it is not even observed.
+/// Removes every rule of ours, without observing Docker's own NAT.
 fn remove_all<J: Journal>(reconciler: &mut Reconciler<J>, now: u64) -> Report {
     reconciler.invalidate();
     reconciler.converge(&Desired::nothing(), now)

@@ -1,9 +1,8 @@
 //! A journal in memory: for tests, which can make it fail, and for a cleanup without a journal.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::record::{Record, State};
+use super::record::{Record, RecordEvent, Records, step_one};
 use super::{Journal, JournalError};
 use crate::model::rule::RuleId;
 
@@ -13,7 +12,7 @@ pub struct MemoryJournal(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    records: BTreeMap<RuleId, Record>,
+    records: Records,
     /// How many further calls succeed before all fail; `None`: every call succeeds.
     good_calls: Option<usize>,
 }
@@ -33,11 +32,7 @@ impl MemoryJournal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(
-        &self,
-        operation: &str,
-        f: impl FnOnce(&mut BTreeMap<RuleId, Record>),
-    ) -> Result<(), JournalError> {
+    fn write(&self, operation: &str, f: impl FnOnce(&mut Records)) -> Result<(), JournalError> {
         let mut inner = self.inner();
         match &mut inner.good_calls {
             Some(0) => {
@@ -53,14 +48,11 @@ impl MemoryJournal {
         Ok(())
     }
 
-    fn mark(&self, operation: &str, ids: &[RuleId], state: State) -> Result<(), JournalError> {
-        self.write(operation, |records| {
+    fn step(&self, what: &str, ids: &[RuleId], event: RecordEvent) -> Result<(), JournalError> {
+        self.write(what, |records| {
             for id in ids {
-                // As in the store: a record that is being removed keeps its state.
-                let known = records.get_mut(id);
-                if let Some(record) = known.filter(|r| r.state != State::Removing) {
-                    record.state = state;
-                }
+                // As in the store: an illegal step leaves the record as it is.
+                let _ = step_one(records, *id, event);
             }
         })
     }
@@ -74,18 +66,14 @@ impl Journal for MemoryJournal {
     }
 
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.mark("commit", ids, State::Applied)
+        self.step("commit", ids, RecordEvent::Commit)
     }
 
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.mark("removing", ids, State::Removing)
+        self.step("removing", ids, RecordEvent::Remove)
     }
 
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.write("forget", |records| {
-            for id in ids {
-                records.remove(id);
-            }
-        })
+        self.step("forget", ids, RecordEvent::Forget)
     }
 }

@@ -1,14 +1,19 @@
-//! A journal record and its states.
+//! A journal record, its states, and what leads from one state to another.
 //!
 //! ```text
-//!             intend            commit            removing           forget
-//!   (none) ─────────▶ Intended ─────────▶ Applied ─────────▶ Removing ──────▶ (gone)
-//!                        │  ▲                 │                  │               ▲
-//!                        │  └──── intend ─────┴───── intend ─────┘               │
-//!                        └──────────────── removing / forget ────────────────────┘
+//!              Write             Commit             Remove             Forget
+//!   (none) ─────────▶ Intended ─────────▶ Applied ─────────▶ Removing ─────────▶ (none)
+//!                        │  ▲                 │                  │                  ▲
+//!                        │  └──── Write ──────┴───── Write ──────┘                  │
+//!                        └──────────────── Remove / Forget ─────────────────────────┘
 //! ```
 //!
-//! In every state the rule may be in the kernel, so recovery treats all states alike.
+//! A record is written in any state and from any state, because a listing of the kernel may show at
+//! any time that its rule is there. [`step`] is the whole table; every other event needs a record,
+//! and a commit that comes after the removal began is refused. In every state the rule may be in the
+//! kernel, so recovery treats all states alike.
+
+use std::collections::BTreeMap;
 
 use crate::model::boot::BootId;
 use crate::model::rule::{OwnedRule, RuleId};
@@ -35,6 +40,46 @@ impl State {
     }
 }
 
+/// What happens to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordEvent {
+    /// The record is written in this state, for the first time or with new content.
+    Write(State),
+    /// Its rule has been inserted.
+    Commit,
+    /// Its rule is about to be removed.
+    Remove,
+    /// Its rule is confirmed gone from the kernel.
+    Forget,
+}
+
+/// An event that does not fit the state of its record. The record stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} does not fit a record in state {state:?}")]
+pub struct IllegalStep {
+    /// The record's state; `None`: there is no record.
+    pub state: Option<State>,
+    /// The event.
+    pub event: RecordEvent,
+}
+
+/// The state after an event; `None` stands for no record, before and after.
+///
+/// # Errors
+/// The event does not fit the state, which stays.
+pub fn step(state: Option<State>, event: RecordEvent) -> Result<Option<State>, IllegalStep> {
+    use RecordEvent::{Commit, Forget, Remove, Write};
+    match (state, event) {
+        (_, Write(state)) => Ok(Some(state)),
+        (Some(State::Intended | State::Applied), Commit) => Ok(Some(State::Applied)),
+        (Some(_), Remove) => Ok(Some(State::Removing)),
+        (Some(_), Forget) => Ok(None),
+        (None, Commit | Remove | Forget) | (Some(State::Removing), Commit) => {
+            Err(IllegalStep { state, event })
+        }
+    }
+}
+
 /// One rule, with all that is needed to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -52,5 +97,72 @@ impl Record {
     /// The record's key.
     pub fn id(&self) -> RuleId {
         self.owned.rule.id()
+    }
+}
+
+/// Records by id.
+pub(crate) type Records = BTreeMap<RuleId, Record>;
+
+/// Lets an event happen to one of the records. Returns the record if it goes by that.
+///
+/// # Errors
+/// The event does not fit the record, which stays as it is.
+pub(crate) fn step_one(
+    records: &mut Records,
+    id: RuleId,
+    event: RecordEvent,
+) -> Result<Option<Record>, IllegalStep> {
+    let record = records.get_mut(&id);
+    let next = step(record.as_ref().map(|record| record.state), event)?;
+    if let Some((record, state)) = record.zip(next) {
+        record.state = state;
+        return Ok(None);
+    }
+    Ok(records.remove(&id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_an_outcome_in_every_state() {
+        use RecordEvent::{Commit, Forget, Remove, Write};
+        use State::{Applied, Intended, Removing};
+        let states = [None, Some(Intended), Some(Applied), Some(Removing)];
+        // One column for each state; `Err` is an illegal step.
+        let (gone, illegal) = (Ok(None), Err(()));
+        let to = |state| Ok(Some(state));
+        let table = [
+            (Write(Intended), [to(Intended); 4]),
+            (Write(Applied), [to(Applied); 4]),
+            (Write(Removing), [to(Removing); 4]),
+            (Commit, [illegal, to(Applied), to(Applied), illegal]),
+            (Remove, [illegal, to(Removing), to(Removing), to(Removing)]),
+            (Forget, [illegal, gone, gone, gone]),
+        ];
+        for (event, outcomes) in table {
+            for (state, expected) in states.into_iter().zip(outcomes) {
+                let outcome = step(state, event);
+                let expected = expected.map_err(|()| IllegalStep { state, event });
+                assert_eq!(outcome, expected, "{event:?} in {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_step_leaves_its_record_and_says_why() {
+        let removing = Record {
+            state: State::Removing,
+            ..crate::journal::testing::record(80)
+        };
+        let id = removing.id();
+        let mut records = Records::from([(id, removing.clone())]);
+        let refusal = step_one(&mut records, id, RecordEvent::Commit).expect_err("illegal");
+        let text = "Commit does not fit a record in state Some(Removing)";
+        assert_eq!(refusal.to_string(), text);
+        assert_eq!(records, Records::from([(id, removing.clone())]));
+        let gone = step_one(&mut records, id, RecordEvent::Forget);
+        assert_eq!((gone, records), (Ok(Some(removing)), Records::new()));
     }
 }

@@ -20,7 +20,7 @@ mod build;
 mod database;
 mod shrink;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::SystemTime;
 
@@ -33,7 +33,7 @@ use super::codec::{self, Sentinel};
 use super::error::OpenError;
 use super::layout::{self, StateDir};
 use super::marker::Marker;
-use super::record::{Record, State};
+use super::record::{IllegalStep, Record, RecordEvent, Records, step};
 use super::{Journal, JournalError};
 use crate::model::rule::RuleId;
 use crate::sys::causes::chain;
@@ -47,7 +47,7 @@ pub struct Store {
     /// Whether the last failure was damage: then the old database is quarantined for inspection.
     damaged: bool,
     marker: Option<Marker>,
-    records: BTreeMap<RuleId, Record>,
+    records: Records,
     generation: u64,
     /// The generation at which the database's size was last checked.
     checked_at: u64,
@@ -63,7 +63,7 @@ impl Store {
         dir: StateDir,
         database: Database,
         marker: Marker,
-        records: BTreeMap<RuleId, Record>,
+        records: Records,
         generation: u64,
         opened_at: SystemTime,
     ) -> Self {
@@ -145,36 +145,35 @@ impl Store {
             .map(|_| ())
     }
 
-    /// `put` and `gone` have no id in common.
+    /// Writes the new records, and removes those that have none.
     fn change(
         &mut self,
         operation: &str,
-        put: BTreeMap<RuleId, Record>,
-        gone: &BTreeSet<RuleId>,
+        new: BTreeMap<RuleId, Option<Record>>,
         durable: bool,
     ) -> Result<(), JournalError> {
         let failed = |detail: String| JournalError {
-            operation: format!("{operation} {} records", put.len() + gone.len()),
+            operation: format!("{operation} {} records", new.len()),
             detail,
         };
-        let mut changes: Vec<Change> = Vec::with_capacity(put.len() + gone.len() + 1);
-        for (id, record) in &put {
-            let value = codec::encode(record).map_err(|e| failed(e.to_string()))?;
-            changes.push((id.as_bytes().to_vec(), Some(value)));
+        let mut changes: Vec<Change> = Vec::with_capacity(new.len() + 1);
+        let mut live = self.records.len();
+        for (id, record) in &new {
+            let value = record.as_ref().map(codec::encode).transpose();
+            let value = value.map_err(|e| failed(e.to_string()))?;
+            live += usize::from(value.is_some());
+            live -= usize::from(self.records.contains_key(id));
+            changes.push((id.as_bytes().to_vec(), value));
         }
-        changes.extend(gone.iter().map(|id| (id.as_bytes().to_vec(), None)));
         if changes.is_empty() {
             return Ok(());
         }
         if !self.database.as_ref().is_some_and(Database::is_in_place) {
             self.rebuild().map_err(|e| failed(chain(&e)))?;
         }
-        let known = |id: &&RuleId| self.records.contains_key(id);
-        let added = put.len() - put.keys().filter(known).count();
-        let removed = gone.iter().filter(known).count();
         let sentinel = Sentinel {
             generation: self.generation + 1,
-            live: (self.records.len() + added - removed) as u64,
+            live: live as u64,
         };
         changes.push(sentinel_change(sentinel));
         if let Err(error) = self.write(changes, durable) {
@@ -183,9 +182,11 @@ impl Store {
             return Err(failed(error.to_string()));
         }
         self.generation = sentinel.generation;
-        self.records.extend(put);
-        for id in gone {
-            self.records.remove(id);
+        for (id, record) in new {
+            match record {
+                Some(record) => self.records.insert(id, record),
+                None => self.records.remove(&id),
+            };
         }
         if durable && let Some(marker) = &self.marker {
             marker.raise(self.generation);
@@ -282,46 +283,50 @@ impl Store {
         size(&self.dir.journal()).unwrap_or(0)
     }
 
-    /// The known records among `ids` whose state is in `from`, with the state `to`.
-    fn moved(&self, ids: &[RuleId], from: &[State], to: State) -> BTreeMap<RuleId, Record> {
-        let mut moved = BTreeMap::new();
-        for id in ids {
-            if let Some(record) = self.records.get(id).filter(|r| from.contains(&r.state)) {
-                let mut record = record.clone();
-                record.state = to;
-                moved.insert(*id, record);
+    /// Writes what an event makes of the records with these ids. A record that the event does not
+    /// fit stays as it is.
+    fn step(
+        &mut self,
+        operation: &str,
+        ids: &[RuleId],
+        event: RecordEvent,
+    ) -> Result<(), JournalError> {
+        let mut new = BTreeMap::new();
+        for (id, record) in ids.iter().filter_map(|id| self.records.get_key_value(id)) {
+            match step(Some(record.state), event) {
+                Ok(Some(state)) if state != record.state => {
+                    let record = record.clone();
+                    new.insert(*id, Some(Record { state, ..record }));
+                }
+                Ok(None) => drop(new.insert(*id, None)),
+                Ok(Some(_)) | Err(IllegalStep { .. }) => {}
             }
         }
-        moved
+        self.change(operation, new, false)
     }
 }
 
-/// Unknown ids are ignored: the kernel may hold rules whose records the journal has lost. A call that
-/// changes no record writes nothing.
+/// Unknown ids are ignored: the kernel may hold rules whose records the journal has lost. So is a
+/// commit that comes after the removal began. A call that changes no record writes nothing.
 impl Journal for Store {
     /// Stores each record with its own state: `Intended` before an insertion, `Applied` if only the
     /// owners of a rule change.
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        let put = records.iter().map(|r| (r.id(), r.clone())).collect();
-        self.change("recording the intent of", put, &BTreeSet::new(), true)
+        let new = records.iter().map(|r| (r.id(), Some(r.clone()))).collect();
+        self.change("recording the intent of", new, true)
     }
 
-    /// A record in state `Removing` keeps it: a late commit does not bring the rule back.
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        let moved = self.moved(ids, &[State::Intended], State::Applied);
-        self.change("committing", moved, &BTreeSet::new(), false)
+        self.step("committing", ids, RecordEvent::Commit)
     }
 
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        let moved = self.moved(ids, &[State::Intended, State::Applied], State::Removing);
-        self.change("marking for removal", moved, &BTreeSet::new(), false)
+        self.step("marking for removal", ids, RecordEvent::Remove)
     }
 
     /// Removes records in any state: the kernel's listing has confirmed that the rules are gone.
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        let known = |id: &&RuleId| self.records.contains_key(id);
-        let gone = ids.iter().filter(known).copied().collect();
-        self.change("forgetting", BTreeMap::new(), &gone, false)
+        self.step("forgetting", ids, RecordEvent::Forget)
     }
 }
 

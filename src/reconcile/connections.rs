@@ -25,7 +25,7 @@ pub(super) struct Connections {
     stale: Stale,
     /// Addresses that nothing is forwarded to any more, for which packets may still wait.
     awaited: BTreeSet<Ipv6Addr>,
-    /// The ports for which [`Connections::keep`] has looked.
+    /// The ports for which [`Connections::keep`] has run.
     kept: BTreeSet<u16>,
     /// Whether the log says that this kernel cannot cut flows.
     has_warned: bool,
@@ -61,11 +61,14 @@ impl Connections {
     /// it, even if nothing has tracked them so far. There is no second try, because the rules come
     /// at once.
     pub(super) fn keep(&mut self, change: &ChangeSet, log: &Logger) {
-        let fresh = change.insert.iter().filter_map(|owned| owned.rule.dnat());
-        let ports: BTreeSet<u16> = fresh
-            .filter(|(at, _)| at.proto == Proto::Tcp && !self.kept.contains(&at.port))
-            .map(|(at, _)| at.port)
-            .collect();
+        let fresh = change
+            .insert
+            .iter()
+            .filter_map(|owned| Flow::of(&owned.rule));
+        let ports = fresh
+            .filter(|flow| flow.proto == Proto::Tcp)
+            .map(|flow| flow.host_port);
+        let ports: BTreeSet<u16> = ports.filter(|port| !self.kept.contains(port)).collect();
         if ports.is_empty() {
             return;
         }
@@ -105,9 +108,7 @@ impl Connections {
         report: &mut Report,
         log: &Logger,
     ) {
-        let allowed: HashSet<Flow> = records
-            .filter_map(|record| Flow::of(&record.owned.rule))
-            .collect();
+        let allowed: HashSet<Flow> = records.filter_map(|r| Flow::of(&r.owned.rule)).collect();
         let purges = self.stale.purges(&allowed);
         let removed = purges.iter().filter(|p| matches!(p, Purge::Removed(_)));
         self.awaited.extend(removed.map(|p| p.flow().target.0));

@@ -1,24 +1,17 @@
-//! What a listing of the kernel shows, sorted out.
+//! What is known of the kernel's rules, and what a listing of them shows.
 
 use std::collections::BTreeMap;
 
 use crate::backend::ObservedRule;
-use crate::journal::record::Record;
 use crate::model::rule::{Rule, RuleId};
 
 /// What is known of the rules of ours in the kernel.
-///
-/// ```text
-///                  resync                     a change, a wait for the disk
-///   Unknown, Suspect ───▶ Listed ──────────────────────────▶ Believed
-///       ▲       ▲                                               │
-///       │       └──── a rule was not as believed, or is left ───┤
-///       └──────────── the outcome of a change is not known ─────┘
-/// ```
 #[derive(Debug, Default)]
 pub(super) enum Kernel {
-    /// They may differ from the records: list them before anything else.
+    /// Nothing: no listing has succeeded in this run, and forwards of an earlier boot may be there.
     #[default]
+    Unlisted,
+    /// They may differ from the records: list them before anything else.
     Unknown,
     /// Something was not as believed, or is left over: list them before the next round.
     Suspect,
@@ -53,13 +46,24 @@ impl Kernel {
         }
     }
 
+    /// See [`Kernel::Unknown`].
+    pub(super) fn invalidate(&mut self) {
+        if !self.is_unlisted() {
+            *self = Self::Unknown;
+        }
+    }
+
+    pub(super) fn is_unlisted(&self) -> bool {
+        matches!(self, Self::Unlisted)
+    }
+
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unknown)
+        matches!(self, Self::Unlisted | Self::Unknown)
     }
 
     /// Whether a round begins with a listing.
     pub(super) fn needs_listing(&self) -> bool {
-        matches!(self, Self::Unknown | Self::Suspect)
+        self.is_unknown() || matches!(self, Self::Suspect)
     }
 }
 
@@ -98,23 +102,6 @@ impl Listing {
     }
 }
 
-/// Recognises the rules of an earlier release, whose identities were others: the kernel and their
-/// records say the same of them.
-pub(super) fn recognise(observed: &mut [ObservedRule], records: &BTreeMap<RuleId, Record>) {
-    for seen in observed {
-        let (Some(content), Some(record)) = (&seen.altered, records.get(&seen.id)) else {
-            continue;
-        };
-        let recorded = &record.owned.rule;
-        let has_other_text = !recorded.text.is_empty() && recorded.text != content.text;
-        if content.facts == recorded.facts && !has_other_text {
-            let (text, facts) = (content.text.clone(), content.facts.clone());
-            seen.rule = Some(Rule::recorded(seen.id, content.backend, text, facts));
-            seen.altered = None;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +112,8 @@ mod tests {
         kernel.suspect();
         kernel.age();
         assert!(kernel.is_unknown() && kernel.needs_listing());
+        kernel.invalidate();
+        assert!(kernel.is_unlisted());
         kernel = Kernel::Listed(Vec::new());
         assert!(!kernel.needs_listing());
         assert_eq!(kernel.take_listing(), Some(Vec::new()));
@@ -134,5 +123,7 @@ mod tests {
         kernel.suspect();
         assert!(kernel.needs_listing() && !kernel.is_unknown());
         assert_eq!(kernel.take_listing(), None);
+        kernel.invalidate();
+        assert!(kernel.is_unknown() && !kernel.is_unlisted());
     }
 }

@@ -6,21 +6,47 @@
 //! kernel in which every rule of ours carries its comment; [`Reconciler::recover`] starts from
 //! the union of both.
 //!
+//! What is known of the kernel ([`listing`]):
+//!
 //! ```text
-//!            ┌────────── Kernel::Unknown ◀──── any failure of the backend
-//!            ▼                                         │
-//!   resync:  list ▸ compare with the records ▸ repair  │
-//!            ▼                                         │
-//!   remove:  list ▸ remove ▸ forget ───────────────────┤     removals never wait for the disk
-//!            ▼                                         │
-//!   insert:  intend (fsync) ▸ insert/replace ▸ commit ─┘     no intent, no insertion
-//!            ▼
-//!   connections: cut those that the rules as they are now would not have made
+//!   recover ──▶ Unlisted ──┐
+//!                          │ resync               a change, or a wait for the disk
+//!               Unknown ───┼─────────▶ Listed ───────────────────────────────────▶ Believed
+//!                  ▲       │              │                                            │
+//!                  │    Suspect ◀─────────┴── a rule was not as believed, or is left ──┤
+//!                  │       │                                                           │
+//!                  └───────┴───────────── the outcome of a change is not known ────────┘
+//!                                         (also: the caller wants a fresh listing)
 //! ```
+//!
+//! One round, [`Reconciler::converge`]:
+//!
+//! ```text
+//!   resync    unless the kernel is Believed: list ▸ compare with the records ▸ repair
+//!     │       the listing fails: the round is over
+//!     ▼
+//!   remove    mark ▸ apply ▸ owe: removals never wait for the disk
+//!     │       the outcome is not known: nothing is inserted
+//!     ▼
+//!   pay       what is owed to the journal
+//!     │       the journal is behind: of the replacements only the removals are made
+//!     ▼
+//!   insert    intend (fsync) ▸ apply ▸ owe: insertions and replacements in one batch
+//!     ▼
+//!   previous  empty the backends of earlier runs, once all that is desired is known
+//!     ▼
+//!   end       pay ▸ cut connections that the rules as they are now would not have made
+//! ```
+//!
+//! [`apply`] makes every change of the kernel, with its fallbacks; [`owed`] holds what the journal
+//! does not know yet; the states of a record are in [`crate::journal::record`].
 
+mod apply;
 mod connections;
+mod earlier;
 mod insert;
 mod listing;
+mod owed;
 mod previous;
 mod remove;
 pub mod report;
@@ -32,43 +58,34 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use slog::{Logger, info};
+use slog::{Logger, error, info};
 
 use self::connections::Connections;
+use self::earlier::Recognising;
 use self::listing::Kernel;
+use self::owed::Owed;
 pub use self::report::{Report, Trouble};
-use crate::backend::{Backend, BackendError, ErrorKind, Verb, compile};
+use crate::backend::{Backend, BackendError, compile};
 use crate::conntrack::Flows;
-use crate::journal::record::Record;
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
+use crate::journal::record::{Record, RecordEvent, Records, step_one};
 use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::intent::Intent;
-use crate::model::rule::{OwnedRule, Rule, RuleId};
-
-/// How often a whole batch is tried before its parts are: a foreign change voids a batch.
-const BATCH_TRIES: usize = 3;
+use crate::model::rule::{OwnedRule, RuleId};
 
 /// See the module's documentation.
 pub struct Reconciler<J> {
-    backend: Box<dyn Backend>,
+    backend: Recognising,
     /// Backends of earlier runs, where rules may be left; each is emptied once, then dropped.
     previous: Vec<Box<dyn Backend>>,
     journal: J,
     log: Logger,
     boot_id: BootId,
     /// Applied: every rule that is, or may be, in the kernel.
-    records: BTreeMap<RuleId, Record>,
-    /// Confirmed gone from the kernel, not yet from the journal.
-    gone: BTreeSet<RuleId>,
-    /// Gone from the kernel though nobody asked, and in the journal as they are here. Whoever is
-    /// put back in this round needs no new intent; the rest is forgotten at its end.
-    lost: BTreeMap<RuleId, Record>,
+    records: Records,
     kernel: Kernel,
-    /// The journal lacks something that `records` or `gone` knows.
-    journal_behind: bool,
-    /// Whether the forwards of an earlier boot have been removed.
-    boot_checked: bool,
+    owed: Owed,
     connections: Connections,
 }
 
@@ -84,66 +101,61 @@ impl<J: Journal> Reconciler<J> {
         log: Logger,
     ) -> Self {
         Self {
-            backend,
+            backend: Recognising::new(backend),
             previous,
             journal,
             log,
             boot_id,
-            records: BTreeMap::new(),
-            gone: BTreeSet::new(),
-            lost: BTreeMap::new(),
-            kernel: Kernel::Unknown,
-            journal_behind: false,
-            boot_checked: false,
+            records: Records::new(),
+            kernel: Kernel::default(),
+            owed: Owed::default(),
             connections: Connections::new(flows),
         }
     }
 
     /// Starts from what an earlier run left: applied = `records` ∪ every rule of ours in the
-    /// kernel. Of `salvaged`, which are no proof of anything, those count whose rules are in
-    /// the kernel: they say whose they are. Forwards recorded in an earlier boot are removed
-    /// at once, for their addresses may belong to anybody by now. `now` is in seconds since the
+    /// kernel. `salvaged` records prove nothing; they give the owners of rules that the kernel
+    /// shows, and the others are dropped. Forwards recorded in an earlier boot are removed at once,
+    /// because their addresses may belong to other containers by now. `now` is in seconds since the
     /// epoch.
     pub fn recover(&mut self, records: Vec<Record>, salvaged: Vec<Record>, now: u64) -> Report {
         let mut report = Report::default();
-        self.journal_behind = !salvaged.is_empty();
+        self.kernel = Kernel::Unlisted;
+        self.owed = Owed::default();
+        for record in &salvaged {
+            self.owed.record(record.id());
+        }
         let all = salvaged.into_iter().chain(records);
         self.records = all.map(|r| (r.id(), r)).collect();
-        self.kernel = Kernel::Unknown;
-        self.boot_checked = false;
-        if let Err(trouble) = self.resync_since_boot(now, &mut report) {
-            report.troubles.push(trouble);
-            return report;
+        self.backend.know(self.records.values());
+        match self.resync_since_boot(now, &mut report) {
+            Ok(()) => self.end_round(&mut report),
+            Err(trouble) => report.troubles.push(trouble),
         }
-        self.forget_lost();
-        self.settle_journal(&mut report);
-        self.cut_connections(&mut report);
         report
     }
 
     /// Lists the kernel; the first time that this succeeds, removes the forwards of an earlier boot.
     fn resync_since_boot(&mut self, now: u64, report: &mut Report) -> Result<(), Trouble> {
+        let is_first = self.kernel.is_unlisted();
         self.resync(now, report)?;
-        if self.boot_checked {
+        if !is_first {
             return Ok(());
         }
-        self.boot_checked = true;
         // What is not in the kernel after a crash or a reboot is recovery, not drift.
         report.drift = 0;
-        let here = self.backend.kind();
-        let (earlier_boot, elsewhere): (Vec<&Record>, Vec<&Record>) = self
-            .records
-            .values()
-            .filter(|r| !r.owned.rule.is_static() && self.is_of_earlier_boot(r))
-            .partition(|r| r.owned.rule.backend == here);
-        let ids = |records: Vec<&Record>| records.into_iter().map(Record::id).collect();
-        let (earlier_boot, elsewhere): (BTreeSet<RuleId>, BTreeSet<RuleId>) =
-            (ids(earlier_boot), ids(elsewhere));
-        if !earlier_boot.is_empty() {
-            info!(self.log, "removing the forwards of an earlier boot"; "count" => earlier_boot.len());
-            self.remove(&earlier_boot, report);
+        let is_earlier = |r: &&Record| !r.owned.rule.is_static() && self.is_of_earlier_boot(r);
+        let earlier: Vec<&Record> = self.records.values().filter(is_earlier).collect();
+        let ids: BTreeSet<RuleId> = earlier.iter().map(|r| r.id()).collect();
+        let here = earlier
+            .iter()
+            .filter(|r| r.owned.rule.backend == self.backend.kind());
+        let here: BTreeSet<RuleId> = here.map(|r| r.id()).collect();
+        if !here.is_empty() {
+            info!(self.log, "removing the forwards of an earlier boot"; "count" => here.len());
+            self.remove(&here, report);
         }
-        self.remove_earlier_boot_from_previous(&elsewhere, report);
+        self.remove_earlier_boot_from_previous(&ids, report);
         Ok(())
     }
 
@@ -152,9 +164,9 @@ impl<J: Journal> Reconciler<J> {
         compile::desired(self.backend.kind(), intent)
     }
 
-    /// The next round lists the kernel first, whatever is believed of it.
+    /// Makes the next round list the kernel first.
     pub fn invalidate(&mut self) {
-        self.kernel = Kernel::Unknown;
+        self.kernel.invalidate();
     }
 
     /// Takes the kernel from applied to `desired`, as far as it can be done now.
@@ -162,8 +174,8 @@ impl<J: Journal> Reconciler<J> {
         self.converge_to(|| Cow::Borrowed(desired), now)
     }
 
-    /// The same where `desired` depends on what others have put into the kernel a moment ago: it is
-    /// called once the kernel is listed, which takes a while, and just before the first change.
+    /// The same if `desired` depends on the rules of other programs: it is called after the listing,
+    /// which takes a while, and just before the first change, so that it sees them as they are then.
     pub fn converge_to<'d>(
         &mut self,
         desired: impl FnOnce() -> Cow<'d, Desired>,
@@ -174,6 +186,8 @@ impl<J: Journal> Reconciler<J> {
             && let Err(trouble) = self.resync_since_boot(now, &mut report)
         {
             report.troubles.push(trouble);
+            let behind = self.owed.end_round();
+            report.troubles.extend(behind.map(Trouble::Journal));
             return report;
         }
         let desired = desired();
@@ -182,19 +196,17 @@ impl<J: Journal> Reconciler<J> {
         self.remove(&leaving, &mut report);
         let arrives = !change.insert.is_empty() || !change.replace.is_empty();
         if !self.kernel.is_unknown() {
-            self.settle_journal(&mut report);
+            self.pay();
             if arrives {
                 self.insert(&change, now, &mut report);
             }
-            self.reown(&change.reown, &mut report);
+            self.reown(&change.reown);
         }
         self.kernel.age();
-        self.forget_lost();
         if desired.is_complete() {
             self.remove_from_previous(&mut report);
         }
-        self.settle_journal(&mut report);
-        self.cut_connections(&mut report);
+        self.end_round(&mut report);
         report
     }
 
@@ -206,12 +218,17 @@ impl<J: Journal> Reconciler<J> {
     /// Prepares the rules, which stay, for a time without a daemon.
     ///
     /// # Errors
-    /// They stay all the same, as they were.
+    /// The rules stay as they were.
     pub fn leave(&mut self) -> Result<(), BackendError> {
         self.backend.leave()
     }
 
-    /// The journal, when there is nothing left to do.
+    /// How many rules the journal does not know the truth about.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Ends the work and gives back the journal.
     pub fn into_journal(self) -> J {
         self.journal
     }
@@ -225,88 +242,43 @@ impl<J: Journal> Reconciler<J> {
             .collect()
     }
 
-    fn cut_connections(&mut self, report: &mut Report) {
+    /// Lets an event happen to a record. Returns the record if it goes by that.
+    fn step(&mut self, id: RuleId, event: RecordEvent) -> Option<Record> {
+        step_one(&mut self.records, id, event).unwrap_or_else(|illegal| {
+            error!(self.log, "a record is left as it is"; "rule" => %id, "reason" => %illegal);
+            debug_assert!(false, "{illegal}");
+            None
+        })
+    }
+
+    /// Pays what is owed to the journal now; `false`: the journal is behind.
+    fn pay(&mut self) -> bool {
+        if self.owed.is_due() {
+            self.kernel.age();
+            self.owed.pay(&mut self.journal, &self.records, &self.log);
+        }
+        !self.owed.is_behind()
+    }
+
+    fn end_round(&mut self, report: &mut Report) {
+        self.owed.forget_lost();
+        self.pay();
+        let behind = self.owed.end_round();
+        report.troubles.extend(behind.map(Trouble::Journal));
         self.connections
             .cut(self.records.values(), report, &self.log);
     }
 
-    fn log_change(&self, verb: Verb, rule: &Rule) {
-        info!(self.log, "{}", self.backend.describe(verb, rule));
-    }
-
-    /// Writes down what the journal lacks after a failure, unless it has failed in this round.
-    fn settle_journal(&mut self, report: &mut Report) {
-        let failed = |t: &Trouble| matches!(t, Trouble::Journal(_));
-        if !self.journal_behind || report.troubles.iter().any(failed) {
-            return;
-        }
-        self.kernel.age();
-        let records: Vec<Record> = self.records.values().cloned().collect();
-        let ids: Vec<RuleId> = self.records.keys().copied().collect();
-        let gone: Vec<RuleId> = self.gone.iter().copied().collect();
-        let written = self
-            .journal
-            .intend(&records)
-            .and_then(|()| self.journal.commit(&ids))
-            .and_then(|()| self.journal.forget(&gone));
-        match written {
-            Ok(()) => {
-                self.gone.clear();
-                self.journal_behind = false;
-            }
-            Err(error) => report.troubles.push(Trouble::Journal(error)),
-        }
-    }
-
-    /// Remembers a write that failed, for [`Self::settle_journal`].
-    fn note(&mut self, written: Result<(), JournalError>) {
-        self.kernel.age();
-        if let Err(error) = written {
-            slog::debug!(self.log, "journal write postponed"; "reason" => %error);
-            self.journal_behind = true;
-        }
-    }
-
-    fn reown(&mut self, changed: &[OwnedRule], report: &mut Report) {
-        let mut records = Vec::new();
+    fn reown(&mut self, changed: &[OwnedRule]) {
         for owned in changed {
-            if let Some(record) = self.records.get(&owned.rule.id()).cloned() {
+            let id = owned.rule.id();
+            if let Some(record) = self.records.get_mut(&id) {
                 let before = &record.owned.owners;
                 self.connections.reowned(&owned.rule, before, &owned.owners);
-            }
-            if let Some(record) = self.records.get_mut(&owned.rule.id()) {
                 record.owned = owned.clone();
                 record.boot_id = self.boot_id.clone();
-                records.push(record.clone());
+                self.owed.record(id);
             }
         }
-        if records.is_empty() {
-            return;
-        }
-        let ids: Vec<RuleId> = records.iter().map(Record::id).collect();
-        let written = self
-            .journal
-            .intend(&records)
-            .and_then(|()| self.journal.commit(&ids));
-        if let Err(error) = written {
-            self.journal_behind = true;
-            report.troubles.push(Trouble::Journal(error));
-        }
     }
-}
-
-/// Whether trying again at once is pointless.
-fn is_hopeless(error: &BackendError) -> bool {
-    match error.kind {
-        ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::TimedOut | ErrorKind::Uncertain => {
-            true
-        }
-        ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Busy | ErrorKind::Failed => false,
-    }
-}
-
-/// Whether no single rule can be the cause, so that trying each by itself is pointless too. Who
-/// waits for a lock has waited seconds, and would do so for every rule.
-fn blames_no_rule(error: &BackendError) -> bool {
-    is_hopeless(error) || error.kind == ErrorKind::Busy
 }

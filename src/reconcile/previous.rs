@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use slog::{info, warn};
 
+use super::Reconciler;
+use super::apply::{Applier, BATCH_TRIES, Edit};
 use super::report::{Report, Trouble};
-use super::{BATCH_TRIES, Reconciler};
-use crate::backend::{Backend, BackendError, Batch, ErrorKind};
+use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule};
 use crate::journal::Journal;
+use crate::journal::record::Record;
 use crate::model::rule::{BackendKind, RuleId};
 
 impl<J: Journal> Reconciler<J> {
@@ -17,42 +19,34 @@ impl<J: Journal> Reconciler<J> {
         let mut waiting: VecDeque<_> = std::mem::take(&mut self.previous).into();
         while let Some(mut other) = waiting.pop_front() {
             let kind = other.kind();
-            let ours = self
-                .records
-                .values()
-                .filter(|r| kind != here && r.owned.rule.backend == kind);
-            let held_some = ours
-                .into_iter()
-                .any(|record| !self.is_of_earlier_boot(record));
-            match empty(other.as_mut(), held_some) {
+            let mut records = self.records.values().filter(|r| is_of(r, kind));
+            let held_some = kind != here && records.any(|r| !self.is_of_earlier_boot(r));
+            let listed = match other.list() {
+                // What the kernel cannot hold is not there; but what it has held it can hold.
+                Err(error) if error.kind == ErrorKind::Unsupported && !held_some => Ok(Vec::new()),
+                listed => listed,
+            };
+            let removed = listed.and_then(|it| remove_listed(other.as_mut(), it, report));
+            match removed {
                 Ok(removed) => {
                     if removed > 0 {
                         info!(self.log, "removed rules of ours that another tool had inserted";
-                            "count" => removed, "backend" => %other.kind());
-                        report.removed += removed;
+                            "count" => removed, "backend" => %kind);
                     }
                     let mut left = waiting.iter().chain(&self.previous);
                     // Its records may be those of rules in its other variant.
                     if kind != here && left.all(|more| more.kind() != kind) {
-                        let elsewhere: Vec<RuleId> = self
-                            .records
-                            .iter()
-                            .filter(|(_, r)| r.owned.rule.backend == kind)
-                            .map(|(id, _)| *id)
-                            .collect();
-                        for id in elsewhere {
-                            self.records.remove(&id);
-                            self.gone.insert(id);
-                        }
-                        self.forget_gone();
+                        let records = self.records.iter().filter(|(_, r)| is_of(r, kind));
+                        let gone: Vec<RuleId> = records.map(|(id, _)| *id).collect();
+                        self.forget(&gone);
                     }
                 }
-                Err(last) if self.proves_nothing(other.kind(), last.kind) => {
+                Err(last) if self.proves_nothing(kind, last.kind) => {
                     warn!(self.log, "cannot find out whether an earlier run left rules there";
-                        "backend" => %other.kind(), "reason" => %last);
+                        "backend" => %kind, "reason" => %last);
                 }
                 Err(last) => {
-                    let backend = other.kind();
+                    let backend = kind;
                     report.troubles.push(Trouble::Elsewhere { backend, last });
                     self.previous.push(other);
                 }
@@ -61,8 +55,8 @@ impl<J: Journal> Reconciler<J> {
         self.report_unlisted(report);
     }
 
-    /// Removes these from the backends that are not in use any more, where they are there. Their
-    /// records stay for [`Self::remove_from_previous`], which also tells what cannot be removed.
+    /// Removes these rules from the backends that are not in use any more. Their records stay for
+    /// [`Self::remove_from_previous`], which also reports what cannot be listed or removed.
     pub(super) fn remove_earlier_boot_from_previous(
         &mut self,
         ids: &BTreeSet<RuleId>,
@@ -72,45 +66,38 @@ impl<J: Journal> Reconciler<J> {
             return;
         }
         for other in &mut self.previous {
-            let mut remove = other.list().unwrap_or_default();
-            remove.retain(|seen| ids.contains(&seen.id));
-            let (count, backend) = (remove.len(), other.kind());
-            if count == 0 {
-                continue;
-            }
-            let insert = Vec::new();
-            match other.commit(&Batch { remove, insert }) {
-                Ok(()) => {
+            let mut listed = other.list().unwrap_or_default();
+            listed.retain(|seen| ids.contains(&seen.id));
+            let backend = other.kind();
+            match remove_listed(other.as_mut(), listed, report) {
+                Ok(0) => {}
+                Ok(count) => {
                     info!(self.log, "removed forwards of an earlier boot"; "count" => count,
                         "backend" => %backend);
-                    report.removed += count;
                 }
                 Err(last) => report.troubles.push(Trouble::Elsewhere { backend, last }),
             }
         }
     }
 
-    /// What is recorded of a backend that is not there to be looked at may still stand. Not after
-    /// a boot: what puts such rules back is the tool that is missing.
+    /// Reports the recorded rules of a backend that is missing here, so that it cannot be listed:
+    /// they may still be in the kernel. Those of an earlier boot are not: only the missing tool
+    /// could have restored them.
     fn report_unlisted(&mut self, report: &mut Report) {
         let here = self.backend.kind();
-        let unseen = |kind| kind != here && self.previous.iter().all(|other| other.kind() != kind);
-        let missed: Vec<(RuleId, BackendKind, bool)> = self
-            .records
-            .iter()
-            .filter(|(_, r)| unseen(r.owned.rule.backend))
-            .map(|(id, r)| (*id, r.owned.rule.backend, self.is_of_earlier_boot(r)))
-            .collect();
+        let is_unlisted = |record: &&Record| {
+            let kind = record.owned.rule.backend;
+            kind != here && self.previous.iter().all(|other| other.kind() != kind)
+        };
+        let unlisted = self.records.values().filter(is_unlisted);
+        let (earlier, missed): (Vec<&Record>, Vec<&Record>) =
+            unlisted.partition(|record| self.is_of_earlier_boot(record));
         let mut left: BTreeMap<BackendKind, usize> = BTreeMap::new();
-        for (id, kind, is_earlier) in missed {
-            if is_earlier {
-                self.records.remove(&id);
-                self.gone.insert(id);
-            } else {
-                *left.entry(kind).or_default() += 1;
-            }
+        for record in missed {
+            *left.entry(record.owned.rule.backend).or_default() += 1;
         }
-        self.forget_gone();
+        let earlier: Vec<RuleId> = earlier.into_iter().map(Record::id).collect();
+        self.forget(&earlier);
         for (backend, count) in left {
             let last = BackendError {
                 operation: format!("search for {count} recorded rules"),
@@ -121,9 +108,9 @@ impl<J: Journal> Reconciler<J> {
         }
     }
 
-    /// Whether a backend that cannot be listed is no reason to think that we were ever there. A
-    /// table that others use in their own way tells nothing, maybe for ever; and where we may
-    /// not even look we have inserted nothing, unless we had more privileges before.
+    /// Whether a backend that cannot be listed gives no reason to believe that a run of ours used it.
+    /// A table that others use in their own way may never become readable; and where we lack the
+    /// privilege to list we have inserted nothing, unless we had more privileges before.
     fn proves_nothing(&self, kind: BackendKind, failure: ErrorKind) -> bool {
         match failure {
             ErrorKind::Uncertain => !self.knows_of(kind),
@@ -134,33 +121,26 @@ impl<J: Journal> Reconciler<J> {
 
     /// Whether the backend is in use, or was in one of the runs that left records.
     fn knows_of(&self, kind: BackendKind) -> bool {
-        let mut kinds = self.records.values().map(|r| r.owned.rule.backend);
-        kind == self.backend.kind() || kinds.any(|recorded| recorded == kind)
+        kind == self.backend.kind() || self.records.values().any(|r| is_of(r, kind))
     }
 }
 
-/// Removes every rule of ours from a backend; returns how many there were. `held_some`: it is known
-/// to have held rules of ours since the last boot.
-fn empty(backend: &mut dyn Backend, held_some: bool) -> Result<usize, BackendError> {
-    let mut tries = 0;
-    loop {
-        let remove = match backend.list() {
-            // What the kernel cannot hold is not there; but what it has held it can hold.
-            Err(error) if error.kind == ErrorKind::Unsupported && !held_some => return Ok(0),
-            listed => listed?,
-        };
-        let count = remove.len();
-        if count == 0 {
-            return Ok(0);
-        }
-        tries += 1;
-        match backend.commit(&Batch {
-            remove,
-            insert: Vec::new(),
-        }) {
-            Ok(()) => return Ok(count),
-            Err(error) if tries >= BATCH_TRIES => return Err(error),
-            Err(_) => {}
-        }
-    }
+fn is_of(record: &Record, kind: BackendKind) -> bool {
+    record.owned.rule.backend == kind
+}
+
+/// Removes the rules of a listing, with every fallback; returns how many.
+fn remove_listed(
+    backend: &mut dyn Backend,
+    listed: Vec<ObservedRule>,
+    report: &mut Report,
+) -> Result<usize, BackendError> {
+    let before = report.removed;
+    let ids: BTreeSet<RuleId> = listed.iter().map(|seen| seen.id).collect();
+    let edits: Vec<Edit<'_>> = ids.into_iter().map(Edit::removal).collect();
+    let mut applier = Applier::silent(backend, report);
+    applier.listing = Some(listed);
+    let applied = applier.apply(&edits, BATCH_TRIES);
+    applied.map_err(|incomplete| incomplete.last)?;
+    Ok(report.removed - before)
 }

@@ -29,7 +29,7 @@ pub enum Trouble {
         #[source]
         last: BackendError,
     },
-    /// Rules that an earlier run may have put elsewhere cannot be looked for.
+    /// Another backend, in which an earlier run may have left rules, cannot be listed or emptied.
     #[error("rules of an earlier run may be left in the other {backend}")]
     Elsewhere {
         /// Where.
@@ -53,7 +53,7 @@ pub struct Report {
     pub inserted: usize,
     /// Rules removed, surplus copies included.
     pub removed: usize,
-    /// Rules of ours that somebody else had removed, altered or doubled.
+    /// Rules of ours that another program had removed, altered, moved or doubled.
     pub drift: usize,
     /// Why the kernel does not match; empty when it does.
     pub troubles: Vec<Trouble>,
@@ -65,13 +65,13 @@ impl Report {
         self.troubles.is_empty()
     }
 
-    /// Whether the kernel matches what was desired, whatever the journal says.
+    /// Whether the kernel matches what was desired, even if the journal is behind.
     pub fn is_kernel_settled(&self) -> bool {
         let journal = |t: &Trouble| matches!(t, Trouble::Journal(_));
         self.troubles.iter().all(journal)
     }
 
-    /// Whether the backend in use matches what was desired, whatever is left elsewhere.
+    /// Whether the backend in use matches what was desired, even if another still holds rules.
     pub fn is_in_step(&self) -> bool {
         let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });
         self.troubles.iter().all(elsewhere)

@@ -13,7 +13,7 @@ pub(super) struct Stale {
     pub(super) gone: HashSet<Flow>,
     /// Their rules stay, but belong to another container now.
     pub(super) passed_on: HashSet<Flow>,
-    /// Their rules are new: whatever does not follow them.
+    /// Their rules are new: flows of these ports that do not follow them.
     pub(super) fresh: HashSet<Flow>,
 }
 
@@ -28,8 +28,8 @@ impl Stale {
         self.fresh.extend(Flow::of(rule));
     }
 
-    /// A rule stays and changes its owners. Where none of those known stays, whoever has the
-    /// address now must not get the connections of whoever had it.
+    /// A rule stays and changes its owners. If none of the known owners stays, another container has
+    /// the address now, and must not get the connections of the one before.
     pub(super) fn reowned(&mut self, rule: &Rule, before: &BTreeSet<Owner>, now: &BTreeSet<Owner>) {
         let stays = |owner: &Owner| now.iter().any(|o| o.container_id == owner.container_id);
         if before.is_empty() || before.iter().any(stays) {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
+use crate::journal::record::State;
 use crate::journal::recover::{self, Opened};
 use crate::journal::testing::{ids, record, records, started};
 

@@ -1,12 +1,12 @@
-//! Tables that somebody else holds.
+//! Tables that another program has locked.
 
 use super::machine::{Fate, Machine, wish};
 use crate::backend::ErrorKind;
 use crate::backend::fake::{BackendCall, InjectedFault};
 
-/// Each try may have waited for seconds: a round must end long before a supervisor's patience.
+/// Each try may wait for seconds, and a round must end long before a supervisor loses patience.
 #[test]
-fn tables_that_are_held_are_not_tried_rule_by_rule() {
+fn rules_of_locked_tables_are_not_tried_one_by_one() {
     let machine = Machine::new();
     let mut daemon = machine.daemon(&Fate::default());
     daemon.recover(Vec::new(), Vec::new(), 1);
@@ -30,7 +30,7 @@ fn tables_that_are_held_are_not_tried_rule_by_rule() {
         assert!(!daemon.converge(&wishes, 2).is_converged());
         tries.push(commits() - before);
         assert!(daemon.converge(&wishes, 3).is_converged());
-        machine.must_match(&wishes, &"let go");
+        machine.must_match(&wishes, &"unlocked");
     }
     assert_eq!(tries, [3, 3, 3]);
 }

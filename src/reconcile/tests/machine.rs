@@ -8,15 +8,16 @@ use slog::{Discard, o};
 use super::super::*;
 use crate::backend::compile;
 use crate::backend::fake::FakeKernel;
-use crate::backend::{Batch, ObservedRule};
+use crate::backend::{Batch, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::fake::FakeTable;
+use crate::journal::JournalError;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
 use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::intent::{Intent, Policy, Unpublished};
-use crate::model::rule::BackendKind;
+use crate::model::rule::{BackendKind, Rule};
 
-/// A rule of somebody else, which must stay.
+/// A rule of another program, which must stay.
 const FOREIGN: &str =
     "-A POSTROUTING -o eth9 -m comment --comment \"x docker-nat66:0123456789abcdef\" -j MASQUERADE";
 
@@ -276,8 +277,8 @@ pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
     compiled(Some(forwards))
 }
 
-/// Before Docker has been heard.
-pub(super) fn unheard() -> Desired {
+/// Before the first complete list of Docker's.
+pub(super) fn before_docker() -> Desired {
     compiled(None)
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::machine::{Fate, Machine, wish};
+use crate::backend::ErrorKind;
 use crate::backend::fake::{BackendCall, InjectedFault};
 use crate::model::change::{Known, Undecided};
 
@@ -28,7 +29,7 @@ fn removals_go_first_and_all_else_in_one_batch() {
     assert_eq!(sizes(&machine.kernel.calls()[before..]), [(1, 0), (1, 2)]);
 }
 
-/// Whatever comes one at a time: what guards comes before what it guards.
+/// A batch may be applied in parts: filter rules come before the ports that they guard.
 #[test]
 fn published_ports_come_after_all_else_and_go_before_it() {
     let all = wish(&[(80, 2, 'a')]).rules;
@@ -55,7 +56,7 @@ fn published_ports_come_after_all_else_and_go_before_it() {
     );
 }
 
-/// Somebody has doubled it since the last look.
+/// Another program has doubled it since the last listing.
 #[test]
 fn every_copy_goes_with_its_rule() {
     let machine = Machine::new();
@@ -134,7 +135,7 @@ fn a_rule_goes_when_its_last_owner_goes() {
 }
 
 #[test]
-fn what_is_not_known_judges_nothing() {
+fn rules_of_which_nothing_is_known_yet_stay() {
     let machine = Machine::new();
     let one = wish(&[(80, 2, 'a')]);
     assert!(machine.live(std::slice::from_ref(&one), &Fate::default()));
@@ -152,8 +153,7 @@ fn what_is_not_known_judges_nothing() {
     }
 }
 
-/// What a daemon that restarts knows after the first list, while the Engine does not answer about
-/// some of the containers.
+/// After a restart and the first list, the Engine does not answer about some of the containers.
 #[test]
 fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict_them() {
     let applied = wish(&[(80, 2, 'a'), (81, 3, 'b'), (82, 4, 'c')]).rules;
@@ -180,7 +180,8 @@ fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict
         left: [std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host)].into(),
         ..undecided(containers, &[])
     };
-    // Desired forwards, who is not answered about, who has which address; which ports close.
+    // The desired forwards, which containers are unanswered and hold which address, and the ports
+    // that close.
     type Case<'a> = (&'a [(u16, u16, char)], Undecided, &'a [u16]);
     let cases: [Case<'_>; 9] = [
         (&[(82, 4, 'c')], undecided(&[], &[]), &[80, 81]),
@@ -193,14 +194,14 @@ fn rules_of_a_container_that_is_not_answered_about_stay_unless_others_contradict
             undecided(&['a'], &[(2, 'c')]),
             &[80, 81, 82],
         ),
-        // Somebody else publishes its port.
+        // Another container publishes its port.
         (
             &[(80, 4, 'c')],
             undecided(&['a'], &[(4, 'c')]),
             &[80, 81, 82],
         ),
         (&[], undecided(&['x'], &[]), &[80, 81, 82]),
-        // Nobody is at its address any more.
+        // No container has its address any more.
         (&[], undecided(&['a'], &[]), &[81, 82]),
         (&[], left(&['a'], 2), &[80, 81, 82]),
     ];

@@ -4,11 +4,11 @@ use slog::{Discard, o};
 
 use super::super::*;
 use crate::backend::fake::{BackendCall, FakeKernel};
-use crate::backend::{Batch, ObservedRule};
+use crate::backend::{Batch, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
-use crate::model::rule::BackendKind;
+use crate::model::rule::{BackendKind, Rule};
 
 /// A backend of the other kind that holds nothing.
 struct Empty;
@@ -74,8 +74,15 @@ fn left_over(kernel: &FakeKernel, journal: &mut MemoryJournal) {
     journal.intend(&[record]).unwrap();
 }
 
+fn dnat(host_port: u16, target: &str) -> Rule {
+    rule(&format!(
+        "nat PREROUTING -i eth0 -p tcp --dport {host_port} -j DNAT --to-destination [{target}]:80 \
+         -m addrtype --dst-type LOCAL"
+    ))
+}
+
 #[test]
-fn without_a_record_an_uncertain_listing_elsewhere_is_let_be() {
+fn without_a_record_an_uncertain_listing_elsewhere_is_not_tried_again() {
     let kernel = FakeKernel::new();
     kernel.listing_fails(Some(ErrorKind::Uncertain));
     let mut daemon = daemon(&[&kernel], &MemoryJournal::default());
@@ -101,6 +108,26 @@ fn with_a_record_an_uncertain_listing_elsewhere_is_a_trouble_until_it_is_certain
 }
 
 #[test]
+fn a_rule_that_will_not_go_keeps_no_other_in_elsewhere() {
+    let kernel = FakeKernel::new();
+    let forward = |port| dnat(port, "fd00::2");
+    let insert: Vec<Rule> = (1..=8).map(forward).collect();
+    let (stuck, remove) = (insert[4].id(), Vec::new());
+    kernel.backend().commit(&Batch { remove, insert }).unwrap();
+    kernel.refuse([stuck].into());
+    let mut daemon = daemon(&[&kernel], &MemoryJournal::default());
+    let report = daemon.converge(&Desired::nothing(), 2);
+    assert!(matches!(report.troubles[..], [Trouble::Elsewhere { .. }]));
+    assert_eq!(report.removed, 7);
+    let left: Vec<RuleId> = kernel.ours().iter().map(|seen| seen.id).collect();
+    assert_eq!(left, [stuck]);
+    kernel.refuse(BTreeSet::new());
+    let report = daemon.converge(&Desired::nothing(), 3);
+    assert_eq!((report.is_converged(), report.removed), (true, 1));
+    assert_eq!(kernel.ours().len(), 0);
+}
+
+#[test]
 fn records_go_when_every_backend_of_their_kind_is_empty() {
     for troubled in [0, 1] {
         let kernels = [FakeKernel::new(), FakeKernel::new()];
@@ -118,7 +145,7 @@ fn records_go_when_every_backend_of_their_kind_is_empty() {
 }
 
 #[test]
-fn what_nobody_can_look_for_is_a_trouble_until_the_next_boot() {
+fn rules_that_no_tool_here_can_list_are_a_trouble_until_the_next_boot() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     left_over(&kernel, &mut journal);
     let mut alone = daemon(&[], &journal);
@@ -141,7 +168,7 @@ fn what_nobody_can_look_for_is_a_trouble_until_the_next_boot() {
 }
 
 #[test]
-fn where_we_may_not_look_is_no_trouble_without_a_record() {
+fn a_backend_that_we_may_not_list_is_no_trouble_without_a_record() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     kernel.listing_fails(Some(ErrorKind::Denied));
     let mut fresh = daemon(&[&kernel], &journal);
@@ -159,10 +186,7 @@ fn where_we_may_not_look_is_no_trouble_without_a_record() {
 fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     left_over(&kernel, &mut journal);
-    let forward = rule(
-        "nat PREROUTING -i eth0 -p tcp --dport 8080 -j DNAT --to-destination [fd00::2]:80 \
-         -m addrtype --dst-type LOCAL",
-    );
+    let forward = dnat(8080, "fd00::2");
     let batch = Batch {
         insert: vec![forward.clone()],
         ..Batch::default()

@@ -1,6 +1,6 @@
 //! What a release left whose rules had other identities, and whose journal knew no texts.
 
-use super::machine::{Fate, MISHAPS, Machine, unheard, wish};
+use super::machine::{Fate, MISHAPS, Machine, before_docker, wish};
 use crate::backend::fake::BackendCall;
 use crate::backend::ip6tables::render::listed;
 use crate::journal::Journal;
@@ -74,9 +74,9 @@ fn a_port_that_stays_is_never_closed_whatever_happens_on_the_way() {
         for mishap in MISHAPS {
             let machine = left(&both);
             let fate = Fate::new(&[(step, mishap)]);
-            if !machine.live(&[unheard(), both.clone()], &fate) {
+            if !machine.live(&[before_docker(), both.clone()], &fate) {
                 assert_eq!(open(&machine), [80, 81], "{mishap:?} at {step}");
-                assert!(machine.live(&[unheard(), both.clone()], &Fate::default()));
+                assert!(machine.live(&[before_docker(), both.clone()], &Fate::default()));
             }
             assert!(closes_nothing(&machine), "{mishap:?} at {step}");
             machine.must_match(&both, &(step, mishap));

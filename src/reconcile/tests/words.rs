@@ -1,4 +1,4 @@
-//! What is said of a change: that it was made, once, and only when it was.
+//! A change is logged once, after it was made.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,6 +6,7 @@ use slog::{Drain, Never, OwnedKVList, o};
 
 use super::super::*;
 use super::machine::wish;
+use crate::backend::ErrorKind;
 use crate::backend::fake::{FakeKernel, InjectedFault};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
@@ -25,8 +26,8 @@ impl Drain for Messages {
 }
 
 impl Messages {
-    /// How many changes of forwards were said to be made: additions and removals.
-    fn told(&self) -> (usize, usize) {
+    /// How many forwards were logged as added and as removed.
+    fn changes(&self) -> (usize, usize) {
         let messages = self.0.lock().unwrap();
         let count = |words| messages.iter().filter(|m| m.contains(words)).count();
         (count("NAT66 add portfwd: "), count("NAT66 del portfwd: "))
@@ -34,7 +35,7 @@ impl Messages {
 }
 
 #[test]
-fn a_change_is_told_once_and_only_when_it_was_made() {
+fn a_change_is_logged_once_and_only_after_it_was_made() {
     let (messages, kernel) = (Messages::default(), FakeKernel::new());
     let mut daemon = Reconciler::new(
         Box::new(kernel.backend()),
@@ -49,14 +50,15 @@ fn a_change_is_told_once_and_only_when_it_was_made() {
     assert!(daemon.converge(&none, 1).is_converged());
     let mut expected = (0, 0);
     for (next, added, removed) in [(&one, 1, 0), (&other, 1, 1), (&none, 0, 1)] {
-        // Refused for good, then refused while one try of three goes through after all.
+        // First it is refused for good. Then one try fails, and the next reports a failure though it
+        // made the change.
         kernel.on_commit(InjectedFault::Before(ErrorKind::Denied));
         assert!(!daemon.converge(next, 2).is_converged());
-        assert_eq!(messages.told(), expected, "refused");
+        assert_eq!(messages.changes(), expected, "refused");
         kernel.on_commit(InjectedFault::Before(ErrorKind::Failed));
         kernel.on_commit(InjectedFault::After(ErrorKind::Failed));
         assert!(daemon.converge(next, 3).is_converged());
         expected = (expected.0 + added, expected.1 + removed);
-        assert_eq!(messages.told(), expected, "made");
+        assert_eq!(messages.changes(), expected, "made");
     }
 }
