@@ -10,6 +10,10 @@
 //! asks the rules, the others do not. Both tables take turns, so that whatever else the machine
 //! does slows down both.
 
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests have more than is needed here")]
+mod support;
+
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +26,8 @@ use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::backend::{Backend, Batch, ObservedRule, compile};
 use docker_nat66::model::rule::{BackendKind, Rule};
 use rustix::net::sockopt::set_socket_linger;
-use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
+use rustix::thread::{UnshareFlags, gettid};
+use support::namespace::leave;
 
 /// Forwards of the full table; the last one is measured.
 const FULL: u16 = 10_000;
@@ -38,7 +43,7 @@ const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const SERVER: Ipv6Addr = Ipv6Addr::new(0xfdfd, 0, 0, 0, 0, 0, 0, 2);
 
 fn main() {
-    leave();
+    leave(UnshareFlags::NEWNET);
     let client = Client::start();
     let server = serve();
     set_up(&client.place, &server);
@@ -208,19 +213,12 @@ fn serve() -> PathBuf {
 fn started(work: impl FnOnce() + Send + 'static) -> PathBuf {
     let (tell, told) = channel();
     thread::spawn(move || {
-        leave();
+        leave(UnshareFlags::NEWNET);
         let place = format!("/proc/{}/task/{}/ns/net", std::process::id(), gettid());
         tell.send(PathBuf::from(place)).expect("is waited for");
         work();
     });
     told.recv().expect("a namespace")
-}
-
-/// Into a new network namespace.
-#[allow(unsafe_code)]
-fn leave() {
-    // SAFETY: nothing is unshared but the network; file descriptors stay shared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("a network namespace (needs root)");
 }
 
 /// Links, addresses and routes. Run by this thread, in the host's namespace.

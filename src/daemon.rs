@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
-use crate::actors::journal::{JournalActor, StateDir};
+use crate::actors::journal::{HeldStateDir, JournalActor};
 use crate::actors::messages::{Close, Dump, Leave, Recover, RemoveAll, Resync, Stop};
 use crate::actors::port_mapper::{DriftWatch, PortMapper};
 use crate::actors::watchdog::{self, Probe};
@@ -64,7 +64,7 @@ pub struct Parts {
     /// The open journal.
     pub journal: Opened,
     /// The directory of the journal.
-    pub state_dir: StateDir,
+    pub state_dir: HeldStateDir,
     /// The id of this boot.
     pub boot_id: BootId,
     /// Settings of the rules.

@@ -4,6 +4,7 @@
 //! are escaped before the line is written. If the reader hangs, the daemon goes on, and logs later how
 //! many lines were lost.
 
+pub(crate) mod once;
 mod output;
 
 use std::io::{self, Write};

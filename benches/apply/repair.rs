@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use docker_nat66::actors::journal::StateDir;
+use docker_nat66::actors::journal::HeldStateDir;
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use docker_nat66::backend::nftables::{Nftables, TABLE, TableSettings};
@@ -149,7 +149,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         backend,
         others: Vec::new(),
         journal: opened,
-        state_dir: StateDir {
+        state_dir: HeldStateDir {
             dir: state,
             lock: Arc::new(lock.expect("free")),
         },

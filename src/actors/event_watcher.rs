@@ -6,7 +6,6 @@
 //! process ends. A crash loses nothing.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, WrapFuture};
 use slog::{Logger, debug, info, o, warn};
@@ -19,6 +18,7 @@ use super::port_mapper::PortMapper;
 use crate::control::board::{Reporter, StatusBoard};
 use crate::control::status::DockerFigures;
 use crate::docker::stream::{self, Command, FollowSettings, Inbox, Loss, Update};
+use crate::logging::once::LogOnce;
 use crate::model::interface::InterfaceNews;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::links;
@@ -138,7 +138,7 @@ async fn pass_on(
     log: Logger,
 ) {
     // The reasons logged since the last connection.
-    let mut logged = BTreeSet::new();
+    let mut logged = LogOnce::up_to(MAX_REASONS);
     while let Some(update) = updates.recv().await {
         failpoint::panic("an update is passed on");
         match update {
@@ -157,17 +157,14 @@ async fn pass_on(
             }
             Update::Lost(loss) => {
                 let reason = &loss.reason;
-                match logged.len() {
-                    0 => {
-                        warn!(log, "Docker is not reachable, trying again until it is"; "reason" => reason);
-                    }
-                    1..MAX_REASONS if !logged.contains(reason) => {
-                        info!(log, "Docker is still not reachable"; "reason" => reason);
-                    }
-                    _ => debug!(log, "Docker is still not reachable"; "reason" => reason),
-                }
-                if logged.len() < MAX_REASONS {
-                    logged.insert(reason.clone());
+                let is_first = logged.is_empty();
+                let is_new = logged.is_new(reason);
+                if is_first {
+                    warn!(log, "Docker is not reachable, trying again until it is"; "reason" => reason);
+                } else if is_new {
+                    info!(log, "Docker is still not reachable"; "reason" => reason);
+                } else {
+                    debug!(log, "Docker is still not reachable"; "reason" => reason);
                 }
                 let mut reports = board.lock();
                 reports.figures.docker.connected = false;

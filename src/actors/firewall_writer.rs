@@ -20,7 +20,7 @@ use super::messages::{
 };
 use crate::backend::BackendError;
 use crate::control::board::{Reporter, StatusBoard};
-use crate::control::status::{DockerNatFigures, NatState};
+use crate::control::status::DockerNatFigures;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::{Observation, Watch};
 use crate::journal::record::Record;
@@ -111,11 +111,7 @@ fn figures_of(observation: &Observation) -> DockerNatFigures {
     let texts =
         |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
     DockerNatFigures {
-        state: match observation.state {
-            StandbyState::On => NatState::On,
-            StandbyState::Off => NatState::Off,
-            StandbyState::Unsettled => NatState::Unsettled,
-        },
+        state: observation.state,
         served: audit.served.len(),
         unserved: texts(&audit.unserved),
         stray: texts(&audit.stray),

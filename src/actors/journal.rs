@@ -34,14 +34,14 @@ use crate::sys::progress::{self, Worker};
 const RECORDS_AT_ONCE: usize = 500;
 
 /// The state directory, held by its lock.
-pub struct StateDir {
+pub struct HeldStateDir {
     /// The directory.
     pub dir: PathBuf,
     /// Its lock.
     pub lock: Arc<Lock>,
 }
 
-impl StateDir {
+impl HeldStateDir {
     /// Makes sure that the directory exists and its lock is ours. Returns whether the lock had to be
     /// taken again.
     fn renew(&self) -> Result<bool, JournalError> {
@@ -62,14 +62,19 @@ impl StateDir {
 pub(crate) struct JournalActor {
     /// `None` once closed.
     store: Option<Store>,
-    state_dir: StateDir,
+    state_dir: HeldStateDir,
     board: StatusBoard,
     log: Logger,
 }
 
 impl JournalActor {
     /// A journal with an open store in `state_dir`.
-    pub(crate) fn new(store: Store, state_dir: StateDir, board: StatusBoard, log: Logger) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        state_dir: HeldStateDir,
+        board: StatusBoard,
+        log: Logger,
+    ) -> Self {
         Self {
             store: Some(store),
             state_dir,

@@ -30,13 +30,13 @@ use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
 use crate::control::board::{Reporter, StatusBoard};
 use crate::docker::backoff::Backoff;
+use crate::logging::once::LogChanges;
 use crate::mapper::compute::{
     Choice, Computed, DockerState, HairpinMode, HostFacts, MapperOptions,
 };
 use crate::mapper::forwards::Resolved;
 use crate::model::container::Snapshot;
 use crate::model::forward::Proto;
-use crate::model::problem::Problem;
 use crate::netlink::watch::{OwnPorts, Watched, watch};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -115,10 +115,11 @@ pub(crate) struct PortMapper {
     retry: Option<SpawnHandle>,
     backoff: Backoff,
     /// The failures of the last round.
-    failures: Vec<String>,
-    skipped: BTreeSet<String>,
-    /// The last report of what keeps packets from getting through the host.
-    problems: Vec<Problem>,
+    failures: LogChanges<String>,
+    /// What is not forwarded, and whether that was unexpected.
+    skipped: LogChanges<(String, bool)>,
+    /// What keeps packets from getting through the host, and what solves it.
+    problems: LogChanges<(String, Option<String>)>,
     /// The forwards that the last snapshot resolved to.
     resolved: Arc<Resolved>,
     /// Whether the host is about to be observed again.
@@ -161,9 +162,9 @@ impl PortMapper {
             stopping: false,
             retry: None,
             backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
-            failures: Vec::new(),
-            skipped: BTreeSet::new(),
-            problems: Vec::new(),
+            failures: LogChanges::default(),
+            skipped: LogChanges::default(),
+            problems: LogChanges::default(),
             resolved: Arc::default(),
             host_changed: false,
             scanned: None,

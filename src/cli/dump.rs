@@ -129,12 +129,8 @@ fn cells(row: &Row) -> Vec<String> {
         (Some(addr), Some(port)) => format!("[{addr}]:{port}"),
         _ => "-".to_owned(),
     };
-    let shown = |text: &Option<String>| {
-        or_dash(
-            text.as_ref()
-                .map(|t| Untrusted::new(t.as_str()).to_string()),
-        )
-    };
+    let network = row.network.as_deref();
+    let network = network.map(|name| Untrusted::new(name).to_string());
     let inserted = chrono::DateTime::from_timestamp(i64::try_from(row.inserted_at).unwrap_or(0), 0)
         .map(|t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string());
     vec![
@@ -145,7 +141,7 @@ fn cells(row: &Row) -> Vec<String> {
         from,
         to,
         container(row),
-        shown(&row.network),
+        or_dash(network),
         or_dash(inserted),
     ]
 }

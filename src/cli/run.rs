@@ -12,7 +12,7 @@ use super::cleanup;
 use super::failure::{Exit, Failure};
 use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
-use crate::actors::journal::StateDir;
+use crate::actors::journal::HeldStateDir;
 use crate::backend::compile;
 use crate::config::{self, Warning};
 use crate::daemon::{self, Left, Parts};
@@ -86,7 +86,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         backend,
         others,
         journal,
-        state_dir: StateDir {
+        state_dir: HeldStateDir {
             dir: state_dir.clone(),
             lock: Arc::clone(&locks.in_state_dir()?.daemon),
         },

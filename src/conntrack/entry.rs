@@ -9,7 +9,7 @@ use super::sockets::Accepted;
 use crate::model::forward::Proto;
 use crate::netlink::NetlinkError;
 use crate::netlink::message::{
-    ACK, Attrs, CREATE, EXCL, IPV6, Malformed, NFGENMSG_IPV6, REQUEST, Writer, find,
+    ACK, CREATE, EXCL, IPV6, Malformed, NFGENMSG_IPV6, REQUEST, Writer, address, find, pick,
 };
 use crate::netlink::request::{self, Channel, Ended};
 
@@ -101,18 +101,14 @@ impl<'a> Entry<'a> {
         if *family != IPV6 {
             return Ok(None);
         }
-        let (mut original, mut reply, mut zone, mut id) = (None, None, None, None);
-        let mut accepted = false;
-        for attr in Attrs::new(attrs) {
-            match attr? {
-                (CTA_TUPLE_ORIG, value) => original = Some(value),
-                (CTA_TUPLE_REPLY, value) => reply = Some(value),
-                (CTA_PROTOINFO, value) => accepted = is_accepted(value),
-                (CTA_ZONE, value) => zone = Some(value),
-                (CTA_ID, value) => id = Some(value),
-                _ => {}
-            }
-        }
+        let kinds = [
+            CTA_TUPLE_ORIG,
+            CTA_TUPLE_REPLY,
+            CTA_ID,
+            CTA_ZONE,
+            CTA_PROTOINFO,
+        ];
+        let [original, reply, id, zone, info] = pick(attrs, kinds)?;
         let (Some(tuple), Some(reply), Some(id)) = (original, reply, id) else {
             return Err(Malformed("an entry without its tuples and its id"));
         };
@@ -130,7 +126,7 @@ impl<'a> Entry<'a> {
             source: original.source.0,
             destination: original.destination,
             answerer: reply.source,
-            accepted,
+            accepted: info.is_some_and(is_accepted),
             tuple,
             zone,
             id,
@@ -157,45 +153,28 @@ pub(super) struct Tuple {
 impl Tuple {
     /// `None` for a protocol that Docker does not publish.
     pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
-        let (mut ip, mut transport) = (None, None);
-        for attr in Attrs::new(bytes) {
-            match attr? {
-                (CTA_TUPLE_IP, value) => ip = Some(value),
-                (CTA_TUPLE_PROTO, value) => transport = Some(value),
-                _ => {}
-            }
-        }
-        let (Some(ip), Some(transport)) = (ip, transport) else {
+        let [Some(ip), Some(transport)] = pick(bytes, [CTA_TUPLE_IP, CTA_TUPLE_PROTO])? else {
             return Err(Malformed("a tuple without addresses or protocol"));
         };
-        let (mut number, mut from, mut to) = (None, None, None);
-        for attr in Attrs::new(transport) {
-            match attr? {
-                (CTA_PROTO_NUM, value) => number = value.first().copied(),
-                (CTA_PROTO_SRC_PORT, value) => from = port(value),
-                (CTA_PROTO_DST_PORT, value) => to = port(value),
-                _ => {}
-            }
-        }
+        let kinds = [CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT];
+        let [number, from, to] = pick(transport, kinds)?;
+        let number = number.and_then(<[u8]>::first);
         let number = number.ok_or(Malformed("a tuple without the protocol's number"))?;
-        let Some(proto) = Proto::from_number(number) else {
+        let Some(proto) = Proto::from_number(*number) else {
             return Ok(None);
         };
-        let (mut src, mut dst) = (None, None);
-        for attr in Attrs::new(ip) {
-            match attr? {
-                (CTA_IP_V6_SRC, value) => src = address(value),
-                (CTA_IP_V6_DST, value) => dst = address(value),
-                _ => {}
-            }
-        }
-        let (Some(src), Some(dst), Some(from), Some(to)) = (src, dst, from, to) else {
+        let [src, dst] = pick(ip, [CTA_IP_V6_SRC, CTA_IP_V6_DST])?;
+        let end = |addr: Option<&[u8]>, port: Option<&[u8]>| {
+            let port = port?.try_into().ok()?;
+            Some((address(addr?)?, u16::from_be_bytes(port)))
+        };
+        let (Some(source), Some(destination)) = (end(src, from), end(dst, to)) else {
             return Err(Malformed("a tuple without its addresses and ports"));
         };
         Ok(Some(Self {
             proto,
-            source: (src, from),
-            destination: (dst, to),
+            source,
+            destination,
         }))
     }
 }
@@ -204,14 +183,6 @@ impl Tuple {
 fn is_accepted(info: &[u8]) -> bool {
     let state = find(info, CTA_PROTOINFO_TCP).and_then(|tcp| find(tcp, CTA_PROTOINFO_TCP_STATE));
     state.is_some_and(|state| matches!(state, [state] if ANSWERED.contains(state)))
-}
-
-fn port(value: &[u8]) -> Option<u16> {
-    value.try_into().ok().map(u16::from_be_bytes)
-}
-
-fn address(value: &[u8]) -> Option<Ipv6Addr> {
-    <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
 }
 
 /// Hands out every IPv6 entry of a protocol that Docker publishes.

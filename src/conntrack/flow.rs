@@ -132,15 +132,7 @@ pub enum FlowError {
 impl FlowError {
     /// Whether the next attempt may well succeed.
     pub(super) fn is_passing(&self) -> bool {
-        match self {
-            Self::Interrupted | Self::Overrun => true,
-            Self::Unsupported(_)
-            | Self::Denied(_)
-            | Self::TimedOut
-            | Self::Malformed(_)
-            | Self::Deletion { .. }
-            | Self::Failed { .. } => false,
-        }
+        matches!(self, Self::Interrupted | Self::Overrun)
     }
 
     /// The failure of `operation`, a request that is not about flows: its errno says nothing about

@@ -11,7 +11,7 @@ use std::net::Ipv6Addr;
 use std::time::Instant;
 
 use super::flow::FlowError;
-use crate::netlink::message::{ACK, IPV6, REQUEST, Writer, find};
+use crate::netlink::message::{ACK, IPV6, REQUEST, Writer, address, find};
 use crate::netlink::request::{self, Channel};
 use crate::netlink::socket::Socket;
 
@@ -104,10 +104,9 @@ fn read(payload: &[u8]) -> Option<Unresolved> {
     if u16::from_ne_bytes([s0, s1]) != INCOMPLETE {
         return None;
     }
-    let octets: [u8; 16] = find(attributes, ADDRESS)?.try_into().ok()?;
     Some(Unresolved {
         interface: u32::from_ne_bytes([i0, i1, i2, i3]),
-        address: octets.into(),
+        address: address(find(attributes, ADDRESS)?)?,
     })
 }
 

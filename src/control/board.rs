@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::row::Row;
-use super::status::{NatState, ReportedProblem, State, Status};
+use super::status::{ReportedProblem, State, Status};
+use crate::docker_nat::gate::StandbyState;
 use crate::logging;
 use crate::model::problem::{Problem, ProblemId};
 
@@ -37,7 +38,7 @@ pub(crate) enum Reporter {
 }
 
 /// What the parts of the daemon have reported so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reports {
     /// The figures. A part writes those that it knows; [`StatusBoard::status`] fills in `state`
     /// (beyond starting, running and stopping), `troubles`, `problems`, `waiting_for` and
@@ -55,6 +56,11 @@ impl Reports {
     /// Replaces the problems of `reporter`; an empty list ends them.
     pub(crate) fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
         self.problems.insert(reporter, problems);
+    }
+
+    /// The last report of `reporter`.
+    pub(crate) fn problems_of(&self, reporter: Reporter) -> Vec<Problem> {
+        self.problems.get(&reporter).cloned().unwrap_or_default()
     }
 
     /// As [`Reports::set_problems`], for problems of one kind: one sentence each.
@@ -89,7 +95,7 @@ impl Reports {
             "Docker".to_owned()
         } else if let Some(container) = figures.unanswered.first() {
             format!("Docker's answer about {container}")
-        } else if figures.nat_state() == Some(NatState::Unsettled) {
+        } else if figures.standby_state() == Some(StandbyState::Unsettled) {
             "Docker's own IPv6 NAT to show whether it is on".to_owned()
         } else {
             "the first complete list to be applied".to_owned()
@@ -115,9 +121,7 @@ impl StatusBoard {
                 backend,
                 ..Status::default()
             },
-            served_by_podman: BTreeSet::new(),
-            malformed: Vec::new(),
-            problems: BTreeMap::new(),
+            ..Reports::default()
         };
         Self {
             started,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::docker_nat::gate::StandbyState;
 use crate::model::problem::Problem;
 use crate::model::text::{Untrusted, escape};
 
@@ -59,7 +60,7 @@ impl Status {
     pub(super) const VERSION: u32 = 1;
 
     /// Whether Docker's own IPv6 NAT serves; `None` if nobody observes it.
-    pub(crate) fn nat_state(&self) -> Option<NatState> {
+    pub(crate) fn standby_state(&self) -> Option<StandbyState> {
         self.native.as_ref().map(|nat| nat.state)
     }
 }
@@ -114,7 +115,8 @@ pub struct DockerFigures {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DockerNatFigures {
     /// Whether it serves.
-    pub state: NatState,
+    #[serde(with = "StandbyText")]
+    pub state: StandbyState,
     /// How many published ports it serves.
     pub served: usize,
     /// Published ports that it does not serve. This list and the next two are empty unless it is on.
@@ -125,15 +127,12 @@ pub struct DockerNatFigures {
     pub closed: Vec<String>,
 }
 
-/// Whether Docker's own IPv6 NAT serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NatState {
-    /// It does not.
+/// How a [`StandbyState`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "StandbyState", rename_all = "lowercase")]
+enum StandbyText {
     Off,
-    /// It does, and the daemon stands by.
     On,
-    /// The daemon does not know yet.
     Unsettled,
 }
 
@@ -208,9 +207,9 @@ impl fmt::Display for Status {
 impl fmt::Display for DockerNatFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.state {
-            NatState::Off => return Ok(()),
-            NatState::On => "is on: standing by",
-            NatState::Unsettled => "may be on: adding nothing until that is known",
+            StandbyState::Off => return Ok(()),
+            StandbyState::On => "is on: standing by",
+            StandbyState::Unsettled => "may be on: adding nothing until that is known",
         };
         let served = self.served;
         writeln!(
@@ -257,7 +256,7 @@ mod tests {
             waiting_for: Some("Docker".to_owned()),
             unanswered: vec!["db".to_owned()],
             native: Some(DockerNatFigures {
-                state: NatState::On,
+                state: StandbyState::On,
                 served: 3,
                 unserved: vec!["80/tcp".to_owned()],
                 stray: vec!["81/tcp".to_owned()],

@@ -43,6 +43,9 @@ pub enum EventKind {
     Connect,
     /// It left a network: after its end, or while it runs.
     Disconnect,
+    /// It left a network before we listened, and may have joined it again by now: the Engine
+    /// replayed the event.
+    DisconnectedEarlier,
 }
 
 /// `type` filter: always given, for an unknown type ends bollard's stream.
@@ -88,6 +91,7 @@ pub fn read(message: EventMessage, listening_since: Option<i64>) -> Option<Event
                 "create" => return Some(Event::NetworkCreated { id: actor_id? }),
                 "destroy" => return Some(Event::NetworkDestroyed { id: actor_id? }),
                 "connect" => EventKind::Connect,
+                "disconnect" if earlier => EventKind::DisconnectedEarlier,
                 "disconnect" => EventKind::Disconnect,
                 _ => return None,
             };
@@ -118,30 +122,32 @@ mod tests {
         read(serde_json::from_str(json).expect("an event"), Some(0))
     }
 
+    /// What is read of an event at 5 ns since the epoch.
+    fn kind(json: &str, listening_since: Option<i64>) -> EventKind {
+        let message = serde_json::from_str(json).expect("an event");
+        match read(message, listening_since) {
+            Some(Event::Container { kind, .. }) => kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const DIE: &str = r#"{"Type":"container","Action":"die","timeNano":5,
+        "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
+    const DISCONNECT: &str = r#"{"Type":"network","Action":"disconnect","timeNano":5,
+        "Actor":{"ID":"ffff","Attributes":{"container":"abcd"}}}"#;
+
     #[test]
-    fn a_death_from_before_we_listened_counts_as_earlier() {
-        let die = r#"{"Type":"container","Action":"die","timeNano":5,
-            "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
-        let kind = |listening_since| {
-            let message = serde_json::from_str(die).expect("an event");
-            match super::read(message, listening_since) {
-                Some(Event::Container { kind, .. }) => kind,
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(kind(Some(5)), EventKind::Die);
-        assert_eq!(kind(Some(6)), EventKind::DiedEarlier);
+    fn a_death_or_a_departure_from_before_we_listened_counts_as_earlier() {
+        assert_eq!(kind(DIE, Some(5)), EventKind::Die);
+        assert_eq!(kind(DIE, Some(6)), EventKind::DiedEarlier);
+        assert_eq!(kind(DISCONNECT, Some(5)), EventKind::Disconnect);
+        assert_eq!(kind(DISCONNECT, Some(6)), EventKind::DisconnectedEarlier);
     }
 
     #[test]
-    fn a_death_after_the_replay_is_new_whatever_the_clock_says() {
-        let die = r#"{"Type":"container","Action":"die","timeNano":5,
-            "Actor":{"ID":"0123456789ab","Attributes":{}}}"#;
-        let message = serde_json::from_str(die).expect("an event");
-        let Some(Event::Container { kind, .. }) = super::read(message, None) else {
-            panic!("no event of a container");
-        };
-        assert_eq!(kind, EventKind::Die);
+    fn what_comes_after_the_replay_is_new_whatever_the_clock_says() {
+        assert_eq!(kind(DIE, None), EventKind::Die);
+        assert_eq!(kind(DISCONNECT, None), EventKind::Disconnect);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Faults of single requests: each is logged the first time that it is seen, and those that last
 //! are reported while other requests are answered.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use slog::{Logger, warn};
 
 use super::messages::{Loss, Update};
+use crate::logging::once::LogOnce;
 
 /// How many are remembered; more are not logged.
 const MAX: usize = 1024;
@@ -15,7 +15,7 @@ const MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Faults {
     log: Logger,
-    logged: BTreeSet<String>,
+    logged: LogOnce,
 }
 
 impl Faults {
@@ -23,16 +23,15 @@ impl Faults {
     pub(super) fn new(log: &Logger) -> Self {
         Self {
             log: log.clone(),
-            logged: BTreeSet::new(),
+            logged: LogOnce::up_to(MAX),
         }
     }
 
     /// Logs a fault, unless it was logged before.
     pub(super) fn log(&mut self, fault: &dyn Display, what: &'static str) {
         let fault = fault.to_string();
-        if self.logged.len() < MAX && !self.logged.contains(&fault) {
+        if self.logged.is_new(&fault) {
             warn!(self.log, "{}", what; "fault" => %fault);
-            self.logged.insert(fault);
         }
     }
 }

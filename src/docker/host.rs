@@ -14,6 +14,26 @@ pub const DEFAULT: &str = "unix:///var/run/docker.sock";
 /// The port of `tcp://HOST` without one: what Docker's own client takes.
 const DEFAULT_PORT: u16 = 2375;
 
+/// Schemes that Docker's own tools take and we do not, and what to use instead.
+const NOT_SUPPORTED: [(&str, &str); 4] = [
+    (
+        "https",
+        "TLS is not spoken; use unix:///PATH, or tcp://HOST:PORT of a local tunnel",
+    ),
+    (
+        "ssh",
+        "the daemon must run on the engine's own host; use unix:///PATH there",
+    ),
+    (
+        "npipe",
+        "named pipes exist on Windows only; use unix:///PATH",
+    ),
+    (
+        "fd",
+        "that is an option of dockerd; use the path of its socket, unix:///PATH",
+    ),
+];
+
 /// An address that can be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerHost {
@@ -81,34 +101,20 @@ impl DockerHost {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(malformed("no scheme"));
         };
-        let not_supported = |scheme, instead| {
-            Err(HostError::NotSupported {
-                scheme,
-                given: given(),
-                instead,
-            })
-        };
         match scheme {
             "unix" => Self::socket(rest, text),
             "tcp" | "http" if tls_verify => Err(HostError::Tls(given())),
             "tcp" | "http" => authority(rest).map(Self::Tcp).map_err(malformed),
-            "https" => not_supported(
-                "https",
-                "TLS is not spoken; use unix:///PATH, or tcp://HOST:PORT of a local tunnel",
+            _ => Err(
+                match NOT_SUPPORTED.iter().find(|(known, _)| *known == scheme) {
+                    Some(&(scheme, instead)) => HostError::NotSupported {
+                        scheme,
+                        given: given(),
+                        instead,
+                    },
+                    None => malformed("unknown scheme"),
+                },
             ),
-            "ssh" => not_supported(
-                "ssh",
-                "the daemon must run on the engine's own host; use unix:///PATH there",
-            ),
-            "npipe" => not_supported(
-                "npipe",
-                "named pipes exist on Windows only; use unix:///PATH",
-            ),
-            "fd" => not_supported(
-                "fd",
-                "that is an option of dockerd; use the path of its socket, unix:///PATH",
-            ),
-            _ => Err(malformed("unknown scheme")),
         }
     }
 

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::value::MapDeserializer;
-use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::Error;
 use serde_json::value::RawValue;
@@ -90,21 +91,56 @@ impl<T: DeserializeOwned> Field<T> {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         // As an option, for serde takes a field that is missing for an empty one.
-        let raw = Option::<&RawValue>::deserialize(from)?;
-        Ok(raw.map_or(Self::Absent, |raw| Self::of(raw.get())))
+        from.deserialize_option(FieldVisitor(PhantomData))
+    }
+}
+
+struct FieldVisitor<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for FieldVisitor<T> {
+    type Value = Field<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_none<E>(self) -> Result<Field<T>, E> {
+        Ok(Field::Absent)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Field<T>, D::Error> {
+        let raw = <&RawValue>::deserialize(from)?;
+        Ok(Field::of(raw.get()))
+    }
+
+    /// From [`Json`], which has found out already where the value ends.
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Field<T>, E> {
+        Ok(Field::of(text))
     }
 }
 
 /// The text of a value, for serde. It differs from serde_json's own deserializer in two points: a
 /// list is no struct (there, its items would be the fields in their order), and a name that comes
-/// twice in an object is no fault: the last one counts, as it does in Go.
+/// twice in an object is no fault: the last one counts, as it does in Go. A [`Field`] gets its text
+/// as it is, because looking for its end again at each level takes as long as reading it.
+#[derive(Clone, Copy)]
 struct Json<'de>(&'de str);
+
+impl<'de> IntoDeserializer<'de, Error> for Json<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
 
 impl<'de> Deserializer<'de> for Json<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        serde_json::Deserializer::from_str(self.0).deserialize_any(visitor)
+        let mut json = serde_json::Deserializer::from_str(self.0);
+        let value = json.deserialize_any(visitor)?;
+        json.end().map(|()| value)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -114,11 +150,22 @@ impl<'de> Deserializer<'de> for Json<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let fields: BTreeMap<String, &'de RawValue> = serde_json::from_str(self.0)?;
-        visitor.visit_map(MapDeserializer::new(fields.into_iter()))
+        let fields = fields
+            .into_iter()
+            .map(|(name, raw)| (name, Json(raw.get())));
+        visitor.visit_map(MapDeserializer::new(fields))
+    }
+
+    /// Only for a [`Field`].
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            "null" => visitor.visit_none(),
+            text => visitor.visit_borrowed_str(text),
+        }
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
         unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
@@ -145,9 +192,7 @@ impl Notes {
 /// # Errors
 /// It is no JSON, or of another kind.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
-    let read =
-        serde_json::from_str(text).and_then(|raw: &RawValue| T::deserialize(Json(raw.get())));
-    read.map_err(|e| unreadable(&e, text))
+    T::deserialize(Json(text)).map_err(|e| unreadable(&e, text))
 }
 
 /// Reads an answer that is a list, and hands out its rows one at a time, each with its text: all of
@@ -231,6 +276,23 @@ mod tests {
         }
         let shape: Shape = parse(r#"{"number": 1, "number": 2}"#).expect("read");
         assert_eq!(shape.number.ok(), Some(2));
+    }
+
+    #[test]
+    fn white_space_and_null_mean_nothing_and_what_follows_the_answer_spoils_it() {
+        let shape: Shape = parse(" { \"number\" :\n 1 , \"text\" : null } ").expect("read");
+        assert!(matches!(
+            (shape.number, shape.text),
+            (Field::Read(1), Field::Absent)
+        ));
+        for text in [
+            r#"{"number": 1} 2"#,
+            r#"{"number": nul}"#,
+            r#"{"text": "a"}}"#,
+        ] {
+            assert!(parse::<Shape>(text).is_err(), "{text}");
+        }
+        assert!(parse::<u16>("1 2").is_err());
     }
 
     #[test]

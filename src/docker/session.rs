@@ -31,7 +31,7 @@ use crate::sys::failpoint;
 /// From how far back a subscription asks the Engine to replay events. It covers the
 /// teardown of a container (0.6 s between `die` and the end of its row in the list, measured
 /// on 20.10) and the moment between the answer's head and the subscription itself.
-const REPLAY: Duration = Duration::from_secs(3);
+const REPLAY_REACHES_BACK: Duration = Duration::from_secs(3);
 
 /// Inspects under way at once. The Engine answers one in about 1 ms, and takes the same locks for
 /// it as for starting a container; more would not be faster, and would delay starts.
@@ -73,7 +73,11 @@ pub(super) async fn session(
     // Old news: those containers may run again. What comes from now on concerns the list, too.
     while inbox.interfaces.try_recv().is_ok() {}
     let engine = Engine::connect(&settings.host, settings.request_timeout).await?;
-    let replayed = if replay { REPLAY } else { Duration::ZERO };
+    let replayed = if replay {
+        REPLAY_REACHES_BACK
+    } else {
+        Duration::ZERO
+    };
     let events = engine.events(SystemTime::now() - replayed).await?;
     // The list that comes next is what these commands ask for.
     while inbox.commands.try_recv().is_ok() {}

@@ -12,11 +12,10 @@ use std::os::fd::OwnedFd;
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{RecvFlags, recv};
 
 use super::message::{Message, Messages, find, text};
-use super::socket::{BUFFER, ROUTE, subscribe};
+use super::socket::{BUFFER, ROUTE, make_room_to_receive, subscribe};
 use crate::model::interface::{InterfaceNews, MacAddr};
 use crate::sys::failpoint;
 
@@ -52,9 +51,7 @@ pub fn watch(
 ) -> io::Result<()> {
     let socket = subscribe(ROUTE, LINKS)?;
     // As far as it is permitted: what does not fit is reported as missed.
-    if set_socket_recv_buffer_size_force(&socket, ROOM).is_err() {
-        set_socket_recv_buffer_size(&socket, ROOM)?;
-    }
+    make_room_to_receive(&socket, ROOM)?;
     let wait = move || {
         if let Err(error) = follow(&socket, report) {
             ended(error);

@@ -3,6 +3,8 @@
 //! Whatever the bytes are, reading ends, and ends without a panic. Headers are in the byte order
 //! of the machine, the values that netfilter puts into attributes are big-endian.
 
+use std::net::Ipv6Addr;
+
 use rustix::io::Errno;
 
 /// Length of `struct nlattr` (linux/netlink.h): length u16, type u16.
@@ -169,6 +171,26 @@ pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let mut all = Attrs::new(attributes).map_while(Result::ok);
     all.find(|(found, _)| *found == kind)
         .map(|(_, value)| value)
+}
+
+/// The values of these attributes, in their order: of each the last, `None` where it is not there.
+pub(crate) fn pick<const N: usize>(
+    attributes: &[u8],
+    kinds: [u16; N],
+) -> Result<[Option<&[u8]>; N], Malformed> {
+    let mut values = [None; N];
+    for attr in Attrs::new(attributes) {
+        let (kind, value) = attr?;
+        if let Some(at) = kinds.iter().position(|wanted| *wanted == kind) {
+            values[at] = Some(value);
+        }
+    }
+    Ok(values)
+}
+
+/// The IPv6 address that a value is.
+pub(crate) fn address(value: &[u8]) -> Option<Ipv6Addr> {
+    <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
 }
 
 /// A text without its closing NUL.

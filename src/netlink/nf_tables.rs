@@ -69,6 +69,7 @@ pub(crate) mod rule {
     pub(crate) const TABLE: u16 = 1;
     pub(crate) const CHAIN: u16 = 2;
     pub(crate) const EXPRESSIONS: u16 = 4;
+    pub(crate) const USERDATA: u16 = 7;
 }
 
 /// `enum nft_set_attributes`, what is inside, and flags.
@@ -114,7 +115,118 @@ pub(crate) const DATA_VALUE: u16 = 1;
 pub(crate) const DATA_VERDICT: u16 = 2;
 /// `NFTA_VERDICT_CODE`.
 pub(crate) const VERDICT_CODE: u16 = 1;
+/// `NFTA_VERDICT_CHAIN`.
+pub(crate) const VERDICT_CHAIN: u16 = 2;
+/// `NF_DROP` (linux/netfilter.h).
+pub(crate) const DROP: u32 = 0;
+/// `NFT_REG_VERDICT`: what is loaded into this register is done.
+pub(crate) const REG_VERDICT: u32 = 0;
 
 /// `enum nft_expr_attributes`.
 pub(crate) const EXPR_NAME: u16 = 1;
 pub(crate) const EXPR_DATA: u16 = 2;
+
+/// `enum nft_immediate_attributes`.
+pub(crate) mod immediate {
+    pub(crate) const DREG: u16 = 1;
+    pub(crate) const DATA: u16 = 2;
+}
+
+/// `enum nft_lookup_attributes`.
+pub(crate) mod lookup {
+    pub(crate) const SET: u16 = 1;
+    pub(crate) const DREG: u16 = 3;
+}
+
+/// `enum nft_meta_attributes`, and keys.
+pub(crate) mod meta {
+    pub(crate) const DREG: u16 = 1;
+    pub(crate) const KEY: u16 = 2;
+    /// `NFT_META_IIFNAME`.
+    pub(crate) const INTERFACE_IN: u32 = 6;
+    /// `NFT_META_OIFNAME`.
+    pub(crate) const INTERFACE_OUT: u32 = 7;
+    /// `NFT_META_L4PROTO`.
+    pub(crate) const PROTO: u32 = 16;
+}
+
+/// `enum nft_payload_attributes`, and what an expression loads: base, offset and length.
+pub(crate) mod payload {
+    pub(crate) const DREG: u16 = 1;
+    pub(crate) const BASE: u16 = 2;
+    pub(crate) const OFFSET: u16 = 3;
+    pub(crate) const LEN: u16 = 4;
+    /// The destination address in an IPv6 header.
+    pub(crate) const DADDR: (u32, u32, u32) = (1, 24, 16);
+    /// The next header, there.
+    pub(crate) const NEXT_HEADER: (u32, u32, u32) = (1, 6, 1);
+    /// The destination port in a transport header.
+    pub(crate) const DPORT: (u32, u32, u32) = (2, 2, 2);
+}
+
+/// `enum nft_cmp_attributes`, and operators.
+pub(crate) mod cmp {
+    pub(crate) const SREG: u16 = 1;
+    pub(crate) const OP: u16 = 2;
+    pub(crate) const DATA: u16 = 3;
+    /// `NFT_CMP_EQ`.
+    pub(crate) const EQUAL: u32 = 0;
+    /// `NFT_CMP_NEQ`.
+    pub(crate) const UNEQUAL: u32 = 1;
+}
+
+/// `NFTA_BITWISE_DREG`.
+pub(crate) const BITWISE_DREG: u16 = 2;
+/// `NFTA_CT_DREG`.
+pub(crate) const CT_DREG: u16 = 1;
+/// `NFTA_FIB_DREG`.
+pub(crate) const FIB_DREG: u16 = 1;
+
+/// `enum nft_nat_attributes`, and types.
+pub(crate) mod nat {
+    pub(crate) const TYPE: u16 = 1;
+    pub(crate) const REG_ADDR_MIN: u16 = 3;
+    pub(crate) const REG_PROTO_MIN: u16 = 5;
+    /// `NFT_NAT_DNAT`.
+    pub(crate) const DNAT: u32 = 1;
+}
+
+/// `enum nft_target_attributes` and `enum nft_match_attributes`, which are the same
+/// (linux/netfilter/nf_tables_compat.h).
+pub(crate) mod xt {
+    pub(crate) const NAME: u16 = 1;
+    pub(crate) const INFO: u16 = 3;
+}
+
+/// The comment in the user data that nft and iptables store with a rule, and nft with an element,
+/// among other notes; the closing NUL included (`NFTNL_UDATA_RULE_COMMENT`,
+/// `NFTNL_UDATA_SET_ELEM_COMMENT`: libnftnl/udata.h).
+pub(crate) fn comment(mut userdata: &[u8]) -> Option<&[u8]> {
+    const COMMENT: u8 = 0;
+    while let [kind, length, rest @ ..] = userdata {
+        let (value, behind) = rest.split_at_checked(usize::from(*length))?;
+        if *kind == COMMENT {
+            return Some(value);
+        }
+        userdata = behind;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::comment;
+
+    #[test]
+    fn a_comment_is_found_among_other_notes() {
+        let note = [0, 2, b'a', 0];
+        assert_eq!(comment(&note), Some(&b"a\0"[..]));
+        assert_eq!(
+            comment(&[&[1, 1, 7], &note[..]].concat()),
+            Some(&b"a\0"[..])
+        );
+        for broken in [&note[..3], &[1, 4, 0], &[0], &[]] {
+            assert_eq!(comment(broken), None, "{broken:?}");
+        }
+    }
+}

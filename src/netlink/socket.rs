@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{NETFILTER, SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
@@ -96,20 +96,12 @@ impl Socket {
         if bytes <= self.room {
             return Ok(());
         }
-        let or_within = |forced, within: &dyn Fn() -> rustix::io::Result<()>| match forced {
-            Err(Errno::PERM) => within(),
+        let made = match set_socket_send_buffer_size_force(&self.fd, bytes) {
+            Err(Errno::PERM) => set_socket_send_buffer_size(&self.fd, bytes),
             forced => forced,
         };
-        let fd = &self.fd;
-        or_within(set_socket_send_buffer_size_force(fd, bytes), &|| {
-            set_socket_send_buffer_size(fd, bytes)
-        })
-        .and_then(|()| {
-            or_within(set_socket_recv_buffer_size_force(fd, bytes), &|| {
-                set_socket_recv_buffer_size(fd, bytes)
-            })
-        })
-        .map_err(|errno| NetlinkError::failed(ROOM, errno))?;
+        made.and_then(|()| make_room_to_receive(&self.fd, bytes))
+            .map_err(|errno| NetlinkError::failed(ROOM, errno))?;
         self.room = bytes;
         Ok(())
     }
@@ -146,17 +138,11 @@ impl Channel for Socket {
     fn send(&mut self, requests: &[u8]) -> Result<(), NetlinkError> {
         self.make_room(requests.len())?;
         failpoint::crash("before netlink is told");
-        loop {
-            match send(&self.fd, requests, SendFlags::empty()) {
-                // A datagram goes whole or not at all.
-                Ok(_) => {
-                    failpoint::crash("after netlink was told");
-                    return Ok(());
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(NetlinkError::failed(SEND, errno)),
-            }
-        }
+        // A datagram goes whole or not at all.
+        retry_on_intr(|| send(&self.fd, requests, SendFlags::empty()))
+            .map_err(|errno| NetlinkError::failed(SEND, errno))?;
+        failpoint::crash("after netlink was told");
+        Ok(())
     }
 
     fn receive(&mut self, deadline: Instant) -> Result<&[u8], NetlinkError> {
@@ -190,6 +176,15 @@ impl Channel for Socket {
                 Read::Nothing => return Ok(None),
             }
         }
+    }
+}
+
+/// Makes room for so many bytes that have not been received; without the privilege, for as many of
+/// them as the host allows.
+pub(super) fn make_room_to_receive(socket: &OwnedFd, bytes: usize) -> rustix::io::Result<()> {
+    match set_socket_recv_buffer_size_force(socket, bytes) {
+        Err(Errno::PERM) => set_socket_recv_buffer_size(socket, bytes),
+        forced => forced,
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::conditions::conditions;
-use self::proc_file::{IF_INET6, read_optional};
+use self::proc_file::{IF_INET6, read_or_empty};
 pub(crate) use self::proxies::{PortSource, ProxiedPorts, proxied_ports};
 use crate::model::boot::BootId;
 use crate::model::device::Device;
@@ -35,8 +35,7 @@ pub fn boot_id() -> io::Result<BootId> {
 /// # Errors
 /// The file exists but cannot be read.
 pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
-    let text = read_optional(IF_INET6)?;
-    Ok(text.map_or_else(BTreeSet::new, |text| parse_if_inet6(&text)))
+    Ok(parse_if_inet6(&read_or_empty(IF_INET6)?))
 }
 
 /// Each line begins with an address as 32 hexadecimal digits (net/ipv6/addrconf.c).
@@ -53,8 +52,7 @@ fn parse_if_inet6(text: &str) -> BTreeSet<Ipv6Addr> {
 /// # Errors
 /// The file exists but cannot be read.
 pub fn default_devices() -> io::Result<Vec<Device>> {
-    let text = read_optional(IPV6_ROUTE)?;
-    Ok(text.map_or_else(Vec::new, |text| parse_default_devices(&text)))
+    Ok(parse_default_devices(&read_or_empty(IPV6_ROUTE)?))
 }
 
 /// Each line: destination, its length, source, its length, next hop, metric, references, use,

@@ -63,6 +63,22 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    fn held(path: &Path, file: &File) -> Self {
+        Self::Held {
+            path: path.to_owned(),
+            holder: read(file),
+        }
+    }
+
+    fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 impl Lock {
     /// Takes the lock at `path`, retrying until `deadline`, and writes `holder` into it.
     ///
@@ -70,10 +86,7 @@ impl Lock {
     /// [`LockError::Held`] once the deadline has passed; [`LockError::Io`] at once.
     pub fn acquire(path: &Path, holder: &Holder, deadline: Instant) -> Result<Self, LockError> {
         failpoint::crash("before a lock is taken");
-        let io_error = |source| LockError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io_error = |source| LockError::io(path, source);
         loop {
             let mut file = open(path, true).map_err(io_error)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -88,10 +101,7 @@ impl Lock {
                 }
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= deadline => {
-                    return Err(LockError::Held {
-                        path: path.to_owned(),
-                        holder: read(&file),
-                    });
+                    return Err(LockError::held(path, &file));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(RETRY),
                 Err(error) => return Err(io_error(error.into())),
@@ -105,22 +115,13 @@ impl Lock {
     /// # Errors
     /// [`LockError::Held`] at once; [`LockError::Io`].
     pub(crate) fn for_reading(path: &Path) -> Result<Option<File>, LockError> {
-        let io_error = |source| LockError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let file = match open(path, false) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error(error)),
+        let Some(file) = open_existing(path)? else {
+            return Ok(None);
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Held {
-                path: path.to_owned(),
-                holder: read(&file),
-            }),
-            Err(error) => Err(io_error(error.into())),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::held(path, &file)),
+            Err(error) => Err(LockError::io(path, error.into())),
         }
     }
 
@@ -180,15 +181,8 @@ fn remedy(error: &io::Error) -> &'static str {
 /// # Errors
 /// The file exists but cannot be opened.
 pub fn inspect(path: &Path) -> Result<Option<Option<Holder>>, LockError> {
-    let file = match open(path, false) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(LockError::Io {
-                path: path.to_owned(),
-                source,
-            });
-        }
+    let Some(file) = open_existing(path)? else {
+        return Ok(None);
     };
     // A shared lock conflicts only with an exclusive one, and so not with another inspection.
     match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -216,6 +210,15 @@ pub(crate) fn create_runtime_dir(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o755)
         .create(dir)
+}
+
+/// `None` where there is no such file.
+fn open_existing(path: &Path) -> Result<Option<File>, LockError> {
+    match open(path, false) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LockError::io(path, error)),
+    }
 }
 
 fn open(path: &Path, create: bool) -> io::Result<File> {

@@ -34,7 +34,6 @@ mod ports;
 mod reach;
 mod refused;
 mod routed;
-mod sctp;
 mod soak;
 mod steady;
 mod storm;

@@ -1,11 +1,10 @@
 //! Which of Docker's published ports the daemon opens: one row for each kind of binding.
 
-use crate::sctp;
 use crate::support::lab::daemon::Daemon;
 use crate::support::lab::engine::Engine;
 use crate::support::lab::rules::{self, Published};
 use crate::support::lab::talk::Proto::{Tcp, Udp};
-use crate::support::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX};
+use crate::support::lab::{CLIENT, CLIENT_ETH1, HOST, HOST_ETH1, Lab, PREFIX, sctp};
 use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];

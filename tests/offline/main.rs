@@ -1,4 +1,5 @@
-//! The offline tier: what needs no root, no network and no Docker, and takes seconds.
+//! The offline tier: what needs no root, no network and no Docker. It takes somewhat more than a
+//! minute in a debug build on two cores.
 //!
 //! The command line, the Docker side against the fake Engine, the journal on small disks and under
 //! kills, the tools of ip6tables played by a script, and the walls of the house ([`tidy`]).

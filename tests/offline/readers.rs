@@ -1,9 +1,11 @@
-//! What the lab reads of the kernel's rules, from listings written by hand.
+//! What the lab reads of the kernel's rules, from listings written by hand; and the checksum of the
+//! packets that it makes itself.
 
 use crate::support::lab::elements::{masquerades, parse, published};
 use crate::support::lab::rules::{
     Published, Tables, is_ours, parse_listed, parse_published, parse_saved, telling,
 };
+use crate::support::lab::sctp::crc32c;
 
 fn normalise(saved: &str) -> Tables {
     telling(parse_saved(saved))
@@ -91,4 +93,10 @@ fn elements_of_ours_are_read_from_every_map_and_others_are_not() {
     assert_eq!(elements.len(), 5);
     let ours = elements.iter().filter(|e| is_ours(&e.line()));
     assert_eq!(ours.count(), 4);
+}
+
+#[test]
+fn the_checksum_of_sctp_is_that_of_the_standard() {
+    // RFC 3720, B.4: 32 bytes of zeroes.
+    assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
 }

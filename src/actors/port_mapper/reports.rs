@@ -1,6 +1,5 @@
 //! What the mapper reports to `status` and to the log, and when it retries a round.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use actix::{AsyncContext, Context};
@@ -10,7 +9,7 @@ use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD, VERIFY_WINDOW};
 use crate::actors::messages::Round;
 use crate::control::board::Reporter;
 use crate::control::row::Row;
-use crate::control::status::NatState;
+use crate::docker_nat::gate::StandbyState;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
 use crate::model::container::Snapshot;
@@ -78,24 +77,21 @@ impl PortMapper {
         reporter: Reporter,
         ctx: &mut Context<Self>,
     ) {
+        let (new, over) = self.failures.of(failures.clone());
+        for failure in new {
+            error!(self.log, "degraded: {failure}");
+        }
         if failures.is_empty() {
-            if !self.failures.is_empty() {
+            if !over.is_empty() {
                 info!(self.log, "the firewall is in step again");
             }
-            self.failures.clear();
             self.backoff.reset();
             return;
         }
-        for failure in &failures {
-            if !self.failures.contains(failure) {
-                error!(self.log, "degraded: {failure}");
-            }
-        }
         if reporter == Reporter::Mapper {
             let mut reports = self.board.lock();
-            reports.set_sentences(reporter, ProblemId::Host, failures.clone());
+            reports.set_sentences(reporter, ProblemId::Host, failures);
         }
-        self.failures = failures;
         if self.retry.is_none() {
             let pause = self.backoff.wait();
             debug!(self.log, "trying again"; "in_ms" => pause.as_millis() as u64);
@@ -154,7 +150,7 @@ impl PortMapper {
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
         let (egress, bridges) = (health::egress(options, host), health::bridges(snapshot));
-        let standing_by = self.board.lock().figures.nat_state() == Some(NatState::On);
+        let standing_by = self.board.lock().figures.standby_state() == Some(StandbyState::On);
         let mut problems = match host::conditions(egress, &bridges) {
             Ok(conditions) => {
                 let docker = snapshot.map(|snapshot| (snapshot, resolved));
@@ -162,7 +158,7 @@ impl PortMapper {
             }
             Err(error) => {
                 // The last findings may still hold.
-                let mut problems = self.problems.clone();
+                let mut problems = self.board.lock().problems_of(Reporter::Host);
                 let added_below = [ProblemId::Host, ProblemId::Unreadable, ProblemId::TooMany];
                 problems.retain(|p| !added_below.contains(&p.id));
                 let what = format!("the host cannot be read: {}", chain(&error));
@@ -178,40 +174,37 @@ impl PortMapper {
             let problem = Problem::new(ProblemId::TooMany, s.to_string());
             problem.with_remedy("restart with --backend nftables")
         }));
-        let is_new = |problem: &&Problem| !self.problems.contains(problem);
-        for problem in problems.iter().filter(is_new) {
-            error!(self.log, "degraded: {problem}"; "do" => problem.remedy.as_deref());
+        let texts = problems.iter().map(|p| (p.to_string(), p.remedy.clone()));
+        let (new, over) = self.problems.of(texts);
+        for (problem, remedy) in new {
+            error!(self.log, "degraded: {problem}"; "do" => remedy.as_deref());
         }
-        for problem in self.problems.iter().filter(|it| !problems.contains(it)) {
+        for (problem, _) in over {
             info!(self.log, "no longer: {problem}");
         }
-        self.problems = problems.clone();
         self.board.lock().set_problems(Reporter::Host, problems);
     }
 
     /// Logs each reason once, for as long as it holds.
     pub(super) fn report_skipped(&mut self, skipped: &[Skipped]) {
-        let mut now = BTreeSet::new();
-        for skip in skipped {
-            let text = skip.to_string();
-            if !self.skipped.contains(&text) && !now.contains(&text) {
-                if skip.reason.is_unexpected() {
-                    warn!(self.log, "not forwarded: {text}");
-                } else {
-                    debug!(self.log, "not forwarded: {text}");
-                }
+        let texts = skipped
+            .iter()
+            .map(|skip| (skip.to_string(), skip.reason.is_unexpected()));
+        let (new, _) = self.skipped.of(texts);
+        for (text, is_unexpected) in new {
+            if *is_unexpected {
+                warn!(self.log, "not forwarded: {text}");
+            } else {
+                debug!(self.log, "not forwarded: {text}");
             }
-            now.insert(text);
         }
         let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
         let mut reports = self.board.lock();
-        reports.figures.skipped = now.iter().cloned().collect();
+        reports.figures.skipped = self.skipped.last().map(|(text, _)| text.clone()).collect();
         reports.malformed = skipped
             .iter()
             .filter(malformed)
             .map(Row::of_skipped)
             .collect();
-        drop(reports);
-        self.skipped = now;
     }
 }

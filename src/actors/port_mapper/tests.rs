@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::actors::firewall_writer::JournalClient;
-use crate::actors::journal::{JournalActor, StateDir};
+use crate::actors::journal::{HeldStateDir, JournalActor};
 use crate::actors::messages::Recover;
 use crate::backend::ErrorKind;
 use crate::backend::fake::{BackendCall, FakeKernel, InjectedFault};
@@ -54,7 +54,7 @@ fn after_recovery(
         control: None,
     };
     let lock = Lock::acquire(&state_dir.join("lock"), &holder, now).expect("a lock");
-    let state_dir = StateDir {
+    let state_dir = HeldStateDir {
         dir: state_dir.to_owned(),
         lock: Arc::new(lock),
     };

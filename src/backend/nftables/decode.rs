@@ -12,7 +12,7 @@ use super::sets::{Set, datatype, length};
 use crate::backend::ObservedRule;
 use crate::model::rule::{Rule, RuleId};
 use crate::netlink::message::{self, Attrs, Malformed, NFGENMSG_IPV6};
-use crate::netlink::nf_tables::{DATA_VALUE, LIST_ELEM, chain, element, rule, set, table};
+use crate::netlink::nf_tables::{self, DATA_VALUE, LIST_ELEM, chain, element, rule, set, table};
 
 /// The attributes of a message's payload, behind its `struct nfgenmsg`.
 pub(super) fn attributes(payload: &[u8]) -> Result<BTreeMap<u16, &[u8]>, Malformed> {
@@ -231,16 +231,9 @@ fn predecessor(key: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The identity in an element's comment, among other notes.
-fn comment(mut userdata: &[u8]) -> Option<RuleId> {
-    while let [kind, length, rest @ ..] = userdata {
-        let value = rest.get(..usize::from(*length))?;
-        if *kind == 0 {
-            let text = value.strip_suffix(&[0])?;
-            return RuleId::from_comment(std::str::from_utf8(text).ok()?);
-        }
-        userdata = &rest[value.len()..];
-    }
-    None
+fn comment(userdata: &[u8]) -> Option<RuleId> {
+    let text = nf_tables::comment(userdata)?.strip_suffix(&[0])?;
+    RuleId::from_comment(std::str::from_utf8(text).ok()?)
 }
 
 #[cfg(test)]

@@ -46,10 +46,13 @@ impl View {
                 self.heard += 1;
                 self.holders.joined(id, network);
             }
-            EventKind::Disconnect => {
+            EventKind::Disconnect | EventKind::DisconnectedEarlier => {
                 self.holders.ended(id);
                 self.release_claims(id);
-                self.leave(id, |e| e.network_id == network && !e.left);
+                // What a list shows is younger than a replay.
+                if kind == EventKind::Disconnect {
+                    self.leave(id, |e| e.network_id == network && !e.left);
+                }
             }
             _ => {}
         }

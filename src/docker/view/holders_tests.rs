@@ -193,6 +193,43 @@ fn an_endpoint_that_was_left_forwards_nothing_before_anybody_is_asked() {
     assert_eq!(open(&mut view), ["a"]);
 }
 
+/// The Engine replays that "a" left its network after the list has shown it there. It has come
+/// back since, or the answer will say that it has not.
+#[test]
+fn a_departure_told_from_memory_closes_nothing_that_a_later_list_shows() {
+    let mut view = listed(vec![row("a", ADDR)]);
+    assert_eq!(open(&mut view), ["a"]);
+    moves(&mut view, EventKind::DisconnectedEarlier, "a");
+    assert_eq!(view.take_news(), None, "the list is younger");
+    answer(&mut view, "a", "fd00::3", 0);
+    assert_eq!(left(&view), [""; 0]);
+    // Docker is asked, and the answer counts.
+    moves(&mut view, EventKind::DisconnectedEarlier, "a");
+    let question = view.next_question().expect("a question");
+    view.answered(&question, Answer::Inspected(Inspected::NotRunning));
+    assert_eq!(open(&mut view), [""; 0]);
+}
+
+/// After a loss: where "a" was shown before, its row counts at once, for it is younger than the
+/// replay, and its former address may be another container's by now.
+#[test]
+fn a_departure_told_from_memory_leaves_a_known_container_where_its_row_shows_it() {
+    let mut view = listed(vec![row("a", ADDR)]);
+    assert_eq!(open(&mut view), ["a"]);
+    view.lost();
+    view.list_begun();
+    moves(&mut view, EventKind::DisconnectedEarlier, "a");
+    view.networks_begun();
+    view.networks_listed(vec![network("n")]);
+    view.listed(vec![row("a", "fd00::3")]);
+    assert!(view.is_complete());
+    let snapshot = view.take_news().expect("news");
+    let endpoint = &snapshot.containers["a"].endpoints[0];
+    assert_eq!(endpoint.address, "fd00::3".parse().ok());
+    assert!(!endpoint.left);
+    answer(&mut view, "a", "fd00::3", 0);
+}
+
 #[test]
 fn two_rows_with_one_address_are_both_asked_about_and_hold_up_nobody_else() {
     let mut view = listed(vec![row("a", ADDR), row("b", ADDR), row("c", "fd00::3")]);

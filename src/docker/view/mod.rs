@@ -33,6 +33,7 @@
 //! - Two rows with one address are both inspected: one of them is in its teardown, and the inspect
 //!   of that one comes back when it is over.
 //! - A container that has left a network is published as having left it before it is asked about.
+//!   Where the Engine replays that it left, it is asked about and no more: it may be back.
 //! - When a container that is not known to run joins a network, that network is asked who has
 //!   which address on it ([`holders`]): the container may be given that of one whose end is yet to
 //!   be announced.
@@ -134,7 +135,12 @@ impl View {
     }
 
     fn container_event(&mut self, kind: EventKind, id: &str) {
-        self.touch(id);
+        let is_shown = self.shown.containers.contains_key(id);
+        // A list is younger than a replay. So the row of one that is shown counts, until Docker
+        // has answered about it: what was shown before may have another container's address.
+        if !(is_shown && kind == EventKind::DisconnectedEarlier) {
+            self.touch(id);
+        }
         match kind {
             EventKind::Start => {
                 self.dead.forget(id);
@@ -152,14 +158,17 @@ impl View {
             EventKind::DiedEarlier => {
                 if self.meanwhile.is_some() {
                     self.dead.remember_earlier(id);
-                } else if self.shown.containers.contains_key(id) {
+                } else if is_shown {
                     self.questions.want(id);
                 }
             }
             // Of a container that is not known to run, a connect precedes its start, when an
             // inspect would block until then, and a disconnect follows its end.
-            EventKind::Rename | EventKind::Connect | EventKind::Disconnect => {
-                if self.shown.containers.contains_key(id) || self.questions.is_open(id) {
+            EventKind::Rename
+            | EventKind::Connect
+            | EventKind::Disconnect
+            | EventKind::DisconnectedEarlier => {
+                if is_shown || self.questions.is_open(id) {
                     self.questions.want(id);
                 }
             }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::docker::event::EventKind;
+use crate::docker::event::{Event, EventKind};
 use crate::model::container::{Container, Endpoint};
 use crate::model::interface::MacAddr;
 
@@ -11,9 +11,13 @@ pub(super) const IDS: [&str; 4] = ["a", "b", "c", "d"];
 /// How many networks there are at most at once.
 pub(super) const NETWORKS: usize = 3;
 
+/// The network of all containers. It is never listed.
+const NETWORK: &str = "net";
+
 /// One container as the Engine has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Life {
+    #[default]
     Stopped,
     /// Its networks are joined; an inspect waits for the end of it.
     Starting,
@@ -62,7 +66,10 @@ pub(super) enum Step {
     NetworksArrive,
     FailNetworks,
     RetryNetworks,
-    Lose,
+    /// The stream breaks. When it stands again, so many events are replayed.
+    Lose {
+        replayed: usize,
+    },
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -91,8 +98,40 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::NetworksArrive),
         1 => Just(Step::FailNetworks),
         1 => Just(Step::RetryNetworks),
-        1 => Just(Step::Lose),
+        1 => (0..12usize).prop_map(|replayed| Step::Lose { replayed }),
     ]
+}
+
+/// The event of a container.
+pub(super) fn happens(kind: EventKind, n: usize) -> Event {
+    let moves = matches!(kind, EventKind::Connect | EventKind::Disconnect);
+    Event::Container {
+        kind,
+        id: IDS[n].to_owned(),
+        network: moves.then(|| NETWORK.to_owned()),
+    }
+}
+
+/// An event as it is read when the Engine replays it.
+pub(super) fn as_replayed(event: &Event) -> Event {
+    let mut event = event.clone();
+    if let Event::Container { kind, .. } = &mut event {
+        *kind = match *kind {
+            EventKind::Die => EventKind::DiedEarlier,
+            EventKind::Disconnect => EventKind::DisconnectedEarlier,
+            other => other,
+        };
+    }
+    event
+}
+
+/// Events of one subject arrive in their order.
+pub(super) fn subject(event: &Event) -> &str {
+    match event {
+        Event::Container { id, .. }
+        | Event::NetworkCreated { id }
+        | Event::NetworkDestroyed { id } => id,
+    }
 }
 
 /// The hardware address of a container.
@@ -104,7 +143,7 @@ pub(super) fn mac(n: usize) -> MacAddr {
 pub(super) fn wire(container: &mut Container, n: usize) {
     container.endpoints = vec![Endpoint {
         network: "net".into(),
-        network_id: String::new(),
+        network_id: NETWORK.to_owned(),
         address: None,
         mac: Some(mac(n)),
         gateway: None,

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::proc_file::{IF_INET6, read_optional};
+use super::proc_file::{IF_INET6, read_optional, read_or_empty};
 use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::device::Device;
 use crate::netlink::interface;
@@ -27,10 +27,7 @@ const GLOBAL: &str = "00";
 /// # Errors
 /// A file exists but cannot be read, or the kernel does not answer over netlink.
 pub(crate) fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Conditions> {
-    let networks = match read_optional(IF_INET6)? {
-        Some(text) => parse_networks(&text),
-        None => BTreeMap::new(),
-    };
+    let networks = parse_networks(&read_or_empty(IF_INET6)?);
     let mut interfaces = BTreeMap::new();
     for device in bridges {
         let disabled = flag(device.as_str(), "disable_ipv6")?;

@@ -13,3 +13,8 @@ pub(super) fn read_optional(path: &str) -> io::Result<Option<String>> {
         Err(error) => Err(error),
     }
 }
+
+/// The content of a file in `/proc`; empty if the kernel has no such file.
+pub(super) fn read_or_empty(path: &str) -> io::Result<String> {
+    Ok(read_optional(path)?.unwrap_or_default())
+}

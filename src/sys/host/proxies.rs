@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::proc_file::read_optional;
+use super::proc_file::read_or_empty;
 use crate::model::forward::Proto;
 
 /// Where the served ports were read from.
@@ -107,10 +107,10 @@ fn listening_ports() -> io::Result<BTreeSet<(Proto, u16)>> {
     ];
     let mut ports = BTreeSet::new();
     for (path, proto, state) in SOCKETS {
-        let text = read_optional(path)?.unwrap_or_default();
+        let text = read_or_empty(path)?;
         ports.extend(parse_listening(&text, state).map(|port| (proto, port)));
     }
-    let sctp = read_optional("/proc/self/net/sctp/eps")?.unwrap_or_default();
+    let sctp = read_or_empty("/proc/self/net/sctp/eps")?;
     ports.extend(parse_sctp_endpoints(&sctp).map(|port| (Proto::Sctp, port)));
     Ok(ports)
 }

@@ -19,14 +19,14 @@ struct Entered;
 
 impl Entered {
     fn new() -> Self {
-        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        DEPTH.set(DEPTH.get() + 1);
         Self
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
 
@@ -42,7 +42,7 @@ pub fn guarded<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
 /// Whether [`guarded`] would catch a panic on this thread. If so, the panic hook neither logs nor
 /// exits.
 pub(crate) fn is_guarded() -> bool {
-    DEPTH.with(Cell::get) > 0
+    DEPTH.get() > 0
 }
 
 /// The text of a panic.

@@ -1,5 +1,6 @@
 //! Engines that go, fall silent, or talk nonsense.
 
+use super::fake_engine::{events, network};
 use super::*;
 
 #[test]
@@ -173,5 +174,29 @@ fn a_failed_inspect_is_asked_again() {
         engine.run(web.clone());
         follower.until_names(&["web"]).await;
         assert_eq!(engine.count(&Route::Inspect(web.id.clone())), 3);
+    });
+}
+
+/// An Engine replays, after the first list, that a container left the network on which the list
+/// shows it: nothing of it closes while the Engine is asked.
+#[test]
+fn a_replayed_departure_closes_no_port() {
+    let engine = FakeEngine::start();
+    let web = FakeContainer::new(1, "web").publish(8080, 80);
+    engine.put(web.clone());
+    let inspect = Route::Inspect(web.id.clone());
+    engine.fault(inspect.clone(), Fault::Hang, 1);
+    run(async {
+        let mut follower = Follower::of(settings(&engine));
+        follower.connected().await;
+        follower.until_names(&["web"]).await;
+        let mut departure = events::member("disconnect", network::BRIDGE.1, &web.id);
+        departure["timeNano"] = serde_json::json!(1);
+        engine.emit_raw(&departure.to_string());
+        requested(&engine, &inspect).await;
+        engine.run(FakeContainer::new(2, "next"));
+        let snapshot = follower.until_names(&["web", "next"]).await;
+        let endpoint = &snapshot.containers[&web.id].endpoints[0];
+        assert!(!endpoint.left, "the list is younger");
     });
 }

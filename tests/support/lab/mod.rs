@@ -7,6 +7,7 @@ pub(crate) mod home;
 pub(crate) mod image;
 pub(crate) mod release;
 pub(crate) mod rules;
+pub(crate) mod sctp;
 pub(crate) mod space;
 pub(crate) mod talk;
 

@@ -10,8 +10,8 @@ fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 fn expression(name: &str, data: &[u8]) -> Vec<u8> {
-    let name = attr(EXPR.0, &[name.as_bytes(), &[0]].concat());
-    attr(1, &[name, attr(EXPR.1, data)].concat())
+    let name = attr(EXPR_NAME, &[name.as_bytes(), &[0]].concat());
+    attr(1, &[name, attr(EXPR_DATA, data)].concat())
 }
 
 fn numbers(numbers: &[(u16, u32)]) -> Vec<u8> {
@@ -22,39 +22,43 @@ fn numbers(numbers: &[(u16, u32)]) -> Vec<u8> {
 }
 
 fn immediate(register: u32, value: &[u8]) -> Vec<u8> {
-    let value = attr(IMMEDIATE.1, &attr(DATA.0, value));
+    let value = attr(immediate::DATA, &attr(DATA_VALUE, value));
     expression(
         "immediate",
-        &[numbers(&[(IMMEDIATE.0, register)]), value].concat(),
+        &[numbers(&[(immediate::DREG, register)]), value].concat(),
     )
 }
 
 fn nat(kind: u32, addr: u32, port: u32) -> Vec<u8> {
     expression(
         "nat",
-        &numbers(&[(NAT.0, kind), (NAT.1, addr), (NAT.2, port)]),
+        &numbers(&[
+            (nat::TYPE, kind),
+            (nat::REG_ADDR_MIN, addr),
+            (nat::REG_PROTO_MIN, port),
+        ]),
     )
 }
 
 fn payload((base, offset, length): (u32, u32, u32)) -> Vec<u8> {
     let loads = [
-        (PAYLOAD.0, 1),
-        (PAYLOAD.1, base),
-        (PAYLOAD.2, offset),
-        (PAYLOAD.3, length),
+        (payload::DREG, 1),
+        (payload::BASE, base),
+        (payload::OFFSET, offset),
+        (payload::LEN, length),
     ];
     expression("payload", &numbers(&loads))
 }
 
 fn meta(key: u32) -> Vec<u8> {
-    expression("meta", &numbers(&[(META.0, 1), (META.1, key)]))
+    expression("meta", &numbers(&[(meta::DREG, 1), (meta::KEY, key)]))
 }
 
 fn compare(how: u32, value: &[u8]) -> Vec<u8> {
-    let value = attr(CMP.2, &attr(DATA.0, value));
+    let value = attr(cmp::DATA, &attr(DATA_VALUE, value));
     expression(
         "cmp",
-        &[numbers(&[(CMP.0, 1), (CMP.1, how)]), value].concat(),
+        &[numbers(&[(cmp::SREG, 1), (cmp::OP, how)]), value].concat(),
     )
 }
 
@@ -67,13 +71,13 @@ fn addr(text: &str) -> Ipv6Addr {
 fn dockers(dnat: u32) -> Rule {
     let rule = [
         payload((1, 8, 2)),
-        compare(UNEQUAL, &[0xfe, 0x80]),
-        payload(DADDR),
-        compare(EQUAL, &addr("2001:db8::1").octets()),
-        meta(META_KEYS.2),
-        compare(EQUAL, &[6]),
-        payload(DPORT),
-        compare(EQUAL, &8080u16.to_be_bytes()),
+        compare(cmp::UNEQUAL, &[0xfe, 0x80]),
+        payload(payload::DADDR),
+        compare(cmp::EQUAL, &addr("2001:db8::1").octets()),
+        meta(meta::PROTO),
+        compare(cmp::EQUAL, &[6]),
+        payload(payload::DPORT),
+        compare(cmp::EQUAL, &8080u16.to_be_bytes()),
         immediate(1, &[0; 16]),
         immediate(1, &addr("fdfd::2").octets()),
         immediate(2, &[0, 80]),
@@ -90,10 +94,10 @@ fn a_dnat_rule_is_known_by_its_key_and_its_target() {
         host_port: 8080,
         target: (addr("fdfd::2"), 80),
     };
-    assert_eq!(dockers(DNAT).forward, Some(forward));
+    assert_eq!(dockers(nat::DNAT).forward, Some(forward));
     // The same of a source.
     assert_eq!(dockers(0).forward, None);
-    let unset = [immediate(1, &[0; 16]), nat(DNAT, 1, 9)].concat();
+    let unset = [immediate(1, &[0; 16]), nat(nat::DNAT, 1, 9)].concat();
     assert_eq!(Rule::of(&unset).forward, None);
 }
 
@@ -101,13 +105,13 @@ fn a_dnat_rule_is_known_by_its_key_and_its_target() {
 fn ports_in_a_match_of_xtables_are_read_in_the_hosts_order() {
     let port = |low: u16, high: u16| [low.to_ne_bytes(), high.to_ne_bytes()].concat();
     let matches = |name: &str, info: Vec<u8>| {
-        let name = attr(XT.0, &[name.as_bytes(), &[0]].concat());
-        expression("match", &[name, attr(XT.1, &info)].concat())
+        let name = attr(xt::NAME, &[name.as_bytes(), &[0]].concat());
+        expression("match", &[name, attr(xt::INFO, &info)].concat())
     };
     let to = [
         immediate(1, &[1; 16]),
         immediate(2, &[0, 80]),
-        nat(DNAT, 1, 2),
+        nat(nat::DNAT, 1, 2),
     ]
     .concat();
     let any = port(0, 0xffff);
@@ -125,14 +129,20 @@ fn ports_in_a_match_of_xtables_are_read_in_the_hosts_order() {
 
 #[test]
 fn a_drop_of_what_goes_into_a_bridge_names_the_bridge() {
-    let drop = attr(IMMEDIATE.1, &attr(DATA.1, &numbers(&[(VERDICT.0, DROP)])));
-    let drop = expression("immediate", &[numbers(&[(IMMEDIATE.0, 0)]), drop].concat());
+    let drop = attr(
+        immediate::DATA,
+        &attr(DATA_VERDICT, &numbers(&[(VERDICT_CODE, DROP)])),
+    );
+    let drop = expression(
+        "immediate",
+        &[numbers(&[(immediate::DREG, 0)]), drop].concat(),
+    );
     let rule = |out: &[u8]| {
         let parts = [
-            meta(META_KEYS.0),
-            compare(UNEQUAL, b"docker0\0"),
-            meta(META_KEYS.1),
-            compare(EQUAL, out),
+            meta(meta::INTERFACE_IN),
+            compare(cmp::UNEQUAL, b"docker0\0"),
+            meta(meta::INTERFACE_OUT),
+            compare(cmp::EQUAL, out),
             drop.clone(),
         ];
         Rule::of(&parts.concat())
