@@ -73,11 +73,11 @@ pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
     }
 }
 
-/// The rule of a backend with this text in its normal form; `None` if it is none.
+/// The rule of a backend with this text in its normal form; `None` if no rule of it has that text.
 pub fn rule(backend: BackendKind, text: &str) -> Option<Rule> {
     match backend {
-        BackendKind::Ip6tables => ip6tables::render::rule(text),
-        BackendKind::Nftables => nftables::rule(text),
+        BackendKind::Ip6tables => ip6tables::rule::rule(text),
+        BackendKind::Nftables => nftables::rule::rule(text),
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ip6tables::parts::Table;
 use super::ip6tables::plan::{Ground, InputLine, Plan};
-use super::ip6tables::{parse, render};
+use super::ip6tables::rule::Table;
+use super::ip6tables::{describe, parse, render};
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule, RuleId};
 
@@ -309,7 +309,7 @@ impl Backend for FakeBackend {
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {
-        render::describe(verb, rule, 1)
+        describe::describe(verb, rule, 1)
     }
 }
 

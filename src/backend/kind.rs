@@ -1,6 +1,6 @@
 //! The kinds of rules that there are, and what all rules of a kind have in common. Pure.
 //!
-//! A new kind of rule is a constant here, and a text and its facts in each backend that has it.
+//! A kind is named by what it does; each backend knows how it is written.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;

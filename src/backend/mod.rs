@@ -3,6 +3,22 @@
 //! A backend knows how rules are written down for one firewall, and nothing of Docker, the
 //! journal or the order of changes. It is called from one thread only, synchronously; a call
 //! may start a process and take milliseconds, and is bounded by a deadline.
+//!
+//! Both backends have the same files for the same jobs:
+//!
+//! | file | job |
+//! |---|---|
+//! | `compile` | from an intent to rules, for [`compile`] |
+//! | `rule` | a rule's text, its parts, and the facts that they say |
+//! | `render` | rules as they are sent |
+//! | `parse` | rules as they are listed |
+//! | `plan` | what a batch takes to carry out, given what stands in the kernel |
+//! | `exec` | sends, and waits for the answer |
+//! | `error` | what a failure means |
+//! | `describe` | the documented log lines |
+//!
+//! The kinds of rules that they have stand in `kind`. A new kind is a constant there, and its parts
+//! in the `compile` and the `rule` of each backend that has it.
 
 pub mod compile;
 pub mod fake;

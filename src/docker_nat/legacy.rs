@@ -9,7 +9,7 @@ use std::net::SocketAddrV6;
 use ipnet::Ipv6Net;
 
 use super::observation::{DOCKER, DockerNat, LeftBehind};
-use crate::backend::ip6tables::words::{self, Word};
+use crate::backend::ip6tables::tokens::{self, Word};
 use crate::model::published::HostForward;
 
 /// The command that removes the rules that an Engine left behind there.
@@ -61,7 +61,7 @@ pub(crate) fn left_behind(listing: &[u8]) -> BTreeSet<LeftBehind> {
 
 fn rules(listing: &str) -> Vec<Vec<Word>> {
     let rules = listing.lines().filter(|line| line.starts_with("-A "));
-    let words = rules.filter_map(|rule| words::split(rule).ok());
+    let words = rules.filter_map(|rule| tokens::split(rule).ok());
     words.map(|(words, _)| words).collect()
 }
 

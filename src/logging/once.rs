@@ -1,4 +1,4 @@
-//! What has been logged already, so that a fact that stays as it is is not logged again. Pure.
+//! What has been logged already, so that it is logged again only after it has changed. Pure.
 
 use std::collections::BTreeSet;
 

@@ -14,8 +14,8 @@ pub const COMMENT_PREFIX: &str = "docker-nat66:";
 pub struct RuleId([u8; 8]);
 
 impl RuleId {
-    /// The identity of a rule with this text. Never change what is hashed: it would turn all rules
-    /// of an older daemon into stale ones at an upgrade.
+    /// The identity of a rule with this text. If what is hashed changes, the next release must
+    /// recognise the rules of this one by their records, as it does those of journal version 1.
     pub(crate) fn of(backend: &str, text: &str) -> Self {
         let mut hash = Sha256::new();
         for part in ["docker-nat66 v2 ", backend, " ", text] {

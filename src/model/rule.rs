@@ -130,8 +130,8 @@ impl ContainerPort {
     }
 }
 
-/// What no two rules of a backend may have in common, whatever else they do: of two with one key,
-/// one replaces the other.
+/// The place that a rule takes: its kind, and what it matches. Two rules of one backend with the same
+/// key contradict each other, and the newer one replaces the older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleKey<'f> {
     kind: &'f str,

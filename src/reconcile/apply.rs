@@ -46,7 +46,7 @@ impl Edit<'_> {
 pub(super) struct Incomplete {
     /// How many.
     pub(super) count: usize,
-    /// The rules that refused edits were to remove.
+    /// The rules that the edits which failed last, or by themselves, were to remove.
     pub(super) refused_olds: BTreeSet<RuleId>,
     /// The last failure.
     pub(super) last: BackendError,
@@ -164,6 +164,8 @@ impl<'a> Applier<'a> {
                     continue;
                 };
                 if blames_no_rule(&error) {
+                    self.refused_olds
+                        .extend(half.iter().filter_map(|edit| edit.old));
                     return Err(error);
                 }
                 if half.len() == 1 && is_removal(half) {
@@ -198,8 +200,8 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// What a listing leaves to be done for these edits. What it shows to be done by batches that
-    /// reported a failure is logged as done.
+    /// The part of these edits that a fresh listing shows to be missing. If the listing shows that a
+    /// batch which failed has done its work all the same, that is logged as done.
     fn outstanding(&mut self, edits: &[Edit<'_>]) -> Result<Batch, BackendError> {
         let mut listed = match self.listing.take() {
             Some(listed) => listed,
@@ -251,7 +253,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Another program has removed rules that were only to be removed: more may not be as believed.
+    /// Warns of rules that another program has removed first: other rules may have changed, too.
     fn log_missing(&mut self, edits: &[Edit<'_>], batch: &Batch) {
         let found: BTreeSet<RuleId> = batch.remove.iter().map(|seen| seen.id).collect();
         let removals = edits.iter().filter(|edit| edit.new.is_none());

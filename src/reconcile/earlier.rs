@@ -1,17 +1,21 @@
 //! Rules of an earlier release, whose identities were others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backend::{Backend, BackendError, Batch, ObservedRule, Verb};
 use crate::journal::record::Record;
-use crate::model::rule::{BackendKind, Rule, RuleId};
+use crate::model::rule::{BackendKind, Facts, Rule, RuleId};
 use crate::netlink::watch::OwnPorts;
 
 /// A backend whose kernel may hold such rules. They are recognised by what their records say of them.
+/// One without a record is believed if it stood there when this run first listed the kernel: its
+/// record may be lost, and until Docker is heard its port must not close.
 pub(super) struct Recognising {
     backend: Box<dyn Backend>,
-    /// As recorded, without a text.
-    earlier: BTreeMap<RuleId, Rule>,
+    /// By the identities that they were inserted under.
+    earlier: BTreeMap<RuleId, Facts>,
+    /// The identities of all records of earlier runs; `None` after the first listing.
+    recorded: Option<BTreeSet<RuleId>>,
 }
 
 impl Recognising {
@@ -19,15 +23,24 @@ impl Recognising {
         Self {
             backend,
             earlier: BTreeMap::new(),
+            recorded: None,
         }
     }
 
-    /// These are the records that an earlier run has left.
-    pub(super) fn know<'r>(&mut self, records: impl Iterator<Item = &'r Record>) {
-        let rules = records.map(|record| &record.owned.rule);
-        let nameless = rules.filter(|rule| rule.text.is_empty());
-        self.earlier = nameless.map(|rule| (rule.id(), rule.clone())).collect();
+    /// These are the records that earlier runs have left.
+    pub(super) fn know(&mut self, records: &BTreeMap<RuleId, Record>) {
+        let rules = records.iter().map(|(id, record)| (id, &record.owned.rule));
+        let textless = rules.filter(|(_, rule)| rule.text.is_empty());
+        self.earlier = textless
+            .map(|(id, rule)| (*id, rule.facts.clone()))
+            .collect();
+        self.recorded = Some(records.keys().copied().collect());
     }
+}
+
+/// Whether two rules do the same, whatever the order in which their releases insert them.
+fn do_the_same(one: &Facts, other: &Facts) -> bool {
+    one.key() == other.key() && one.target == other.target
 }
 
 impl Backend for Recognising {
@@ -37,13 +50,19 @@ impl Backend for Recognising {
 
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
         let mut observed = self.backend.list()?;
+        let recorded = self.recorded.take();
         for seen in &mut observed {
-            let recorded = self.earlier.get(&seen.id);
-            let is_as_recorded =
-                |content: &mut Rule| recorded.is_some_and(|rule| rule.facts == content.facts);
-            if let Some(content) = seen.altered.take_if(is_as_recorded) {
-                let Rule { facts, text, .. } = content;
-                seen.rule = Some(Rule::recorded(seen.id, self.backend.kind(), text, facts));
+            let Some(content) = &seen.altered else {
+                continue;
+            };
+            if recorded.as_ref().is_some_and(|ids| !ids.contains(&seen.id)) {
+                self.earlier.insert(seen.id, content.facts.clone());
+            }
+            let earlier = self.earlier.get(&seen.id);
+            if earlier.is_some_and(|facts| do_the_same(facts, &content.facts)) {
+                let (kind, text) = (self.backend.kind(), content.text.clone());
+                seen.rule = Some(Rule::recorded(seen.id, kind, text, content.facts.clone()));
+                seen.altered = None;
             }
         }
         Ok(observed)

@@ -7,17 +7,17 @@ use super::apply::{Applier, BATCH_TRIES, Edit};
 use super::report::{Report, Trouble};
 use crate::journal::Journal;
 use crate::journal::record::{Record, RecordEvent, State};
-use crate::model::change::ChangeSet;
+use crate::model::change::{ChangeSet, Replacement};
 use crate::model::rule::RuleId;
 
 impl<J: Journal> Reconciler<J> {
-    /// Inserts and replaces, after the intent is on the disk. Without it, only the removals of the
-    /// replacements are made: a port must not stay open to an address that its container has left
-    /// because the disk is full.
+    /// Inserts and replaces, after the intent is on the disk. Without it, only those rules go whose
+    /// replacement does something else: a port must not stay open to an address that its container has
+    /// left because the disk is full.
     pub(super) fn insert(&mut self, change: &ChangeSet, now: u64, report: &mut Report) {
-        let olds: BTreeSet<RuleId> = change.replace.iter().map(|r| r.old).collect();
+        let outdated = self.outdated(change);
         if self.owed.is_behind() {
-            return self.remove(&olds, report);
+            return self.remove(&outdated, report);
         }
         let fresh = change.insert.iter().map(|owned| (owned, None));
         let replaced = change.replace.iter().map(|r| (&r.new, Some(r.old)));
@@ -41,7 +41,7 @@ impl<J: Journal> Reconciler<J> {
             self.kernel.age();
             if let Err(error) = self.journal.intend(&new) {
                 self.owed.refused(new_ids, error);
-                return self.remove(&olds, report);
+                return self.remove(&outdated, report);
             }
         }
         for (id, record) in &records {
@@ -55,7 +55,8 @@ impl<J: Journal> Reconciler<J> {
             let (count, last) = (incomplete.count, incomplete.last);
             // Their addresses no longer belong to the containers, even if the kernel refuses the new
             // rules.
-            self.remove(&incomplete.refused_olds, report);
+            let refused = incomplete.refused_olds.intersection(&outdated);
+            self.remove(&refused.copied().collect(), report);
             // Only the next listing can say which rules are there.
             self.kernel.invalidate();
             report.troubles.push(Trouble::Insertion { count, last });
@@ -68,6 +69,16 @@ impl<J: Journal> Reconciler<J> {
         for id in new_ids {
             self.owed.commit(id);
         }
-        self.forget(&olds);
+        self.forget(change.replace.iter().map(|replacement| &replacement.old));
+    }
+
+    /// The rules whose replacements do something else, and not the same in another release's words.
+    fn outdated(&self, change: &ChangeSet) -> BTreeSet<RuleId> {
+        let is_outdated = |replacement: &&Replacement| {
+            let record = self.records.get(&replacement.old);
+            record.is_none_or(|record| record.owned.rule.facts != replacement.new.rule.facts)
+        };
+        let outdated = change.replace.iter().filter(is_outdated);
+        outdated.map(|replacement| replacement.old).collect()
     }
 }

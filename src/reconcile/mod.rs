@@ -127,7 +127,7 @@ impl<J: Journal> Reconciler<J> {
         }
         let all = salvaged.into_iter().chain(records);
         self.records = all.map(|r| (r.id(), r)).collect();
-        self.backend.know(self.records.values());
+        self.backend.know(&self.records);
         match self.resync_since_boot(now, &mut report) {
             Ok(()) => self.end_round(&mut report),
             Err(trouble) => report.troubles.push(trouble),

@@ -87,8 +87,8 @@ impl Owed {
         self.debts.remove(&id);
     }
 
-    /// The intents of these rules, which are not inserted then, could not be written. They may have
-    /// been written all the same.
+    /// Writing the intents of these rules failed, so the rules are not inserted. The journal may hold
+    /// the intents all the same.
     pub(super) fn refused(&mut self, ids: impl IntoIterator<Item = RuleId>, failure: JournalError) {
         self.debts
             .extend(ids.into_iter().map(|id| (id, Debt::Forget)));
@@ -121,7 +121,7 @@ impl Owed {
         }
     }
 
-    /// Ends the round. Returns why the journal is behind, if it is, even if this round has not asked it.
+    /// Ends the round. Returns why the journal is behind, also where this round did not write to it.
     pub(super) fn end_round(&mut self) -> Option<JournalError> {
         self.has_failed = false;
         self.failure.clone()

@@ -28,7 +28,7 @@ impl<J: Journal> Reconciler<J> {
         self.kernel = Kernel::Listed(observed);
         self.drop_lost(&listing, report);
         self.adopt(&listing, now);
-        // What the journal may not know is not inserted again.
+        // Nothing is inserted while the journal is behind: it may lack the rule's record.
         if !listing.misplaced.is_empty() && self.pay() {
             self.kernel.age();
             self.move_misplaced(listing.misplaced, report);

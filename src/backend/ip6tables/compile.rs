@@ -2,7 +2,7 @@
 
 use ipnet::Ipv6Net;
 
-use super::parts::{
+use super::rule::{
     BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, Parts, REWRITTEN, Short, Table,
 };
 use crate::backend::kind::LINK_LOCAL;

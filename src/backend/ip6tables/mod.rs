@@ -1,23 +1,24 @@
 //! Rules in the tables of ip6tables, through ip6tables-save and ip6tables-restore.
 //!
-//! [`render`] and `parse` are pure; `process` alone starts processes, bounded in time and
+//! [`render`] and `parse` are pure; `exec` alone starts processes, bounded in time and
 //! output, none of which outlives the daemon ([`lock`]). No task runs here: each call starts
 //! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
 //! whole or not at all, or of many removals some, and no record here of which: list again.
 
 pub(super) mod compile;
+pub(super) mod describe;
+mod error;
+mod exec;
 pub mod lock;
 pub(super) mod parse;
-pub(super) mod parts;
 mod patience;
 pub(super) mod plan;
-mod process;
 pub mod render;
+pub(super) mod rule;
 #[cfg(test)]
 pub(super) mod testing;
+pub(crate) mod tokens;
 mod tool;
-mod verdict;
-pub(crate) mod words;
 
 #[cfg(any(test, fuzzing))]
 #[path = "../../../tests/fuzz/oracles/ip6tables.rs"]
@@ -32,10 +33,10 @@ use std::path::PathBuf;
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::watch::OwnPorts;
+use exec::Network;
 use parse::Listing;
-use parts::Table;
 use plan::{Ground, Plan};
-use process::Network;
+use rule::Table;
 use tool::Tools;
 
 /// Rules that use every part of the kernel that ours use: both tables and their chains, every
@@ -346,6 +347,6 @@ impl Backend for Ip6tables {
     }
 
     fn describe(&self, verb: Verb, rule: &Rule) -> String {
-        render::describe(verb, rule, self.jump)
+        describe::describe(verb, rule, self.jump)
     }
 }

@@ -5,10 +5,12 @@
 //! exactly one comment, and that is ours to the letter; its content is believed only if it has
 //! the identity that the comment names.
 
-use super::parts::{Parts, Table};
+use std::collections::{BTreeMap, VecDeque};
+
 use super::plan::Ground;
 use super::render::{self, Locator};
-use super::words::{self, Word};
+use super::rule::{Parts, Table};
+use super::tokens::{self, Word};
 use crate::backend::ObservedRule;
 use crate::backend::kind::JUMP_FORWARD;
 use crate::model::rule::RuleId;
@@ -76,7 +78,7 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
         };
         if inside && line.starts_with("-A ") {
             let (words, len) =
-                words::split(rest).map_err(|e| refused(&format!("{e}: {}", shorten(line))))?;
+                tokens::split(rest).map_err(|e| refused(&format!("{e}: {}", shorten(line))))?;
             line = &rest[..len];
             rules.extend(ours(table, line, &words));
             if table == Table::Filter {
@@ -153,17 +155,16 @@ fn mark_misplaced(rules: &mut [ObservedRule], ground: &Ground) {
         seen.content()
             .is_some_and(|rule| JUMP_FORWARD.is(&rule.facts))
     };
-    let mut jumps: Vec<&mut ObservedRule> = rules.iter_mut().filter(is_jump).collect();
-    let Some(first) = jumps.first() else {
-        return;
-    };
-    // Copies are listed alike.
-    let places = match render::read_locator(&first.locator) {
-        Ok(Locator::Rule(_, text)) => ground.precede_docker_user(text),
-        _ => Vec::new(),
-    };
-    for (jump, precedes) in jumps.iter_mut().zip(places) {
-        jump.is_misplaced = precedes;
+    // Copies are listed alike, and in their order.
+    let mut places: BTreeMap<String, VecDeque<bool>> = BTreeMap::new();
+    for jump in rules.iter_mut().filter(is_jump) {
+        let Ok(Locator::Rule(_, text)) = render::read_locator(&jump.locator) else {
+            continue;
+        };
+        let places = places
+            .entry(text.to_owned())
+            .or_insert_with(|| ground.precede_docker_user(text).into());
+        jump.is_misplaced = places.pop_front().unwrap_or_default();
     }
 }
 

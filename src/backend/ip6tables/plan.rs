@@ -8,8 +8,8 @@
 
 use std::fmt::Write as _;
 
-use super::parts::Table;
 use super::render::{self, Locator, NotALocator, OWN_CHAINS};
+use super::rule::Table;
 use crate::backend::kind::JUMP_FORWARD;
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::{BackendKind, Rule};

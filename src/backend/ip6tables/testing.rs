@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use ipnet::Ipv6Net;
 
 pub(in crate::backend) use super::oracle::saved;
-use super::{compile, render};
+use super::{compile, rule};
 use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::intent::{Hairpin, Policy};
 use crate::model::rule::Rule;
 
 /// The rule with this text.
 pub(in crate::backend) fn rule(text: &str) -> Rule {
-    let rule = render::rule(text);
+    let rule = rule::rule(text);
     rule.unwrap_or_else(|| panic!("no rule of this backend: {text:?}"))
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::process::{Bounds, Failure, Finished, Network, Runner};
-use super::verdict;
+use super::error;
+use super::exec::{Bounds, Failure, Finished, Network, Runner};
 use crate::backend::{BackendError, ErrorKind};
 use crate::netlink::watch::OwnPorts;
 
@@ -206,7 +206,7 @@ impl Tools {
     /// The output of `ip6tables-save -t TABLE`.
     ///
     /// # Errors
-    /// As told by [`verdict::of`]; nothing was retried.
+    /// As told by [`error::of`]; nothing was retried.
     pub(super) fn save(&mut self, table: &str) -> Result<Vec<u8>, BackendError> {
         let operation = format!("ip6tables-save of table {table} ({})", self.variant);
         let args = ["-t", table];
@@ -226,7 +226,7 @@ impl Tools {
     /// Feeds `input` to `ip6tables-restore --noflush`.
     ///
     /// # Errors
-    /// As told by [`verdict::of`]; nothing was retried.
+    /// As told by [`error::of`]; nothing was retried.
     pub(super) fn restore(
         &mut self,
         what: &str,
@@ -270,7 +270,7 @@ fn call(
     match runner.run(tool, args, input.as_bytes(), network, bounds) {
         Ok(finished) if finished.status.success() => Ok(finished),
         Ok(finished) => {
-            let (kind, detail) = verdict::of(finished.status, &finished.stderr, input);
+            let (kind, detail) = error::of(finished.status, &finished.stderr, input);
             Err(failed(kind, detail))
         }
         Err(failure) => {

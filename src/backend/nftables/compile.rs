@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::element::{Key, SetElement};
+use super::rule::{Key, SetElement};
 use super::sets::Set;
 use crate::model::forward::{Forward, Sources};
 use crate::model::intent::{Policy, Unpublished};

@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::encode::{self, Encoded, Step};
 use super::error::Fault;
 use super::outcome::Outcome;
+use super::render::{self, Encoded, Step};
 use crate::netlink::NetlinkError;
 use crate::netlink::message::{Malformed, NFGENMSG_IPV6, Writer, find};
 use crate::netlink::nf_tables::{GEN_ID, message};
@@ -79,8 +79,8 @@ impl Session {
         read: impl FnOnce(&Outcome<'_>) -> T,
     ) -> Result<T, Fault> {
         let mut call = self.call()?;
-        let first = call.channel.take_seq(encode::count(steps));
-        let batch = encode::batch(steps, table, first);
+        let first = call.channel.take_seq(render::count(steps));
+        let batch = render::batch(steps, table, first);
         Ok(read(&call.commit(&batch)?))
     }
 }

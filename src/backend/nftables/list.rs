@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use super::chains::chains;
-use super::decode::{Elements, Rules, TableHeader, is_chain, own_set};
-use super::element::SetElement;
-use super::encode::Step;
 use super::error::Fault;
 use super::exec::Call;
+use super::parse::{Elements, Rules, TableHeader, is_chain, own_set};
+use super::render::Step;
+use super::rule::SetElement;
 use super::sets::Set;
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::RuleId;

@@ -1,7 +1,7 @@
 //! Elements of our own nftables table, over netlink: no tool is started.
 //!
 //! One table, `ip6 docker_nat66`: its chains are the same on every host ([`chains`]), and the
-//! elements of its sets and maps are our rules ([`sets`], [`element`]). So a change is one
+//! elements of its sets and maps are our rules ([`sets`], [`rule`]). So a change is one
 //! atomic batch whatever it holds, and a packet's cost does not depend on the number of
 //! published ports. The socket that made the table owns it (flags OWNER and PERSIST, where the
 //! kernel has them): other programs cannot change it, `nft flush ruleset` passes it over, and it
@@ -9,7 +9,7 @@
 //! fills its chains anew in the same batch; chains that another program has altered are repaired
 //! the same way.
 //!
-//! [`plan`], [`encode`], [`decode`] and [`outcome`] are pure; [`exec`] alone speaks to the kernel.
+//! [`plan`], [`render`], [`parse`] and [`outcome`] are pure; [`exec`] alone speaks to the kernel.
 //! No task runs here: each call sends, and reads the answers that are there by then. A crash in
 //! the middle of a commit leaves the batch in the kernel whole or not at all.
 //!
@@ -23,17 +23,17 @@
 
 mod chains;
 pub(super) mod compile;
-mod decode;
 mod describe;
-mod element;
-mod encode;
 pub(crate) mod error;
 mod exec;
 mod expression;
 mod list;
 mod outcome;
+mod parse;
 mod plan;
 mod probe;
+mod render;
+pub(super) mod rule;
 mod sets;
 #[cfg(test)]
 mod testing;
@@ -51,19 +51,13 @@ use super::{Backend, BackendError, Batch, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::nf_tables::table::OWNED;
 use crate::netlink::watch::OwnPorts;
-use element::SetElement;
-use encode::Step;
 use error::Fault;
 use exec::{Opener, Session, open};
 use list::TableState;
 use plan::TableOptions;
+use render::Step;
 
 pub use sets::TABLE;
-
-/// The rule with this text; `None` if it is none of this backend.
-pub(super) fn rule(text: &str) -> Option<Rule> {
-    SetElement::read(text)?.rule()
-}
 
 /// The name of the table that does our table's work while that is made anew. The kernel removes it
 /// when its socket is closed.

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decode::TableHeader;
-use super::element::SetElement;
-use super::encode::Step;
 use super::error::Fault;
 use super::list::{TableState, WHOLE_TABLE};
+use super::parse::TableHeader;
+use super::render::Step;
+use super::rule::SetElement;
 use super::sets::Set;
 use crate::backend::{Batch, ErrorKind, ObservedRule};
 use crate::model::rule::{BackendKind, Rule, RuleId};

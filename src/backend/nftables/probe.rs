@@ -5,10 +5,10 @@
 
 use rustix::io::Errno;
 
-use super::encode::{self, Step};
 use super::error::Fault;
 use super::exec::Session;
 use super::plan::{self, TableOptions};
+use super::render::{self, Step};
 use crate::backend::ErrorKind;
 
 /// The name of a table that no program uses.
@@ -39,7 +39,7 @@ fn attempt(session: &mut Session, options: TableOptions) -> Result<Option<(Strin
     let mut steps = plan::probe(options);
     steps.extend([Step::DropTable, Step::DropTable]);
     // The batch's end stands behind what is to fail.
-    let last = encode::count(&steps) - 2;
+    let last = render::count(&steps) - 2;
     session.attempt(&steps, PROBE, |outcome| match outcome.failure() {
         Some((place, _, Errno::NOENT)) if place == last => Ok(None),
         Some((_, label, errno)) => Ok(Some((label.to_owned(), errno))),

@@ -10,7 +10,7 @@ use crate::model::rule::Rule;
 
 /// The rule with this text.
 pub(super) fn rule(text: &str) -> Rule {
-    super::rule(text).unwrap_or_else(|| panic!("no rule of this backend: {text:?}"))
+    super::rule::rule(text).unwrap_or_else(|| panic!("no rule of this backend: {text:?}"))
 }
 
 /// A forward of a TCP port.

@@ -50,17 +50,17 @@ fn open(machine: &Machine) -> Vec<u16> {
     ports
 }
 
-/// Whether every batch that takes a port's rule away brings another for it.
+/// Whether every batch that takes a rule away brings one that does the same.
 fn closes_nothing(machine: &Machine) -> bool {
     machine.kernel.calls().iter().all(|call| {
         let BackendCall::Commit(batch) = call else {
             return true;
         };
-        let gone = batch
-            .remove
-            .iter()
-            .filter_map(|seen| seen.rule.as_ref()?.dnat());
-        let comes = |port| batch.insert.iter().any(|rule| rule.dnat() == Some(port));
+        let gone = batch.remove.iter().filter_map(|seen| seen.rule.as_ref());
+        let comes = |gone: &Rule| {
+            let key = gone.facts.key();
+            batch.insert.iter().any(|rule| rule.facts.key() == key)
+        };
         gone.into_iter().all(comes)
     })
 }
@@ -69,19 +69,53 @@ fn closes_nothing(machine: &Machine) -> bool {
 fn a_port_that_stays_is_never_closed_whatever_happens_on_the_way() {
     let both = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
     let undisturbed = Fate::default();
-    assert!(left(&both).live(std::slice::from_ref(&both), &undisturbed));
+    let wishes = [before_docker(), both.clone()];
+    assert!(left(&both).live(&wishes, &undisturbed));
     for step in 0..undisturbed.steps() {
         for mishap in MISHAPS {
             let machine = left(&both);
             let fate = Fate::new(&[(step, mishap)]);
-            if !machine.live(&[before_docker(), both.clone()], &fate) {
+            if !machine.live(&wishes, &fate) {
                 assert_eq!(open(&machine), [80, 81], "{mishap:?} at {step}");
-                assert!(machine.live(&[before_docker(), both.clone()], &Fate::default()));
+                assert!(machine.live(&wishes, &Fate::default()));
             }
             assert!(closes_nothing(&machine), "{mishap:?} at {step}");
             machine.must_match(&both, &(step, mishap));
         }
     }
+}
+
+/// As after a quarantine: only the kernel knows of them.
+#[test]
+fn rules_whose_records_are_lost_stay_until_others_take_their_place() {
+    let one = wish(&[(80, 2, 'a')]);
+    let machine = left(&one);
+    let ids: Vec<RuleId> = machine.journal.records().iter().map(Record::id).collect();
+    machine.journal.clone().forget(&ids).unwrap();
+    assert!(machine.live(&[before_docker(), one.clone()], &Fate::default()));
+    assert!(closes_nothing(&machine));
+    machine.must_match(&one, &"upgraded");
+}
+
+#[test]
+fn while_the_journal_cannot_be_written_all_of_it_stays() {
+    let both = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
+    let machine = left(&both);
+    let rules = machine.kernel.ours().len();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(machine.journal.records(), Vec::new(), 1);
+    machine.journal.fail_after(Some(0));
+    for wish in [before_docker(), both.clone()] {
+        assert!(!daemon.converge(&wish, 2).is_converged());
+        assert_eq!(
+            (open(&machine), machine.kernel.ours().len()),
+            (vec![80, 81], rules)
+        );
+    }
+    // What has another target goes all the same.
+    let moved = wish(&[(80, 2, 'a'), (81, 4, 'c')]);
+    assert!(!daemon.converge(&moved, 3).is_converged());
+    assert_eq!(open(&machine), [80]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What must hold of any bytes that ip6tables-save prints.
 
 use super::parse::{Listing, idle_chain, listing};
-use super::parts::Table;
 use super::plan::Plan;
 use super::render::{self, Locator, OWN_CHAINS};
+use super::rule::{Table, rule};
 use crate::backend::{Batch, ObservedRule};
 use crate::docker_nat::legacy;
 use crate::docker_nat::observation::DockerNat;
@@ -93,7 +93,7 @@ fn check_foreign(bytes: &[u8], table: Table) {
     if is_ours {
         return;
     }
-    let rule = render::rule(match table {
+    let rule = rule(match table {
         Table::Filter => "filter FORWARD -j DOCKER-NAT66",
         Table::Nat => {
             "nat POSTROUTING -s fdfd::/64 -j MASQUERADE -d fdfd::/64 -m conntrack --ctstate DNAT"

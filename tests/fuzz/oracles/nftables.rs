@@ -1,14 +1,14 @@
 //! What must hold of any bytes that nf_tables answers with.
 
 use super::chains::{Chain, chains};
-use super::decode::{Elements, Rules, TableHeader, attributes, is_chain, own_set, text};
-use super::element::SetElement;
-use super::encode::{Step, batch};
 use super::exec::Call;
 use super::expression::{encode, is_as_sent};
 use super::list::{TableState, list};
 use super::outcome::Outcome;
+use super::parse::{Elements, Rules, TableHeader, attributes, is_chain, own_set, text};
 use super::plan::{TableOptions, adoption, steps};
+use super::render::{Step, batch};
+use super::rule::SetElement;
 use super::sets::Set;
 use crate::backend::{Batch, ObservedRule};
 use crate::docker_nat;

@@ -14,7 +14,7 @@ const WALLS: [(&str, &[&str]); 6] = [
 ];
 
 /// The one file that starts processes.
-const STARTER: &str = "src/backend/ip6tables/process.rs";
+const STARTER: &str = "src/backend/ip6tables/exec.rs";
 
 /// What the pure modules may take from the standard library: values and no world.
 const PURE_STD: [&str; 16] = [

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::Verb;
+use crate::backend::ip6tables::describe;
 use crate::backend::ip6tables::testing::{
     UNPUBLISHED, any_rule, dnat, every_kind, masquerade, rule, saved,
 };
@@ -75,6 +76,58 @@ fn the_normal_form_of_both_variants_is_read() {
         for other in Table::ALL.into_iter().filter(|t| *t != table) {
             assert_eq!(one_of(other, &line).expect("ours").rule, None, "{line}");
         }
+    }
+}
+
+/// The tools print an address of ::/96 with an IPv4 address at its end.
+#[test]
+fn an_address_is_the_same_however_it_is_spelled() {
+    let forward = dnat("eth0", "tcp", None, 80, "::c0a8:2", 80);
+    let line = render::listed(&forward).replace("[::c0a8:2]", "[::192.168.0.2]");
+    assert!(line.contains("::192.168.0.2"));
+    assert_eq!(one(&line).expect("ours").rule, Some(forward));
+    let snat = rule(
+        "nat POSTROUTING -o eth0 -s fdfd::/64 -j SNAT --to-source ::c0a8:2 ! -d fdfd::/64 \
+         -m addrtype ! --src-type LOCAL",
+    );
+    let line = render::listed(&snat).replace("::c0a8:2", "::192.168.0.2");
+    assert_eq!(one(&line).expect("ours").rule, Some(snat));
+}
+
+/// Whatever is asked beside a rule of ours makes it another's, and so does what is missing.
+#[test]
+fn a_rule_has_the_options_of_its_kind_and_no_others() {
+    for rule in every_kind() {
+        let line = render::listed(&rule);
+        for more in [
+            "-i eth9",
+            "-o eth9",
+            "-p sctp",
+            "--dport 9",
+            "-m conntrack --ctstate NEW",
+        ] {
+            let changed = line.replacen(" -m comment", &format!(" {more} -m comment"), 1);
+            let content = one_of(Table::of(&rule), &changed).and_then(|seen| seen.altered);
+            let is_ours = content.is_some_and(|other| other.facts.key() == rule.facts.key());
+            assert!(!is_ours, "{changed}");
+        }
+    }
+    let fewer = [
+        (
+            "nat",
+            "-A PREROUTING -i eth0 -p tcp -m tcp --dport 80 @ -j DNAT --to-destination [fdfd::2]:80",
+        ),
+        ("nat", "-A POSTROUTING -s fdfd::/64 -o eth0 @ -j MASQUERADE"),
+        ("filter", "-A DOCKER-NAT66 -d fdfd::/64 -i eth0 @ -j ACCEPT"),
+    ];
+    for (table, line) in fewer {
+        let table = Table::ALL
+            .into_iter()
+            .find(|t| t.as_str() == table)
+            .expect("a table");
+        let comment = "-m comment --comment \"docker-nat66:0123456789abcdef\"";
+        let seen = one_of(table, &line.replace('@', comment)).expect("carries our comment");
+        assert_eq!(seen.content(), None, "{line}");
     }
 }
 
@@ -262,6 +315,6 @@ proptest! {
         let seen = one_of(table, &render::listed(&rule)).expect("ours");
         prop_assert_eq!(seen.id, rule.id());
         prop_assert_eq!(seen.rule, Some(rule.clone()));
-        prop_assert!(render::command(Verb::Add, &rule, 1).ends_with(&rule.id().comment()));
+        prop_assert!(describe::command(Verb::Add, &rule, 1).ends_with(&rule.id().comment()));
     }
 }

@@ -1,6 +1,6 @@
 //! The steps of a batch.
 
-use super::super::decode::TableHeader;
+use super::super::parse::TableHeader;
 use super::super::testing::{prefix, tcp};
 use super::*;
 use crate::netlink::nf_tables::table::{OWNED, OWNER_FLAG};

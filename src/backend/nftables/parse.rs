@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::chains::Chain;
-use super::element::SetElement;
 use super::expression::{encode, is_as_sent};
+use super::rule::SetElement;
 use super::sets::{Set, datatype, length};
 use crate::backend::ObservedRule;
 use crate::model::rule::{Rule, RuleId};

@@ -1,8 +1,8 @@
 //! Batches: the messages for what is to be done. Pure.
 
 use super::chains::{Chain, chains};
-use super::element::SetElement;
 use super::expression;
+use super::rule::SetElement;
 use super::sets::{Set, datatype, length};
 use crate::model::rule::RuleId;
 use crate::netlink::message::{ACK, CREATE, NFGENMSG_IPV6, REQUEST, Writer};

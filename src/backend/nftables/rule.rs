@@ -14,6 +14,11 @@ use crate::model::device::Device;
 use crate::model::forward::{Forward, Proto};
 use crate::model::rule::{BackendKind, ContainerPort, Facts, HostPort, Rule};
 
+/// The rule with this text; `None` if no rule of this backend has it.
+pub(in crate::backend) fn rule(text: &str) -> Option<Rule> {
+    SetElement::read(text)?.rule()
+}
+
 /// An element without its comment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SetElement {
@@ -122,7 +127,7 @@ impl SetElement {
         self
     }
 
-    /// Reads the text of a rule; `None` if it is none of this backend.
+    /// Reads the text of a rule; `None` if no rule of this backend has it.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (name, rest) = text.split_once(" { ")?;
         let set = Set::named(name)?;
@@ -140,7 +145,7 @@ impl SetElement {
         })
     }
 
-    /// The rule that an element is; `None` where it is none that we would write.
+    /// The rule that an element stands for; `None` if our rules have no such element.
     pub(super) fn rule(&self) -> Option<Rule> {
         let text = self.text()?;
         // An element of ours has exactly the bytes that we would write: no padding, hidden bytes or
@@ -180,8 +185,11 @@ impl SetElement {
         .facts();
         match set {
             Set::Egress => facts.dev = Some(read.dev()?),
-            Set::Prefixes | Set::Guarded | Set::Hairpin | Set::Sources => {
-                facts.prefix = Some(read.net()?);
+            Set::Prefixes | Set::Guarded | Set::Sources => facts.prefix = Some(read.net()?),
+            Set::Hairpin => {
+                let (from, to) = (read.net()?, read.net()?);
+                facts.prefix = (from == to).then_some(from);
+                facts.prefix?;
             }
             _ => {
                 if matches!(set, Set::ForwardsFrom | Set::ForwardsFromHost) {

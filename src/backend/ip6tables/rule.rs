@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::words::Word;
+use super::tokens::{self, Word};
 use crate::backend::kind::{self, Kind};
 use crate::model::rule::{BackendKind, ContainerPort, Facts, HostPort, Rule};
 
@@ -57,6 +57,19 @@ pub(super) const EXISTING_OR_REWRITTEN: &str = "RELATED,ESTABLISHED,DNAT";
 
 /// In whatever order they are printed.
 const STATES: [&str; 4] = [EXISTING, REWRITTEN, BEGUN, EXISTING_OR_REWRITTEN];
+
+/// The rule with this text; `None` if no rule of this backend has it.
+pub(in crate::backend) fn rule(text: &str) -> Option<Rule> {
+    parts(text)?.rule()
+}
+
+/// The parts of the rule with this text.
+pub(super) fn parts(text: &str) -> Option<Parts> {
+    let (words, len) = tokens::split(text).ok()?;
+    let (first, rest) = words.split_first()?;
+    let table = Table::ALL.into_iter().find(|t| t.as_str() == first.text)?;
+    Parts::read(table, rest).filter(|_| len == text.len())
+}
 
 /// A rule without its comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +270,7 @@ impl Parts {
         let destination = self.value("-d").and_then(network);
         // "Any" is not written.
         let prefix = |net: Option<Ipv6Net>| Some(net.unwrap_or_default());
-        let kind = self.kind()?;
+        let kind = self.kind().filter(|kind| self.has_form_of(kind))?;
         let mut facts = Facts {
             dev: dev.map(str::parse).transpose().ok()?,
             ..kind.facts()
@@ -273,7 +286,10 @@ impl Parts {
             _ => {
                 facts.port = Some(HostPort {
                     proto: self.value("-p")?.parse().ok()?,
-                    addr: destination.map(|net| net.addr()),
+                    addr: match destination {
+                        Some(net) if net.prefix_len() != 128 => return None,
+                        to => to.map(|net| net.addr()),
+                    },
                     port: port(self.value("--dport")?)?,
                 });
                 match *kind == kind::DNAT_CONTAINERS {
@@ -283,13 +299,58 @@ impl Parts {
             }
         }
         if let Some(target) = self.value("--to-destination") {
-            let (addr, number) = target.strip_prefix('[')?.split_once("]:")?;
-            facts.target = Some(ContainerPort {
-                addr: addr.parse().ok()?,
-                port: port(number)?,
-            });
+            facts.target = Some(container_port(target)?);
         }
         Some(facts)
+    }
+
+    /// Whether the rule has the options that all rules of this kind have, and otherwise only those that
+    /// some have; `!` marks what is negated.
+    fn has_form_of(&self, kind: &Kind) -> bool {
+        let (all, some): (&[&str], &[&str]) =
+            if [kind::JUMP_FORWARD, kind::JUMP_INPUT].contains(kind) {
+                (&["-j"], &[])
+            } else if *kind == kind::SPOOFED {
+                (&["-i", "-j"], &["-s"])
+            } else if [kind::ESTABLISHED, kind::FORWARDED].contains(kind) {
+                (&["-i", "--ctstate", "-j"], &["-d"])
+            } else if *kind == kind::UNPUBLISHED {
+                (&["-i", "!--ctstate", "-j"], &["-d"])
+            } else if [kind::REPLY, kind::OUTGOING].contains(kind) {
+                (&["-o", "--ctstate", "-j"], &["-s"])
+            } else if [kind::HAIRPIN_GUARD, kind::HAIRPIN].contains(kind) {
+                (&["--ctstate", "-j"], &["-s", "-d"])
+            } else if *kind == kind::REFUSE {
+                (&["-i", "-p", "--dport", "--dst-type", "-j"], &["-d"])
+            } else if *kind == kind::SNAT {
+                (&["-o", "-j", "--to-source", "!-d", "!--src-type"], &["-s"])
+            } else if *kind == kind::MASQUERADE {
+                (&["-o", "-j", "!-d", "!--src-type"], &["-s"])
+            } else if *kind == kind::DNAT_OUTSIDE {
+                (
+                    &[
+                        "-i",
+                        "-p",
+                        "--dport",
+                        "-j",
+                        "--to-destination",
+                        "--dst-type",
+                    ],
+                    &["-s", "!-s", "-d"],
+                )
+            } else {
+                (
+                    &["-p", "--dport", "-j", "--to-destination", "--dst-type"],
+                    &["-s", "!-s", "-d", "!-d"],
+                )
+            };
+        let has = |form: &&str| {
+            let name = form.trim_start_matches('!');
+            let part = self.part(name);
+            part.is_some_and(|part| part.is_negated == form.starts_with('!'))
+        };
+        let count = some.iter().filter(|form| has(form)).count();
+        all.iter().all(has) && self.options.len() == all.len() + count
     }
 
     fn kind(&self) -> Option<&'static Kind> {
@@ -322,8 +383,8 @@ impl Parts {
     }
 }
 
-/// A value in the form in which ours are written: the outer `None` is one that ours cannot have, the
-/// inner one that says nothing.
+/// A value as ours are written. `None`: ours cannot have it. `Some(None)`: it means any address, which
+/// is not written.
 fn normal(name: &str, is_negated: bool, value: &str) -> Option<Option<String>> {
     Some(match name {
         "-s" | "-d" => {
@@ -333,7 +394,23 @@ fn normal(name: &str, is_negated: bool, value: &str) -> Option<Option<String>> {
         "--ctstate" => {
             Some((*STATES.iter().find(|known| sorted(known) == sorted(value))?).to_owned())
         }
+        "--src-type" | "--dst-type" => (value == "LOCAL").then(|| Some(value.to_owned()))?,
+        // Rust and the tools spell some addresses otherwise: `::c0a8:2` is `::192.168.0.2`.
+        "--to-source" => Some(value.parse::<Ipv6Addr>().ok()?.to_string()),
+        "--to-destination" => {
+            let target = container_port(value)?;
+            Some(format!("[{}]:{}", target.addr, target.port))
+        }
         _ => Some(value.to_owned()),
+    })
+}
+
+/// What DNAT leads to: `[ADDRESS]:PORT`.
+fn container_port(text: &str) -> Option<ContainerPort> {
+    let (addr, number) = text.strip_prefix('[')?.split_once("]:")?;
+    Some(ContainerPort {
+        addr: addr.parse().ok()?,
+        port: port(number)?,
     })
 }
 

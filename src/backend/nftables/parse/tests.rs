@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::encode::{Step, batch};
 use super::super::oracle::{check, observed};
+use super::super::render::{Step, batch};
 use super::super::testing::{any_rule, prefix, tcp};
 use super::*;
 
