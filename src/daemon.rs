@@ -24,7 +24,7 @@ use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::{HeldStateDir, JournalActor};
 use crate::actors::messages::{Close, Dump, Leave, Recover, RemoveAll, Resync, Stop};
-use crate::actors::port_mapper::{DriftWatch, PortMapper};
+use crate::actors::port_mapper::{DriftWatch, FindDrops, PortMapper};
 use crate::actors::watchdog::{self, Probe};
 use crate::actors::{abort, log_troubles};
 use crate::backend::Backend;
@@ -81,6 +81,10 @@ pub struct Parts {
     pub keep_rules: bool,
     /// Observes Docker's own IPv6 NAT; with `None` the rules are set without regard to it.
     pub docker_nat: Option<Watch>,
+    /// Finds what drops the packets that we forward.
+    pub find_drops: FindDrops,
+    /// Called once the first complete list has been applied.
+    pub at_ready: Box<dyn FnOnce() + Send>,
 }
 
 /// What a daemon has left behind.
@@ -164,6 +168,7 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let drift_watch = DriftWatch {
         interval: parts.verify_interval,
         own_ports: parts.backend.own_ports(),
+        find_drops: parts.find_drops,
     };
     let reconciler = Reconciler::new(
         parts.backend,
@@ -235,7 +240,11 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     let name = match leaving {
         Some(name) => name,
         None => {
-            let on_ready = ready(board.clone(), supervisor.clone(), log.clone());
+            let say_ready = ready(board.clone(), supervisor.clone(), log.clone());
+            let on_ready = move || {
+                say_ready();
+                (parts.at_ready)();
+            };
             let grace_ends = parts.started + parts.stale_grace;
             let mapper = PortMapper::new(
                 parts.options,

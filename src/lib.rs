@@ -15,10 +15,11 @@
 //! Docker says ([`docker`]), the mapper derives the desired state from it ([`mapper`], pure), the
 //! writer observes Docker's own IPv6 NAT ([`docker_nat`]), compares desired with applied and changes
 //! the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) records every insertion
-//! before it happens. [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and
-//! messages, [`control`] and [`cli`] what a person sees. Below them are [`netlink`] and
-//! [`conntrack`], which speak to the kernel, [`logging`], and [`sys`], which serves the process;
-//! [`config`] reads what the command line gives.
+//! before it happens. [`check`] looks at all that decides about packets on this host, and changes
+//! nothing. [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and messages,
+//! [`control`] and [`cli`] what a person sees. Below them are [`netlink`] and [`conntrack`], which
+//! speak to the kernel, [`logging`], and [`sys`], which serves the process; [`config`] reads what the
+//! command line gives.
 //!
 //! # Invariants a newcomer should know
 //!
@@ -45,6 +46,7 @@
 
 pub mod actors;
 pub mod backend;
+pub(crate) mod check;
 pub mod cli;
 pub(crate) mod config;
 pub mod conntrack;

@@ -138,6 +138,8 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
     let ours = (backend.kind() == BackendKind::Ip6tables).then_some(Variant::Nft);
     let mut observer = Observer::new(ours, &tools);
     let parts = Parts {
+        find_drops: Box::new(|_, _| None),
+        at_ready: Box::new(|| {}),
         options: MapperOptions {
             devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),
             prefixes: Choice::Fixed(vec!["fdfd:5898:4917:1::/64".parse().expect("a prefix")]),

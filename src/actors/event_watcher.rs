@@ -18,6 +18,7 @@ use super::port_mapper::PortMapper;
 use crate::control::board::{Reporter, StatusBoard};
 use crate::control::status::DockerFigures;
 use crate::docker::stream::{self, Command, FollowSettings, Inbox, Loss, Update};
+use crate::docker::survey;
 use crate::logging::once::LogOnce;
 use crate::model::interface::InterfaceNews;
 use crate::model::problem::{Problem, ProblemId};
@@ -192,9 +193,7 @@ fn problem(what: &str, loss: &Loss) -> Problem {
     if !loss.refused {
         return Problem::new(ProblemId::Docker, format!("{what}: {}", loss.reason));
     }
-    // These five paths are all that the daemon requests.
-    let remedy = "permit GET of /version, /events, /containers, /networks and /_ping";
-    Problem::new(ProblemId::EngineRefuses, loss.reason.clone()).with_remedy(remedy)
+    Problem::new(ProblemId::EngineRefuses, loss.reason.clone()).with_remedy(survey::PERMIT)
 }
 
 impl Handler<Resync> for EventWatcher {

@@ -12,6 +12,7 @@
 //!                                        └───────── pause, on troubles ◀────────┘
 //! ```
 
+mod drift_watch;
 mod observe;
 mod reports;
 
@@ -25,6 +26,7 @@ use actix::{
 };
 use slog::{Logger, warn};
 
+pub(crate) use self::drift_watch::{DriftWatch, FindDrops};
 use super::abort;
 use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
@@ -35,9 +37,10 @@ use crate::mapper::compute::{
     Choice, Computed, DockerState, HairpinMode, HostFacts, MapperOptions,
 };
 use crate::mapper::forwards::Resolved;
+use crate::model::conditions::ForeignRules;
 use crate::model::container::Snapshot;
 use crate::model::forward::Proto;
-use crate::netlink::watch::{OwnPorts, Watched, watch};
+use crate::netlink::watch::{Watched, watch};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::host::PortSource;
@@ -71,15 +74,6 @@ const TRIM_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(1
 /// How long to wait for further changes of links before the host's health is checked: each container
 /// that starts or ends causes several.
 const HOST_SETTLES: Duration = Duration::from_millis(250);
-
-/// How the mapper notices that another program has changed our rules.
-#[derive(Debug, Clone)]
-pub(crate) struct DriftWatch {
-    /// How often the rules are listed without a notification.
-    pub interval: Duration,
-    /// From which netlink ports our own changes come.
-    pub own_ports: OwnPorts,
-}
 
 /// How many comparisons within [`VERIFY_WINDOW`] start at once when rules change; later ones wait. A
 /// repair takes two, because its cause may come in several pieces. A program that undoes our repairs
@@ -120,6 +114,8 @@ pub(crate) struct PortMapper {
     skipped: LogChanges<(String, bool)>,
     /// What keeps packets from getting through the host, and what solves it.
     problems: LogChanges<(String, Option<String>)>,
+    /// What was last found of the rules of others.
+    foreign: ForeignRules,
     /// The forwards that the last snapshot resolved to.
     resolved: Arc<Resolved>,
     /// Whether the host is about to be observed again.
@@ -165,6 +161,7 @@ impl PortMapper {
             failures: LogChanges::default(),
             skipped: LogChanges::default(),
             problems: LogChanges::default(),
+            foreign: ForeignRules::default(),
             resolved: Arc::default(),
             host_changed: false,
             scanned: None,
@@ -234,7 +231,7 @@ impl PortMapper {
             match round {
                 Ok(round) => {
                     // After the round, in which the writer has observed Docker's own NAT.
-                    this.report_health();
+                    this.report_health(verify);
                     this.take_report(&round, heard, verify, ctx);
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, because this reads all of /proc.
@@ -351,7 +348,7 @@ impl Handler<HostChanged> for PortMapper {
                 self.host_changed = true;
                 ctx.run_later(HOST_SETTLES, |this, _| {
                     this.host_changed = false;
-                    this.report_health();
+                    this.report_health(false);
                 });
             }
             return;

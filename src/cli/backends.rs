@@ -23,6 +23,8 @@ pub(super) struct Chosen {
     pub(super) others: Vec<Box<dyn Backend>>,
     /// Reads Docker's own IPv6 NAT.
     pub(super) docker_nat: Observe,
+    /// The variant of ip6tables that holds our rules; `None`: nftables does.
+    pub(super) variant: Option<Variant>,
 }
 
 /// Finds the backend that the user asked for, and makes sure that it works.
@@ -98,6 +100,7 @@ fn using(backend: Ip6tables, tools: &ToolSettings) -> Chosen {
     let table = boxed(Nftables::left_over(TableSettings::default()));
     Chosen {
         docker_nat: docker_nat(Some(backend.variant()), tools),
+        variant: Some(backend.variant()),
         backend: boxed(backend),
         others: other.into_iter().chain([table]).collect(),
     }
@@ -116,6 +119,7 @@ fn nftables(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
         backend: boxed(backend),
         others: others.collect(),
         docker_nat: docker_nat(None, &tools),
+        variant: None,
     })
 }
 

@@ -6,8 +6,10 @@
 mod args;
 mod ask;
 mod backends;
+mod check;
 mod cleanup;
 mod compat;
+mod defaults;
 mod dump;
 mod failure;
 mod hints;
@@ -33,7 +35,8 @@ pub use failure::{Exit, Failure};
                   docker-nat66 -dev eth0 -prefix fdfd:5898:4917:1::/64\n\n\
                   Exit codes:\n  \
                   0   done; for `status`: the daemon is healthy\n  \
-                  1   failed; for `status`: the daemon is starting, degraded or stopping\n  \
+                  1   failed; for `status`: the daemon is starting, degraded or stopping; for \
+                  `check`: something fails\n  \
                   2   wrong usage or configuration\n  \
                   3   another daemon holds the lock; for `status`: no daemon runs\n  \
                   4   a privilege, tool or kernel feature is missing, or the journal has a newer \
@@ -57,6 +60,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Remove every rule of docker-nat66; no daemon may be running
     Cleanup(cleanup::CleanupArgs),
+    /// Look at everything the host must have, and name what is missing with its remedy
+    Check(check::CheckArgs),
     /// Print a file that comes with the program, ready to be installed
     Print(print::PrintArgs),
 }
@@ -67,6 +72,7 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Dump(args) => dump::run(args),
             Self::Status(args) => status::run(args),
+            Self::Check(args) => check::run(args),
             Self::Cleanup(args) => cleanup::run(args),
             Self::Print(args) => print::run(args),
         }

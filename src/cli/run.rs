@@ -2,9 +2,10 @@
 
 use std::env::VarError;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
-use slog::{crit, warn};
+use slog::{Logger, crit, error, o, warn};
 
 use super::args::{self, OnExit, RunArgs};
 use super::backends::{self, Chosen};
@@ -14,6 +15,7 @@ use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
 use crate::actors::journal::HeldStateDir;
 use crate::backend::compile;
+use crate::check;
 use crate::config::{self, Warning};
 use crate::daemon::{self, Left, Parts};
 use crate::docker::host::DockerHost;
@@ -21,6 +23,7 @@ use crate::docker::stream;
 use crate::docker_nat::watch::Watch;
 use crate::mapper::compute::{HairpinMode, MapperOptions};
 use crate::model::intent::{Outgoing, Unpublished};
+use crate::model::text::escape;
 use crate::sys::causes::chain;
 use crate::sys::{host, privilege};
 
@@ -50,6 +53,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         backend,
         others,
         docker_nat,
+        variant,
     } = backends::choose(args.backend, &locks, &log)?;
     // Only the search for the tools and for the kernel's modules needed them.
     if let Err(e) = privilege::drop_unneeded() {
@@ -64,25 +68,34 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    let parts = Parts {
-        options: MapperOptions {
-            devices,
-            prefixes,
-            unpublished: match args.unpublished {
-                args::Unpublished::Drop => Unpublished::Drop,
-                args::Unpublished::Accept => Unpublished::Accept,
-            },
-            outgoing: match args.outgoing {
-                args::Outgoing::Accept => Outgoing::Accept,
-                args::Outgoing::Leave => Outgoing::Leave,
-            },
-            hairpin: match args.hairpin {
-                args::Hairpin::Auto => HairpinMode::Auto,
-                args::Hairpin::On => HairpinMode::On,
-                args::Hairpin::Off => HairpinMode::Off,
-            },
-            limit: compile::rule_limit(backend.kind()),
+    let options = MapperOptions {
+        devices,
+        prefixes,
+        unpublished: match args.unpublished {
+            args::Unpublished::Drop => Unpublished::Drop,
+            args::Unpublished::Accept => Unpublished::Accept,
         },
+        outgoing: match args.outgoing {
+            args::Outgoing::Accept => Outgoing::Accept,
+            args::Outgoing::Leave => Outgoing::Leave,
+        },
+        hairpin: match args.hairpin {
+            args::Hairpin::Auto => HairpinMode::Auto,
+            args::Hairpin::On => HairpinMode::On,
+            args::Hairpin::Off => HairpinMode::Off,
+        },
+        limit: compile::rule_limit(backend.kind()),
+    };
+    let settings = check::Settings {
+        options: options.clone(),
+        backend: Some(backend.kind()),
+        docker: docker_host.clone(),
+        state_dir: state_dir.clone(),
+        tools: check::Tools::Spare(variant),
+    };
+    let log_of_check = log.new(o!("actor" => "check"));
+    let parts = Parts {
+        options,
         backend,
         others,
         journal,
@@ -92,6 +105,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         },
         boot_id: host::boot_id()?,
         docker: stream::FollowSettings::new(docker_host),
+        find_drops: Box::new(move |devices, prefixes| {
+            check::foreign_rules(devices, prefixes, variant)
+        }),
+        at_ready: Box::new(move || log_fails(settings, log_of_check)),
         started,
         stale_grace: args.stale_grace,
         verify_interval: args.verify_interval,
@@ -121,7 +138,22 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
+/// Logs once what does not work on this host, beyond what `status` reports. From a thread of its own:
+/// the rules of others may be many.
+fn log_fails(settings: check::Settings, log: Logger) {
+    let look = move || {
+        for failed in check::fails_beside_status(&settings) {
+            let found = escape(failed.found.chars());
+            let remedy = failed.remedy.map(|remedy| escape(remedy.chars()));
+            error!(log, "check: {}: {found}", failed.id; "do" => remedy);
+        }
+    };
+    // Without a thread there is no look; the daemon needs its own more.
+    let _ = thread::Builder::new().name("check".to_owned()).spawn(look);
+}
+
+/// The Engine's address: the option, else `DOCKER_HOST`, else the usual socket.
+pub(super) fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
     let usage = |message| Failure::new(Exit::Usage, message);
     let inherited = match std::env::var("DOCKER_HOST") {
         Ok(host) => Some(host).filter(|host| !host.is_empty()),

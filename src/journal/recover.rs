@@ -29,9 +29,11 @@ use super::record::Record;
 use super::store::{self, Database, Store};
 use crate::model::rule::RuleId;
 
+mod examine;
 mod load;
 mod snapshot;
 
+pub(crate) use self::examine::{Examined, examine};
 use self::load::{LoadError, Loaded, load, newer};
 pub use self::snapshot::{Snapshot, snapshot_copy};
 

@@ -93,7 +93,7 @@ pub struct Computed {
 
 impl MapperOptions {
     /// The containers' prefixes; with `auto`, none before the first snapshot.
-    pub(super) fn prefixes_of(&self, snapshot: Option<&Snapshot>) -> Vec<Ipv6Net> {
+    pub(crate) fn prefixes_of(&self, snapshot: Option<&Snapshot>) -> Vec<Ipv6Net> {
         match (&self.prefixes, snapshot) {
             (Choice::Fixed(prefixes), _) => prefixes.clone(),
             (Choice::Auto, Some(snapshot)) => networks::prefixes(snapshot),

@@ -1,12 +1,13 @@
 //! Names what keeps packets from getting through, as far as the host and the options decide it.
 
+use std::cmp::Reverse;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
 use super::compute::{Choice, HostFacts, MapperOptions};
 use super::forwards::Resolved;
-use super::skipped::{Reason, Skipped};
+use super::skipped::{Reason, Skipped, container};
 use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::device::Device;
@@ -192,6 +193,56 @@ fn no_prefix_match(
     let right = subnet.map_or_else(|| "auto".to_owned(), ToString::to_string);
     let remedy = format!("restart with --prefix {right}");
     Some(Problem::new(ProblemId::NoPrefixMatch, what).with_remedy(remedy))
+}
+
+/// Containers to which we forward by one network, and whose answers leave by another one, which lies in
+/// no prefix: a strict reverse path filter drops them there.
+pub(crate) fn prefix_partial(
+    options: &MapperOptions,
+    snapshot: &Snapshot,
+    resolved: &Resolved,
+) -> Vec<Problem> {
+    let Choice::Fixed(prefixes) = &options.prefixes else {
+        return Vec::new();
+    };
+    let mut found: Vec<Problem> = Vec::new();
+    for forward in &resolved.forwards {
+        let Some(owner) = snapshot.containers.get(&forward.owner.container_id) else {
+            continue;
+        };
+        let Some((network, addr)) = gateway(owner, snapshot) else {
+            continue;
+        };
+        if prefixes.iter().any(|prefix| prefix.contains(&addr)) {
+            continue;
+        }
+        let container = container(&owner.id, &owner.name);
+        let what = format!(
+            "{container} answers by its network {}, which lies in no --prefix, and a rule drops \
+             what comes by another interface than its route: no answer reaches a client",
+            network.name
+        );
+        let all = prefixes.iter().chain(network.subnets.iter());
+        let all: Vec<String> = all.map(ToString::to_string).collect();
+        let remedy = format!("restart with --prefix {}", all.join(","));
+        let problem = Problem::new(ProblemId::PrefixPartial, what).with_remedy(remedy);
+        if !found.contains(&problem) {
+            found.push(problem);
+        }
+    }
+    found
+}
+
+/// The network that Docker uses as a container's IPv6 gateway, and the container's address there.
+fn gateway<'s>(owner: &Container, snapshot: &'s Snapshot) -> Option<(&'s Network, Ipv6Addr)> {
+    let endpoints = owner.endpoints.iter().filter(|endpoint| !endpoint.left);
+    let candidates = endpoints.filter_map(|endpoint| {
+        let network = snapshot.networks.get(&endpoint.network_id)?;
+        Some((endpoint, network, endpoint.address?)).filter(|_| !network.internal)
+    });
+    let first = candidates
+        .min_by_key(|(endpoint, ..)| (Reverse(endpoint.gw_priority), endpoint.network.raw()));
+    first.map(|(_, network, addr)| (network, addr))
 }
 
 /// Some ports are forwarded, and this network namespace has none of the bridges that they lead to:

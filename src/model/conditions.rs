@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::Ipv6Net;
 
 use super::device::Device;
+use super::problem::Problem;
 
 /// Everything on the host, apart from rules, that decides whether packets get through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,4 +36,14 @@ pub(crate) enum InterfaceState {
         /// The networks of its addresses.
         networks: Vec<Ipv6Net>,
     },
+}
+
+/// What rules of other programs do to packets that we forward.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForeignRules {
+    /// Each chain that drops every new connection to a published port.
+    pub drops: Vec<Problem>,
+    /// Whether a rule drops packets to whose source no route leads back by the interface on which
+    /// they came (a strict reverse path filter).
+    pub strict_way_back: bool,
 }

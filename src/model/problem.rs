@@ -59,6 +59,11 @@ pub enum ProblemId {
     BridgePort,
     /// A prefix contains the network of an egress interface.
     PrefixOverlap,
+    /// A chain of another program drops what we forward, and our rules cannot overrule it.
+    ForwardDrop,
+    /// A prefix knows one of a container's networks, and the answers leave by another one, where a
+    /// rule drops them.
+    PrefixPartial,
     /// The Engine, or a proxy before its socket, refuses a request.
     EngineRefuses,
     /// Docker's answer about a container is malformed.
@@ -99,6 +104,8 @@ impl ProblemId {
             Self::WrongNetns => "wrong-netns",
             Self::BridgePort => "bridge-port",
             Self::PrefixOverlap => "prefix-overlap",
+            Self::ForwardDrop => "forward-drop",
+            Self::PrefixPartial => "prefix-partial",
             Self::EngineRefuses => "engine-refuses",
             Self::Unreadable => "unreadable",
             Self::TooMany => "too-many",

@@ -30,6 +30,10 @@ pub struct Found {
     pub name: String,
     /// The bridge, bond or team whose port it is.
     pub master: Option<String>,
+    /// Its index.
+    pub index: u32,
+    /// Whether it is administratively up (`IFF_UP`, linux/if.h).
+    pub is_up: bool,
 }
 
 /// The interface of this name; `None` where there is none.
@@ -46,8 +50,12 @@ pub fn look_up(name: &str) -> Result<Option<Found>, NetlinkError> {
         // It may be gone by now.
         Some(index) => ask(&mut socket, index, None)?.map(|master| master.name),
     };
-    let name = link.name;
-    Ok(Some(Found { name, master }))
+    Ok(Some(Found {
+        name: link.name,
+        master,
+        index: link.index,
+        is_up: link.is_up,
+    }))
 }
 
 /// An interface as the kernel shows it.
@@ -55,7 +63,12 @@ struct Shown {
     name: String,
     /// The index of the interface whose port it is.
     master: Option<u32>,
+    index: u32,
+    is_up: bool,
 }
+
+/// `IFF_UP` (linux/if.h).
+const UP: u32 = 1;
 
 /// Asks for the interface of this index, or where that is 0, of this name.
 fn ask(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Shown>, NetlinkError> {
@@ -73,7 +86,13 @@ fn ask(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Sho
 
 /// Reads the payload of an `RTM_NEWLINK`.
 fn read(payload: &[u8]) -> Result<Shown, Malformed> {
-    let attributes = payload.get(LINK_HEADER..).unwrap_or_default();
+    let (header, attributes) = payload
+        .split_at_checked(LINK_HEADER)
+        .ok_or(Malformed("an interface without a header"))?;
+    let number = |at: usize| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|n| header[at + n]);
+        u32::from_ne_bytes([a, b, c, d])
+    };
     let name = find(attributes, NAME).and_then(|name| std::str::from_utf8(text(name)).ok());
     let name = name.ok_or(Malformed("an interface without a name"))?;
     let info = find(attributes, LINK_INFO).unwrap_or_default();
@@ -82,6 +101,8 @@ fn read(payload: &[u8]) -> Result<Shown, Malformed> {
     Ok(Shown {
         name: name.to_owned(),
         master: master.map(u32::from_ne_bytes).filter(|_| is_port),
+        index: number(4),
+        is_up: number(8) & UP != 0,
     })
 }
 
@@ -91,12 +112,9 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_there_is_found_by_its_name() {
-        let found = look_up("lo").expect("an answer");
-        let loopback = Found {
-            name: "lo".into(),
-            master: None,
-        };
-        assert_eq!(found, Some(loopback));
+        let found = look_up("lo").expect("an answer").expect("there");
+        assert_eq!((found.name.as_str(), found.master), ("lo", None));
+        assert_eq!(found.index, 1);
         assert_eq!(look_up("no-such-dev").expect("an answer"), None);
     }
 

@@ -13,12 +13,14 @@ pub mod interface;
 #[path = "../../tests/fuzz/oracles/kernel_script.rs"]
 pub(crate) mod kernel_script;
 pub mod links;
+pub(crate) mod listing;
 pub(crate) mod message;
 pub(crate) mod nf_tables;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/fuzz/oracles/netlink.rs"]
 pub(crate) mod oracle;
 pub(crate) mod request;
+pub(crate) mod routes;
 pub(crate) mod socket;
 pub mod watch;
 

@@ -1,6 +1,8 @@
 //! Facts about the host, read from `/proc` and over netlink.
 
+mod accept_ra;
 mod conditions;
+mod inet6;
 mod proc_file;
 mod proxies;
 
@@ -10,8 +12,10 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(crate) use self::accept_ra::{RouterAdvertisements, router_advertisements};
 pub(crate) use self::conditions::conditions;
-use self::proc_file::{IF_INET6, read_or_empty};
+pub(crate) use self::inet6::{InterfaceAddress, interface_addresses};
+use self::proc_file::read_or_empty;
 pub(crate) use self::proxies::{PortSource, ProxiedPorts, proxied_ports};
 use crate::model::boot::BootId;
 use crate::model::device::Device;
@@ -35,16 +39,8 @@ pub fn boot_id() -> io::Result<BootId> {
 /// # Errors
 /// The file exists but cannot be read.
 pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
-    Ok(parse_if_inet6(&read_or_empty(IF_INET6)?))
-}
-
-/// Each line begins with an address as 32 hexadecimal digits (net/ipv6/addrconf.c).
-fn parse_if_inet6(text: &str) -> BTreeSet<Ipv6Addr> {
-    text.lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter_map(|hex| u128::from_str_radix(hex, 16).ok())
-        .map(Ipv6Addr::from)
-        .collect()
+    let listed = interface_addresses()?;
+    Ok(listed.into_iter().map(|address| address.addr).collect())
 }
 
 /// The interfaces of the IPv6 default routes, in order, without duplicates.
@@ -102,7 +98,7 @@ mod tests {
         let text = "fe8000000000000042acfffe110002 02 40 20 80 eth0\n\
                     00000000000000000000000000000001 01 80 10 80       lo\n\
                     20010db8000000000000000000000001 02 40 00 80     eth0\n";
-        let addrs = parse_if_inet6(text);
+        let addrs: BTreeSet<Ipv6Addr> = inet6::parse(text).iter().map(|a| a.addr).collect();
         assert!(addrs.contains(&Ipv6Addr::LOCALHOST));
         assert!(addrs.contains(&"2001:db8::1".parse().unwrap()));
     }

@@ -19,14 +19,31 @@ const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_
 /// Capabilities are numbered from 0, in 64 bits (capget(2), version 3).
 const BITS: u32 = 64;
 
+/// Which of the capabilities in [`NEEDED`] this process has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub net_admin: bool,
+    pub net_raw: bool,
+}
+
+/// What of [`NEEDED`] this process has.
+///
+/// # Errors
+/// The kernel does not answer.
+pub(crate) fn held() -> io::Result<Held> {
+    let effective = capabilities(None)?.effective;
+    Ok(Held {
+        net_admin: effective.contains(CapabilitySet::NET_ADMIN),
+        net_raw: effective.contains(CapabilitySet::NET_RAW),
+    })
+}
+
 /// Whether this process may change the firewall.
 ///
 /// # Errors
 /// The kernel does not answer.
 pub(crate) fn may_administer_network() -> io::Result<bool> {
-    Ok(capabilities(None)?
-        .effective
-        .contains(CapabilitySet::NET_ADMIN))
+    Ok(held()?.net_admin)
 }
 
 /// Makes every file that this process creates private, whatever its umask was: sled creates files

@@ -11,6 +11,7 @@
 
 mod auto;
 mod away;
+mod check;
 mod crash;
 mod degraded;
 mod demo;

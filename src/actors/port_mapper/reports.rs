@@ -144,8 +144,16 @@ impl PortMapper {
         reports.figures.unanswered = names;
     }
 
-    /// Reports what keeps packets from getting through the host.
-    pub(super) fn report_health(&mut self) {
+    /// Reports what keeps packets from getting through the host. In a round in which the rules were
+    /// `listed`, those of other programs are, too; not before the daemon is ready.
+    pub(super) fn report_health(&mut self, listed: bool) {
+        if listed && self.on_ready.is_none() {
+            let devices = health::egress(&self.options, &self.host);
+            let prefixes = self.options.prefixes_of(self.snapshot.as_deref());
+            if let Some(found) = (self.drift_watch.find_drops)(devices, &prefixes) {
+                self.foreign = found;
+            }
+        }
         let Self { options, host, .. } = self;
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
@@ -159,7 +167,13 @@ impl PortMapper {
             Err(error) => {
                 // The last findings may still hold.
                 let mut problems = self.board.lock().problems_of(Reporter::Host);
-                let added_below = [ProblemId::Host, ProblemId::Unreadable, ProblemId::TooMany];
+                let added_below = [
+                    ProblemId::Host,
+                    ProblemId::Unreadable,
+                    ProblemId::TooMany,
+                    ProblemId::ForwardDrop,
+                    ProblemId::PrefixPartial,
+                ];
                 problems.retain(|p| !added_below.contains(&p.id));
                 let what = format!("the host cannot be read: {}", chain(&error));
                 problems.push(Problem::new(ProblemId::Host, what));
@@ -174,6 +188,12 @@ impl PortMapper {
             let problem = Problem::new(ProblemId::TooMany, s.to_string());
             problem.with_remedy("restart with --backend nftables")
         }));
+        if !standing_by {
+            problems.extend(self.foreign.drops.iter().cloned());
+            if let (true, Some(snapshot)) = (self.foreign.strict_way_back, snapshot) {
+                problems.extend(health::prefix_partial(options, snapshot, resolved));
+            }
+        }
         let texts = problems.iter().map(|p| (p.to_string(), p.remedy.clone()));
         let (new, over) = self.problems.of(texts);
         for (problem, remedy) in new {

@@ -17,6 +17,7 @@ use crate::journal::recover;
 use crate::mapper::forwards::samples;
 use crate::model::boot::BootId;
 use crate::model::intent::{Outgoing, Unpublished};
+use crate::netlink::watch::OwnPorts;
 use crate::reconcile::Reconciler;
 use crate::sys::locks::{Holder, Lock};
 
@@ -94,6 +95,7 @@ fn after_recovery(
     let watch = DriftWatch {
         interval: LATER,
         own_ports: OwnPorts::default(),
+        find_drops: Box::new(|_, _| None),
     };
     let on_ready = Box::new(|| {});
     PortMapper::new(options, writer, board, log, grace_ends, watch, on_ready).start()

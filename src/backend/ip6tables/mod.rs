@@ -167,6 +167,43 @@ impl Ip6tables {
         is_there.then(|| self.tools.save(table)).transpose()
     }
 
+    /// The tools that are called `ip6tables` here, or else any; nothing is listed or tried.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if there are none, or if they do not belong together; otherwise
+    /// why one of them cannot be run.
+    pub(crate) fn installed(settings: &ToolSettings) -> Result<Self, BackendError> {
+        let tools = Tools::find(settings)?;
+        Ok(Self::new(tools, settings.clone(), Presence::OnlyIfThere))
+    }
+
+    /// The nft variant, if it is installed, to read what others keep in tables that are there.
+    pub(crate) fn nft(settings: &ToolSettings) -> Option<Self> {
+        let tools = Tools::of_variant(settings, Variant::Nft).or_else(|| {
+            let named = Tools::find(settings).ok();
+            named.filter(|tools| tools.variant == Variant::Nft)
+        })?;
+        Some(Self::new(tools, settings.clone(), Presence::OnlyIfThere))
+    }
+
+    /// What ip6tables-save prints of a table, as it is.
+    ///
+    /// # Errors
+    /// Why the tool failed; [`ErrorKind::Uncertain`] where foreign rules stand in the table that
+    /// it cannot read. Nothing was retried.
+    pub(crate) fn listing(&mut self, table: &str) -> Result<String, BackendError> {
+        let output = self.tools.save(table)?;
+        let known = Table::ALL.into_iter().find(|it| it.as_str() == table);
+        if let Some(Err(error)) = known.map(|table| parse::listing(&output, table)) {
+            return Err(BackendError {
+                operation: format!("listing of table {table}"),
+                kind: ErrorKind::Uncertain,
+                detail: error.to_string(),
+            });
+        }
+        Ok(String::from_utf8_lossy(&output).into_owned())
+    }
+
     fn new(tools: Tools, settings: ToolSettings, presence: Presence) -> Self {
         Self {
             tools,

@@ -6,13 +6,11 @@ use std::time::Instant;
 use super::decode::{BaseChain, Rule, verdicts};
 use crate::backend::ErrorKind;
 use crate::backend::nftables::error::Fault;
+use crate::netlink::listing::list_all;
 use crate::netlink::message::{INET, IPV6, Writer, nfgenmsg};
 use crate::netlink::nf_tables::{element, message, rule};
-use crate::netlink::request::{self, Channel, Ended, Fill};
+use crate::netlink::request::{Channel, Fill};
 use crate::sys::progress::{self, Worker};
-
-/// How many times to ask if the rules change while the kernel answers.
-const TRIES: usize = 10;
 
 /// Lists the chains, rules and map elements of one family.
 pub(super) struct Reader<'l> {
@@ -96,27 +94,17 @@ impl<'l> Reader<'l> {
         which: &Fill<'_>,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Fault> {
-        for _ in 0..TRIES {
-            let mut found = Vec::new();
-            let mut take = |payload: &[u8]| {
-                found.extend(read(payload));
-                // The writer observes, and a foreign table may be large.
-                progress::made(Worker::Writer);
-                Ok(())
-            };
-            let request = |w: &mut Writer| {
-                w.raw(&nfgenmsg(self.family));
-                which(w);
-            };
-            match request::dump(self.channel, self.deadline, kind, &request, &mut take) {
-                Ok(Ended::Whole) => return Ok(found),
-                // An interrupted dump may lack objects that were there all the time.
-                Ok(Ended::Interrupted) => {}
-                Err(error) if error.is_overtaken() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Fault {
+        let request = |w: &mut Writer| {
+            w.raw(&nfgenmsg(self.family));
+            which(w);
+        };
+        let read = |payload: &[u8]| {
+            // The writer observes, and a foreign table may be large.
+            progress::made(Worker::Writer);
+            read(payload)
+        };
+        let listed = list_all(self.channel, self.deadline, kind, &request, read)?;
+        listed.ok_or_else(|| Fault {
             kind: ErrorKind::Busy,
             detail: "it keeps changing".to_owned(),
         })

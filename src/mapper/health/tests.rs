@@ -215,3 +215,45 @@ fn forwarding_that_is_forced_on_every_interface_is_enough() {
     scene.conditions.interfaces.insert(docker0, here());
     assert_eq!(scene.ids(), ["forwarding"]);
 }
+
+#[test]
+fn a_container_that_answers_by_a_network_outside_the_prefixes_is_named() {
+    // The other network's name, whether it is internal, its gateway priority, what is given, and
+    // whether the answers are lost.
+    let cases = [
+        ("a", false, 0, &["fd00::/64"][..], true),
+        ("z", false, 0, &["fd00::/64"], false),
+        ("z", false, 1, &["fd00::/64"], true),
+        ("a", true, 0, &["fd00::/64"], false),
+        ("a", false, 0, &["fd00::/64", "fd01::/64"], false),
+    ];
+    for (name, internal, priority, given, lost) in cases {
+        let mut scene = Scene::sound();
+        let mut other = scene.snapshot.networks["n"].clone();
+        (other.id, other.name, other.internal) = ("m".to_owned(), name.into(), internal);
+        other.subnets = vec!["fd01::/64".parse().unwrap()];
+        scene.snapshot.networks.insert("m".to_owned(), other);
+        let container = scene.snapshot.containers.get_mut("c1").unwrap();
+        let mut endpoint = container.endpoints[0].clone();
+        endpoint.network = name.into();
+        endpoint.network_id = "m".to_owned();
+        endpoint.address = Some("fd01::2".parse().unwrap());
+        endpoint.gw_priority = priority;
+        container.endpoints.push(endpoint);
+        let prefixes: Vec<Ipv6Net> = given.iter().map(|text| text.parse().unwrap()).collect();
+        scene.options.prefixes = Choice::Fixed(prefixes.clone());
+        let bounds = Bounds {
+            prefixes,
+            ..Bounds::default()
+        };
+        let resolved = resolve(&scene.snapshot, &bounds);
+        let found = prefix_partial(&scene.options, &scene.snapshot, &resolved);
+        let remedies: Vec<_> = found.iter().map(|it| it.remedy.as_deref()).collect();
+        let expected = Some("restart with --prefix fd00::/64,fd01::/64");
+        assert_eq!(
+            remedies,
+            vec![expected; usize::from(lost)],
+            "{name} {priority} {given:?}"
+        );
+    }
+}

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::proc_file::{IF_INET6, read_optional, read_or_empty};
+use super::inet6::{InterfaceAddress, interface_addresses};
+use super::proc_file::read_optional;
 use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::device::Device;
 use crate::netlink::interface;
@@ -15,11 +15,7 @@ use crate::sys::causes::chain;
 
 /// The IPv6 settings of this network namespace (Documentation/networking/ip-sysctl.rst); absent
 /// in a kernel without IPv6.
-const CONF: &str = "/proc/sys/net/ipv6/conf";
-
-/// The scope of an address that routers forward (`IPV6_ADDR_SCOPE_GLOBAL`, net/ipv6.h), as
-/// `if_inet6` prints it.
-const GLOBAL: &str = "00";
+pub(super) const CONF: &str = "/proc/sys/net/ipv6/conf";
 
 /// Reads the state of the egress interfaces and of the bridges. Only egress interfaces are looked up
 /// over netlink, because the kernel answers under a lock that other programs may hold for a while.
@@ -27,7 +23,7 @@ const GLOBAL: &str = "00";
 /// # Errors
 /// A file exists but cannot be read, or the kernel does not answer over netlink.
 pub(crate) fn conditions(egress: &[Device], bridges: &[Device]) -> io::Result<Conditions> {
-    let networks = parse_networks(&read_or_empty(IF_INET6)?);
+    let networks = networks(interface_addresses()?);
     let mut interfaces = BTreeMap::new();
     for device in bridges {
         let disabled = flag(device.as_str(), "disable_ipv6")?;
@@ -73,22 +69,15 @@ fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
     Ok(text.map(|text| text.trim() != "0"))
 }
 
-/// The networks of each interface's global addresses. A /128 address has no network. Each line:
-/// address, interface's index, length of the prefix, scope, flags, interface (net/ipv6/addrconf.c,
-/// `if6_seq_show`); numbers are hexadecimal.
-fn parse_networks(text: &str) -> BTreeMap<String, Vec<Ipv6Net>> {
+/// The networks of each interface's global addresses. A /128 address has no network.
+fn networks(addresses: Vec<InterfaceAddress>) -> BTreeMap<String, Vec<Ipv6Net>> {
     let mut networks: BTreeMap<String, Vec<Ipv6Net>> = BTreeMap::new();
-    for line in text.lines() {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [addr, _, length, GLOBAL, _, name] = fields[..] else {
-            continue;
-        };
-        let addr = u128::from_str_radix(addr, 16).map(Ipv6Addr::from);
-        let length = u8::from_str_radix(length, 16);
-        if let (Ok(addr), Ok(length @ ..128)) = (addr, length)
-            && let Ok(net) = Ipv6Net::new(addr, length)
+    for address in addresses {
+        if address.is_global
+            && address.length < 128
+            && let Ok(net) = Ipv6Net::new(address.addr, address.length)
         {
-            let known = networks.entry(name.to_owned()).or_default();
+            let known = networks.entry(address.interface).or_default();
             if !known.contains(&net.trunc()) {
                 known.push(net.trunc());
             }
@@ -107,7 +96,7 @@ mod tests {
                     20010db8000000000000000000000001 02 40 00 80 eth0\n\
                     20010db8000000000000000000000002 02 40 00 80 eth0\n\
                     20010db8000100000000000000000001 02 80 00 80 eth0\n";
-        let networks = parse_networks(text);
+        let networks = networks(super::super::inet6::parse(text));
         let net: Ipv6Net = "2001:db8::/64".parse().expect("a network");
         assert_eq!(networks, [("eth0".to_owned(), vec![net])].into());
     }

@@ -1,0 +1,207 @@
+//! Rules whose program no longer looks after them: ours without a daemon, those of the first docker-nat66 (Go), of
+//! docker-ipv6nat and of Engines. Pure.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV6;
+
+use ipnet::Ipv6Net;
+
+use super::facts::{Facts, Listing};
+use super::finding::{CheckId, Finding};
+use super::ruleset::read::Unseen;
+use crate::backend::ip6tables::Variant;
+use crate::backend::ip6tables::tokens::{self, Word};
+use crate::backend::nftables::TABLE;
+use crate::mapper::published::published;
+use crate::model::published::Target;
+
+/// How the comment of each of our rules begins.
+const COMMENT: &str = "docker-nat66:";
+
+/// Most lines about rules of one origin; the remedy removes the rules of all.
+const MOST: usize = 100;
+
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    let id = CheckId::Leftovers;
+    let rules = match &facts.firewall.rules {
+        Err(Unseen::NotPermitted) => {
+            return vec![Finding::skip(id, "listing the rules needs CAP_NET_ADMIN")];
+        }
+        Err(_) => None,
+        Ok(rules) => Some(rules),
+    };
+    let listings = &facts.firewall.listings;
+    let mut found = Vec::new();
+    let in_table = rules.is_some_and(|rules| {
+        let mut chains = rules.chains.iter();
+        chains.any(|chain| chain.place.table == TABLE)
+    });
+    let in_listing = listings.iter().any(|it| it.text.contains(COMMENT));
+    let runs = facts.firewall.daemon == Some(true) || facts.firewall.running.is_some();
+    if (in_table || in_listing) && !runs {
+        let what = "rules of docker-nat66 are here, and no daemon that keeps them";
+        found.push(Finding::warn(id, what).with("docker-nat66 cleanup"));
+    }
+    let snapshot = facts.snapshot();
+    let prefixes = facts.prefixes();
+    let of_go = removals(listings, |rule| is_of_go(rule, &prefixes));
+    found.extend(warning(
+        "as the first docker-nat66 (written in Go), or somebody by its documentation, has set them",
+        &of_go,
+    ));
+    // What Docker's own NAT serves and nobody publishes; docker-ipv6nat uses the same chains.
+    if let Some(snapshot) = snapshot
+        && snapshot.unanswered.is_empty()
+    {
+        let published = published(snapshot, true).unwrap_or_default();
+        let known = published.forwards.iter().chain(&published.local);
+        let wanted: BTreeSet<Target> = known.map(|forward| forward.target).collect();
+        let stray = removals(listings, |rule| {
+            dnat_of_docker(rule).is_some_and(|target| !wanted.contains(&target))
+        });
+        let what = "of an Engine, or of docker-ipv6nat, for ports that no container publishes";
+        found.extend(warning(what, &stray));
+    }
+    if found.is_empty() {
+        found.push(Finding::ok(id, "nothing is left over"));
+    }
+    found
+}
+
+/// One line for rules of one origin.
+fn warning(whose: &str, removals: &[String]) -> Option<Finding> {
+    let what = match removals.len() {
+        0 => return None,
+        1 => format!("1 rule {whose}"),
+        count => format!("{count} rules {whose}"),
+    };
+    let remedy = removals[..removals.len().min(MOST)].join(" && ");
+    Some(Finding::warn(CheckId::Leftovers, what).with(remedy))
+}
+
+/// The commands that remove such rules of the nat table.
+fn removals(listings: &[Listing], is: impl Fn(&[Word]) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for listing in listings.iter().filter(|it| it.table == "nat") {
+        let tool = match listing.variant {
+            Variant::Nft => "ip6tables-nft",
+            Variant::Legacy => "ip6tables-legacy",
+        };
+        for line in listing.text.lines().filter(|line| line.starts_with("-A ")) {
+            if let Ok((words, _)) = tokens::split(line)
+                && is(&words)
+                // Only such lines are printed as commands.
+                && line.chars().all(is_plain)
+            {
+                found.push(format!("{tool} -t nat -D {}", &line[3..]));
+            }
+        }
+    }
+    found
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || " _-./:[],!".contains(c)
+}
+
+/// `-A POSTROUTING -s PREFIX -o DEV -j MASQUERADE`, or `-A PREROUTING -i DEV -p PROTO -m PROTO --dport
+/// PORT -j DNAT --to-destination [ADDR]:PORT`, and nothing else.
+fn is_of_go(rule: &[Word], prefixes: &[Ipv6Net]) -> bool {
+    let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
+    match words[..] {
+        [
+            "-A",
+            "POSTROUTING",
+            "-s",
+            prefix,
+            "-o",
+            _,
+            "-j",
+            "MASQUERADE",
+        ] => prefix
+            .parse()
+            .is_ok_and(|prefix: Ipv6Net| prefixes.contains(&prefix)),
+        [
+            "-A",
+            "PREROUTING",
+            "-i",
+            _,
+            "-p",
+            a,
+            "-m",
+            b,
+            "--dport",
+            _,
+            "-j",
+            "DNAT",
+            "--to-destination",
+            target,
+        ] if a == b => {
+            let target: Option<SocketAddrV6> = target.parse().ok();
+            target.is_some_and(|to| prefixes.iter().any(|prefix| prefix.contains(to.ip())))
+        }
+        _ => false,
+    }
+}
+
+/// Where a rule in the chain DOCKER leads.
+fn dnat_of_docker(rule: &[Word]) -> Option<Target> {
+    let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
+    let ["-A", "DOCKER", ..] = words[..] else {
+        return None;
+    };
+    let at = words.iter().position(|word| *word == "--to-destination")?;
+    let target: SocketAddrV6 = words.get(at + 1)?.parse().ok()?;
+    Some((*target.ip(), target.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_known_by_every_word_of_them() {
+        let prefixes = ["fd00::/64".parse().expect("a network")];
+        let cases = [
+            ("-A POSTROUTING -s fd00::/64 -o eth0 -j MASQUERADE", true),
+            ("-A POSTROUTING -s fd01::/64 -o eth0 -j MASQUERADE", false),
+            ("-A POSTROUTING -o eth0 -j MASQUERADE", false),
+            (
+                "-A POSTROUTING -s fd00::/64 -o eth0 -m comment --comment x -j MASQUERADE",
+                false,
+            ),
+            (
+                "-A PREROUTING -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::2]:80",
+                true,
+            ),
+            (
+                "-A PREROUTING -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd01::2]:80",
+                false,
+            ),
+        ];
+        for (line, expected) in cases {
+            let (rule, _) = tokens::split(line).expect("words");
+            assert_eq!(is_of_go(&rule, &prefixes), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_command_removes_the_rule_as_it_is_listed() {
+        let rule =
+            "DOCKER ! -i docker0 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::2]:80";
+        let listing = Listing {
+            variant: Variant::Legacy,
+            table: "nat".to_owned(),
+            text: format!("*nat\n-A {rule}\nCOMMIT\n"),
+        };
+        let all = removals(&[listing], |rule| dnat_of_docker(rule).is_some());
+        assert_eq!(all, [format!("ip6tables-legacy -t nat -D {rule}")]);
+        let odd = "DOCKER -i a;reboot -j DNAT --to-destination [fd00::2]:80";
+        let listing = Listing {
+            variant: Variant::Nft,
+            table: "nat".to_owned(),
+            text: format!("-A {odd}\n"),
+        };
+        assert_eq!(removals(&[listing], |_| true), Vec::<String>::new());
+    }
+}

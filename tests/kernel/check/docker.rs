@@ -1,0 +1,102 @@
+//! What a fake Engine says: it is away, it refuses, its rules were left behind.
+
+use super::{Checked, Line};
+use crate::support::fake_engine::{FakeContainer, FakeEngine, Fault, Route};
+use crate::support::namespace;
+use crate::support::shell::sh;
+
+const PREFIX: &[&str] = &["--prefix", "fdfd:5898:4917:1::/64"];
+
+/// The lines of one id while this Engine answers.
+#[track_caller]
+fn lines(host: &Checked, engine: &FakeEngine, id: &str) -> Vec<Line> {
+    let url = format!("unix://{}", engine.socket().display());
+    let args = [PREFIX, &["--docker-host", &url]].concat();
+    let mut lines = host.lines(&[], &args);
+    lines.retain(|line| line.id == id);
+    assert!(!lines.is_empty(), "no line {id}");
+    lines
+}
+
+#[track_caller]
+fn is_ok(host: &Checked, engine: &FakeEngine, id: &str) {
+    let lines = lines(host, engine, id);
+    assert!(lines.iter().all(|line| line.result == "ok"), "{lines:#?}");
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn an_engine_that_is_away_and_paths_that_it_refuses_are_named() {
+    namespace::fresh(|| {
+        let host = Checked::new();
+        let engine = FakeEngine::start();
+        engine.put(FakeContainer::new(1, "web").publish(8080, 80));
+        for id in ["docker", "docker-proxy-socket", "docker-ipv6"] {
+            is_ok(&host, &engine, id);
+        }
+        for (route, path) in [
+            (Route::Version, "/version"),
+            (Route::Events, "/events"),
+            (Route::List, "/containers"),
+            (Route::Networks, "/networks"),
+            (Route::Ping, "/_ping"),
+        ] {
+            engine.fault(route, Fault::Status(403), usize::MAX);
+            let bad = lines(&host, &engine, "docker-proxy-socket");
+            assert_eq!(bad[0].result, "fail", "{bad:?}");
+            assert!(
+                bad[0].found.starts_with(&format!("{path} refused: ")),
+                "{bad:?}"
+            );
+            let remedy = bad[0].remedy.as_deref().expect("a remedy");
+            assert!(
+                remedy.starts_with("permit GET of /version, /events"),
+                "{remedy}"
+            );
+            let skipped = lines(&host, &engine, "docker-ipv6");
+            assert_eq!(skipped[0].result, "skip", "{skipped:?}");
+            // The proxy permits it.
+            engine.heal();
+            is_ok(&host, &engine, "docker-proxy-socket");
+        }
+        engine.stop();
+        let bad = lines(&host, &engine, "docker");
+        assert_eq!(bad[0].result, "fail", "{bad:?}");
+        assert_eq!(bad[0].remedy.as_deref(), Some("systemctl start docker"));
+        engine.start_again();
+        is_ok(&host, &engine, "docker");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn what_an_engine_left_behind_drops_until_its_remedy_has_run() {
+    namespace::fresh(|| {
+        let host = Checked::new();
+        sh(
+            "ip link add docker0 type bridge && ip addr add fdfd:5898:4917:1::1/64 dev docker0 nodad",
+        );
+        let engine = FakeEngine::start();
+        engine.put(FakeContainer::new(1, "web").publish(8080, 80));
+        let url = format!("unix://{}", engine.socket().display());
+        let args = [PREFIX, &["--backend", "nftables", "--docker-host", &url]].concat();
+        sh(
+            "ip6tables -N DOCKER && ip6tables -A FORWARD -o docker0 -j DOCKER
+            ip6tables -A DOCKER ! -i docker0 -o docker0 -j DROP
+            ip6tables -t nat -N DOCKER
+            ip6tables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+            ip6tables -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 9 -j DNAT \
+              --to-destination [fdfd:5898:4917:1::99]:80",
+        );
+        for (id, result) in [("forward-drop", "fail"), ("leftovers", "warn")] {
+            let bad = host.bad(id, &args);
+            let [line] = &bad[..] else { panic!("{bad:#?}") };
+            assert_eq!(line.result, result, "{line:?}");
+            let remedy = line.remedy.as_deref().expect("a remedy");
+            eprintln!("{result} {id}: {}\n  do {remedy}", line.found);
+            sh(remedy);
+            host.is_ok(id, &args);
+        }
+        host.is_ok("docker-native", &args);
+    });
+}
