@@ -15,8 +15,9 @@
 //! Docker says ([`docker`]), the mapper derives the desired state from it ([`mapper`], pure), the
 //! writer observes Docker's own IPv6 NAT ([`docker_nat`]), compares desired with applied and changes
 //! the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) records every insertion
-//! before it happens. [`check`] looks at all that decides about packets on this host, and changes
-//! nothing. [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and messages,
+//! before it happens. [`check`] looks at all that decides about packets on this host, and [`explain`]
+//! follows one packet through the kernel; both change nothing, and no part of the daemon needs them.
+//! [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and messages,
 //! [`control`] and [`cli`] what a person sees. Below them are [`netlink`] and [`conntrack`], which
 //! speak to the kernel, [`logging`], and [`sys`], which serves the process; [`config`] reads what the
 //! command line gives.
@@ -54,6 +55,7 @@ pub mod control;
 pub mod daemon;
 pub mod docker;
 pub mod docker_nat;
+pub(crate) mod explain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod journal;

@@ -18,13 +18,14 @@ use crate::sys::locks::LockError;
 /// Exit codes; documented in the README and in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; for `status`: healthy.
+    /// Done; for `status`: healthy; for `explain`: reachable.
     Done = 0,
-    /// Failed; for `status`: degraded.
+    /// Failed; for `status`: degraded; for `explain`: not reachable.
     Failed = 1,
     /// Wrong usage or configuration: a supervisor should not try again.
     Usage = 2,
-    /// Another daemon holds the lock; for `status`: none runs.
+    /// Another daemon holds the lock; for `status`: none runs; for `explain`: nothing publishes
+    /// the port.
     Held = 3,
     /// Missing privilege, tool or kernel feature, or a journal of a newer version: a
     /// supervisor should not try again.

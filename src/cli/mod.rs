@@ -11,6 +11,7 @@ mod cleanup;
 mod compat;
 mod defaults;
 mod dump;
+mod explain;
 mod failure;
 mod hints;
 mod lock;
@@ -34,11 +35,13 @@ pub use failure::{Exit, Failure};
     after_help = "Without a command, docker-nat66 does what `run` does:\n  \
                   docker-nat66 -dev eth0 -prefix fdfd:5898:4917:1::/64\n\n\
                   Exit codes:\n  \
-                  0   done; for `status`: the daemon is healthy\n  \
+                  0   done; for `status`: the daemon is healthy; for `explain`: the port is \
+                  reachable\n  \
                   1   failed; for `status`: the daemon is starting, degraded or stopping; for \
-                  `check`: something fails\n  \
+                  `check`: something fails; for `explain`: the port is not reachable\n  \
                   2   wrong usage or configuration\n  \
-                  3   another daemon holds the lock; for `status`: no daemon runs\n  \
+                  3   another daemon holds the lock; for `status`: no daemon runs; for `explain`: \
+                  nothing publishes the port\n  \
                   4   a privilege, tool or kernel feature is missing, or the journal has a newer \
                   version\n  \
                   70  a bug"
@@ -62,6 +65,8 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     /// Look at everything the host must have, and name what is missing with its remedy
     Check(check::CheckArgs),
+    /// Follow a packet to a published port, and say what forwards or drops it
+    Explain(Box<explain::ExplainArgs>),
     /// Print a file that comes with the program, ready to be installed
     Print(print::PrintArgs),
 }
@@ -73,6 +78,7 @@ impl Command {
             Self::Dump(args) => dump::run(args),
             Self::Status(args) => status::run(args),
             Self::Check(args) => check::run(args),
+            Self::Explain(args) => explain::run(args),
             Self::Cleanup(args) => cleanup::run(args),
             Self::Print(args) => print::run(args),
         }

@@ -133,6 +133,12 @@ impl<'a> Entry<'a> {
         }))
     }
 
+    /// Whether its first packet came from this address and port.
+    pub(super) fn begins_at(&self, from: (Ipv6Addr, u16)) -> bool {
+        let tuple = Tuple::read(self.tuple).ok().flatten();
+        tuple.is_some_and(|tuple| tuple.source == from)
+    }
+
     /// What finds it again.
     pub(super) fn locator(&self) -> Locator {
         Locator {

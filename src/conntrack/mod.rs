@@ -47,6 +47,7 @@ use rustix::io::Errno;
 pub use self::flow::{Flow, FlowError, Flows, Purge};
 use self::neighbours::Neighbours;
 use self::selection::Selection;
+use crate::model::forward::Proto;
 use crate::netlink::request::{self, Ended};
 use crate::netlink::socket::Socket;
 
@@ -84,6 +85,33 @@ impl Conntrack {
             Some(socket) => socket,
             none => none.insert(Socket::netfilter()?),
         })
+    }
+
+    /// Deletes the entries of one connection, from its first packet's source to its destination
+    /// before all rewriting; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Flows::purge`]. Nothing was retried.
+    pub(crate) fn forget(
+        &mut self,
+        proto: Proto,
+        from: (Ipv6Addr, u16),
+        to: (Ipv6Addr, u16),
+    ) -> Result<usize, FlowError> {
+        let deadline = Instant::now() + PATIENCE;
+        let socket = self.socket()?;
+        let mut found = BTreeSet::new();
+        entry::list(socket, deadline, &mut |entry| {
+            if entry.proto == proto && entry.destination == to && entry.begins_at(from) {
+                found.insert(entry.locator());
+            }
+        })?;
+        let found: Vec<_> = found.into_iter().collect();
+        let mut deleted = 0;
+        match request::send_each(socket, deadline, &found, entry::delete, &mut deleted)? {
+            None => Ok(deleted),
+            Some((left, last)) => Err(FlowError::Deletion { left, last }),
+        }
     }
 
     /// One dump, and the deletions that it calls for. Adds to `deleted` as it goes.

@@ -175,6 +175,17 @@ impl Engine {
         }
     }
 
+    /// The process id of a running container's first process, as the Engine's host sees it; `None`
+    /// where the container does not run.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    pub async fn pid(&self, id: &str) -> Result<Option<u32>, EngineError> {
+        let request = format!("/containers/{id}/json");
+        checked(id).map_err(|e| e.of(&request))?;
+        self.read(&request, LARGE_BOUND, container::pid).await
+    }
+
     async fn read<T>(
         &self,
         request: &str,

@@ -76,6 +76,7 @@ struct State {
     running: Field<bool>,
     restarting: Field<bool>,
     started_at: Field<String>,
+    pid: Field<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -201,6 +202,17 @@ pub fn inspect(id: &str, text: &str) -> Result<Inspected, Unreadable> {
         unreadable: notes.list,
     };
     Ok(Inspected::Running(Box::new(container)))
+}
+
+/// Reads the process id from the answer to an inspect; 0, which Docker shows of a container that
+/// does not run, is none.
+///
+/// # Errors
+/// The text is no JSON object.
+pub fn pid(text: &str) -> Result<Option<u32>, Unreadable> {
+    let answer: Inspect = parse(text)?;
+    let pid = answer.state.or_default().pid.ok();
+    Ok(pid.filter(|pid| *pid != 0))
 }
 
 fn bare_name(name: &str) -> Untrusted {

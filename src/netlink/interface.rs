@@ -16,6 +16,18 @@ const NAME: u16 = 3;
 const MASTER: u16 = 10;
 const SLAVE_KIND: u16 = 4;
 
+/// `IFLA_ADDRESS`, and `IFLA_XDP` with `IFLA_XDP_ATTACHED` inside (linux/if_link.h).
+const ADDRESS: u16 = 1;
+const XDP: u16 = 43;
+const XDP_ATTACHED: u16 = 2;
+
+/// `XDP_ATTACHED_DRV`, `XDP_ATTACHED_HW` and `XDP_ATTACHED_MULTI`: the driver or the hardware runs
+/// the program, before the kernel sees a packet.
+const BEFORE_THE_KERNEL: [u8; 3] = [1, 3, 4];
+
+/// `IFF_UP` (linux/if.h).
+const UP: u32 = 1;
+
 /// Kinds of interfaces that receive what arrives on their ports.
 const SWALLOW: [&[u8]; 3] = [b"bridge", b"bond", b"team"];
 
@@ -53,9 +65,42 @@ pub fn look_up(name: &str) -> Result<Option<Found>, NetlinkError> {
     Ok(Some(Found {
         name: link.name,
         master,
-        index: link.index,
-        is_up: link.is_up,
+        index: link.link.index,
+        is_up: link.link.is_up,
     }))
+}
+
+/// What concerns a packet that arrives at an interface or leaves by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Its number in this network namespace.
+    pub(crate) index: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// The hardware address of an Ethernet interface; tunnels have none.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Whether it is up, as the administrator has it.
+    pub(crate) is_up: bool,
+    /// The bridge, bond or team whose port it is, by its number.
+    pub(crate) master: Option<u32>,
+    /// Whether an XDP program sees packets before the kernel does.
+    pub(crate) has_native_xdp: bool,
+}
+
+/// The interface of this name; `None` where there is none.
+///
+/// # Errors
+/// As [`look_up`].
+pub(crate) fn link(name: &str) -> Result<Option<Link>, NetlinkError> {
+    Ok(ask(&mut Socket::route()?, 0, Some(name))?.map(|shown| shown.link))
+}
+
+/// The interface of this number; `None` where there is none.
+///
+/// # Errors
+/// As [`look_up`].
+pub(crate) fn link_of(index: u32) -> Result<Option<Link>, NetlinkError> {
+    Ok(ask(&mut Socket::route()?, index, None)?.map(|shown| shown.link))
 }
 
 /// An interface as the kernel shows it.
@@ -63,12 +108,8 @@ struct Shown {
     name: String,
     /// The index of the interface whose port it is.
     master: Option<u32>,
-    index: u32,
-    is_up: bool,
+    link: Link,
 }
-
-/// `IFF_UP` (linux/if.h).
-const UP: u32 = 1;
 
 /// Asks for the interface of this index, or where that is 0, of this name.
 fn ask(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Shown>, NetlinkError> {
@@ -86,23 +127,32 @@ fn ask(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Sho
 
 /// Reads the payload of an `RTM_NEWLINK`.
 fn read(payload: &[u8]) -> Result<Shown, Malformed> {
-    let (header, attributes) = payload
+    let (_, attributes) = payload
         .split_at_checked(LINK_HEADER)
         .ok_or(Malformed("an interface without a header"))?;
-    let number = |at: usize| {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|n| header[at + n]);
-        u32::from_ne_bytes([a, b, c, d])
-    };
     let name = find(attributes, NAME).and_then(|name| std::str::from_utf8(text(name)).ok());
     let name = name.ok_or(Malformed("an interface without a name"))?;
     let info = find(attributes, LINK_INFO).unwrap_or_default();
     let is_port = find(info, SLAVE_KIND).is_some_and(|kind| SWALLOW.contains(&text(kind)));
     let master = find(attributes, MASTER).and_then(|index| index.try_into().ok());
+    let master = master.map(u32::from_ne_bytes).filter(|_| is_port);
+    // `struct ifinfomsg`: family u8, type u16, index i32, flags u32.
+    let word = |at: usize| {
+        let bytes = payload.get(at..at + 4).and_then(|b| b.try_into().ok());
+        bytes.map_or(0, u32::from_ne_bytes)
+    };
+    let xdp = find(attributes, XDP).and_then(|xdp| find(xdp, XDP_ATTACHED)?.first());
     Ok(Shown {
         name: name.to_owned(),
-        master: master.map(u32::from_ne_bytes).filter(|_| is_port),
-        index: number(4),
-        is_up: number(8) & UP != 0,
+        master,
+        link: Link {
+            index: word(4),
+            name: name.to_owned(),
+            mac: find(attributes, ADDRESS).and_then(|mac| mac.try_into().ok()),
+            is_up: word(8) & UP != 0,
+            master,
+            has_native_xdp: xdp.is_some_and(|mode| BEFORE_THE_KERNEL.contains(mode)),
+        },
     })
 }
 

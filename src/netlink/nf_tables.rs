@@ -27,6 +27,8 @@ pub(crate) mod message {
     pub(crate) const GET_ELEMENTS: u16 = NFTABLES | 13;
     pub(crate) const DEL_ELEMENTS: u16 = NFTABLES | 14;
     pub(crate) const GET_GENERATION: u16 = NFTABLES | 16;
+    pub(crate) const TRACE: u16 = NFTABLES | 17;
+    pub(crate) const NEW_OBJECT: u16 = NFTABLES | 18;
 }
 
 /// `NLM_F_APPEND`.
@@ -60,6 +62,7 @@ pub(crate) mod chain {
     pub(crate) const TYPE: u16 = 7;
     pub(crate) const HOOK_NUMBER: u16 = 1;
     pub(crate) const HOOK_PRIORITY: u16 = 2;
+    pub(crate) const HOOK_DEVICE: u16 = 3;
     /// `NF_ACCEPT`.
     pub(crate) const ACCEPT: u32 = 1;
 }
@@ -68,8 +71,43 @@ pub(crate) mod chain {
 pub(crate) mod rule {
     pub(crate) const TABLE: u16 = 1;
     pub(crate) const CHAIN: u16 = 2;
+    pub(crate) const HANDLE: u16 = 3;
     pub(crate) const EXPRESSIONS: u16 = 4;
     pub(crate) const USERDATA: u16 = 7;
+}
+
+/// `enum nft_object_attributes`, `NFT_OBJECT_CT_TIMEOUT`, and `enum nft_ct_timeout_timeout_attributes`.
+pub(crate) mod object {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const TYPE: u16 = 3;
+    pub(crate) const DATA: u16 = 4;
+    pub(crate) const CT_TIMEOUT: u32 = 7;
+    pub(crate) const TIMEOUT_FAMILY: u16 = 1;
+    pub(crate) const TIMEOUT_PROTO: u16 = 2;
+    pub(crate) const TIMEOUT_DATA: u16 = 3;
+}
+
+/// `enum nft_trace_attributes`, and `enum nft_trace_types`.
+pub(crate) mod trace {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const CHAIN: u16 = 2;
+    pub(crate) const RULE_HANDLE: u16 = 3;
+    pub(crate) const TYPE: u16 = 4;
+    pub(crate) const VERDICT: u16 = 5;
+    pub(crate) const ID: u16 = 6;
+    pub(crate) const NETWORK_HEADER: u16 = 8;
+    pub(crate) const TRANSPORT_HEADER: u16 = 9;
+    pub(crate) const OIF: u16 = 12;
+    pub(crate) const POLICY: u16 = 16;
+
+    pub(crate) const OF_POLICY: u32 = 1;
+    pub(crate) const OF_RETURN: u32 = 2;
+    pub(crate) const OF_RULE: u32 = 3;
+
+    /// `NFNLGRP_NFTRACE`, the ninth group (linux/netfilter/nfnetlink.h), as the bit of a socket's
+    /// address.
+    pub(crate) const GROUP: u32 = 1 << 8;
 }
 
 /// `enum nft_set_attributes`, what is inside, and flags.

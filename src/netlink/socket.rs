@@ -55,25 +55,33 @@ pub(crate) struct Socket {
 impl Socket {
     /// One to netfilter's subsystems.
     pub(crate) fn netfilter() -> Result<Self, NetlinkError> {
-        Self::open(Some(NETFILTER))
+        Self::open(Some(NETFILTER), 0)
+    }
+
+    /// One that also receives what netfilter announces to these groups, with room for this many
+    /// bytes of it.
+    pub(crate) fn netfilter_groups(groups: u32, room: usize) -> Result<Self, NetlinkError> {
+        let mut socket = Self::open(Some(NETFILTER), groups)?;
+        socket.make_room(room)?;
+        Ok(socket)
     }
 
     /// One to links, neighbours and routes.
     pub(crate) fn route() -> Result<Self, NetlinkError> {
-        Self::open(ROUTE)
+        Self::open(ROUTE, 0)
     }
 
     /// One to the list of sockets.
     pub(crate) fn sock_diag() -> Result<Self, NetlinkError> {
-        Self::open(Some(SOCK_DIAG))
+        Self::open(Some(SOCK_DIAG), 0)
     }
 
-    fn open(protocol: Option<Protocol>) -> Result<Self, NetlinkError> {
+    fn open(protocol: Option<Protocol>, groups: u32) -> Result<Self, NetlinkError> {
         let failed = |errno| NetlinkError::failed(OPEN, errno);
         let flags = SocketFlags::CLOEXEC;
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let fd = socket_with(family, kind, flags, protocol).map_err(failed)?;
-        bind(&fd, &KERNEL).map_err(failed)?;
+        bind(&fd, &SocketAddrNetlink::new(0, groups)).map_err(failed)?;
         let port = getsockname(&fd)
             .and_then(SocketAddrNetlink::try_from)
             .map_err(failed)?
@@ -112,8 +120,10 @@ impl Socket {
             Ok((received, whole, _)) if whole > received => {
                 Err(Malformed("a datagram longer than any of the kernel's").into())
             }
+            // What goes to a group names that beside the sender.
             Ok((received, _, Some(from)))
-                if SocketAddrNetlink::try_from(from.clone()) == Ok(KERNEL) =>
+                if SocketAddrNetlink::try_from(from.clone())
+                    .is_ok_and(|from| from.pid() == KERNEL.pid()) =>
             {
                 Ok(Read::Datagram(received))
             }

@@ -189,6 +189,8 @@ mod tests {
         assert!(!is_news(&announcement(b"nat\0", 1)));
         assert!(!is_news(&announcement(b"nat2\0", 10)));
         assert!(!is_news(&announcement(b"", 10)));
+        // What `explain` makes for a moment.
+        assert!(!is_news(&announcement(b"docker_nat66_explain_7_0\0", INET)));
         assert!(is_news(&ours[..20]), "cut");
         // The writer's port is 0.
         own.add(0);

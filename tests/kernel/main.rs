@@ -2,12 +2,14 @@
 //!
 //! It needs root. The tools are real, the Engine is the fake one; nothing here touches the ruleset of
 //! the machine. First the backends alone (`real`, `nftables`, `docker_nat`, `flows`, `packets`,
-//! `torture`), what `check` says of a host ([`check`]), then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
+//! `torture`), what `check` says of a host ([`check`]) and how `explain` follows a packet ([`explain`]),
+//! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
 //! harmed from outside ([`outside`]) and from inside ([`hardened`]).
 
 mod check;
 mod disk;
 mod docker_nat;
+mod explain;
 mod flows;
 mod goldens;
 mod hardened;

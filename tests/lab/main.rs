@@ -17,6 +17,7 @@ mod degraded;
 mod demo;
 mod drift;
 mod dump;
+mod explain;
 mod flows;
 mod health;
 mod hitless;

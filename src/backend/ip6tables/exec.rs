@@ -37,21 +37,21 @@ const CHUNK: usize = 64 * 1024;
 
 /// What a run may take, and what its child inherits.
 #[derive(Debug, Clone)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// From start to exit. One that uses the processor meanwhile gets as much again, time after
     /// time, within bounds ([`Patience`]).
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     /// Bytes, standard output and standard error each.
-    pub(super) max_output: usize,
+    pub(crate) max_output: usize,
     /// Descriptors that stay open in the child.
-    pub(super) inherit: Vec<Arc<OwnedFd>>,
+    pub(crate) inherit: Vec<Arc<OwnedFd>>,
     /// Where it is noted whose changes are ours.
-    pub(super) own_ports: OwnPorts,
+    pub(crate) own_ports: OwnPorts,
 }
 
 /// Whose network the tool sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Network {
+pub(crate) enum Network {
     /// Ours.
     Own,
     /// An empty one that vanishes with the tool.
@@ -60,18 +60,18 @@ pub(super) enum Network {
 
 /// A tool that came to its end.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(crate) struct Finished {
     /// How it ended.
-    pub(super) status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// What it printed.
-    pub(super) stdout: Vec<u8>,
+    pub(crate) stdout: Vec<u8>,
     /// What it complained of.
-    pub(super) stderr: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// Why a tool gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It could not be started.
     #[error("cannot be started: {0}")]
     Start(#[source] io::Error),
@@ -91,7 +91,7 @@ pub(super) enum Failure {
 
 /// Starts tools, one at a time.
 #[derive(Debug, Default)]
-pub(super) struct Runner {
+pub(crate) struct Runner {
     undead: Option<Running>,
 }
 
@@ -100,7 +100,7 @@ impl Runner {
     ///
     /// # Errors
     /// [`Failure`]; the child is gone then, except after [`Failure::Undead`].
-    pub(super) fn run<A: AsRef<OsStr>>(
+    pub(crate) fn run<A: AsRef<OsStr>>(
         &mut self,
         program: &Path,
         args: &[A],

@@ -8,7 +8,8 @@
 pub(super) mod compile;
 pub(super) mod describe;
 mod error;
-mod exec;
+pub(crate) mod exec;
+mod facts;
 pub mod lock;
 pub(super) mod parse;
 mod patience;

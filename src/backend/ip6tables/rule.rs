@@ -10,8 +10,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::tokens::{self, Word};
-use crate::backend::kind::{self, Kind};
-use crate::model::rule::{BackendKind, ContainerPort, Facts, HostPort, Rule};
+use crate::model::rule::{BackendKind, ContainerPort, Rule};
 
 /// A table that holds rules of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,17 +73,17 @@ pub(super) fn parts(text: &str) -> Option<Parts> {
 /// A rule without its comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parts {
-    table: Table,
-    chain: String,
-    options: Vec<Part>,
+    pub(super) table: Table,
+    pub(super) chain: String,
+    pub(super) options: Vec<Part>,
 }
 
 /// One option of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
+pub(super) struct Part {
     name: &'static str,
-    is_negated: bool,
-    value: String,
+    pub(super) is_negated: bool,
+    pub(super) value: String,
 }
 
 /// Every option that a rule of ours can have, and the match that it belongs to.
@@ -177,7 +176,7 @@ impl Parts {
         Some(parts)
     }
 
-    fn part(&self, name: &str) -> Option<&Part> {
+    pub(super) fn part(&self, name: &str) -> Option<&Part> {
         self.options.iter().find(|part| part.name == name)
     }
 
@@ -262,125 +261,6 @@ impl Parts {
             self.facts()?,
         ))
     }
-
-    /// What the parts say; `None` where they are not those of a rule of ours.
-    fn facts(&self) -> Option<Facts> {
-        let dev = self.value("-i").or(self.value("-o"));
-        let source = self.value("-s").and_then(network);
-        let destination = self.value("-d").and_then(network);
-        // "Any" is not written.
-        let prefix = |net: Option<Ipv6Net>| Some(net.unwrap_or_default());
-        let kind = self.kind().filter(|kind| self.has_form_of(kind))?;
-        let mut facts = Facts {
-            dev: dev.map(str::parse).transpose().ok()?,
-            ..kind.facts()
-        };
-        match &*facts.kind {
-            "jump" => {}
-            "guard" => facts.prefix = prefix(source.or(destination)),
-            "hairpin-guard" => {
-                facts.prefix = prefix(destination);
-                facts.source = prefix(source);
-            }
-            "snat" | "masquerade" | "hairpin" => facts.prefix = prefix(source),
-            _ => {
-                facts.port = Some(HostPort {
-                    proto: self.value("-p")?.parse().ok()?,
-                    addr: match destination {
-                        Some(net) if net.prefix_len() != 128 => return None,
-                        to => to.map(|net| net.addr()),
-                    },
-                    port: port(self.value("--dport")?)?,
-                });
-                match *kind == kind::DNAT_CONTAINERS {
-                    true => facts.prefix = prefix(source),
-                    false => facts.source = source,
-                }
-            }
-        }
-        if let Some(target) = self.value("--to-destination") {
-            facts.target = Some(container_port(target)?);
-        }
-        Some(facts)
-    }
-
-    /// Whether the rule has the options that all rules of this kind have, and otherwise only those that
-    /// some have; `!` marks what is negated.
-    fn has_form_of(&self, kind: &Kind) -> bool {
-        let (all, some): (&[&str], &[&str]) =
-            if [kind::JUMP_FORWARD, kind::JUMP_INPUT].contains(kind) {
-                (&["-j"], &[])
-            } else if *kind == kind::SPOOFED {
-                (&["-i", "-j"], &["-s"])
-            } else if [kind::ESTABLISHED, kind::FORWARDED].contains(kind) {
-                (&["-i", "--ctstate", "-j"], &["-d"])
-            } else if *kind == kind::UNPUBLISHED {
-                (&["-i", "!--ctstate", "-j"], &["-d"])
-            } else if [kind::REPLY, kind::OUTGOING].contains(kind) {
-                (&["-o", "--ctstate", "-j"], &["-s"])
-            } else if [kind::HAIRPIN_GUARD, kind::HAIRPIN].contains(kind) {
-                (&["--ctstate", "-j"], &["-s", "-d"])
-            } else if *kind == kind::REFUSE {
-                (&["-i", "-p", "--dport", "--dst-type", "-j"], &["-d"])
-            } else if *kind == kind::SNAT {
-                (&["-o", "-j", "--to-source", "!-d", "!--src-type"], &["-s"])
-            } else if *kind == kind::MASQUERADE {
-                (&["-o", "-j", "!-d", "!--src-type"], &["-s"])
-            } else if *kind == kind::DNAT_OUTSIDE {
-                (
-                    &[
-                        "-i",
-                        "-p",
-                        "--dport",
-                        "-j",
-                        "--to-destination",
-                        "--dst-type",
-                    ],
-                    &["-s", "!-s", "-d"],
-                )
-            } else {
-                (
-                    &["-p", "--dport", "-j", "--to-destination", "--dst-type"],
-                    &["-s", "!-s", "-d", "!-d"],
-                )
-            };
-        let has = |form: &&str| {
-            let name = form.trim_start_matches('!');
-            let part = self.part(name);
-            part.is_some_and(|part| part.is_negated == form.starts_with('!'))
-        };
-        let count = some.iter().filter(|form| has(form)).count();
-        all.iter().all(has) && self.options.len() == all.len() + count
-    }
-
-    fn kind(&self) -> Option<&'static Kind> {
-        let (enters, leaves) = (self.value("-i").is_some(), self.value("-o").is_some());
-        let states = self.part("--ctstate").map(|part| &*part.value);
-        Some(match (self.table, &*self.chain, self.value("-j")?) {
-            (Table::Filter, "FORWARD", OWN_FORWARD) => &kind::JUMP_FORWARD,
-            (Table::Filter, "INPUT", OWN_INPUT) => &kind::JUMP_INPUT,
-            (Table::Filter, OWN_INPUT, "DROP") => &kind::REFUSE,
-            (Table::Filter, OWN_FORWARD, target) => match (target, states) {
-                ("DROP", None) if enters => &kind::SPOOFED,
-                ("DROP", Some(EXISTING_OR_REWRITTEN)) if enters => &kind::UNPUBLISHED,
-                ("ACCEPT", Some(EXISTING)) if enters => &kind::ESTABLISHED,
-                ("ACCEPT", Some(REWRITTEN)) if enters => &kind::FORWARDED,
-                ("ACCEPT", Some(EXISTING)) if leaves => &kind::REPLY,
-                ("ACCEPT", Some(BEGUN)) if leaves => &kind::OUTGOING,
-                ("ACCEPT", Some(REWRITTEN)) if !leaves => &kind::HAIRPIN_GUARD,
-                _ => return None,
-            },
-            (Table::Nat, "POSTROUTING", "SNAT") if leaves => &kind::SNAT,
-            (Table::Nat, "POSTROUTING", "MASQUERADE") if leaves => &kind::MASQUERADE,
-            (Table::Nat, "POSTROUTING", "MASQUERADE") if states == Some(REWRITTEN) => {
-                &kind::HAIRPIN
-            }
-            (Table::Nat, "PREROUTING", "DNAT") if enters => &kind::DNAT_OUTSIDE,
-            (Table::Nat, "PREROUTING", "DNAT") => &kind::DNAT_CONTAINERS,
-            (Table::Nat, "OUTPUT", "DNAT") => &kind::DNAT_HOST,
-            _ => return None,
-        })
-    }
 }
 
 /// A value as ours are written. `None`: ours cannot have it. `Some(None)`: it means any address, which
@@ -406,7 +286,7 @@ fn normal(name: &str, is_negated: bool, value: &str) -> Option<Option<String>> {
 }
 
 /// What DNAT leads to: `[ADDRESS]:PORT`.
-fn container_port(text: &str) -> Option<ContainerPort> {
+pub(super) fn container_port(text: &str) -> Option<ContainerPort> {
     let (addr, number) = text.strip_prefix('[')?.split_once("]:")?;
     Some(ContainerPort {
         addr: addr.parse().ok()?,
@@ -421,7 +301,7 @@ fn sorted(list: &str) -> Vec<&str> {
 }
 
 /// A network, or one address, which may be printed without its `/128`.
-fn network(text: &str) -> Option<Ipv6Net> {
+pub(super) fn network(text: &str) -> Option<Ipv6Net> {
     match text.contains('/') {
         true => text.parse().ok(),
         false => text.parse::<Ipv6Addr>().ok().map(Ipv6Net::from),
@@ -429,7 +309,7 @@ fn network(text: &str) -> Option<Ipv6Net> {
 }
 
 /// A port; 0 is none.
-fn port(text: &str) -> Option<u16> {
+pub(super) fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port != 0)
 }
 

@@ -28,7 +28,7 @@ pub(crate) mod error;
 mod exec;
 mod expression;
 mod list;
-mod outcome;
+pub(crate) mod outcome;
 mod parse;
 mod plan;
 mod probe;

@@ -19,7 +19,7 @@ use crate::netlink::request::{Answer, Answered, answers};
 
 /// The answers to one batch so far.
 #[derive(Debug)]
-pub(super) struct Outcome<'a> {
+pub(crate) struct Outcome<'a> {
     first: u32,
     labels: &'a [String],
     acknowledged: bool,
@@ -29,7 +29,7 @@ pub(super) struct Outcome<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    pub(super) fn new(first: u32, labels: &'a [String]) -> Self {
+    pub(crate) fn new(first: u32, labels: &'a [String]) -> Self {
         Self {
             first,
             labels,
@@ -40,7 +40,7 @@ impl<'a> Outcome<'a> {
     }
 
     /// Takes one datagram. What answers no message of this batch is passed over.
-    pub(super) fn take(&mut self, datagram: &[u8]) -> Result<(), NetlinkError> {
+    pub(crate) fn take(&mut self, datagram: &[u8]) -> Result<(), NetlinkError> {
         for answered in answers(datagram, self.first, self.labels.len()) {
             let Answered { place, answer, .. } = answered?;
             match answer {
@@ -56,18 +56,18 @@ impl<'a> Outcome<'a> {
     }
 
     /// Whether the wait is over; there may still be answers to read.
-    pub(super) fn is_decided(&self) -> bool {
+    pub(crate) fn is_decided(&self) -> bool {
         self.acknowledged || self.failed.is_some()
     }
 
     /// The first error: the place of its message in the batch, and what that was for.
-    pub(super) fn failure(&self) -> Option<(usize, &'a str, Errno)> {
+    pub(crate) fn failure(&self) -> Option<(usize, &'a str, Errno)> {
         let (place, errno) = self.failed?;
         Some((place, self.labels.get(place)?.as_str(), errno))
     }
 
     /// The result, once all has been read.
-    pub(super) fn result(&self) -> Result<(), Fault> {
+    pub(crate) fn result(&self) -> Result<(), Fault> {
         match self.failure() {
             Some((_, label, errno)) => {
                 let mut fault = Fault::at(errno, label);

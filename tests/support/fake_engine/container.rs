@@ -28,6 +28,8 @@ pub struct FakeContainer {
     pub name: String,
     pub address: Option<Ipv6Addr>,
     pub ports: Vec<FakePort>,
+    /// Its first process.
+    pub pid: u32,
     /// Replaces the whole row of the list.
     pub raw_row: Option<Value>,
     /// Replaces the whole body of an inspect.
@@ -44,6 +46,7 @@ impl FakeContainer {
                 0xfdfd, 0x5898, 0x4917, 1, 0, 0x242, 0xac11, number,
             )),
             ports: Vec::new(),
+            pid: 4711,
             raw_row: None,
             raw_inspect: None,
         }
@@ -117,7 +120,7 @@ impl FakeContainer {
             "Id": self.id, "Name": format!("/{}", self.name),
             "Created": "2026-11-23T18:33:53.190945892Z",
             "State": {"Status": "running", "Running": true, "Paused": false,
-                      "Restarting": false, "Dead": false, "Pid": 4711},
+                      "Restarting": false, "Dead": false, "Pid": self.pid},
             "HostConfig": {"NetworkMode": "default", "PortBindings": asked,
                            "PublishAllPorts": false},
             "Config": {"Labels": {}},

@@ -1,0 +1,220 @@
+//! The container at the end of the way, as its network namespace shows it: whether it has the
+//! address, whether something listens there, and whether it has a way back.
+//!
+//! Read from `/proc/PID/net`, which needs no entering of the namespace.
+
+use std::io;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use super::address::{DAD_FAILED, TENTATIVE, assigned};
+use super::facts::{Waiting, optional, sockets, sockets_v4};
+use super::verdict::Endpoint;
+use crate::model::forward::Proto;
+
+/// What is wrong in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No interface has the address.
+    NoAddress,
+    /// The kernel is still finding out whether another has the address.
+    Tentative,
+    /// Another has the address.
+    Duplicate,
+    /// Nothing listens on the port.
+    NothingListens,
+    /// Something listens, for IPv4 only.
+    OnlyV4,
+    /// Something listens, at this address only.
+    OnlyAt(Ipv6Addr),
+    /// It has no route to the client.
+    NoRoute,
+}
+
+/// The files of a container's network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inside {
+    addresses: String,
+    routes: String,
+    sockets: String,
+    sockets_v4: String,
+}
+
+impl Inside {
+    /// Reads the namespace of the process `pid`, the first one of the container `id`. `None` where
+    /// that process is not the container's, because the Engine counts processes elsewhere, or
+    /// where its files may not be read.
+    pub(crate) fn read(
+        pid: u32,
+        id: &str,
+        proto: Proto,
+        addr: Ipv6Addr,
+    ) -> io::Result<Option<Self>> {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let read = |name: &str| match optional(&process.join(name).to_string_lossy()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            // The process has ended.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            text => text,
+        };
+        let namespace = |path: PathBuf| std::fs::read_link(path.join("ns/net")).ok();
+        let own = namespace(PathBuf::from("/proc/thread-self"));
+        let (Some(addresses), true) = (
+            read("net/if_inet6")?,
+            namespace(process.clone()).is_some_and(|its| Some(its) != own),
+        ) else {
+            return Ok(None);
+        };
+        let has_address = assigned(&addresses).iter().any(|a| a.addr == addr);
+        let is_named = read("cgroup")?.is_some_and(|groups| groups.contains(id));
+        if !has_address && !is_named {
+            return Ok(None);
+        }
+        let (six, four) = match proto {
+            Proto::Tcp => ("net/tcp6", "net/tcp"),
+            Proto::Udp => ("net/udp6", "net/udp"),
+            // SCTP's sockets are listed elsewhere, and in another form.
+            Proto::Sctp => ("", ""),
+        };
+        Ok(Some(Self {
+            addresses,
+            routes: read("net/ipv6_route")?.unwrap_or_default(),
+            sockets: read(six)?.unwrap_or_default(),
+            sockets_v4: read(four)?.unwrap_or_default(),
+        }))
+    }
+
+    /// What keeps the container from answering a packet from `from` to `to`.
+    pub(crate) fn fault(&self, proto: Proto, to: Endpoint, from: Ipv6Addr) -> Option<Fault> {
+        let addresses = assigned(&self.addresses);
+        let Some(own) = addresses.iter().find(|assigned| assigned.addr == to.0) else {
+            return Some(Fault::NoAddress);
+        };
+        if own.flags & DAD_FAILED != 0 {
+            return Some(Fault::Duplicate);
+        }
+        if own.flags & TENTATIVE != 0 {
+            return Some(Fault::Tentative);
+        }
+        if let Some(fault) = self.deaf(proto, to) {
+            return Some(fault);
+        }
+        let is_near = addresses.iter().any(|assigned| {
+            // The loopback interface has a network of one address.
+            assigned.net.contains(&from)
+        });
+        (!is_near && !has_route(&self.routes, from)).then_some(Fault::NoRoute)
+    }
+
+    fn deaf(&self, proto: Proto, (addr, port): Endpoint) -> Option<Fault> {
+        if proto == Proto::Sctp {
+            return None;
+        }
+        let here: Vec<Waiting> = sockets(&self.sockets)
+            .into_iter()
+            .filter(|socket| socket.port == port)
+            .collect();
+        let hears = |socket: &Waiting| socket.addr.is_unspecified() || socket.addr == addr;
+        if here.iter().any(hears) {
+            return None;
+        }
+        // One that is bound to an IPv4 address by way of an IPv6 socket hears IPv4.
+        let is_v4 = |socket: &&Waiting| socket.addr.to_ipv4_mapped().is_some();
+        let mut six = here.iter().filter(|socket| !is_v4(socket));
+        let has_v4 = here.iter().any(|socket| is_v4(&socket))
+            || sockets_v4(&self.sockets_v4).contains(&port);
+        Some(match six.next() {
+            Some(socket) => Fault::OnlyAt(socket.addr),
+            None if has_v4 => Fault::OnlyV4,
+            None => Fault::NothingListens,
+        })
+    }
+}
+
+/// Whether `/proc/net/ipv6_route` has a route to `to`. Each line: destination, its length, source,
+/// its length, next hop, metric, references, use, flags, interface (net/ipv6/route.c,
+/// `rt6_info_route`); numbers are hexadecimal.
+fn has_route(text: &str, to: Ipv6Addr) -> bool {
+    /// `RTF_REJECT` (linux/route.h).
+    const REJECT: u32 = 0x200;
+    text.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [net, length, .., flags, device] = fields[..] else {
+            return false;
+        };
+        let net = u128::from_str_radix(net, 16).ok();
+        let length = u32::from_str_radix(length, 16).ok();
+        let flags = u32::from_str_radix(flags, 16).unwrap_or(REJECT);
+        let (Some(net), Some(length @ 0..=128)) = (net, length) else {
+            return false;
+        };
+        let shift = 128 - length;
+        let begins = |addr: u128| addr.checked_shr(shift).unwrap_or(0);
+        flags & REJECT == 0 && device != "lo" && begins(net) == begins(u128::from(to))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: &str = "fdfd:5898:4917:1::2";
+
+    fn inside(flags: &str, six: &[&str], four: &[&str], routes: &str) -> Inside {
+        let line = |local: &&str, zeros: usize| {
+            let remote = "0".repeat(zeros);
+            format!(" 0: {local} {remote}:0000 0A 0:0 0:0 0 0 0 7 1\n")
+        };
+        Inside {
+            addresses: format!("fdfd5898491700010000000000000002 02 40 00 {flags} eth0\n"),
+            routes: routes.to_owned(),
+            sockets: six.iter().map(|local| line(local, 32)).collect(),
+            sockets_v4: four.iter().map(|local| line(local, 8)).collect(),
+        }
+    }
+
+    const ANY: &str = "00000000000000000000000000000000:0050";
+    const LOOPBACK: &str = "00000000000000000000000001000000:0050";
+    const DEFAULT: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 \
+                           00 fdfd5898491700010000000000000001 00000400 00000001 00000000 \
+                           00000003 eth0\n";
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn each_state_of_a_container_has_its_fault() {
+        let cases = [
+            (inside("80", &[ANY], &[], DEFAULT), None),
+            (inside("80", &[], &[], DEFAULT), Some(Fault::NothingListens)),
+            (
+                inside(
+                    "80",
+                    &["00000000000000000000000000000000:0051"],
+                    &[],
+                    DEFAULT,
+                ),
+                Some(Fault::NothingListens),
+            ),
+            (
+                inside("80", &[], &["00000000:0050"], DEFAULT),
+                Some(Fault::OnlyV4),
+            ),
+            (
+                inside("80", &[LOOPBACK], &["00000000:0050"], DEFAULT),
+                Some(Fault::OnlyAt(Ipv6Addr::LOCALHOST)),
+            ),
+            (inside("c0", &[ANY], &[], DEFAULT), Some(Fault::Tentative)),
+            (inside("88", &[ANY], &[], DEFAULT), Some(Fault::Duplicate)),
+            (inside("80", &[ANY], &[], ""), Some(Fault::NoRoute)),
+            (Inside::default(), Some(Fault::NoAddress)),
+        ];
+        let to = (TO.parse().unwrap(), 80);
+        let from = "2001:db8::9".parse().unwrap();
+        for (inside, expected) in cases {
+            assert_eq!(inside.fault(Proto::Tcp, to, from), expected, "{inside:?}");
+        }
+        // A neighbour needs no route.
+        let neighbour = "fdfd:5898:4917:1::9".parse().unwrap();
+        let inside = inside("80", &[ANY], &[], "");
+        assert_eq!(inside.fault(Proto::Tcp, to, neighbour), None);
+    }
+}

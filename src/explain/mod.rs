@@ -1,0 +1,40 @@
+//! Explains why nobody reaches a published port: sends one packet through the real kernel as if it
+//! had arrived on the egress interface, follows it through every table of everybody, and stops it
+//! before it reaches anyone.
+//!
+//! ```text
+//!   published ──▶ question ──▶ probe ──▶ verdict ──▶ way ──▶ diagnosis ──▶ report
+//!   what Docker     │       inject,      where it    words,   facts,        text,
+//!   says            │       probe_table, ended       owner    remedy        JSON
+//!                   ▼       trace
+//!                 packet
+//! ```
+//!
+//! All of it runs in the command's process and ends with it. The probe's table belongs to a socket
+//! the BPF program or the tap to a descriptor, so a SIGKILL leaves none of them behind. [`verdict`],
+//! [`diagnosis`], [`owner`], [`remedy`], [`trace`], [`place`] and [`published`] are pure.
+
+pub(crate) mod address;
+mod arrival;
+mod container;
+pub(crate) mod diagnosis;
+pub(crate) mod error;
+mod expression;
+mod facts;
+mod inject;
+mod legacy;
+mod owner;
+mod packet;
+mod place;
+mod probe;
+mod probe_table;
+pub(crate) mod published;
+pub(crate) mod question;
+mod remedy;
+pub(crate) mod report;
+mod ruleset;
+mod trace;
+mod verdict;
+mod way;
+mod way_back;
+mod words;

@@ -1,0 +1,278 @@
+//! One question from its packet to its report.
+
+use std::net::Ipv6Addr;
+
+use super::container::{Fault, Inside};
+use super::diagnosis::{BackSeen, Case, stop_of};
+use super::error::ExplainError;
+use super::facts::Facts;
+use super::legacy::{Log, Logged};
+use super::packet::Packet;
+use super::probe::{Followed, Probe};
+use super::published::Publication;
+use super::report::Report;
+use super::verdict::{self, Course, Ending, Endpoint, ending};
+use super::way::{Step, steps, untracking};
+use super::way_back::{Back, try_back};
+use super::words::Words;
+use crate::model::forward::Proto;
+use crate::netlink::interface::{self, Link};
+use crate::sys::causes::chain;
+
+/// What came of the way back.
+enum Tried {
+    NoNeighbour,
+    Answer(Ending, Vec<Step>),
+}
+
+/// Asks the Engine for the first process of a container.
+pub(crate) type PidOf = Box<dyn Fn(&str) -> Result<Option<u32>, String>>;
+
+/// What is asked.
+pub(crate) struct Question {
+    pub(crate) proto: Proto,
+    /// The host's address and the published port.
+    pub(crate) sent: Endpoint,
+    pub(crate) from: Ipv6Addr,
+    /// The interface at which the packet arrives.
+    pub(crate) device: String,
+    /// What Docker says.
+    pub(crate) publication: Publication,
+    /// Whether Docker or the daemon could be asked.
+    pub(crate) is_published_known: bool,
+    /// Finds the first process of a container by the container's id.
+    pub(crate) pid_of: PidOf,
+    /// Whether to try the way back.
+    pub(crate) tries_back: bool,
+    /// Whether to show every rule that matched.
+    pub(crate) verbose: bool,
+    /// What was noticed before.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Question {
+    /// Sends the packet, follows it, and puts what became of it into words.
+    ///
+    /// # Errors
+    /// A capability or a feature of the kernel is missing, or the kernel did not answer.
+    pub(crate) fn answer(mut self) -> Result<Report, ExplainError> {
+        let link = self.link()?;
+        if link.has_native_xdp {
+            let name = &link.name;
+            self.notes.push(format!(
+                "an XDP program in the driver of {name} sees packets before the kernel does: what \
+                 it does to them is not seen here"
+            ));
+        }
+        let packet = Packet::draw(self.proto, self.from, self.sent)?;
+        let probe = Probe { packet, link };
+        let Followed { course, sent } = probe.follow()?;
+        let link = probe.link;
+        let injected_by = sent.by;
+        if injected_by == "tap" {
+            let note = "sent by a tap, because BPF is refused without CAP_BPF";
+            self.notes.push(note.to_owned());
+        }
+        drop(sent);
+        let ending = ending(&course);
+        let steps = steps(&course, self.verbose)?;
+        let last = verdict::destination(&course).unwrap_or(self.sent);
+        let facts = Facts::read(&ending, self.proto, (self.from, self.sent), last, &link)?;
+        let rewriter = verdict::rewriter(&course, self.sent);
+        let rewritten = rewriter.and_then(|spot| {
+            let at = steps.iter().position(|step| step.spot == spot)?;
+            Some((at, last))
+        });
+        let untracked = self.untracked(&course, &ending, last)?;
+        let fault = self.fault(&ending)?;
+        let legacy = match &ending {
+            Ending::Vanished(_) if !facts.legacy.is_empty() => self.legacy(&link),
+            _ => None,
+        };
+        let back = match fault {
+            None => self.back(&packet, &ending, &link, &facts)?,
+            Some(_) => None,
+        };
+        let (back_seen, back_steps) = match &back {
+            Some(Tried::Answer(ending, steps)) => {
+                let stop = stop_of(steps, ending);
+                (Some(BackSeen::Answer(ending, stop)), &steps[..])
+            }
+            Some(Tried::NoNeighbour) => (Some(BackSeen::NoNeighbour), &[][..]),
+            None => (None, &[][..]),
+        };
+        let stop = stop_of(&steps, &ending);
+        let case = Case {
+            proto: self.proto,
+            from: self.from,
+            sent: self.sent,
+            link: &link,
+            ending: &ending,
+            stop,
+            rewriter: rewritten.map(|(at, _)| &steps[at]),
+            untracked: untracked.as_ref(),
+            facts: &facts,
+            publication: &self.publication,
+            legacy: legacy.as_ref(),
+            is_published_known: self.is_published_known,
+            fault: fault.as_ref(),
+            back: back_seen.as_ref(),
+        };
+        let diagnosis = case.diagnose();
+        let is_back_shown = self.verbose || !diagnosis.is_reachable;
+        let back_steps = match is_back_shown {
+            true => back_steps.to_vec(),
+            false => Vec::new(),
+        };
+        let stop = stop.and_then(|stop| steps.iter().rposition(|step| step.spot == stop.spot));
+        Ok(Report {
+            proto: self.proto,
+            from: self.from,
+            sent: self.sent,
+            device: link.name,
+            publication: self.publication,
+            steps,
+            stop,
+            rewritten,
+            back_steps,
+            diagnosis,
+            injected_by,
+            notes: self.notes,
+        })
+    }
+
+    /// The interface, or the bridge, bond or team whose port it is: packets arrive there.
+    fn link(&mut self) -> Result<Link, ExplainError> {
+        let missing = || ExplainError::NoDevice(self.device.clone());
+        let link = interface::link(&self.device)?.ok_or_else(missing)?;
+        let Some(master) = link.master else {
+            return Ok(link);
+        };
+        let Some(master) = interface::link_of(master)? else {
+            return Ok(link);
+        };
+        self.notes.push(format!(
+            "{} is a port of {}: packets arrive there",
+            link.name, master.name
+        ));
+        Ok(master)
+    }
+
+    /// What is wrong in the container at which the packet arrives.
+    fn fault(&mut self, ending: &Ending) -> Result<Option<Fault>, ExplainError> {
+        let Ending::Out(Some(to), _) = *ending else {
+            return Ok(None);
+        };
+        let mut targets = self.publication.targets.iter();
+        let Some(target) = targets.find(|t| (t.addr, t.port) == to && !t.id.is_empty()) else {
+            return Ok(None);
+        };
+        let inside = match (self.pid_of)(&target.id) {
+            Ok(Some(pid)) => Inside::read(pid, &target.id, self.proto, to.0)?,
+            Ok(None) => None,
+            Err(why) => {
+                self.notes
+                    .push(format!("the container was not looked into: {why}"));
+                return Ok(None);
+            }
+        };
+        if inside.is_none() {
+            let note = "the container's own sockets and routes cannot be seen from here";
+            self.notes.push(note.to_owned());
+        }
+        Ok(inside.and_then(|inside| inside.fault(self.proto, to, self.from)))
+    }
+
+    /// Sends another packet and hears from the log which rule of a legacy table drops it. Where that
+    /// cannot be heard, the table is all that is known.
+    fn legacy(&mut self, link: &Link) -> Option<(Logged, Option<String>)> {
+        let asked = self.ask_legacy(link);
+        asked.unwrap_or_else(|error| {
+            let note = format!("which legacy rule it is, is unknown: {}", chain(&error));
+            self.notes.push(note);
+            None
+        })
+    }
+
+    fn ask_legacy(&self, link: &Link) -> Result<Option<(Logged, Option<String>)>, ExplainError> {
+        let mut log = Log::open()?;
+        let packet = Packet::draw(self.proto, self.from, self.sent)?;
+        let link = link.clone();
+        Probe { packet, link }.follow()?;
+        let Some(logged) = log.last(packet.mark)? else {
+            return Ok(None);
+        };
+        let line = match logged.is_policy() {
+            true => None,
+            false => Words::open()?.legacy(&logged),
+        };
+        Ok(Some((logged, line)))
+    }
+
+    /// Tries the way back of a packet that leaves by another interface than it came in by.
+    fn back(
+        &mut self,
+        packet: &Packet,
+        ending: &Ending,
+        link: &Link,
+        facts: &Facts,
+    ) -> Result<Option<Tried>, ExplainError> {
+        let (Ending::Out(Some(to), Some(index)), Some(out)) = (ending, &facts.out) else {
+            return Ok(None);
+        };
+        let is_expected = self.publication.targets.is_empty()
+            || self
+                .publication
+                .targets
+                .iter()
+                .any(|t| (t.addr, t.port) == *to);
+        let is_through = *index != link.index && *to != self.sent && is_expected;
+        // An answer of SCTP would need the tag of the other side.
+        if !self.tries_back || !is_through || self.proto == Proto::Sctp {
+            return Ok(None);
+        }
+        let course = match try_back(packet, link, out) {
+            Ok(Back::Answer(course)) => course,
+            Ok(Back::NoNeighbour) => return Ok(Some(Tried::NoNeighbour)),
+            Ok(Back::Unsteady) => {
+                self.notes.push(
+                    "a second packet did not get as far as the first: a rule counts, limits or \
+                     draws lots"
+                        .to_owned(),
+                );
+                return Ok(None);
+            }
+            Err(error @ (ExplainError::Unsupported(_) | ExplainError::Table(_))) => {
+                self.notes
+                    .push(format!("the way back was not tried: {}", chain(&error)));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let ending = verdict::ending(&course);
+        if let Ending::Out(_, Some(back)) = ending
+            && back != link.index
+        {
+            let name = interface::link_of(back)?.map_or_else(String::new, |link| link.name);
+            self.notes.push(format!(
+                "answers leave by {name}, and not by {}: the way is asymmetric",
+                link.name
+            ));
+        }
+        let steps = steps(&course, self.verbose)?;
+        Ok(Some(Tried::Answer(ending, steps)))
+    }
+
+    /// Looked for only where nothing else explains that nothing was rewritten.
+    fn untracked(
+        &self,
+        course: &Course,
+        ending: &Ending,
+        last: Endpoint,
+    ) -> Result<Option<Step>, ExplainError> {
+        match ending {
+            Ending::Host(_) if last == self.sent => untracking(course),
+            _ => Ok(None),
+        }
+    }
+}

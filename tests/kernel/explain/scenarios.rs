@@ -1,0 +1,130 @@
+//! One thing wrong at a time: the sentence names it, a real client finds the same, and the command
+//! that is given mends it.
+
+use std::time::{Duration, Instant};
+
+use docker_nat66::model::forward::Proto;
+
+use super::super::flows::scenery::{HOST, PORT};
+use super::super::packets::scenery::{CLIENT, client};
+use super::wrong::{Scenario, scenarios};
+use super::{Host, Told};
+use crate::support::namespace;
+use crate::support::shell::sh;
+use crate::support::together::{Case, case, together};
+
+/// How long a client that is to be answered may try.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many cases run at a time, each with four namespaces.
+const AT_ONCE: usize = 6;
+
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn the_sentence_names_what_is_wrong_and_a_real_client_finds_the_same() {
+    namespace::fresh(|| {
+        let mut cases: Vec<Case> = scenarios()
+            .into_iter()
+            .map(|scenario| case(scenario.name, move || check(&scenario)))
+            .collect();
+        while !cases.is_empty() {
+            let rest = cases.split_off(AT_ONCE.min(cases.len()));
+            together(cases);
+            cases = rest;
+        }
+    });
+}
+
+fn check(scenario: &Scenario) {
+    let mut host = Host::build();
+    // Neighbours are known, and the way is open.
+    assert!(is_answered(true), "before: {}", scenario.name);
+    sh("conntrack -F 2>/dev/null || :");
+    sh(scenario.set);
+    (scenario.more)(&mut host);
+    let told = host.explain_port();
+    let name = scenario.name;
+    assert_eq!(told.text("code"), scenario.code, "{name}: {told:#?}");
+    for words in scenario.words {
+        assert!(told.text("sentence").contains(words), "{name}: {told:#?}");
+    }
+    let expected = told.is_reachable();
+    assert_eq!(is_answered(expected), expected, "{name}: {told:#?}");
+    if scenario.mends {
+        let remedy = told.text("do");
+        sh(remedy);
+        let told = host.explain_port();
+        assert!(told.is_reachable(), "{name}: after {remedy:?}: {told:#?}");
+        assert!(is_answered(true), "{name}: after {remedy:?}");
+    }
+    assert_eq!(
+        sh("conntrack -L -f ipv6 2>/dev/null | grep -c 'SYN_SENT.*UNREPLIED.*:dead' || :").trim(),
+        "0"
+    );
+}
+
+/// Whether the right one answers a client. One who is expected to be answered may take his time.
+fn is_answered(expected: bool) -> bool {
+    let begun = Instant::now();
+    loop {
+        let answer = client().ask(Proto::Tcp, HOST, PORT);
+        let is_right = answer.is_ok_and(|who| who == format!("one {CLIENT}") || who == "host");
+        if is_right || !expected || begun.elapsed() > PATIENCE {
+            return is_right;
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn what_nobody_publishes_and_what_may_not_be_followed_have_exit_codes_of_their_own() {
+    namespace::fresh(|| {
+        let host = Host::build();
+        let unpublished = host.explain(&["9999", HOST]);
+        assert_eq!(unpublished.exit, Some(3), "{unpublished:?}");
+        assert!(unpublished.complaint.contains("nothing publishes 9999/tcp"));
+        let of = |args: &[&str]| -> Told { host.explain(args) };
+        for wrong in [&["0"][..], &["8080/icmp"], &["8080", "192.0.2.1"]] {
+            assert_eq!(of(wrong).exit, Some(2), "{wrong:?}");
+        }
+        let missing = host.explain_on("nodev", &["8080", HOST]);
+        assert_eq!(missing.exit, Some(2), "{missing:?}");
+        let bare = confined(&host, "-all");
+        assert_eq!(bare.exit, Some(4), "{bare:?}");
+        assert!(bare.complaint.contains("CAP_NET_ADMIN"), "{bare:?}");
+    });
+}
+
+/// What it says with these capabilities alone.
+fn confined(host: &Host, capabilities: &str) -> Told {
+    let whole = host.command("eth0");
+    let mut wrapped = std::process::Command::new("setpriv");
+    wrapped.arg(format!("--bounding-set={capabilities}"));
+    wrapped.arg("--inh-caps=-all");
+    wrapped.arg(whole.get_program()).args(whole.get_args());
+    let port = PORT.to_string();
+    let asked = wrapped.args([&port, HOST, "--from", CLIENT, "--json"]);
+    Told::of(&asked.output().expect("it runs"))
+}
+
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn without_bpf_a_tap_serves_and_leaves_nothing() {
+    namespace::fresh(|| {
+        let host = Host::build();
+        let links = sh("ip -o link");
+        let reached = confined(&host, "-all,+net_admin");
+        assert!(reached.is_reachable(), "{reached:#?}");
+        assert_eq!(reached.text("injected_by"), "tap", "{reached:#?}");
+        sh("nft 'add table inet myfw
+            add chain inet myfw fw { type filter hook forward priority 10; }
+            add rule inet myfw fw iifname eth0 tcp dport 80 drop'");
+        let dropped = confined(&host, "-all,+net_admin");
+        assert_eq!(dropped.text("code"), "dropped", "{dropped:#?}");
+        sh("nft delete table inet myfw
+            ip6tables-nft -A FORWARD -i br0 -j DROP");
+        let lost = confined(&host, "-all,+net_admin");
+        assert_eq!(lost.text("code"), "answer-dropped", "{lost:#?}");
+        assert_eq!(sh("ip -o link"), links);
+    });
+}
