@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
 use std::env::VarError;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use crate::mapper::compute::{HairpinMode, MapperOptions};
 use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::text::escape;
 use crate::sys::causes::chain;
+use crate::sys::panics::guard::guarded;
 use crate::sys::{host, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
@@ -94,6 +96,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         tools: check::Tools::Spare(variant),
     };
     let log_of_check = log.new(o!("actor" => "check"));
+    let log_of_drops = log_of_check.clone();
     let parts = Parts {
         options,
         backend,
@@ -106,7 +109,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         boot_id: host::boot_id()?,
         docker: stream::FollowSettings::new(docker_host),
         find_drops: Box::new(move |devices, prefixes| {
-            check::foreign_rules(devices, prefixes, variant)
+            let look = AssertUnwindSafe(|| check::foreign_rules(devices, prefixes, variant));
+            guarded(look).unwrap_or_else(|panic| {
+                error!(log_of_drops, "the rules of other programs were not read: a bug"; "panic" => panic);
+                None
+            })
         }),
         at_ready: Box::new(move || log_fails(settings, log_of_check)),
         started,
@@ -138,17 +145,23 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// Logs once what does not work on this host, beyond what `status` reports. From a thread of its own:
-/// the rules of others may be many.
+/// Logs once what does not work on this host, beyond what `status` reports. It runs in a thread of its
+/// own, because other programs may have many rules, and a bug in it does not end the daemon, which
+/// works without it.
 fn log_fails(settings: check::Settings, log: Logger) {
     let look = move || {
-        for failed in check::fails_beside_status(&settings) {
+        let found = guarded(AssertUnwindSafe(|| check::fails_beside_status(&settings)));
+        let fails = found.unwrap_or_else(|panic| {
+            error!(log, "the host was not checked: a bug"; "panic" => panic);
+            Vec::new()
+        });
+        for failed in fails {
             let found = escape(failed.found.chars());
             let remedy = failed.remedy.map(|remedy| escape(remedy.chars()));
             error!(log, "check: {}: {found}", failed.id; "do" => remedy);
         }
     };
-    // Without a thread there is no look; the daemon needs its own more.
+    // Where no thread can be started, the host is not checked: the daemon needs its own threads more.
     let _ = thread::Builder::new().name("check".to_owned()).spawn(look);
 }
 

@@ -15,7 +15,7 @@ pub struct Desired {
     /// How far `rules` is complete. What it does not speak of is neither confirmed nor stale,
     /// and stays.
     pub known: Known,
-    /// Whose rules are neither confirmed nor stale although all others are judged.
+    /// Whose rules are neither confirmed nor stale although all others are decided about.
     pub undecided: Undecided,
     /// Whether those of the rules that are not applied are to come; `false`: those that are applied
     /// stay, and no other comes.
@@ -30,7 +30,7 @@ pub struct Undecided {
     pub containers: BTreeSet<String>,
     /// Which addresses are known to belong to whom, by full id.
     pub holders: BTreeMap<Ipv6Addr, String>,
-    /// Addresses that their containers have left, whoever has them now.
+    /// Addresses that their containers have left. Another container may have them now.
     pub left: BTreeSet<Ipv6Addr>,
 }
 
@@ -76,7 +76,7 @@ impl Known {
     };
 
     /// Whether a rule that is applied, but not desired, is to go.
-    fn judges(self, rule: &Rule) -> bool {
+    fn decides(self, rule: &Rule) -> bool {
         if rule.is_static() {
             self.statics
         } else {
@@ -154,7 +154,7 @@ impl ChangeSet {
         let mut leaving: BTreeMap<(BackendKind, RuleKey<'_>), Vec<RuleId>> = BTreeMap::new();
         for (id, held) in applied {
             let stays = desired.rules.contains_key(id)
-                || !desired.known.judges(&held.rule)
+                || !desired.known.decides(&held.rule)
                 || desired.undecided.keeps(held, &ports);
             if !stays {
                 leaving.entry(place(&held.rule)).or_default().push(*id);

@@ -3,7 +3,8 @@
 use ipnet::Ipv6Net;
 
 use super::rule::{
-    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, Parts, REWRITTEN, Short, Table,
+    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, REWRITTEN, RuleParts, Short,
+    Table,
 };
 use crate::backend::kind::LINK_LOCAL;
 use crate::model::device::Device;
@@ -53,7 +54,7 @@ pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
     let mut all = Vec::new();
     let outside = |dev| {
         dnat(
-            Parts::new(Table::Nat, "PREROUTING").with("-i", dev),
+            RuleParts::new(Table::Nat, "PREROUTING").with("-i", dev),
             forward,
         )
     };
@@ -66,15 +67,15 @@ pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
                         .iter()
                         .map(|source| outside(dev).within("-s", *source)),
                 );
-                all.push(Parts::new(Table::Filter, "INPUT").with("-j", OWN_INPUT));
-                let arriving = Parts::new(Table::Filter, OWN_INPUT).with("-i", dev);
+                all.push(RuleParts::new(Table::Filter, "INPUT").with("-j", OWN_INPUT));
+                let arriving = RuleParts::new(Table::Filter, OWN_INPUT).with("-i", dev);
                 all.push(published(arriving, forward).with("-j", "DROP"));
             }
         }
     }
-    // A limited port is for its sources alone, and only outside ones can be told apart.
+    // A port with limited sources serves these alone: not the host, and not its containers.
     if forward.sources == Sources::Any && policy.hairpin.covers(forward) {
-        let of_host = dnat(Parts::new(Table::Nat, "OUTPUT"), forward).without("-s", LINK_LOCAL);
+        let of_host = dnat(RuleParts::new(Table::Nat, "OUTPUT"), forward).without("-s", LINK_LOCAL);
         all.push(match forward.host_addr {
             Some(_) => of_host,
             // A packet from ::1 cannot leave for a container.
@@ -83,7 +84,7 @@ pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
         all.push(jump_forward());
         let target = |to: &&Ipv6Net| to.contains(&forward.container_addr);
         for prefix in &policy.prefixes {
-            let asking = Parts::new(Table::Nat, "PREROUTING").within("-s", *prefix);
+            let asking = RuleParts::new(Table::Nat, "PREROUTING").within("-s", *prefix);
             all.push(dnat(asking, forward));
             all.push(hairpin(*prefix));
             for to in policy.prefixes.iter().filter(target) {
@@ -94,17 +95,17 @@ pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
     rules(all)
 }
 
-fn rules(all: impl IntoIterator<Item = Parts>) -> Vec<Rule> {
+fn rules(all: impl IntoIterator<Item = RuleParts>) -> Vec<Rule> {
     all.into_iter().filter_map(|parts| parts.rule()).collect()
 }
 
-fn jump_forward() -> Parts {
-    Parts::new(Table::Filter, "FORWARD").with("-j", OWN_FORWARD)
+fn jump_forward() -> RuleParts {
+    RuleParts::new(Table::Filter, "FORWARD").with("-j", OWN_FORWARD)
 }
 
 /// What is let through and what is dropped between an egress interface and the containers.
-fn guards(policy: &Policy, dev: &Device, prefix: Ipv6Net) -> Vec<Parts> {
-    let guard = || Parts::new(Table::Filter, OWN_FORWARD);
+fn guards(policy: &Policy, dev: &Device, prefix: Ipv6Net) -> Vec<RuleParts> {
+    let guard = || RuleParts::new(Table::Filter, OWN_FORWARD);
     let arriving = || guard().with("-i", dev).within("-d", prefix);
     let going = || guard().with("-o", dev).within("-s", prefix);
     let mut all = vec![
@@ -128,8 +129,8 @@ fn guards(policy: &Policy, dev: &Device, prefix: Ipv6Net) -> Vec<Parts> {
 }
 
 /// Rewrites the source of what leaves the prefix by way of an egress interface.
-fn leaving(dev: &Device, prefix: Ipv6Net, target: &str) -> Parts {
-    let leaving = Parts::new(Table::Nat, "POSTROUTING").with("-o", dev);
+fn leaving(dev: &Device, prefix: Ipv6Net, target: &str) -> RuleParts {
+    let leaving = RuleParts::new(Table::Nat, "POSTROUTING").with("-o", dev);
     leaving
         .within("-s", prefix)
         .with("-j", target)
@@ -138,23 +139,23 @@ fn leaving(dev: &Device, prefix: Ipv6Net, target: &str) -> Parts {
 }
 
 /// Rewrites the source of what was led back into the prefix.
-fn hairpin(prefix: Ipv6Net) -> Parts {
-    let inside = Parts::new(Table::Nat, "POSTROUTING")
+fn hairpin(prefix: Ipv6Net) -> RuleParts {
+    let inside = RuleParts::new(Table::Nat, "POSTROUTING")
         .within("-s", prefix)
         .within("-d", prefix);
     inside.with("--ctstate", REWRITTEN).with("-j", "MASQUERADE")
 }
 
 /// Accepts what was led from one prefix to the other.
-fn between(from: Ipv6Net, to: Ipv6Net) -> Parts {
-    let between = Parts::new(Table::Filter, OWN_FORWARD)
+fn between(from: Ipv6Net, to: Ipv6Net) -> RuleParts {
+    let between = RuleParts::new(Table::Filter, OWN_FORWARD)
         .within("-s", from)
         .within("-d", to);
     between.with("--ctstate", REWRITTEN).with("-j", "ACCEPT")
 }
 
 /// Matches the published port at the host's addresses.
-fn published(parts: Parts, forward: &Forward) -> Parts {
+fn published(parts: RuleParts, forward: &Forward) -> RuleParts {
     let parts = parts
         .with("-p", forward.proto)
         .with("--dport", forward.host_port)
@@ -166,7 +167,7 @@ fn published(parts: Parts, forward: &Forward) -> Parts {
 }
 
 /// Leads what comes that way to the container.
-fn dnat(parts: Parts, forward: &Forward) -> Parts {
+fn dnat(parts: RuleParts, forward: &Forward) -> RuleParts {
     let target = format!("[{}]:{}", forward.container_addr, forward.container_port);
     published(parts, forward)
         .with("-j", "DNAT")

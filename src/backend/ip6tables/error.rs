@@ -1,4 +1,4 @@
-//! What a tool's exit status and complaints mean to the caller.
+//! What a tool's exit status and error messages mean to the caller.
 //!
 //! Pure. The exit codes are those of `xtables.h`: 1 other, 2 parameter, 3 version (the kernel
 //! lacks something), 4 resource (the lock, memory). They are not used evenly, so the words
@@ -64,7 +64,7 @@ fn kind(status: ExitStatus, stderr: &str, was_removal: bool) -> ErrorKind {
     }
 }
 
-/// The line that the tool complains of, counted from 1: `line 3 failed`, `at line: 3`.
+/// The line of the input that the error message names, counted from 1: `line 3 failed`, `at line: 3`.
 fn failing_line(stderr: &str) -> Option<usize> {
     stderr.match_indices("line").find_map(|(at, word)| {
         let rest = stderr[at + word.len()..].trim_start_matches([':', ' ']);
@@ -83,7 +83,7 @@ mod tests {
 
     /// What 1.8.9 prints, both variants.
     #[test]
-    fn complaints_have_their_kinds() {
+    fn error_messages_have_their_kinds() {
         let cases = [
             (
                 1,

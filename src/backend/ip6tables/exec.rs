@@ -28,7 +28,7 @@ use crate::sys::progress::{self, Worker};
 /// What the tool may search for programs of its own (modprobe).
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How long a killed tool may take to vanish before the caller is told that it does not. One in
+/// How long a killed tool may take to vanish before the caller gets an error. One in
 /// an uninterruptible system call may take for ever.
 const REAP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -65,7 +65,7 @@ pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     /// What it printed.
     pub(crate) stdout: Vec<u8>,
-    /// What it complained of.
+    /// Its standard error.
     pub(crate) stderr: Vec<u8>,
 }
 
@@ -292,7 +292,7 @@ fn wait(
     }
 }
 
-/// Writes what the pipe takes; closes it at the end, or when nobody reads.
+/// Writes what the pipe takes; closes it at the end, or when its reader has closed it.
 fn feed(stdin: &mut Option<OwnedFd>, input: &mut &[u8]) {
     while let Some(fd) = stdin {
         if input.is_empty() {

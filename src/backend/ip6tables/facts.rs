@@ -3,7 +3,7 @@
 use ipnet::Ipv6Net;
 
 use super::rule::{
-    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, Parts, REWRITTEN, Table,
+    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, REWRITTEN, RuleParts, Table,
     container_port, network, port,
 };
 use crate::backend::kind::{
@@ -40,7 +40,7 @@ fn form(kind: &Kind) -> Form {
     of.map_or(("", ""), |(_, form)| form)
 }
 
-impl Parts {
+impl RuleParts {
     /// What the parts say; `None` where they are not those of a rule of ours.
     pub(super) fn facts(&self) -> Option<Facts> {
         let dev = self.value("-i").or(self.value("-o"));

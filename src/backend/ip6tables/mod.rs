@@ -36,7 +36,7 @@ use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::watch::OwnPorts;
 use exec::Network;
 use parse::Listing;
-use plan::{Ground, Plan};
+use plan::{FilterState, Plan};
 use rule::Table;
 use tool::Tools;
 
@@ -71,7 +71,7 @@ pub struct Ip6tables {
     generator: String,
     presence: Presence,
     /// What the last listing showed, as long as nothing was changed since.
-    ground: Option<Ground>,
+    filter_state: Option<FilterState>,
     /// Where the last jump to our chain was put in FORWARD, for the log.
     jump: usize,
 }
@@ -211,7 +211,7 @@ impl Ip6tables {
             settings,
             generator: String::new(),
             presence,
-            ground: None,
+            filter_state: None,
             jump: 1,
         }
     }
@@ -241,7 +241,7 @@ impl Ip6tables {
                     ..e
                 })
             }
-            // No new network namespace may be made here, or somebody holds the lock.
+            // No new network namespace may be made here, or another program holds the lock.
             _ => Ok(()),
         }
     }
@@ -300,13 +300,17 @@ impl Ip6tables {
         Ok(listing)
     }
 
-    fn commit_whole(&mut self, batch: &Batch, ground: &Ground) -> Result<(), BackendError> {
+    fn commit_whole(
+        &mut self,
+        batch: &Batch,
+        filter_state: &FilterState,
+    ) -> Result<(), BackendError> {
         let what = format!(
             "{} removals and {} insertions",
             batch.remove.len(),
             batch.insert.len()
         );
-        let plan = Plan::new(batch, ground).map_err(|e| BackendError {
+        let plan = Plan::new(batch, filter_state).map_err(|e| BackendError {
             operation: format!("ip6tables-restore of {what}"),
             kind: ErrorKind::Failed,
             detail: e.to_string(),
@@ -329,14 +333,14 @@ impl Backend for Ip6tables {
     /// Table by table, for the tool's answer to "all tables" hangs on those of others, and in
     /// the legacy variant leaves out what is not loaded yet.
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
-        self.ground = None;
+        self.filter_state = None;
         let only_if_there = self.presence == Presence::OnlyIfThere;
         let in_use = match only_if_there && self.variant() == Variant::Legacy {
             true => Some(self.legacy_tables()?),
             false => None,
         };
         let mut rules = Vec::new();
-        let mut ground = Ground::default();
+        let mut filter_state = FilterState::default();
         for table in Table::ALL {
             if let Some(names) = &in_use
                 && !names.lines().any(|name| name == table.as_str())
@@ -346,10 +350,10 @@ impl Backend for Ip6tables {
             let listing = self.list_table(table)?;
             rules.extend(listing.rules);
             if table == Table::Filter {
-                ground = listing.ground;
+                filter_state = listing.filter_state;
             }
         }
-        self.ground = Some(ground);
+        self.filter_state = Some(filter_state);
         Ok(rules)
     }
 
@@ -357,12 +361,12 @@ impl Backend for Ip6tables {
     /// table and nothing else, which are done in parts. What it needs to know of our chains it
     /// takes from the last listing, and lists first where there was none since the last change.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
-        if self.ground.is_none() && !Plan::needs_no_ground(batch) {
+        if self.filter_state.is_none() && !Plan::needs_no_filter_state(batch) {
             self.list()?;
         }
-        let ground = self.ground.take().unwrap_or_default();
+        let filter_state = self.filter_state.take().unwrap_or_default();
         if !batch.insert.is_empty() {
-            return self.commit_whole(batch, &ground);
+            return self.commit_whole(batch, &filter_state);
         }
         // What is guarded goes before what guards it.
         let (nat, filter): (Vec<_>, Vec<_>) =
@@ -373,11 +377,11 @@ impl Backend for Ip6tables {
         };
         let last = nat.len() / AT_ONCE * AT_ONCE;
         for some in nat[..last].chunks(AT_ONCE) {
-            self.commit_whole(&removal(some.to_vec()), &ground)?;
+            self.commit_whole(&removal(some.to_vec()), &filter_state)?;
         }
         // The filter table in one, for our chains go with the last of their rules.
         let rest = [&nat[last..], &filter].concat();
-        self.commit_whole(&removal(rest), &ground)
+        self.commit_whole(&removal(rest), &filter_state)
     }
 
     fn own_ports(&self) -> OwnPorts {

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::plan::Ground;
+use super::plan::FilterState;
 use super::render::{self, Locator};
-use super::rule::{Parts, Table};
+use super::rule::{RuleParts, Table};
 use super::tokens::{self, Word};
 use crate::backend::ObservedRule;
 use crate::backend::kind::JUMP_FORWARD;
@@ -26,10 +26,10 @@ pub(in crate::backend) struct Listing {
     /// another set of tables.
     pub(in crate::backend) generator: String,
     /// Rules of ours, one entry per copy, in order; then our chains that hold nothing and that
-    /// nothing jumps to, left when somebody else flushed them.
+    /// nothing jumps to, left when another program flushed them.
     pub(in crate::backend) rules: Vec<ObservedRule>,
     /// What stands around them; empty for the nat table.
-    pub(in crate::backend) ground: Ground,
+    pub(in crate::backend) filter_state: FilterState,
 }
 
 /// The identity under which an idle chain of ours is listed. No rule has it: a rule's is a
@@ -64,7 +64,7 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
     let output = String::from_utf8_lossy(output);
     let mut generator = None;
     let mut rules = Vec::new();
-    let mut ground = Ground::default();
+    let mut filter_state = FilterState::default();
     let mut inside = false;
     let mut committed = false;
     let mut completed = false;
@@ -82,13 +82,13 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
             line = &rest[..len];
             rules.extend(ours(table, line, &words));
             if table == Table::Filter {
-                note(&mut ground, line, &words);
+                note(&mut filter_state, line, &words);
             }
         } else if inside && line == "COMMIT" {
             (inside, committed) = (false, true);
         } else if let Some(chain) = line.strip_prefix(':').filter(|_| inside) {
             if table == Table::Filter {
-                ground.note_chain(chain.split(' ').next().unwrap_or_default());
+                filter_state.note_chain(chain.split(' ').next().unwrap_or_default());
             }
         } else if line == unlisted_base_chains(table) {
             // Base chains of nft's own beside the tool's: ours cannot stand in them.
@@ -111,16 +111,16 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
     let missing = |what: String| Err(Uncertain::Incomplete(what));
     match (generator, committed && completed && !inside) {
         (Some(generator), true) => {
-            mark_misplaced(&mut rules, &ground);
+            mark_misplaced(&mut rules, &filter_state);
             rules.extend(
-                ground.idle().map(|chain| {
+                filter_state.idle().map(|chain| {
                     ObservedRule::new(idle_chain(), None, render::chain_locator(chain))
                 }),
             );
             Ok(Listing {
                 generator,
                 rules,
-                ground,
+                filter_state,
             })
         }
         (Some(_), false) => missing(format!("table {} is not closed", table.as_str())),
@@ -136,21 +136,21 @@ fn unlisted_base_chains(table: Table) -> String {
     format!("# Table `{table}' contains incompatible base-chains, use 'nft' tool to list them.")
 }
 
-/// Notes a rule, whosever it is.
-fn note(ground: &mut Ground, line: &str, words: &[Word]) {
+/// Notes a rule of any program.
+fn note(filter_state: &mut FilterState, line: &str, words: &[Word]) {
     let after = |options: &[&str]| {
         let pairs = words.iter().zip(words.iter().skip(1));
         let mut found = pairs.filter(|(w, _)| !w.quoted && options.contains(&w.text.as_str()));
         found.next().map(|(_, value)| value.text.as_str())
     };
     if let (Some(text), Some(chain)) = (line.strip_prefix("-A "), after(&["-A"])) {
-        ground.note_rule(text, chain, after(&["-j", "-g"]));
+        filter_state.note_rule(text, chain, after(&["-j", "-g"]));
     }
 }
 
 /// A jump of ours is misplaced before one to DOCKER-USER: it takes away the packets that users
 /// filter there.
-fn mark_misplaced(rules: &mut [ObservedRule], ground: &Ground) {
+fn mark_misplaced(rules: &mut [ObservedRule], filter_state: &FilterState) {
     let is_jump = |seen: &&mut ObservedRule| {
         seen.content()
             .is_some_and(|rule| JUMP_FORWARD.is(&rule.facts))
@@ -163,12 +163,12 @@ fn mark_misplaced(rules: &mut [ObservedRule], ground: &Ground) {
         };
         let places = places
             .entry(text.to_owned())
-            .or_insert_with(|| ground.precede_docker_user(text).into());
+            .or_insert_with(|| filter_state.precede_docker_user(text).into());
         jump.is_misplaced = places.pop_front().unwrap_or_default();
     }
 }
 
-/// At most 200 characters of a line that somebody else wrote.
+/// At most 200 characters of a line that another program wrote.
 fn shorten(line: &str) -> &str {
     match line.char_indices().nth(200) {
         Some((end, _)) => &line[..end],
@@ -179,7 +179,7 @@ fn shorten(line: &str) -> &str {
 /// The rule as one of ours, if it is.
 fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
     // Ours are short, and a rule that cannot be said to ip6tables-restore in one line could
-    // never be removed: somebody else's in any case.
+    // never be removed: it is another program's in any case.
     if text.len() > MAX_RULE_BYTES || text.contains(['\n', '\r', '\0', char::REPLACEMENT_CHARACTER])
     {
         return None;
@@ -193,7 +193,7 @@ fn ours(table: Table, text: &str, words: &[Word]) -> Option<ObservedRule> {
         return None;
     };
     let id = RuleId::from_comment(&comment.text).filter(|_| comment.quoted)?;
-    let content = Parts::read(table, words.get(1..)?).and_then(|parts| parts.rule());
+    let content = RuleParts::read(table, words.get(1..)?).and_then(|parts| parts.rule());
     Some(ObservedRule::new(
         id,
         content,

@@ -2,9 +2,9 @@
 //!
 //! Pure. Our two chains of the filter table are kept here: made in the batch that first needs
 //! one, removed in the batch that takes out its last rule and the last jump to it, and left
-//! alone as long as somebody else's rule stands in it or jumps to it. So a plan holds only on
-//! the ground of a fresh listing. If that has changed meanwhile, the tool refuses the table's
-//! whole section, and the next listing gives another plan.
+//! alone as long as another program's rule stands in it or jumps to it. So a plan holds only for a
+//! fresh listing. If the table has changed meanwhile, the tool refuses its whole section, and the
+//! next listing gives another plan.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ use crate::backend::kind::JUMP_FORWARD;
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::{BackendKind, Rule};
 
-/// What a listing of the filter table shows around our rules. All rules, whosever they are, as
-/// listed without the `-A`.
+/// What a listing of the filter table shows around our rules: the rules of all programs, as listed
+/// without the `-A`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::backend) struct Ground {
+pub(in crate::backend) struct FilterState {
     /// The rules of FORWARD, and whether they jump to DOCKER-USER where packets still come to it.
     forward: Vec<(String, bool)>,
     /// A rule of FORWARD has taken all packets.
@@ -39,7 +39,7 @@ struct Chain {
 /// The chain in which Docker lets users filter first.
 const DOCKER_USER: &str = "DOCKER-USER";
 
-impl Ground {
+impl FilterState {
     /// Notes a chain of the filter table.
     pub(super) fn note_chain(&mut self, name: &str) {
         if let Some(chain) = self.chain_mut(name) {
@@ -168,7 +168,10 @@ impl Plan {
     ///
     /// # Errors
     /// A removal's locator was not made by this backend, or a rule is for another.
-    pub(in crate::backend) fn new(batch: &Batch, ground: &Ground) -> Result<Self, NotALocator> {
+    pub(in crate::backend) fn new(
+        batch: &Batch,
+        filter_state: &FilterState,
+    ) -> Result<Self, NotALocator> {
         let foreign = |rule: &&Rule| rule.backend != BackendKind::Ip6tables;
         if let Some(rule) = batch.insert.iter().find(foreign) {
             return Err(NotALocator(rule.id().comment()));
@@ -186,7 +189,7 @@ impl Plan {
             .insert
             .iter()
             .partition(|rule| Table::of(rule) == Table::Filter);
-        let filter = filter_steps(&filter, gone_filter, &surplus, ground);
+        let filter = filter_steps(&filter, gone_filter, &surplus, filter_state);
         let mut sections = vec![
             (Table::Filter, filter),
             (Table::Nat, steps(&nat, gone_nat, 1)),
@@ -199,7 +202,7 @@ impl Plan {
     }
 
     /// Whether a batch can be planned without a listing.
-    pub(super) fn needs_no_ground(batch: &Batch) -> bool {
+    pub(super) fn needs_no_filter_state(batch: &Batch) -> bool {
         let is_nat = |rule: &Rule| Table::of(rule) == Table::Nat;
         batch.insert.iter().all(is_nat) && batch.remove.iter().all(is_in_nat)
     }
@@ -250,7 +253,7 @@ fn filter_steps(
     insert: &[&Rule],
     leaving: Vec<String>,
     surplus: &[&str],
-    ground: &Ground,
+    filter_state: &FilterState,
 ) -> Vec<InputLine> {
     let needed = |chain: &str| {
         let calls = format!(" -j {chain}");
@@ -258,7 +261,7 @@ fn filter_steps(
         rules.any(|rule| render::chain(rule) == chain || rule.text.ends_with(&calls))
     };
     let (mut all, mut done) = (Vec::new(), Vec::new());
-    for (name, chain) in ground.chains() {
+    for (name, chain) in filter_state.chains() {
         if needed(name) {
             if !chain.is_there {
                 all.push(InputLine::NewChain(name));
@@ -269,7 +272,7 @@ fn filter_steps(
             done.push(InputLine::DropChain(name));
         }
     }
-    let jump = ground.place_in_forward(&leaving);
+    let jump = filter_state.place_in_forward(&leaving);
     all.extend(steps(insert, leaving, jump));
     all.extend(done);
     all

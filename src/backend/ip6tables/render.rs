@@ -6,8 +6,7 @@ use super::rule::{OWN_FORWARD, OWN_INPUT, Table, parts};
 use crate::backend::kind::{self, JUMP_FORWARD, JUMP_INPUT, SNAT, SPOOFED};
 use crate::model::rule::Rule;
 
-/// A batch that cannot be said to ip6tables-restore, because a locator or a rule is none of
-/// this backend's.
+/// A batch that ip6tables-restore cannot carry out, because a locator or a rule is another backend's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a locator or rule of this backend: {0:?}")]
 pub(in crate::backend) struct NotALocator(pub(super) String);

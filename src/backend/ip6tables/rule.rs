@@ -1,7 +1,7 @@
 //! A rule of ours as its table, chain and options, and what they say. Pure.
 //!
 //! A rule has one text, whatever the order in which a tool prints its options: what is written in a
-//! compiled rule and what is read from a listing both become [`Parts`], and these have one text.
+//! compiled rule and what is read from a listing both become [`RuleParts`], and these have one text.
 //! Nothing in it needs quoting: no part can hold a blank, a quote or a backslash.
 
 use std::fmt::{Display, Write as _};
@@ -63,16 +63,16 @@ pub(in crate::backend) fn rule(text: &str) -> Option<Rule> {
 }
 
 /// The parts of the rule with this text.
-pub(super) fn parts(text: &str) -> Option<Parts> {
+pub(super) fn parts(text: &str) -> Option<RuleParts> {
     let (words, len) = tokens::split(text).ok()?;
     let (first, rest) = words.split_first()?;
     let table = Table::ALL.into_iter().find(|t| t.as_str() == first.text)?;
-    Parts::read(table, rest).filter(|_| len == text.len())
+    RuleParts::read(table, rest).filter(|_| len == text.len())
 }
 
 /// A rule without its comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parts {
+pub(super) struct RuleParts {
     pub(super) table: Table,
     pub(super) chain: String,
     pub(super) options: Vec<Part>,
@@ -102,7 +102,7 @@ const OPTIONS: [(&str, Option<&str>); 12] = [
     ("--to-destination", None),
 ];
 
-impl Parts {
+impl RuleParts {
     /// A rule of this chain without options.
     pub(super) fn new(table: Table, chain: &str) -> Self {
         Self {

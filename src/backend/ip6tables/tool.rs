@@ -206,7 +206,7 @@ impl Tools {
     /// The output of `ip6tables-save -t TABLE`.
     ///
     /// # Errors
-    /// As told by [`error::of`]; nothing was retried.
+    /// See [`error::of`]. Nothing was retried.
     pub(super) fn save(&mut self, table: &str) -> Result<Vec<u8>, BackendError> {
         let operation = format!("ip6tables-save of table {table} ({})", self.variant);
         let args = ["-t", table];
@@ -226,7 +226,7 @@ impl Tools {
     /// Feeds `input` to `ip6tables-restore --noflush`.
     ///
     /// # Errors
-    /// As told by [`error::of`]; nothing was retried.
+    /// See [`error::of`]. Nothing was retried.
     pub(super) fn restore(
         &mut self,
         what: &str,

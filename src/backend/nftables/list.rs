@@ -55,7 +55,7 @@ impl TableState {
         self.rules.values().cloned().collect()
     }
 
-    /// Whether the table belongs to the socket with this port, and to nobody else.
+    /// Whether the table belongs to the socket with this port alone.
     pub(super) fn is_owned_by(&self, port: u32) -> bool {
         let owned = |found: TableHeader| found.flags == table::OWNED && found.owner == port;
         self.table.is_some_and(owned) && self.is_ours_alone && self.has_our_chains

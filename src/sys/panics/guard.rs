@@ -1,9 +1,11 @@
 //! Catches the panics that the daemon expects and survives, past the panic hook.
 //!
-//! A panic ends the process (the hook calls `_exit(70)`), with one exception: sled panics on
-//! some kinds of damage, and such a panic reports damage, not a bug of ours. Code that calls sled
-//! runs inside [`guarded`]; there the hook does nothing, because [`is_guarded`] holds. The mark is per
-//! thread: a panic on a thread that sled itself started ends the process.
+//! A panic ends the process (the hook calls `_exit(70)`), with two exceptions. sled panics on
+//! some kinds of damage, and such a panic reports damage, not a bug of ours. And the parts of the
+//! daemon that read rules of other programs, in whatever form, only report what they find: a bug there
+//! must not end a daemon that works without them, again and again. Both run inside [`guarded`]; there
+//! the hook does nothing, because [`is_guarded`] holds. The mark is per thread: a panic on a thread
+//! that sled itself started ends the process.
 
 use std::any::Any;
 use std::cell::Cell;

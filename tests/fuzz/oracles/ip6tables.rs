@@ -61,7 +61,7 @@ fn check_removal(found: &Listing) {
         remove: found.rules.clone(),
         insert: Vec::new(),
     };
-    let plan = Plan::new(&batch, &found.ground).expect("locators of this backend");
+    let plan = Plan::new(&batch, &found.filter_state).expect("locators of this backend");
     let input = plan.input();
     let chains = OWN_CHAINS.map(|chain| format!("-X {chain}"));
     let mut removed: Vec<&str> = Vec::new();

@@ -37,7 +37,7 @@ fn input(lines: &[String], remove: &[Rule], insert: &[Rule]) -> Vec<String> {
 }
 
 fn input_of(lines: &[String], batch: &Batch) -> Vec<String> {
-    let plan = Plan::new(batch, &seen(lines).ground).expect("our locators");
+    let plan = Plan::new(batch, &seen(lines).filter_state).expect("our locators");
     let short = |line: &str| {
         let cut = line.find(" -m comment").unwrap_or(line.len());
         line[..cut].to_owned()
@@ -196,7 +196,7 @@ fn only_what_touches_the_filter_table_needs_a_listing() {
             insert: vec![rule],
             ..Batch::default()
         };
-        assert_eq!(Plan::needs_no_ground(&insert), !is_filter);
-        assert_eq!(Plan::needs_no_ground(&remove), !is_filter);
+        assert_eq!(Plan::needs_no_filter_state(&insert), !is_filter);
+        assert_eq!(Plan::needs_no_filter_state(&remove), !is_filter);
     }
 }
