@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use ipnet::Ipv6Net;
 
@@ -37,9 +39,13 @@ impl fmt::Display for BackendKind {
 }
 
 /// One rule, or one element of a set. Rules are ordered as they are inserted; removal goes the
-/// other way.
+/// other way. Clones share their content: tens of thousands of rules are held in several places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rule {
+pub struct Rule(Arc<RuleContent>);
+
+/// What a rule is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleContent {
     /// What is known of it without reading its text.
     pub facts: Facts,
     /// Its text in the normal form of its backend, without the comment. Equal rules have equal
@@ -48,6 +54,14 @@ pub struct Rule {
     /// Where it lives.
     pub backend: BackendKind,
     id: RuleId,
+}
+
+impl Deref for Rule {
+    type Target = RuleContent;
+
+    fn deref(&self) -> &RuleContent {
+        &self.0
+    }
 }
 
 /// What the reconciler and readers of `dump` need to know of a rule. It stands in the journal beside
@@ -160,23 +174,18 @@ impl Rule {
     /// A rule of this text.
     pub fn new(backend: BackendKind, text: impl Into<Box<str>>, facts: Facts) -> Self {
         let text = text.into();
-        Self {
-            id: RuleId::of(backend.as_str(), &text),
-            facts,
-            text,
-            backend,
-        }
+        Self::recorded(RuleId::of(backend.as_str(), &text), backend, text, facts)
     }
 
     /// A rule that was inserted under this identity, by an earlier release perhaps, whose
     /// identities and texts were others.
     pub fn recorded(id: RuleId, backend: BackendKind, text: Box<str>, facts: Facts) -> Self {
-        Self {
+        Self(Arc::new(RuleContent {
             facts,
             text,
             backend,
             id,
-        }
+        }))
     }
 
     /// The identity in its comment.

@@ -186,7 +186,7 @@ impl Scene {
         for mut backend in backends {
             let listed = backend.list().expect("a listing");
             found.extend(listed.into_iter().map(|seen| {
-                let content = seen.rule.map(|rule| rule.text.into_string());
+                let content = seen.rule.map(|rule| rule.text.to_string());
                 format!(
                     "{} {}",
                     seen.id,

@@ -100,7 +100,7 @@ mod tests {
     fn the_jump_and_what_comes_before_others_are_inserted_in_their_places() {
         let places = every_kind().into_iter().filter_map(|rule| {
             let place = place(&rule, 3)?;
-            Some((rule.facts.kind.into_owned(), place))
+            Some((rule.facts.kind.to_string(), place))
         });
         let places: Vec<(String, usize)> = places.collect();
         let expected = [("jump", 3), ("jump", 1), ("snat", 1), ("guard", 1)];

@@ -17,12 +17,8 @@ fn left(before: &Desired) -> Machine {
         .edit(|lines| lines.push(":DOCKER-NAT66 - [0:0]".to_owned()));
     let mut journal = machine.journal.clone();
     for (n, owned) in (1..).zip(before.rules.values()) {
-        let Rule {
-            facts,
-            text,
-            backend,
-            ..
-        } = owned.rule.clone();
+        let (facts, text) = (owned.rule.facts.clone(), owned.rule.text.clone());
+        let backend = owned.rule.backend;
         let id = RuleId::from_bytes([n; 8]);
         let in_kernel = Rule::recorded(id, backend, text, facts.clone());
         machine.kernel.edit(|lines| lines.push(listed(&in_kernel)));

@@ -164,8 +164,8 @@ fn an_orphan_is_taken_over_with_its_elements_and_other_tables_are_made_anew() {
 
 #[test]
 fn a_rule_or_locator_of_another_backend_is_refused() {
-    let mut foreign = tcp(1);
-    foreign.backend = BackendKind::Ip6tables;
+    let facts = tcp(1).facts.clone();
+    let foreign = Rule::new(BackendKind::Ip6tables, &*tcp(1).text, facts);
     assert!(steps(&TableState::default(), &insertion(&[foreign]), OPTIONS).is_err());
     let full = state(&[tcp(1), tcp(2)]);
     for locator in [

@@ -55,7 +55,9 @@ fn what_was_read_is_written_as_version_2_under_its_old_identity() {
         let again = encode(&record).expect("fits");
         assert_eq!(read(&key, &again), record);
         // The text that the kernel shows belongs to another identity.
-        record.owned.rule.text = rule.text;
+        let (backend, facts) = (rule.backend, rule.facts.clone());
+        let id = record.id();
+        record.owned.rule = Rule::recorded(id, backend, rule.text.clone(), facts);
         assert_eq!(encode(&record), Ok(again));
     }
 }
