@@ -7,7 +7,7 @@ use std::path::Path;
 use super::failure::{Exit, Failure};
 
 /// The file that the unit names in `EnvironmentFile=`.
-const FILE: &str = "/etc/default/docker-nat66";
+pub(super) const FILE: &str = "/etc/default/docker-nat66";
 
 /// The settings in the file: names without `DOCKER_NAT66_`, and values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Defaults {
     fn parse(text: &str) -> Self {
         let setting = |line: &str| {
             let (name, value) = line.trim().split_once('=')?;
-            let name = name.strip_prefix("DOCKER_NAT66_")?;
+            let name = name.trim_end().strip_prefix("DOCKER_NAT66_")?;
             let value = value.trim();
             let bare = ['"', '\''].iter().find_map(|quote| {
                 let inner = value.strip_prefix(*quote)?;
@@ -74,5 +74,15 @@ mod tests {
         assert_eq!(defaults.get("PREFIX"), Some("fd00::/64"));
         assert_eq!(defaults.get("STATE_DIR"), Some("/a b"));
         assert_eq!(defaults.get("BACKEND"), None);
+    }
+
+    #[test]
+    fn the_last_setting_in_the_file_counts() {
+        let text = "# DOCKER_NAT66_DEV=no\nDOCKER_NAT66_DEV=eth0\n\n DOCKER_NAT66_DEV=\"eth1,eth2\"\n\
+                    DOCKER_NAT66_DEVICE=x\nDOCKER_NAT66_BACKEND = nftables\n";
+        let defaults = Defaults::parse(text);
+        assert_eq!(defaults.get("DEV"), Some("eth1,eth2"));
+        assert_eq!(defaults.get("PREFIX"), None);
+        assert_eq!(defaults.get("BACKEND"), Some("nftables"));
     }
 }

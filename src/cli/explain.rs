@@ -9,6 +9,7 @@ use ipnet::Ipv6Net;
 
 use super::args::StateArgs;
 use super::ask::ask;
+use super::defaults::{self, Defaults};
 use super::failure::{Exit, Failure};
 use super::output;
 use super::run::docker_host;
@@ -31,9 +32,6 @@ use crate::sys::{host, privilege};
 
 /// How long one answer of the Engine may take.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Where the systemd unit reads the daemon's options.
-const DEFAULTS: &str = "/etc/default/docker-nat66";
 
 /// The host's addresses, in the network namespace of the calling thread.
 const IF_INET6: &str = "/proc/thread-self/net/if_inet6";
@@ -291,13 +289,10 @@ fn device(
         devices = names.filter_map(|name| name.parse().ok()).collect();
     }
     if devices.is_empty() {
-        let text = std::fs::read_to_string(DEFAULTS).unwrap_or_default();
-        let names: Vec<String> = setting(&text, "DOCKER_NAT66_DEV")
-            .split(',')
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect();
-        devices = self::devices(&names, DEFAULTS)?;
+        let names = Defaults::read()?.list("DEV", &[]);
+        let names = names.iter().map(|name| name.trim().to_owned());
+        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        devices = self::devices(&names, defaults::FILE)?;
     }
     if devices.is_empty() {
         devices = host::default_devices()?;
@@ -316,16 +311,6 @@ fn device(
     })
 }
 
-/// The value of a variable in a file of such, as systemd reads it (systemd.exec(5)); empty where it
-/// is not set.
-fn setting(text: &str, name: &str) -> String {
-    let mut lines = text.lines().rev().map(str::trim);
-    let value = lines.find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='));
-    let value = value.unwrap_or_default().trim();
-    let quotes = ['"', '\''];
-    value.trim_matches(quotes).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,13 +322,5 @@ mod tests {
         for text in ["", "0", "65536", "web", "80/", "80/icmp", "/tcp", "-1"] {
             assert!(port(text).is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn the_last_setting_in_a_file_counts() {
-        let text = "# DOCKER_NAT66_DEV=no\nDOCKER_NAT66_DEV=eth0\n\n DOCKER_NAT66_DEV=\"eth1,eth2\"\n\
-                    DOCKER_NAT66_DEVICE=x\n";
-        assert_eq!(setting(text, "DOCKER_NAT66_DEV"), "eth1,eth2");
-        assert_eq!(setting(text, "DOCKER_NAT66_PREFIX"), "");
     }
 }
