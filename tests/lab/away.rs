@@ -25,7 +25,7 @@ fn a_daemon_that_starts_before_the_engine_waits_and_says_so_once() {
     engine.start();
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
-    assert_eq!(complaints(&daemon), 1, "{}", daemon.log());
+    assert_eq!(warnings(&daemon), 1, "{}", daemon.log());
     daemon.leaves();
 }
 
@@ -150,7 +150,7 @@ fn a_stopped_engine_is_noticed_and_its_forwards_stay() {
 }
 
 /// Warnings that name the Engine's socket.
-fn complaints(daemon: &Daemon<'_>) -> usize {
+fn warnings(daemon: &Daemon<'_>) -> usize {
     let log = daemon.log();
     let warns = |line: &&str| line.contains("WARN") && line.contains("docker.sock");
     log.lines().filter(warns).count()

@@ -115,8 +115,8 @@ fn native_rules_that_were_there_first_are_waited_out() {
     assert_eq!(ports(&lab), ["eth0 tcp * 8080", "eth0 tcp * 8081"]);
     journal::agrees(&lab);
     lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
-    let complaints = daemon.log().matches("degraded: ").count();
-    assert!(complaints <= 2, "{}", daemon.log());
+    let warnings = daemon.log().matches("degraded: ").count();
+    assert!(warnings <= 2, "{}", daemon.log());
     daemon.leaves();
 }
 
@@ -349,8 +349,8 @@ fn a_socket_that_speaks_no_docker_is_waited_out_and_named_once() {
             let visits = visits.load(Ordering::Relaxed);
             (visits > 4).then_some(()).ok_or(visits)
         });
-        let complaints = daemon.log().matches("WARN").count();
-        assert_eq!(complaints, 1, "{}", daemon.log());
+        let warnings = daemon.log().matches("WARN").count();
+        assert_eq!(warnings, 1, "{}", daemon.log());
         assert!(!daemon.log().contains("ready"), "{}", daemon.log());
         let troubles = status(&daemon, "degraded", 1)["troubles"].to_string();
         assert!(troubles.contains("Docker is not reachable"), "{troubles}");

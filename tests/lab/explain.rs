@@ -18,26 +18,22 @@ const DROP: &str = "nft 'add table inet myfw
     add chain inet myfw fw { type filter hook forward priority 10; }
     add rule inet myfw fw tcp dport 80 drop'";
 
-/// What `explain` says of a port, as a client would find it; its exit code and its complaint.
+/// What `explain` says of a port, as a client would find it; its exit code and what it writes to stderr.
 fn explain(lab: &Lab, port: &str, more: &[&str]) -> (Option<i32>, Value, String) {
     let from = CLIENT.to_string();
     let head = ["explain", port, HOST, "--from", &from, "--json"];
     let output = daemon::command(lab, &[&head, more].concat());
     let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), said, complaint)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said, stderr)
 }
 
 /// Checks its exit code, the kind of its answer, and what the sentence says.
 #[track_caller]
 fn says(lab: &Lab, port: &str, more: &[&str], expected: (i32, &str), words: &[&str]) -> Value {
-    let (exit, said, complaint) = explain(lab, port, more);
+    let (exit, said, stderr) = explain(lab, port, more);
     let found = (exit, said["code"].as_str().unwrap_or_default());
-    assert_eq!(
-        found,
-        (Some(expected.0), expected.1),
-        "{said:#} {complaint}"
-    );
+    assert_eq!(found, (Some(expected.0), expected.1), "{said:#} {stderr}");
     let sentence = said["sentence"].as_str().unwrap_or_default();
     for words in words {
         assert!(sentence.contains(words), "{sentence}");
@@ -90,12 +86,9 @@ fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
     let screen = daemon.command(&["explain", "8080", "--dev", "eth0", "--verbose"]);
     println!("{}", String::from_utf8_lossy(&screen.stdout));
 
-    let (exit, _, complaint) = explain(&lab, "9999", &[]);
-    assert_eq!(exit, Some(3), "{complaint}");
-    assert!(
-        complaint.contains("nothing publishes 9999/tcp"),
-        "{complaint}"
-    );
+    let (exit, _, stderr) = explain(&lab, "9999", &[]);
+    assert_eq!(exit, Some(3), "{stderr}");
+    assert!(stderr.contains("nothing publishes 9999/tcp"), "{stderr}");
 
     // A server for IPv4 only.
     let head = [
@@ -118,12 +111,12 @@ fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
     ];
     engine.docker(&[&head[..], &server].concat());
     eventually(SOON, "it to be found", || {
-        let (_, said, complaint) = explain(&lab, "8081", &[]);
+        let (_, said, stderr) = explain(&lab, "8081", &[]);
         same(
             said["code"].as_str().map(str::to_owned),
             Some("ipv4-only".to_owned()),
         )
-        .map_err(|e| (e, complaint))
+        .map_err(|e| (e, stderr))
     });
     let screen = daemon.command(&["explain", "8081", "--dev", "eth0"]);
     println!("{}", String::from_utf8_lossy(&screen.stdout));
@@ -136,9 +129,9 @@ fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
         let skipped = figure(&lab, "skipped").to_string();
         skipped.contains("shut").then_some(()).ok_or(skipped)
     });
-    let (exit, said, complaint) = explain(&lab, "8082", &[]);
+    let (exit, said, stderr) = explain(&lab, "8082", &[]);
     let sentence = said["sentence"].as_str().unwrap_or_default();
-    assert_eq!(exit, Some(1), "{said:#} {complaint}");
+    assert_eq!(exit, Some(1), "{said:#} {stderr}");
     assert!(
         sentence.contains("label docker-nat66.enable=false"),
         "{sentence}"
@@ -170,8 +163,8 @@ fn without_a_daemon_it_says_so_and_finds_whoever_answers() {
         (0, "answered-by-host"),
         &words,
     );
-    let (exit, _, complaint) = explain(&lab, "9999", &["--dev", "eth0"]);
-    assert_eq!(exit, Some(3), "{complaint}");
+    let (exit, _, stderr) = explain(&lab, "9999", &["--dev", "eth0"]);
+    assert_eq!(exit, Some(3), "{stderr}");
 }
 
 #[test]

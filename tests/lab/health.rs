@@ -52,7 +52,7 @@ fn problems(lab: &Lab, state_dir: &str) -> Result<Vec<(String, String)>, String>
 
 /// Waits until `status` reports exactly these ids; returns the remedies.
 #[track_caller]
-fn complains(lab: &Lab, ids: &[&str]) -> Vec<String> {
+fn shows_problems(lab: &Lab, ids: &[&str]) -> Vec<String> {
     let what = format!("the problems {ids:?}");
     eventually(SOON, &what, || {
         let (told, remedies): (Vec<_>, Vec<_>) = problems(lab, STATE_DIR)?.into_iter().unzip();
@@ -66,7 +66,7 @@ fn complains(lab: &Lab, ids: &[&str]) -> Vec<String> {
 /// The command in the only remedy.
 #[track_caller]
 fn remedy(lab: &Lab, id: &str) -> String {
-    let mut remedies = complains(lab, &[id]);
+    let mut remedies = shows_problems(lab, &[id]);
     remedies.pop().expect("one")
 }
 
@@ -88,7 +88,7 @@ fn what_keeps_packets_out_is_named_with_its_remedy() {
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let host = lab.host();
     let mut daemon = Daemon::ready(&lab, &[&ARGS[..], &["--dev", "eth1"]].concat());
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     lab.answers(Tcp, WEB, "web", CLIENT);
 
     host.sh("sysctl -qw net.ipv6.conf.all.forwarding=0");
@@ -96,26 +96,26 @@ fn what_keeps_packets_out_is_named_with_its_remedy() {
     daemon.says("degraded: forwarding: net.ipv6.conf.all.forwarding is 0");
     lab.is_closed(Tcp, WEB);
     host.sh(&mend);
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     daemon.says("no longer: forwarding");
     lab.answers(Tcp, WEB, "web", CLIENT);
 
     host.sh("sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1");
     let mend = remedy(&lab, "ipv6-disabled");
     host.sh(&mend);
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
 
     host.sh("ip link add br7 type bridge && ip link set eth1 master br7");
     advises(&lab, "bridge-port", "restart with --dev br7");
     host.sh("ip link set eth1 nomaster");
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
 
     host.sh("ip link set eth1 down && ip link set eth1 name wan1");
-    complains(&lab, &["no-device"]);
+    shows_problems(&lab, &["no-device"]);
     host.sh("ip link property add dev wan1 altname eth1");
     advises(&lab, "no-device", "restart with --dev wan1");
     host.sh("ip link property del dev wan1 altname eth1 && ip link set wan1 name eth1");
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     daemon.leaves();
 }
 
@@ -131,18 +131,18 @@ fn settings_that_fit_no_packet_are_named() {
     assert_eq!(mend, format!("restart with --prefix {PREFIX}"));
     // A container that publishes nothing causes no problem.
     engine.remove("web");
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     daemon.leaves();
 
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let wide = [&ARGS[..], &["--prefix", "2001:db8::/32"]].concat();
     let daemon = Daemon::ready(&lab, &wide);
-    complains(&lab, &["prefix-overlap"]);
+    shows_problems(&lab, &["prefix-overlap"]);
     lab.is_closed(Tcp, WEB);
     daemon.leaves();
 
     let daemon = Daemon::ready(&lab, &ARGS);
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     lab.answers(Tcp, WEB, "web", CLIENT);
     daemon.leaves();
 
@@ -150,10 +150,10 @@ fn settings_that_fit_no_packet_are_named() {
     let mend = remedy(&lab, "no-egress");
     let mend = mend.replace("ROUTER", "2001:db8::2");
     lab.host().sh(&mend.replace("INTERFACE", "eth0"));
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     lab.answers(Tcp, WEB, "web", CLIENT);
     lab.host().sh("ip -6 route del default");
-    complains(&lab, &["no-egress"]);
+    shows_problems(&lab, &["no-egress"]);
     // Open ports stay open.
     lab.answers(Tcp, WEB, "web", CLIENT);
     daemon.leaves();
@@ -279,35 +279,35 @@ fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
     for path in ["/version", "/events", "/containers/json", "/networks"] {
         proxy.answers(move |asked| asked.contains(path), FORBIDDEN);
         let daemon = Daemon::start(&lab, &args);
-        let told = complains(&lab, &["engine-refuses"]);
+        let told = shows_problems(&lab, &["engine-refuses"]);
         assert!(told[0].contains("/version, /events"), "{told:?}");
         let screen = daemon.command(&["status"]).stdout;
         let screen = String::from_utf8_lossy(&screen).into_owned();
         assert!(screen.contains(&format!("{path} was refused")), "{screen}");
         assert!(screen.contains("\nwaiting  for "), "{screen}");
         proxy.passes_all_on();
-        complains(&lab, &[]);
+        shows_problems(&lab, &[]);
         lab.answers(Tcp, WEB, "web", CLIENT);
         daemon.leaves();
     }
     // The daemon pings only now and then, and keeps what it knows.
     let mut daemon = Daemon::ready(&lab, &args);
     proxy.answers(|asked| asked.contains("/_ping"), FORBIDDEN);
-    complains(&lab, &["engine-refuses"]);
+    shows_problems(&lab, &["engine-refuses"]);
     lab.answers(Tcp, WEB, "web", CLIENT);
     proxy.passes_all_on();
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     assert!(!daemon.log().contains("not reachable"), "{}", daemon.log());
     // Only an inspect shows what a starting container publishes.
     let is_inspect = |asked: &str| asked.ends_with("/json") && !asked.contains("/containers/json");
     proxy.answers(is_inspect, ODD);
     engine.run("new", &["-p", "8081:80"], &["tcp:80"]);
-    complains(&lab, &["unreadable"]);
+    shows_problems(&lab, &["unreadable"]);
     daemon.says("a container cannot be inspected");
     lab.answers(Tcp, WEB, "web", CLIENT);
     lab.is_closed(Tcp, "[2001:db8::1]:8081");
     proxy.passes_all_on();
-    complains(&lab, &[]);
+    shows_problems(&lab, &[]);
     lab.answers(Tcp, "[2001:db8::1]:8081", "new", CLIENT);
     daemon.leaves();
 }

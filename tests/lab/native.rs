@@ -52,8 +52,10 @@ fn troubles(lab: &Lab) -> Vec<String> {
 
 /// Waits until `status` reports exactly this problem.
 #[track_caller]
-fn complains(lab: &Lab, of: &str) {
-    eventually(SOON, of, || same(troubles(lab), vec![of.to_owned()]));
+fn reports(lab: &Lab, problem: &str) {
+    eventually(SOON, problem, || {
+        same(troubles(lab), vec![problem.to_owned()])
+    });
 }
 
 #[track_caller]
@@ -261,7 +263,7 @@ fn containers_that_outlive_an_engine_are_handed_over_both_ways() {
     engine.start();
     engine.run("two", &["-p", "8081:80"], &["tcp:80"]);
     let two = format!("8081/tcp to [{}]:80", engine.address("two"));
-    complains(
+    reports(
         &lab,
         &format!("not-served: Docker's own IPv6 NAT is on, but has no rule for {two}"),
     );
@@ -291,7 +293,7 @@ fn a_rule_of_dockers_that_somebody_deletes_is_named_and_does_not_end_the_standby
     change("-D");
     // Another port leads to the same target, so the target alone does not identify the rule.
     let port = format!("8082/tcp to [{}]:80", engine.address("web"));
-    complains(
+    reports(
         &lab,
         &format!("not-served: Docker's own IPv6 NAT is on, but has no rule for {port}"),
     );
@@ -322,7 +324,7 @@ fn what_an_engine_leaves_behind_is_named_with_the_command_that_heals_it() {
     // and accept.
     if release::in_use().major() >= 28 && in_use() == Backend::Nftables {
         let command = "ip6tables -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
-        complains(
+        reports(
             &lab,
             "left-behind: chain DOCKER of table ip6 filter drops what is forwarded; an Engine \
              left it when it came back without IPv6 NAT",

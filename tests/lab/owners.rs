@@ -286,7 +286,7 @@ fn report(what: &str, seen: &Seen, churn: &Churn<'_>) {
 }
 
 fn seconds() -> Duration {
-    Duration::from_secs(number("DOCKER_NAT66_LAB_CHURN", 60))
+    Duration::from_secs(number("DOCKER_NAT66_LAB_CHURN", 30))
 }
 
 #[test]

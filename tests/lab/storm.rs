@@ -136,8 +136,8 @@ fn after_a_storm_the_kernel_is_what_a_fresh_daemon_would_build() {
     let args = [&ARGS[..], &["--log-level", "debug"]].concat();
     let daemon = Daemon::ready(&lab, &args);
     let idle = kib(daemon.id(), "VmRSS");
-    let heard = lab.log("events");
-    let mut events = lab.host().spawn("docker", &["events"], &heard);
+    let events_log = lab.log("events");
+    let mut events = lab.host().spawn("docker", &["events"], &events_log);
 
     let begun = Instant::now();
     thread::scope(|scope| {
@@ -176,12 +176,12 @@ fn after_a_storm_the_kernel_is_what_a_fresh_daemon_would_build() {
     let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
     let after = kib(daemon.id(), "VmRSS");
     kill(&mut events);
-    let heard = fs::read_to_string(&heard)
+    let events = fs::read_to_string(&events_log)
         .expect("read the events")
         .lines()
         .count();
     eprintln!(
-        "{} containers and {} starts more in {stormed:.1?}: {heard} events, {} snapshots, \
+        "{} containers and {} starts more in {stormed:.1?}: {events} events, {} snapshots, \
          {} rounds, {} rules added and {} removed, settled after {settled:.1?}, {} of ours, \
          RSS {idle} KiB before and {after} KiB after",
         CROWD + 2 + FLAPS,

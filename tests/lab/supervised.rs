@@ -24,7 +24,7 @@ const WEB: &str = "[2001:db8::1]:8080";
 /// The socket on which systemd would listen.
 struct Supervisor {
     socket: UnixDatagram,
-    heard: Vec<String>,
+    messages: Vec<String>,
 }
 
 impl Supervisor {
@@ -40,7 +40,7 @@ impl Supervisor {
         socket.set_nonblocking(true).expect("non-blocking");
         Self {
             socket,
-            heard: Vec::new(),
+            messages: Vec::new(),
         }
     }
 
@@ -49,24 +49,24 @@ impl Supervisor {
         let mut buffer = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..length]);
-            self.heard.extend(text.lines().map(str::to_owned));
+            self.messages.extend(text.lines().map(str::to_owned));
         }
-        &self.heard
+        &self.messages
     }
 
     #[track_caller]
     fn hears(&mut self, words: &str) {
         eventually(SOON, &format!("the supervisor to hear {words:?}"), || {
-            let heard = self.listen();
-            let is = heard.iter().any(|line| line.starts_with(words));
-            is.then_some(()).ok_or(heard.to_vec())
+            let messages = self.listen();
+            let is = messages.iter().any(|line| line.starts_with(words));
+            is.then_some(()).ok_or(messages.to_vec())
         });
     }
 
     /// Waits for one more watchdog notification.
     #[track_caller]
     fn hears_life(&mut self) {
-        let signs = |heard: &[String]| heard.iter().filter(|l| *l == "WATCHDOG=1").count();
+        let signs = |messages: &[String]| messages.iter().filter(|l| *l == "WATCHDOG=1").count();
         let before = signs(self.listen());
         eventually(SOON, "a sign of life", || {
             let now = signs(self.listen());
@@ -79,7 +79,7 @@ impl Supervisor {
     fn hears_nothing(&mut self) {
         eventually(SOON, "silence", || {
             self.listen();
-            self.heard.clear();
+            self.messages.clear();
             std::thread::sleep(Duration::from_millis(600));
             let signs = self.listen().iter().filter(|l| *l == "WATCHDOG=1");
             same(signs.count(), 0)

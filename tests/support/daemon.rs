@@ -164,7 +164,7 @@ impl<'s> Daemon<'s> {
 
     /// Waits until it reports itself degraded in these words.
     #[track_caller]
-    pub(crate) fn complains(&mut self, words: &str) -> Duration {
+    pub(crate) fn warns_of(&mut self, words: &str) -> Duration {
         self.until(words, |status| {
             let says = |trouble: &String| trouble.contains(words);
             status.state == State::Degraded && status.troubles.iter().any(says)

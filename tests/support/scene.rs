@@ -1,4 +1,4 @@
-//! The surroundings of a daemon in the kernel tier: a host with an egress interface, rules of other
+//! Where a daemon of the kernel tier lives: a host with an egress interface, rules of other
 //! programs, the state directory, and the log.
 
 use std::fs;

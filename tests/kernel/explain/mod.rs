@@ -103,7 +103,7 @@ impl Drop for Host {
 struct Told {
     exit: Option<i32>,
     said: Value,
-    complaint: String,
+    stderr: String,
 }
 
 impl Told {
@@ -112,7 +112,7 @@ impl Told {
         Self {
             exit: output.status.code(),
             said: serde_json::from_str(&text).unwrap_or(Value::Null),
-            complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
 

@@ -82,7 +82,7 @@ fn what_nobody_publishes_and_what_may_not_be_followed_have_exit_codes_of_their_o
         let host = Host::build();
         let unpublished = host.explain(&["9999", HOST]);
         assert_eq!(unpublished.exit, Some(3), "{unpublished:?}");
-        assert!(unpublished.complaint.contains("nothing publishes 9999/tcp"));
+        assert!(unpublished.stderr.contains("nothing publishes 9999/tcp"));
         let of = |args: &[&str]| -> Told { host.explain(args) };
         for wrong in [&["0"][..], &["8080/icmp"], &["8080", "192.0.2.1"]] {
             assert_eq!(of(wrong).exit, Some(2), "{wrong:?}");
@@ -91,7 +91,7 @@ fn what_nobody_publishes_and_what_may_not_be_followed_have_exit_codes_of_their_o
         assert_eq!(missing.exit, Some(2), "{missing:?}");
         let bare = confined(&host, "-all");
         assert_eq!(bare.exit, Some(4), "{bare:?}");
-        assert!(bare.complaint.contains("CAP_NET_ADMIN"), "{bare:?}");
+        assert!(bare.stderr.contains("CAP_NET_ADMIN"), "{bare:?}");
     });
 }
 

@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Starts a container, with its events or without.
-    fn start(&mut self, address: u16, ports: Vec<usize>, heard: bool) {
+    fn start(&mut self, address: u16, ports: Vec<usize>, announced: bool) {
         self.started += 1;
         let mut container = FakeContainer::new(address, &format!("c{}", self.started));
         container.id = format!("{:064x}", 0x1000 + u32::from(self.started));
@@ -94,7 +94,7 @@ impl World {
             container = container.bind(asked, shown, number, inside);
             container.ports.last_mut().expect("one").proto = proto.to_owned();
         }
-        match heard {
+        match announced {
             true => self.engine.run(container.clone()),
             false => self.engine.put(container.clone()),
         }
@@ -102,9 +102,9 @@ impl World {
     }
 
     /// Ends a container, with its events or without.
-    fn end(&mut self, address: u16, heard: bool) -> Vec<usize> {
+    fn end(&mut self, address: u16, announced: bool) -> Vec<usize> {
         let (container, ports) = self.running.remove(&address).expect("it runs");
-        match heard {
+        match announced {
             true => self.engine.die(&container.id),
             false => self.engine.remove(&container.id),
         }
@@ -119,7 +119,7 @@ impl World {
 
     /// Something that Docker does, drawn by lot.
     fn happens(&mut self, draw: &mut Draw, daemon: &Daemon<'_>) {
-        let heard = draw.below(6) > 0;
+        let announced = draw.below(6) > 0;
         let there: Vec<u16> = self.running.keys().copied().collect();
         let free: Vec<u16> = (2..2 + ADDRESSES).filter(|n| !there.contains(n)).collect();
         let mut one_of = |all: &[u16]| {
@@ -132,17 +132,17 @@ impl World {
                 let taken: BTreeSet<usize> = self.open().into_iter().map(|(p, _)| p).collect();
                 let left = (0..PORTS.len()).filter(|port| !taken.contains(port));
                 let ports = left.filter(|_| draw.below(3) == 0).collect();
-                self.start(new, ports, heard);
+                self.start(new, ports, announced);
             }
-            (4..6, Some(old), _) => drop(self.end(old, heard)),
+            (4..6, Some(old), _) => drop(self.end(old, announced)),
             // To another address, and to another container at the same.
             (6, Some(old), Some(new)) => {
-                let ports = self.end(old, heard);
-                self.start(new, ports, heard);
+                let ports = self.end(old, announced);
+                self.start(new, ports, announced);
             }
             (7, Some(old), _) => {
-                let ports = self.end(old, heard);
-                self.start(old, ports, heard);
+                let ports = self.end(old, announced);
+                self.start(old, ports, announced);
             }
             (8, ..) => self.engine.drop_streams(),
             // Before its first lines it would end by it, as by any signal.

@@ -55,7 +55,7 @@ fn start(kind: BackendKind, tools: &ToolSettings, journal: &MemoryJournal) -> Da
 
 type Daemon = Reconciler<MemoryJournal>;
 
-fn wish(kind: BackendKind, forwards: &[Forward]) -> Desired {
+fn desired(kind: BackendKind, forwards: &[Forward]) -> Desired {
     let intent = Intent::new(policy(), Some(forwards.to_vec()));
     compile::desired(kind, &intent)
 }
@@ -101,7 +101,7 @@ fn a_switch_of_backends_leaves_nothing_of_the_old_one() {
             for kind in [Nftables, Ip6tables, Nftables, Ip6tables] {
                 // Killed, and started with another option.
                 let mut daemon = start(kind, &settings, &journal);
-                converged(&daemon.converge(&wish(kind, &all), 2));
+                converged(&daemon.converge(&desired(kind, &all), 2));
                 assert_eq!(ours(), recorded(&journal), "{kind}");
                 let kinds = journal.records();
                 assert!(kinds.iter().all(|r| r.owned.rule.backend == kind), "{kind}");
@@ -126,21 +126,21 @@ fn a_forward_comes_moves_and_goes_in_one_owned_table() {
         let (_dir, settings) = tools(Variant::Nft);
         let journal = MemoryJournal::default();
         let mut daemon = start(kind, &settings, &journal);
-        converged(&daemon.converge(&wish(kind, &[]), 2));
+        converged(&daemon.converge(&desired(kind, &[]), 2));
         client().gets_nothing(HOST, PORT);
         let mut all = forwards(&Sources::Any);
-        converged(&daemon.converge(&wish(kind, &all), 3));
+        converged(&daemon.converge(&desired(kind, &all), 3));
         client().is_answered(HOST, PORT, "one", CLIENT);
         for forward in &mut all {
             forward.container_addr = TWO.parse().expect("an address");
         }
         sh("conntrack -F 2>/dev/null || :");
-        let report = daemon.converge(&wish(kind, &all), 4);
+        let report = daemon.converge(&desired(kind, &all), 4);
         converged(&report);
         assert_eq!((report.inserted, report.removed), (2, 2));
         client().is_answered(HOST, PORT, "two", CLIENT);
         assert_eq!(ours(), recorded(&journal));
-        let quiet = daemon.converge(&wish(kind, &all), 5);
+        let quiet = daemon.converge(&desired(kind, &all), 5);
         assert_eq!((quiet.inserted, quiet.removed, quiet.drift), (0, 0, 0));
         converged(&daemon.converge(&Desired::nothing(), 6));
         assert_eq!(ours(), Vec::<String>::new());
@@ -163,8 +163,8 @@ fn what_others_take_from_a_table_that_is_not_owned_comes_back() {
             Logger::root(Discard, o!()),
         );
         converged(&daemon.recover(Vec::new(), Vec::new(), 1));
-        let wish = wish(kind, &forwards(&Sources::Any));
-        converged(&daemon.converge(&wish, 2));
+        let desired = desired(kind, &forwards(&Sources::Any));
+        converged(&daemon.converge(&desired, 2));
         let before = ours();
         for (damage, drift) in [
             ("flush ruleset", before.len()),
@@ -178,7 +178,7 @@ fn what_others_take_from_a_table_that_is_not_owned_comes_back() {
         ] {
             nft_ok(damage);
             daemon.invalidate();
-            let report = daemon.converge(&wish, 3);
+            let report = daemon.converge(&desired, 3);
             converged(&report);
             assert_eq!(report.drift, drift, "{damage}");
             assert_eq!(ours(), before, "{damage}");

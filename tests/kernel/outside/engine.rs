@@ -165,7 +165,7 @@ fn goes_wrong(name: &str, what: &Harm) {
     let mut daemon = Daemon::ready(&scene, &engine, &["--stale-grace", "1s"]);
     let harmed = harm(&engine, what);
     replace(&engine, AFTER);
-    daemon.complains("Docker is not reachable");
+    daemon.warns_of("Docker is not reachable");
     // Longer than the grace, which is for the forwards of an earlier run only.
     daemon.until("later", |status| status.uptime_s >= 5);
     let known = [daemon.id()];
@@ -198,7 +198,7 @@ fn is_wrong(name: &str, what: &Harm) {
         holds(&scene, &mut score, "in the grace", &left, &known);
     }
     daemon.until("closed", |status| status.forwards == 0);
-    daemon.complains("Docker is not reachable");
+    daemon.warns_of("Docker is not reachable");
     let closed = daemon.status().expect("a status");
     assert!(!closed.docker.connected && closed.rules > 0, "{closed:?}");
     let open = scene

@@ -50,7 +50,7 @@ fn held_for_long() {
         let lock = take();
         let taken = Instant::now();
         trial.change();
-        let took = trial.daemon.complains("holding the xtables lock");
+        let took = trial.daemon.warns_of("holding the xtables lock");
         assert!(took < Duration::from_secs(35), "{took:?}");
         until("forty seconds", || {
             taken.elapsed() > Duration::from_secs(40)

@@ -47,7 +47,7 @@ fn strays(known: &[u32]) -> Vec<String> {
     shown.collect()
 }
 
-/// Waits until the daemon has no complaint, and its journal names these and no others.
+/// Waits until the daemon reports no problem, and its journal names these and no others.
 #[track_caller]
 fn serves(daemon: &mut Daemon<'_>, running: &Running) {
     let what = format!("serving {running:?}");

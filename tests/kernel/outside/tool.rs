@@ -43,14 +43,14 @@ impl<'s> Trial<'s> {
         }
     }
 
-    /// While `harm` is done to the tools the containers change; the daemon complains in these
+    /// While `harm` is done to the tools the containers change; the daemon warns in these
     /// words, and when the tools are well it is right again by itself.
     #[track_caller]
-    fn suffers(&mut self, harm: impl FnOnce(&Toolbox), complaint: Option<&str>) {
+    fn suffers(&mut self, harm: impl FnOnce(&Toolbox), warning: Option<&str>) {
         harm(self.toolbox);
         let after = self.change();
-        match complaint {
-            Some(words) => drop(self.daemon.complains(words)),
+        match warning {
+            Some(words) => drop(self.daemon.warns_of(words)),
             // It finds out that all has gone well.
             None => serves(&mut self.daemon, after),
         }
@@ -108,9 +108,9 @@ impl<'s> Trial<'s> {
         self.daemon = Daemon::start(self.scene, &self.engine, &ARGS);
     }
 
-    fn behaves(&mut self, behaviour: &str, complaint: Option<&str>) {
-        eprintln!("{behaviour}: {complaint:?}");
-        self.suffers(|tools| tools.behave(behaviour), complaint);
+    fn behaves(&mut self, behaviour: &str, warning: Option<&str>) {
+        eprintln!("{behaviour}: {warning:?}");
+        self.suffers(|tools| tools.behave(behaviour), warning);
     }
 
     fn ends(mut self) {
@@ -174,7 +174,7 @@ fn crashing() {
 /// What the tool prints instead of, or besides, what it should.
 fn babbling() {
     trial("ip6tables prints garbage", |trial| {
-        for (babble, complaint) in [
+        for (babble, warning) in [
             ("head -c 100000 /dev/urandom", "cannot be listed"),
             ("real \"$@\" | head -n 4", "cannot be listed"),
             ("real \"$@\" | tr a-m n-z", "cannot be listed"),
@@ -183,7 +183,7 @@ fn babbling() {
         ] {
             trial.behaves(
                 &format!("[ $what = restore ] || {{ {babble}; exit; }}"),
-                Some(complaint),
+                Some(warning),
             );
         }
         let babble = "[ $what = save ] || { head -c 100000 /dev/urandom; real \"$@\"; exit; }";
@@ -235,7 +235,7 @@ fn failing_elsewhere() {
         toolbox.behave(&format!("[ $what = restore ] || exit {code}"));
         let after = engine(AFTER);
         let mut daemon = Daemon::start(&scene, &after, &ARGS);
-        daemon.complains("may be left in the other ip6tables");
+        daemon.warns_of("may be left in the other ip6tables");
         toolbox.behave("");
         let healed = Instant::now();
         serves(&mut daemon, AFTER);

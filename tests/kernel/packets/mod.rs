@@ -23,7 +23,7 @@ use crate::support::shell::sh;
 
 /// FORWARD chains of others: nothing, Docker's policy, what ufw makes, what firewalld makes, and
 /// Docker's chain for users in front of the latter. All but the first close it.
-const SURROUNDINGS: [&[&str]; 5] = [
+const FORWARD_CHAINS: [&[&str]; 5] = [
     &[],
     &["-P FORWARD DROP"],
     &[
@@ -58,7 +58,10 @@ fn a_published_port_is_reached_and_an_unpublished_one_is_not_whatever_else_filte
         Firewall::each(|firewall| {
             let overrules = firewall.kind() == BackendKind::Ip6tables;
             // In the first nothing is to be overruled.
-            for lines in SURROUNDINGS.into_iter().take(if overrules { 5 } else { 1 }) {
+            for lines in FORWARD_CHAINS
+                .into_iter()
+                .take(if overrules { 5 } else { 1 })
+            {
                 for line in lines {
                     firewall.run(line);
                 }
