@@ -11,49 +11,47 @@
 //! (unless they stay), and closes the journal, the control socket and the locks. After a crash at any
 //! point the same start recovers.
 
+mod leaving;
+mod requests;
+
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, SyncArbiter, SyncContext};
-use slog::{Logger, error, info, o, warn};
+use slog::{Logger, error, info, o};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+pub use self::leaving::Left;
+use self::leaving::{keep_rules, leave_at_once, remove_rules};
+use self::requests::{Following, answer};
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::{HeldStateDir, JournalActor};
-use crate::actors::messages::{Close, Dump, Leave, Recover, RemoveAll, Resync, Stop};
+use crate::actors::messages::{Close, Dump, Recover, Resync, Stop};
 use crate::actors::port_mapper::{DriftWatch, FindDrops, PortMapper};
 use crate::actors::watchdog::{self, Probe};
 use crate::actors::{abort, log_troubles};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::board::StatusBoard;
-use crate::control::server::{Server, ServerError};
+use crate::control::listen::ListenError;
+use crate::control::server::Server;
 use crate::docker;
 use crate::docker_nat::watch::Watch;
 use crate::journal::recover::Opened;
 use crate::mapper::compute::MapperOptions;
+use crate::metrics::address::MetricsAddress;
+use crate::metrics::server::{MetricsError, MetricsServer};
 use crate::model::boot::BootId;
 use crate::reconcile::Reconciler;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::host;
-use crate::sys::panics::end;
 use crate::sys::progress::Worker;
 use crate::sys::signals::{self, SignalAction, Signals};
 use crate::sys::supervisor::Supervisor;
-
-/// Exit code of a daemon that was asked twice to leave, and left its rules in place.
-const EXIT_IMPATIENT: i32 = 1;
-
-/// How long a leaving daemon goes on trying to remove its rules. Supervisors kill after 90 s, and
-/// one attempt may last until the deadline of a tool that hangs.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Pause between two such attempts.
-const LEAVE_RETRY: Duration = Duration::from_millis(250);
 
 /// Everything that a daemon needs.
 pub struct Parts {
@@ -83,19 +81,10 @@ pub struct Parts {
     pub docker_nat: Option<Watch>,
     /// Finds what drops the packets that we forward.
     pub find_drops: FindDrops,
+    /// Where the metrics are served; `None`: nowhere.
+    pub metrics: Option<MetricsAddress>,
     /// Called once the first complete list has been applied.
     pub at_ready: Box<dyn FnOnce() + Send>,
-}
-
-/// What a daemon has left behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    /// Every rule is gone, or stays as the user asked.
-    Clean,
-    /// Some rules may still be there; the log says why.
-    RulesLeft,
-    /// The rules are as the user asked, but the journal does not match; the log says why.
-    JournalBehind,
 }
 
 /// Why a daemon did not start.
@@ -103,7 +92,10 @@ pub enum Left {
 pub enum StartError {
     /// The control socket cannot be created.
     #[error(transparent)]
-    Control(#[from] ServerError),
+    Control(#[from] ListenError),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// Signals cannot be received.
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
@@ -150,11 +142,22 @@ pub fn run(
         failpoint::crash("before the control socket is bound");
         let server = Server::bind(control)?;
         failpoint::crash("after the control socket was bound");
-        Ok(serve(parts, signals, server, log).await)
+        let metrics = parts
+            .metrics
+            .as_ref()
+            .map(MetricsServer::bind)
+            .transpose()?;
+        Ok(serve(parts, signals, server, metrics, log).await)
     })
 }
 
-async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger) -> Left {
+async fn serve(
+    parts: Parts,
+    mut signals: Signals,
+    server: Server,
+    metrics: Option<MetricsServer>,
+    log: &Logger,
+) -> Left {
     let board = StatusBoard::new(parts.started, parts.backend.kind().to_string());
     let supervisor = Supervisor::new(log.clone());
     let Opened {
@@ -188,18 +191,24 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
         host::now,
     );
     let writer = start_once("the firewall writer is gone", writer, log);
+    let following = Following::default();
     let control = {
         let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
-        let status = move || board.status(Instant::now());
+        let following = following.clone();
+        let answer = async move |request| answer(request, &board, &following).await;
         let page = async move |after| match journal.send(Dump { after }).await {
             Ok(page) => page.map_err(|e| chain(&e)),
             Err(_) => Err("the journal has stopped".to_owned()),
         };
         actix_rt::spawn(async move {
-            server.serve(status, page, log.clone()).await;
+            server.serve(answer, page, log.clone()).await;
             abort(&log, "the control socket is no longer served")
         })
     };
+    let metrics = metrics.map(|server| {
+        let (board, log) = (board.clone(), log.new(o!("part" => "metrics")));
+        actix_rt::spawn(server.serve(board, log))
+    });
     let recover = Recover {
         records,
         salvaged: quarantined.map_or_else(Vec::new, |q| q.salvaged),
@@ -259,7 +268,9 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
                 let log = log.new(o!("actor" => "watcher"));
                 EventWatcher::new(parts.docker, mapper, board.clone(), log)
             };
-            follow(mapper, watcher, workers(), watch_over, &mut signals, log).await
+            let actors = (mapper, watcher);
+            let probes = workers();
+            follow(actors, &following, probes, watch_over, &mut signals, log).await
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
@@ -288,50 +299,19 @@ async fn serve(parts: Parts, mut signals: Signals, server: Server, log: &Logger)
     }
     failpoint::crash("after the journal was closed");
     watching.abort();
-    // Ends the control server, which removes its socket.
-    control.abort();
-    let _ = control.await;
+    // Ends the servers, which remove their sockets.
+    for server in metrics.into_iter().chain([control]) {
+        server.abort();
+        let _ = server.await;
+    }
     left
-}
-
-/// Leaves every rule in place, if possible in a form that does not depend on a running daemon.
-async fn keep_rules(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
-    match writer.send(Leave).await {
-        Ok(Ok(())) => {}
-        Ok(Err(e)) => warn!(log, "the rules stay as they were"; "reason" => chain(&e)),
-        Err(_) => abort(log, "the firewall writer is gone"),
-    }
-    Left::Clean
-}
-
-/// Removes every rule. Tries again for a while, because another process may hold the tables.
-async fn remove_rules(writer: &Addr<FirewallWriter>, log: &Logger) -> Left {
-    let deadline = Instant::now() + LEAVE_PATIENCE;
-    loop {
-        let Ok(report) = writer.send(RemoveAll).await else {
-            abort(log, "the firewall writer is gone");
-        };
-        if report.is_converged() {
-            info!(log, "every rule of ours is gone");
-            return Left::Clean;
-        }
-        if Instant::now() >= deadline {
-            log_troubles(log, &report);
-            if !report.is_kernel_settled() {
-                return Left::RulesLeft;
-            }
-            info!(log, "every rule of ours is gone");
-            return Left::JournalBehind;
-        }
-        tokio::time::sleep(LEAVE_RETRY).await;
-    }
 }
 
 /// Follows Docker until a signal asks to leave, and returns the signal's name. After that, the
 /// mapper and the watcher change no rule.
 async fn follow(
-    mapper: PortMapper,
-    watcher: impl FnOnce(Addr<PortMapper>) -> EventWatcher,
+    (mapper, watcher): (PortMapper, impl FnOnce(Addr<PortMapper>) -> EventWatcher),
+    following: &Following,
     mut probes: Vec<Probe>,
     watch_over: impl FnOnce(Vec<Probe>) -> JoinHandle<()>,
     signals: &mut Signals,
@@ -339,6 +319,7 @@ async fn follow(
 ) -> &'static str {
     let mapper = mapper.start();
     let watcher = watcher(mapper.clone()).start();
+    *following.borrow_mut() = Some((mapper.clone(), watcher.clone()));
     probes.push(Probe::new("port mapper", mapper.clone()));
     probes.push(Probe::new("event watcher", watcher.clone()));
     let watching = watch_over(probes);
@@ -346,27 +327,19 @@ async fn follow(
         match signals.next().await {
             SignalAction::Resync => {
                 info!(log, "resync requested");
-                watcher.do_send(Resync);
-                mapper.do_send(Resync);
+                let asked_at = Instant::now();
+                mapper.do_send(Resync { asked_at });
+                watcher.do_send(Resync { asked_at });
             }
             SignalAction::Leave(name) => break name,
         }
     };
+    following.take();
     // If an actor cannot take its message it has stopped, and the process ends with it.
     let _ = watcher.send(Stop).await;
     let _ = mapper.send(Stop).await;
     watching.abort();
     name
-}
-
-/// Ends the process on a second request to leave.
-fn leave_at_once(log: &Logger) -> ! {
-    end(EXIT_IMPATIENT, || {
-        warn!(
-            log,
-            "asked twice to leave: leaving at once, the rules stay as they are"
-        );
-    })
 }
 
 /// Starts a blocking actor in a thread of its own. Actix starts an actor again when it stops, which

@@ -18,7 +18,8 @@
 //! before it happens. [`check`] looks at all that decides about packets on this host, and [`explain`]
 //! follows one packet through the kernel; both change nothing, and no part of the daemon needs them.
 //! [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and messages,
-//! [`control`] and [`cli`] what a person sees. Below them are [`netlink`] and [`conntrack`], which
+//! [`control`] and [`cli`] what a person sees, and [`metrics`] what
+//! monitoring reads. Below them are [`netlink`] and [`conntrack`], which
 //! speak to the kernel, [`logging`], and [`sys`], which serves the process; [`config`] reads what the
 //! command line gives.
 //!
@@ -61,6 +62,7 @@ pub mod fuzzing;
 pub mod journal;
 pub mod logging;
 pub mod mapper;
+pub mod metrics;
 pub mod model;
 pub mod netlink;
 pub mod reconcile;

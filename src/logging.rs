@@ -4,18 +4,24 @@
 //! are escaped before the line is written. If the reader hangs, the daemon goes on, and logs later how
 //! many lines were lost.
 
+mod journald;
+mod line;
 pub(crate) mod once;
 mod output;
+mod verbosity;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::UnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use slog::{Drain, Level, LevelFilter, Logger, OwnedKVList, Record, b, o, record};
+use slog::{Drain, Level, Logger, OwnedKVList, Record, b, o, record};
 use slog_term::{Decorator, FullFormat, RecordDecorator};
 
+use line::write_line;
 use output::{Lost, Output, WholeLines};
+pub use verbosity::Verbosity;
+use verbosity::{Current, Filter};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +30,9 @@ pub enum Format {
     Term,
     /// One JSON object per line.
     Json,
-    /// `<6>INFO message, key: value`: a priority that the journal of systemd reads
-    /// (sd-daemon(3)), and no time, which the journal adds.
+    /// Entries of systemd's journal, with each value as a field. Where the journal cannot be reached,
+    /// lines `<6>message, key: value` on standard error: a priority that it reads (sd-daemon(3)), and
+    /// no time, which it adds.
     Journald,
 }
 
@@ -33,14 +40,27 @@ pub enum Format {
 static STDERR: OnceLock<Arc<LossyLog>> = OnceLock::new();
 
 /// A logger that writes to standard error, and does not wait for a reader that hangs.
-pub fn to_stderr(format: Format, level: Level) -> Logger {
-    let log = STDERR.get_or_init(|| LossyLog::new(io::stderr(), format));
-    Arc::clone(log).logger(level)
+pub fn to_stderr(format: Format, verbosity: Verbosity) -> Logger {
+    let log = STDERR.get_or_init(|| LossyLog::new(io::stderr(), format, verbosity));
+    log.current.set(verbosity);
+    Arc::clone(log).logger()
+}
+
+/// From now on the log on standard error has these messages.
+pub(crate) fn set_verbosity(verbosity: Verbosity) {
+    if let Some(log) = STDERR.get() {
+        log.current.set(verbosity);
+    }
 }
 
 /// How many lines could not be written to standard error, and have not been reported in the log.
 pub fn lost() -> u64 {
     STDERR.get().map_or(0, |log| log.lost())
+}
+
+/// How many lines could not be written to standard error since the start.
+pub(crate) fn lost_in_all() -> u64 {
+    STDERR.get().map_or(0, |log| log.lost.in_all())
 }
 
 /// Reports lost lines in the log if there is room by now. Called from time to time, so that the
@@ -63,17 +83,34 @@ type Lines = Arc<dyn slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never
 struct LossyLog {
     lines: Lines,
     lost: Lost,
+    current: Current,
 }
 
 impl LossyLog {
-    fn new<W: Write + AsFd + Send + 'static>(out: W, format: Format) -> Arc<Self> {
+    fn new<W>(out: W, format: Format, verbosity: Verbosity) -> Arc<Self>
+    where
+        W: Write + AsFd + Send + 'static,
+    {
         let lost = Lost::default();
-        let lines = lines(Output::new(out, lost.clone()), format);
-        Arc::new(Self { lines, lost })
+        let journal = (format == Format::Journald).then(journald::Journal::behind_stderr);
+        let lines: Lines = match journal.flatten() {
+            Some(journal) => {
+                let out = Output::of_datagrams(journal, lost.clone());
+                Arc::new(journald::Entries::new(out).ignore_res())
+            }
+            None => lines(Output::new(out, lost.clone()), format),
+        };
+        let current = Current::new(verbosity);
+        Arc::new(Self {
+            lines,
+            lost,
+            current,
+        })
     }
 
-    fn logger(self: Arc<Self>, level: Level) -> Logger {
-        root(self, level)
+    fn logger(self: Arc<Self>) -> Logger {
+        let current = self.current.clone();
+        root(self, current)
     }
 
     fn lost(&self) -> u64 {
@@ -111,8 +148,11 @@ impl Drain for LossyLog {
 }
 
 /// A logger that writes to `out`, one `write_all` call per line.
-pub fn to_writer<W: Write + Send + 'static>(out: W, format: Format, level: Level) -> Logger {
-    root(lines(out, format), level)
+pub fn to_writer<W>(out: W, format: Format, verbosity: Verbosity) -> Logger
+where
+    W: Write + Send + 'static,
+{
+    root(lines(out, format), Current::new(verbosity))
 }
 
 fn lines<W: Write + Send + 'static>(out: W, format: Format) -> Lines {
@@ -122,29 +162,23 @@ fn lines<W: Write + Send + 'static>(out: W, format: Format) -> Lines {
             let json = slog_json::Json::default(WholeLines::new(out));
             Arc::new(Mutex::new(json).ignore_res())
         }
-        Format::Term => Arc::new(term(out, false, local_time)),
-        Format::Journald => Arc::new(term(out, true, |_| Ok(()))),
+        Format::Term => Arc::new(term(out)),
+        Format::Journald => Arc::new(journald::Prefixed::new(out).ignore_res()),
     }
 }
 
-fn root<D>(drain: D, level: Level) -> Logger
+fn root<D>(drain: D, current: Current) -> Logger
 where
     D: slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never> + UnwindSafe + 'static,
 {
-    Logger::root(LevelFilter::new(drain, level).ignore_res(), o!())
+    Logger::root(Filter { drain, current }.ignore_res(), o!())
 }
 
 fn term<W: Write + Send + 'static>(
     out: W,
-    priority: bool,
-    timestamp: fn(&mut dyn Write) -> io::Result<()>,
 ) -> impl slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never> + UnwindSafe {
-    let lines = LineByLine {
-        out: Mutex::new(out),
-        priority,
-    };
-    let drain = FullFormat::new(lines)
-        .use_custom_timestamp(timestamp)
+    let drain = FullFormat::new(LineByLine(Mutex::new(out)))
+        .use_custom_timestamp(local_time)
         .use_original_order()
         .build();
     drain.ignore_res()
@@ -156,35 +190,16 @@ fn local_time(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes each record as one line without control characters.
-struct LineByLine<W> {
-    out: Mutex<W>,
-    /// Whether a line begins with its priority.
-    priority: bool,
-}
+struct LineByLine<W>(Mutex<W>);
 
 impl<W: Write> Decorator for LineByLine<W> {
-    fn with_record<F>(&self, record: &Record<'_>, _: &OwnedKVList, format: F) -> io::Result<()>
+    fn with_record<F>(&self, _: &Record<'_>, _: &OwnedKVList, format: F) -> io::Result<()>
     where
         F: FnOnce(&mut dyn RecordDecorator) -> io::Result<()>,
     {
         let mut plain = Plain(Vec::with_capacity(256));
         format(&mut plain)?;
-        let mut line = String::with_capacity(plain.0.len() + 8);
-        if self.priority {
-            line.push_str(&format!("<{}>", priority(record.level())));
-        }
-        for c in String::from_utf8_lossy(&plain.0).trim().chars() {
-            if c.is_control() {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
-        line.push('\n');
-        match self.out.lock() {
-            Ok(mut out) => out.write_all(line.as_bytes()),
-            Err(_) => Err(io::Error::other("a writer of the log panicked")),
-        }
+        write_line(&self.0, "", &String::from_utf8_lossy(&plain.0))
     }
 }
 
@@ -204,17 +219,6 @@ impl Write for Plain {
 impl RecordDecorator for Plain {
     fn reset(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// syslog(3)'s priorities.
-fn priority(level: Level) -> u8 {
-    match level {
-        Level::Critical => 2,
-        Level::Error => 3,
-        Level::Warning => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
     }
 }
 
@@ -240,7 +244,7 @@ mod tests {
 
     fn logged(format: Format, log: impl FnOnce(&Logger)) -> String {
         let sink = Sink::default();
-        let logger = to_writer(sink.clone(), format, Level::Info);
+        let logger = to_writer(sink.clone(), format, Verbosity::Info);
         log(&logger);
         // One call per line keeps lines whole beside those of other writers.
         assert!(*sink.1.lock().unwrap() <= 1, "in pieces");
@@ -265,7 +269,7 @@ mod tests {
             Format::Journald,
             |log| warn!(log, "odd"; "reason" => "none"),
         );
-        assert_eq!(text, "<4>WARN odd, reason: none\n");
+        assert_eq!(text, "<4>odd, reason: none\n");
     }
 
     #[test]

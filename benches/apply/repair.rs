@@ -19,7 +19,7 @@ use docker_nat66::docker::stream;
 use docker_nat66::docker_nat::observer::Observer;
 use docker_nat66::docker_nat::watch::Watch;
 use docker_nat66::journal::recover;
-use docker_nat66::logging::{Format, to_writer};
+use docker_nat66::logging::{Format, Verbosity, to_writer};
 use docker_nat66::mapper::compute::{Choice, HairpinMode, MapperOptions};
 use docker_nat66::model::intent::{Outgoing, Unpublished};
 use docker_nat66::model::rule::BackendKind;
@@ -129,7 +129,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         control: None,
     };
     let lock = Lock::acquire(&locks::state_path(&state), &holder, Instant::now());
-    let log = to_writer(io::sink(), Format::Json, slog::Level::Info);
+    let log = to_writer(io::sink(), Format::Json, Verbosity::Info);
     // No other tool is looked for: nothing of Docker's is here.
     let tools = ToolSettings {
         tool_dirs: Vec::new(),
@@ -139,6 +139,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
     let mut observer = Observer::new(ours, &tools);
     let parts = Parts {
         find_drops: Box::new(|_, _| None),
+        metrics: None,
         at_ready: Box::new(|| {}),
         options: MapperOptions {
             devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),

@@ -150,9 +150,12 @@ async fn pass_on(
                 logged.clear();
                 info!(log, "connected to Docker"; "engine" => %engine_version, "api" => %api_version);
                 let mut reports = board.lock();
+                let is_first = reports.figures.docker.api_version.is_none();
+                reports.measured.docker_reconnects += u64::from(!is_first);
                 reports.figures.docker = DockerFigures {
                     connected: true,
                     api_version: Some(api_version.to_string()),
+                    engine_version: Some(engine_version.to_string()),
                 };
                 reports.set_problems(Reporter::Docker, Vec::new());
             }
@@ -178,9 +181,18 @@ async fn pass_on(
                 let problems = losses.iter().map(|loss| problem(what, loss)).collect();
                 board.lock().set_problems(Reporter::Answers, problems);
             }
-            Update::Snapshot(snapshot) => {
+            Update::Snapshot {
+                snapshot,
+                event_at,
+                listed_at,
+            } => {
                 debug!(log, "snapshot"; "containers" => snapshot.containers.len());
-                if mapper.send(SnapshotTaken(snapshot)).await.is_err() {
+                let taken = SnapshotTaken {
+                    snapshot,
+                    event_at,
+                    listed_at,
+                };
+                if mapper.send(taken).await.is_err() {
                     abort(&log, "the port mapper is gone");
                 }
             }

@@ -79,6 +79,7 @@ impl FirewallWriter {
         let dnat = records.filter_map(|record| record.owned.rule.dnat());
         let hosts: BTreeSet<_> = dnat.map(|(port, _)| port).collect();
         let mut reports = self.board.lock();
+        reports.measured.count(report);
         reports.figures.rules = self.reconciler.records().count();
         reports.figures.forwards = hosts.len();
         reports.figures.drift_repairs += report.drift as u64;
@@ -102,6 +103,26 @@ impl FirewallWriter {
             "drift" => report.drift, "troubles" => report.troubles.len(),
             "owed" => self.reconciler.owed(),
             "took_us" => began.elapsed().as_micros() as u64);
+    }
+
+    /// Notes how late the kernel has followed Docker.
+    fn measure(&self, message: &Converge, round: &Round) {
+        let now = Instant::now();
+        let standing_by = round.docker_nat.as_ref();
+        let standing_by = standing_by.is_some_and(|it| it.state == StandbyState::On);
+        let forwards = message.intent.forwards.as_ref().map_or(0, Vec::len);
+        let mut reports = self.board.lock();
+        let measured = &mut reports.measured;
+        measured.wanted = if standing_by { 0 } else { forwards };
+        if round.is_in_step() {
+            measured.behind_since = None;
+        } else {
+            measured.behind_since.get_or_insert(now);
+        }
+        let changed = round.report.inserted + round.report.removed > 0;
+        if let Some(event_at) = message.event_at.filter(|_| changed) {
+            measured.event_to_rule.observe(now.duration_since(event_at));
+        }
     }
 }
 
@@ -148,6 +169,7 @@ impl Handler<Converge> for FirewallWriter {
         let since_start = || started.elapsed();
         let round = round(&mut self.reconciler, watch, &message, since_start, now);
         self.publish(&round.report, round.docker_nat.as_ref(), began);
+        self.measure(&message, &round);
         actix::MessageResult(round)
     }
 }
@@ -164,6 +186,7 @@ fn round<J: Journal>(
         intent,
         published,
         verify,
+        event_at: _,
     } = message;
     let desired = &reconciler.compile(intent);
     if *verify {

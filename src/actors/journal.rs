@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::{Actor, ActorContext, Handler, SyncContext};
 use slog::{Logger, debug, warn};
@@ -101,6 +102,19 @@ impl JournalActor {
         changed
     }
 
+    /// As [`JournalActor::change`], for what goes to the disk; measures how long that takes.
+    fn write(
+        &mut self,
+        what: &str,
+        f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let began = Instant::now();
+        let written = self.change(what, f);
+        let took = began.elapsed();
+        self.board.lock().measured.journal_sync.observe(took);
+        written
+    }
+
     /// Runs `f` on the store, and reports the journal's figures afterwards.
     fn with<T>(
         &mut self,
@@ -139,7 +153,7 @@ impl Handler<Intend> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Intend(records): Intend, _: &mut SyncContext<Self>) -> Self::Result {
-        self.change("intent", |store| store.intend(&records))
+        self.write("intent", |store| store.intend(&records))
     }
 }
 
@@ -147,7 +161,7 @@ impl Handler<Commit> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Commit(ids): Commit, _: &mut SyncContext<Self>) -> Self::Result {
-        self.change("commit", |store| store.commit(&ids))
+        self.write("commit", |store| store.commit(&ids))
     }
 }
 
@@ -155,7 +169,7 @@ impl Handler<Removing> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Removing(ids): Removing, _: &mut SyncContext<Self>) -> Self::Result {
-        self.change("marking", |store| store.removing(&ids))
+        self.write("marking", |store| store.removing(&ids))
     }
 }
 
@@ -163,7 +177,7 @@ impl Handler<Forget> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Forget(ids): Forget, _: &mut SyncContext<Self>) -> Self::Result {
-        self.change("forgetting", |store| store.forget(&ids))
+        self.write("forgetting", |store| store.forget(&ids))
     }
 }
 
@@ -204,7 +218,9 @@ impl Handler<Ping> for JournalActor {
         }
         let kept = self.change("keeping the journal in its place", Store::keep_in_place);
         let troubles = kept.err().as_ref().map(chain).into_iter().collect();
+        let bytes = self.store.as_ref().map_or(0, Store::size);
         let mut reports = self.board.lock();
+        reports.measured.journal_bytes = bytes;
         reports.set_sentences(Reporter::StateDir, ProblemId::StateDir, troubles);
     }
 }

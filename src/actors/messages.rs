@@ -1,6 +1,7 @@
 //! All messages between actors.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Message;
 
@@ -21,12 +22,41 @@ use crate::sys::causes::chain;
 /// Event watcher → port mapper: what Docker says now.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub(crate) struct SnapshotTaken(pub Arc<Snapshot>);
+pub(crate) struct SnapshotTaken {
+    /// It.
+    pub snapshot: Arc<Snapshot>,
+    /// When the first of the events behind it was read; `None` without an event.
+    pub event_at: Option<Instant>,
+    /// When the last list was asked for that is in it; `None` before the first.
+    pub listed_at: Option<Instant>,
+}
 
 /// Daemon → event watcher and port mapper: list everything again and make it match.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Resync;
+pub(crate) struct Resync {
+    /// When this was asked for.
+    pub asked_at: Instant,
+}
+
+/// Daemon → port mapper: the same, and answer once everything is compared and in step.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Resynced, String>")]
+pub(crate) struct Reload {
+    /// When this was asked for.
+    pub asked_at: Instant,
+}
+
+/// What a resync has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Resynced {
+    /// Rules inserted.
+    pub inserted: usize,
+    /// Rules removed.
+    pub removed: usize,
+    /// Of them, those that another program had changed.
+    pub repaired: usize,
+}
 
 /// Port mapper → itself: the host's routes or rules have changed.
 #[derive(Debug, Clone, Copy, Message)]
@@ -58,6 +88,8 @@ pub(crate) struct Converge {
     pub published: Option<Published>,
     /// Whether to list the kernel first, even if its content is believed to be known.
     pub verify: bool,
+    /// When the first of the events behind it was read; `None` without an event.
+    pub event_at: Option<Instant>,
 }
 
 /// Firewall writer → port mapper: what became of [`Converge`].

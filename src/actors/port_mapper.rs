@@ -15,6 +15,8 @@
 mod drift_watch;
 mod observe;
 mod reports;
+mod resync;
+mod resyncing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,10 +29,12 @@ use actix::{
 use slog::{Logger, warn};
 
 pub(crate) use self::drift_watch::{DriftWatch, FindDrops};
+use self::resyncing::Resyncing;
 use super::abort;
 use super::firewall_writer::FirewallWriter;
-use super::messages::{Converge, HostChanged, Ping, Resync, SnapshotTaken, Stop};
+use super::messages::{Converge, HostChanged, Ping, SnapshotTaken, Stop};
 use crate::control::board::{Reporter, StatusBoard};
+use crate::control::measured::ResyncReason;
 use crate::docker::backoff::Backoff;
 use crate::logging::once::LogChanges;
 use crate::mapper::compute::{
@@ -101,9 +105,15 @@ pub(crate) struct PortMapper {
     verify_rate: (Instant, u32),
     on_ready: Option<Box<dyn FnOnce()>>,
     snapshot: Option<Arc<Snapshot>>,
+    /// When the first event was read that no round has followed yet.
+    event_at: Option<Instant>,
+    /// When the list was asked for that the snapshot has.
+    listed_at: Option<Instant>,
+    resyncing: Option<Resyncing>,
     first_heard: Option<Instant>,
     wanted: bool,
-    verify: bool,
+    /// Why the next round lists the kernel; `None`: it need not.
+    verify: Option<ResyncReason>,
     in_flight: bool,
     stopping: bool,
     retry: Option<SpawnHandle>,
@@ -151,9 +161,12 @@ impl PortMapper {
             verify_rate: (Instant::now(), 0),
             on_ready: Some(on_ready),
             snapshot: None,
+            event_at: None,
+            listed_at: None,
+            resyncing: None,
             first_heard: None,
             wanted: false,
-            verify: false,
+            verify: None,
             in_flight: false,
             stopping: false,
             retry: None,
@@ -221,18 +234,21 @@ impl PortMapper {
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
         let heard = self.has_heard();
+        let (sent_at, listed_at) = (Instant::now(), self.listed_at);
         let request = self.writer.send(Converge {
             intent,
             published,
-            verify,
+            verify: verify.is_some(),
+            event_at: self.event_at.take(),
         });
         ctx.spawn(request.into_actor(self).map(move |round, this, ctx| {
             this.in_flight = false;
             match round {
                 Ok(round) => {
                     // After the round, in which the writer has observed Docker's own NAT.
-                    this.report_health(verify);
+                    this.report_health(verify.is_some());
                     this.take_report(&round, heard, verify, ctx);
+                    this.note_round(&round, verify, sent_at, listed_at);
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, because this reads all of /proc.
                     if auto && heard && this.scanned.as_ref() != Some(&ports) {
@@ -300,7 +316,7 @@ impl Actor for PortMapper {
         self.watch(Watched::Routes, ctx);
         ctx.run_interval(self.drift_watch.interval, |this, ctx| {
             failpoint::panic("it is time to verify");
-            this.verify = true;
+            this.verify.get_or_insert(ResyncReason::Timer);
             this.want(ctx);
         });
         // The static rules do not wait for Docker.
@@ -317,23 +333,16 @@ impl Actor for PortMapper {
 impl Handler<SnapshotTaken> for PortMapper {
     type Result = ();
 
-    fn handle(&mut self, SnapshotTaken(snapshot): SnapshotTaken, ctx: &mut Context<Self>) {
+    fn handle(&mut self, taken: SnapshotTaken, ctx: &mut Context<Self>) {
         if self.snapshot.is_none() {
             // The first list is compared with a fresh listing of the kernel.
-            self.verify = true;
+            self.verify = Some(ResyncReason::Start);
             self.first_heard = Some(Instant::now());
             ctx.run_later(PATIENCE + JUST_AFTER, |this, ctx| this.want(ctx));
         }
-        self.snapshot = Some(snapshot);
-        self.want(ctx);
-    }
-}
-
-impl Handler<Resync> for PortMapper {
-    type Result = ();
-
-    fn handle(&mut self, _: Resync, ctx: &mut Context<Self>) {
-        self.verify = true;
+        self.snapshot = Some(taken.snapshot);
+        self.event_at = self.event_at.or(taken.event_at);
+        self.listed_at = taken.listed_at;
         self.want(ctx);
     }
 }
@@ -354,7 +363,7 @@ impl Handler<HostChanged> for PortMapper {
             return;
         }
         if what == Watched::Rules {
-            self.verify = true;
+            self.verify.get_or_insert(ResyncReason::RulesChanged);
             let (since, verified) = self.verify_rate;
             if verified > MOST_VERIFIED && since.elapsed() < VERIFY_WINDOW {
                 return self.try_again_in(VERIFY_PAUSE, ctx);
@@ -369,6 +378,7 @@ impl Handler<Stop> for PortMapper {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         self.stopping = true;
+        self.give_up_resync();
         if let Some(retry) = self.retry.take() {
             ctx.cancel_future(retry);
         }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::logging::Verbosity;
+use crate::metrics::address::MetricsAddress;
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -67,6 +70,9 @@ pub(super) struct RunArgs {
     /// What to do where Docker's own IPv6 NAT is on
     #[arg(long, value_enum, env = "DOCKER_NAT66_NATIVE", default_value_t = Native::Standby)]
     pub(super) native: Native,
+    /// Serve metrics for Prometheus over HTTP on this address: ADDRESS:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDRESS", env = "DOCKER_NAT66_METRICS")]
+    pub(super) metrics: Option<MetricsAddress>,
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -162,12 +168,25 @@ pub(super) enum LogLevel {
     Error,
     /// What is unusual, besides errors.
     Warning,
-    /// Every change of a rule, besides warnings.
+    /// Every forward that opens or closes, besides warnings.
     Info,
-    /// Every decision with its reason, besides info messages.
+    /// Every rule and every decision with its reason, besides info messages.
     Debug,
     /// All messages.
     Trace,
+}
+
+impl From<LogLevel> for Verbosity {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Critical => Self::Critical,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warning => Self::Warning,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
 }
 
 /// `--log-format`.
@@ -179,7 +198,7 @@ pub(super) enum LogFormat {
     Term,
     /// One JSON object per line.
     Json,
-    /// Text with a priority, for systemd's journal.
+    /// Entries of systemd's journal; lines with a priority where it cannot be reached.
     Journald,
 }
 

@@ -70,6 +70,13 @@ fn announce_wait(pid: u32) -> mpsc::Sender<()> {
     waiting
 }
 
+/// The failure of a command that needs a running daemon.
+pub(super) fn no_daemon(state_dir: &Path) -> Failure {
+    let dir = state_dir.display();
+    let message = format!("no daemon runs with the state directory {dir}");
+    Failure::new(Exit::Held, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,11 @@ use std::io;
 use crate::backend::{BackendError, ErrorKind};
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
-use crate::control::server::ServerError;
+use crate::control::listen::ListenError;
 use crate::daemon::StartError;
 use crate::journal::JournalError;
 use crate::journal::recover::OpenError;
+use crate::metrics::server::MetricsError;
 use crate::sys::causes::chain;
 use crate::sys::locks::LockError;
 
@@ -114,9 +115,13 @@ impl Fatal for OpenError {
 impl Fatal for StartError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Control(ServerError::Io { .. }) | Self::Signals(_) => Exit::Failed,
+            Self::Control(ListenError::Io { .. })
+            | Self::Metrics(
+                MetricsError::Tcp { .. } | MetricsError::Unix(ListenError::Io { .. }),
+            )
+            | Self::Signals(_) => Exit::Failed,
             // The next attempt finds the same in this place.
-            Self::Control(_) => Exit::Usage,
+            Self::Control(_) | Self::Metrics(_) => Exit::Usage,
         }
     }
 }

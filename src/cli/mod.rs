@@ -15,8 +15,10 @@ mod explain;
 mod failure;
 mod hints;
 mod lock;
+mod metrics;
 mod output;
 mod print;
+mod reload;
 mod run;
 mod startup;
 mod status;
@@ -67,6 +69,12 @@ enum Command {
     Check(check::CheckArgs),
     /// Follow a packet to a published port, and say what forwards or drops it
     Explain(Box<explain::ExplainArgs>),
+    /// Compare Docker, journal and kernel now, and wait for the end of it
+    Reload(reload::ReloadArgs),
+    /// Log more or less from now on
+    LogLevel(reload::LogLevelArgs),
+    /// Print the daemon's figures for monitoring, in Prometheus' text format
+    Metrics(metrics::MetricsArgs),
     /// Print a file that comes with the program, ready to be installed
     Print(print::PrintArgs),
 }
@@ -77,6 +85,9 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Dump(args) => dump::run(args),
             Self::Status(args) => status::run(args),
+            Self::Metrics(args) => metrics::run(args),
+            Self::Reload(args) => reload::reload(args),
+            Self::LogLevel(args) => reload::log_level(args),
             Self::Check(args) => check::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Cleanup(args) => cleanup::run(args),

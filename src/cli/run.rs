@@ -45,6 +45,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
         warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
     }
+    if let Some(address) = args.metrics.as_ref().filter(|address| address.is_public()) {
+        warn!(log, "--metrics: other hosts may read the metrics"; "address" => %address);
+    }
     require_privilege()?;
 
     let state_dir = &args.state.state_dir;
@@ -115,6 +118,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
                 None
             })
         }),
+        metrics: args.metrics.clone(),
         at_ready: Box::new(move || log_fails(settings, log_of_check)),
         started,
         stale_grace: args.stale_grace,

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use slog::{Level, Logger, info, warn};
+use slog::{Logger, info, warn};
 
-use super::args::{LogArgs, LogFormat, LogLevel};
+use super::args::{LogArgs, LogFormat};
 use super::failure::{Exit, Failure};
 use super::lock::Locks;
 use crate::journal::recover::{self, Opened};
@@ -21,15 +21,7 @@ pub(super) fn begin_log(args: &LogArgs) -> Logger {
         LogFormat::Json => Format::Json,
         LogFormat::Journald => Format::Journald,
     };
-    let level = match args.log_level {
-        LogLevel::Critical => Level::Critical,
-        LogLevel::Error => Level::Error,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Trace => Level::Trace,
-    };
-    let log = logging::to_stderr(format, level);
+    let log = logging::to_stderr(format, args.log_level.into());
     panics::install_hook(log.clone());
     log
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::args::StateArgs;
-use super::ask::{ask, wrong_answer};
+use super::ask::{ask, no_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
 use super::output;
 use crate::control::protocol::{Answer, Request};
@@ -25,9 +25,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
         Some(Answer::Status(status)) => status,
         Some(_) => return Err(wrong_answer()),
         None => {
-            let dir = state_dir.display();
-            let message = format!("no daemon runs with the state directory {dir}");
-            return Err(Failure::new(Exit::Held, message));
+            return Err(no_daemon(state_dir));
         }
     };
     let text = if args.json {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::measured::Measured;
 use super::row::Row;
 use super::status::{ReportedProblem, State, Status};
 use crate::docker_nat::gate::StandbyState;
@@ -49,6 +50,8 @@ pub(crate) struct Reports {
     pub served_by_podman: BTreeSet<String>,
     /// Containers with malformed labels, for `dump`.
     pub malformed: Vec<Row>,
+    /// For monitoring.
+    pub measured: Measured,
     problems: BTreeMap<Reporter, Vec<Problem>>,
 }
 

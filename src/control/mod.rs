@@ -5,11 +5,15 @@
 //! time; it serves root and the daemon's own user. [`client`] is blocking and serves the commands.
 //!
 //! [`status`] is the one struct of every figure, and the text made from it; the parts of the
-//! daemon write into it through the [`board`]. [`row`] is one line of a dump.
+//! daemon write into it through the [`board`]. [`measured`] is what they have counted and timed since
+//! the start. [`row`] is one line of a dump.
 
 pub(crate) mod board;
 pub mod client;
 mod connect;
+pub(crate) mod histogram;
+pub mod listen;
+pub(crate) mod measured;
 pub mod protocol;
 pub mod row;
 pub(crate) mod server;

@@ -1,16 +1,23 @@
 //! Requests and answers: one line of JSON each.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::row::Row;
 use super::status::Status;
+use crate::logging::Verbosity;
 
-/// Longest request, in bytes. The known ones have fewer than 40.
+/// Longest request, in bytes. The known ones have fewer than 50.
 pub(crate) const MAX_REQUEST: u64 = 1024;
 
 /// Longest answer that a client reads, in bytes: some 500,000 rules at 1 KiB each.
 pub(super) const MAX_ANSWER: u64 = 512 * 1024 * 1024;
+
+/// How long the daemon waits for the end of a reload before it answers. With very many ports and
+/// ip6tables it takes seconds.
+pub(crate) const RELOAD_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What a client asks: `{"ask":"dump"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -20,6 +27,16 @@ pub enum Request {
     Dump,
     /// What the daemon is doing.
     Status,
+    /// Its figures for monitoring.
+    Metrics,
+    /// Compare everything; answered once that is over.
+    Reload,
+    /// From now on log these messages.
+    #[serde(rename = "log-level")]
+    LogLevel {
+        /// They and all that are graver.
+        level: Verbosity,
+    },
 }
 
 impl Request {
@@ -27,7 +44,9 @@ impl Request {
     /// `Deserialize` is too lenient here: it also takes lists, and ignores unknown fields.
     pub(super) fn read(line: &[u8]) -> Option<Self> {
         let line: Value = serde_json::from_slice(line).ok()?;
-        let mut known = [Self::Dump, Self::Status].into_iter();
+        let plain = [Self::Dump, Self::Status, Self::Metrics, Self::Reload];
+        let levels = Verbosity::ALL.map(|level| Self::LogLevel { level });
+        let mut known = plain.into_iter().chain(levels);
         known.find(|request| json!(request) == line)
     }
 }
@@ -40,6 +59,10 @@ pub enum Answer {
     Dump(Vec<Row>),
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Metrics`]: Prometheus' text.
+    Metrics(String),
+    /// To the others: what came of it, in a sentence.
+    Done(String),
     /// Why the daemon cannot serve the request.
     Error(String),
 }

@@ -1,22 +1,20 @@
 //! The daemon's side of the control socket.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, debug, warn};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::connect::connect_within;
+use super::listen::{ListenError, UnixSocket};
 use super::protocol::{Answer, MAX_REQUEST, Request};
 use super::row::Row;
-use super::status::Status;
 use crate::model::rule::RuleId;
 use crate::sys::failpoint;
 
@@ -43,106 +41,29 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, so that a process without descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest path of a socket, in bytes: 108 of `sun_path` (unix(7)) less the closing NUL, and less
-/// the process id that is appended while the socket is being created.
-const MAX_PATH: usize = 99;
-
-/// Why there is no control socket.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// Another process listens there.
-    #[error("{} belongs to another running process; choose another with --control", path.display())]
-    InUse {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// The path names a file that is not a socket.
-    #[error("{} is not a socket, so it stays as it is; choose another with --control", path.display())]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// No socket can have this name.
-    #[error("{} cannot name a socket: {why}; choose another with --control", path.display())]
-    BadPath {
-        /// The path.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The socket cannot be created.
-    #[error("cannot listen on {}", path.display())]
-    Io {
-        /// The socket.
-        path: PathBuf,
-        /// What happened.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// How long to probe whether a process listens. A full backlog means that one does.
-const PROBE: Duration = Duration::from_millis(100);
-
-/// A bound socket. Dropping it removes its file.
-pub(crate) struct Server {
-    listener: UnixListener,
-    path: PathBuf,
-}
+/// A server on a bound socket.
+pub(crate) struct Server(UnixSocket);
 
 impl Server {
-    /// Listens on `path`, mode 0600. A socket without a listener is replaced.
+    /// Listens on `path`.
     ///
     /// # Errors
-    /// See [`ServerError`].
-    pub(crate) fn bind(path: &Path) -> Result<Self, ServerError> {
-        let io_error = |source| ServerError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        if path.as_os_str().len() > MAX_PATH {
-            let (path, why) = (path.to_owned(), "it has more than 99 bytes");
-            return Err(ServerError::BadPath { path, why });
-        }
-        if let Ok(found) = std::fs::symlink_metadata(path) {
-            let path = path.to_owned();
-            if !found.file_type().is_socket() {
-                return Err(ServerError::NotASocket { path });
-            }
-            // Only this error means that no process listens; a live datagram socket gives another.
-            match connect_within(&path, PROBE) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                _ => return Err(ServerError::InUse { path }),
-            }
-        }
-        if let Some(dir) = path.parent() {
-            crate::sys::locks::create_runtime_dir(dir).map_err(io_error)?;
-        }
-        // Created beside its place and renamed, so that it never has wider permissions there.
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(format!(".{}", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        let _ = std::fs::remove_file(&temporary);
-        let listener = UnixListener::bind(&temporary).map_err(io_error)?;
-        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&temporary, path))
-            .map_err(io_error)?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-        })
+    /// See [`ListenError`].
+    pub(crate) fn bind(path: &Path) -> Result<Self, ListenError> {
+        UnixSocket::bind(path, "--control").map(Self)
     }
 
-    /// Serves until it is cancelled, in a `LocalSet`. `status` gives the status; `page` gives one page
-    /// of a dump, beginning after a rule that the page before names ([`Page::next`]).
-    pub(crate) async fn serve<S, P>(self, status: S, page: P, log: Logger)
+    /// Serves until it is cancelled, in a `LocalSet`. `answer` answers every request but a dump's;
+    /// `page` gives one page of a dump, beginning after a rule that the page before names
+    /// ([`Page::next`]).
+    pub(crate) async fn serve<A, P>(self, answer: A, page: P, log: Logger)
     where
-        S: Fn() -> Status + 'static,
+        A: AsyncFn(Request) -> Answer + 'static,
         P: AsyncFn(Option<RuleId>) -> Result<Page, String> + 'static,
     {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let shared = Rc::new(Shared {
-            status,
+            answer,
             page,
             dumps: Semaphore::new(MAX_DUMPS),
             own_uid: rustix::process::geteuid().as_raw(),
@@ -151,7 +72,7 @@ impl Server {
             let Ok(slot) = slots.clone().acquire_owned().await else {
                 return;
             };
-            let stream = match self.listener.accept().await {
+            let stream = match self.0.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!(log, "cannot accept a connection"; "reason" => %error);
@@ -170,13 +91,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A socket left behind is replaced at the next start.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// Some rows of a dump.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Page {
@@ -187,16 +101,16 @@ pub(crate) struct Page {
 }
 
 /// What all connections share.
-struct Shared<S, P> {
-    status: S,
+struct Shared<A, P> {
+    answer: A,
     page: P,
     dumps: Semaphore,
     own_uid: u32,
 }
 
-async fn exchange<S, P>(mut stream: UnixStream, shared: &Shared<S, P>) -> io::Result<()>
+async fn exchange<A, P>(mut stream: UnixStream, shared: &Shared<A, P>) -> io::Result<()>
 where
-    S: Fn() -> Status,
+    A: AsyncFn(Request) -> Answer,
     P: AsyncFn(Option<RuleId>) -> Result<Page, String>,
 {
     failpoint::panic("a connection is served");
@@ -212,9 +126,9 @@ where
                 Ok(_turn) => return timeout(DUMP_TIMEOUT, dump(stream, &shared.page)).await?,
                 Err(_) => Answer::Error("busy with other dumps".into()),
             },
-            Some(Request::Status) => Answer::Status(Box::new((shared.status)())),
+            Some(request) => (shared.answer)(request).await,
             None => Answer::Error(
-                "expected one line: {\"ask\":\"dump\"} or {\"ask\":\"status\"}".into(),
+                "expected one line, such as {\"ask\":\"dump\"} or {\"ask\":\"status\"}".into(),
             ),
         }
     } else {

@@ -109,6 +109,9 @@ pub struct DockerFigures {
     pub connected: bool,
     /// The API version in use; null before the first connection.
     pub api_version: Option<String>,
+    /// The Engine's version, as it calls itself; null before the first connection.
+    #[serde(default)]
+    pub engine_version: Option<String>,
 }
 
 /// Docker's own IPv6 NAT as the daemon sees it.
@@ -249,6 +252,7 @@ mod tests {
             docker: DockerFigures {
                 connected: false,
                 api_version: Some("1.41".to_owned()),
+                engine_version: Some("20.10.24".to_owned()),
             },
             forwards: 2,
             rules: 9,
@@ -278,7 +282,8 @@ mod tests {
         let expected = concat!(
             r#"{"v":1,"pid":7,"state":"degraded","troubles":["docker: gone"],"#,
             r#""problems":[{"id":"docker","what":"gone","do":"start it"}],"#,
-            r#""backend":"ip6tables","docker":{"connected":false,"api_version":"1.41"},"#,
+            r#""backend":"ip6tables","docker":{"connected":false,"api_version":"1.41","#,
+            r#""engine_version":"20.10.24"},"#,
             r#""forwards":2,"rules":9,"skipped":["web: no address"],"waiting_for":"Docker","#,
             r#""unanswered":["db"],"native":{"state":"on","served":3,"unserved":["80/tcp"],"#,
             r#""stray":["81/tcp"],"closed":["82/tcp"]},"drift_repairs":4,"resyncs":5,"#,

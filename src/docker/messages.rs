@@ -1,7 +1,7 @@
 //! How an Engine is followed: the settings, what the follower receives, and what it sends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
 
@@ -98,5 +98,13 @@ pub enum Update {
     /// are listed there is no snapshot.
     Partial(Vec<Loss>),
     /// What Docker says now.
-    Snapshot(Arc<Snapshot>),
+    Snapshot {
+        /// It.
+        snapshot: Arc<Snapshot>,
+        /// When the first of the events that it follows from was read; `None` for what a list alone
+        /// has shown.
+        event_at: Option<Instant>,
+        /// When the last list was asked for that has been answered.
+        listed_at: Option<Instant>,
+    },
 }

@@ -31,6 +31,7 @@ pub mod host;
 mod lenient;
 mod messages;
 pub mod network;
+mod news_times;
 pub(crate) mod once;
 mod ports;
 mod session;

@@ -24,6 +24,7 @@ use super::flood::Flood;
 use super::holders::{Held, NetworkQuestions};
 use super::messages::{Command, FollowSettings, Inbox, Loss, Update};
 use super::network::NetworkList;
+use super::news_times::NewsTimes;
 use super::view::{Answer, FollowUp, Question, View};
 use crate::model::interface::InterfaceNews;
 use crate::sys::failpoint;
@@ -73,11 +74,7 @@ pub(super) async fn session(
     // Old news: those containers may run again. What comes from now on concerns the list, too.
     while inbox.interfaces.try_recv().is_ok() {}
     let engine = Engine::connect(&settings.host, settings.request_timeout).await?;
-    let replayed = if replay {
-        REPLAY_REACHES_BACK
-    } else {
-        Duration::ZERO
-    };
+    let replayed = REPLAY_REACHES_BACK * u32::from(replay);
     let events = engine.events(SystemTime::now() - replayed).await?;
     // The list that comes next is what these commands ask for.
     while inbox.commands.try_recv().is_ok() {}
@@ -107,6 +104,7 @@ pub(super) async fn session(
         retries: BTreeMap::new(),
         relist_at: None,
         news_since: None,
+        news_times: NewsTimes::default(),
         faults: Faults::new(log),
     };
     session.run(events, inbox, updates).await
@@ -146,6 +144,7 @@ struct Session<'a> {
     relist_at: Option<Instant>,
     /// Since when there is something to publish.
     news_since: Option<Instant>,
+    news_times: NewsTimes,
     faults: Faults,
 }
 
@@ -165,6 +164,8 @@ impl Session<'_> {
             self.to_say.extend(self.partial.news());
             if self.view.has_news() {
                 self.news_since.get_or_insert(now);
+            } else if self.is_settled() {
+                self.news_times.nothing_new();
             }
             // Publishing comes last below, after all that has arrived; but not later than this.
             if self.is_overdue(now)
@@ -182,6 +183,7 @@ impl Session<'_> {
                     None => interfaces_open = false,
                 },
                 event = events.next() => {
+                    self.news_times.event_read();
                     self.flood.event(now);
                     self.view.event(&event?);
                 }
@@ -233,6 +235,7 @@ impl Session<'_> {
         if self.list_wanted && self.list.is_none() {
             self.list_wanted = false;
             self.view.list_begun();
+            self.news_times.list_begun();
             let engine = self.engine.clone();
             self.list = Some(Box::pin(async move { engine.list().await }));
         }
@@ -282,9 +285,12 @@ impl Session<'_> {
     /// Whether there is something to say, and nothing worth waiting for.
     fn may_publish(&self, now: Instant) -> bool {
         let has_to_say = self.listed_once && !self.to_say.is_empty();
-        let settled =
-            self.inspects.is_empty() && self.networks.is_none() && self.view.waiting() == 0;
-        has_to_say || (self.view.has_news() && (settled || self.is_overdue(now)))
+        has_to_say || (self.view.has_news() && (self.is_settled() || self.is_overdue(now)))
+    }
+
+    /// Whether no answer about containers or networks is awaited.
+    fn is_settled(&self) -> bool {
+        self.inspects.is_empty() && self.networks.is_none() && self.view.waiting() == 0
     }
 
     fn publish(&mut self, permit: Permit<'_, Update>) {
@@ -293,7 +299,7 @@ impl Session<'_> {
             permit.send(update);
         } else if let Some(snapshot) = self.view.take_news() {
             self.news_since = None;
-            permit.send(Update::Snapshot(snapshot));
+            permit.send(self.news_times.tell(snapshot));
         }
     }
 
@@ -318,6 +324,7 @@ impl Session<'_> {
             self.faults.log(row, "an answer of docker cannot be read");
         }
         self.listed_once = true;
+        self.news_times.listed();
         self.view.listed(list.rows);
         self.view.rows_were_odd(list.odd);
         debug!(self.log, "docker has listed its containers"; "to_inspect" => self.view.waiting());

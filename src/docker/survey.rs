@@ -101,7 +101,7 @@ async fn snapshot(host: &DockerHost, limit: Duration) -> Result<Arc<Snapshot>, S
     let look = async {
         while let Ok(Some(update)) = timeout_at(ends, received.recv()).await {
             match update {
-                Update::Snapshot(snapshot) => {
+                Update::Snapshot { snapshot, .. } => {
                     let is_whole = snapshot.unanswered.is_empty();
                     last = Ok(snapshot);
                     if is_whole {

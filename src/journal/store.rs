@@ -279,7 +279,8 @@ impl Store {
         Ok(())
     }
 
-    fn size(&self) -> u64 {
+    /// The size of its files, in bytes; 0 if they cannot be read.
+    pub(crate) fn size(&self) -> u64 {
         size(&self.dir.journal()).unwrap_or(0)
     }
 

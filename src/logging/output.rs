@@ -23,18 +23,30 @@ const CALM: Duration = Duration::from_secs(10);
 /// takes more (unix(7): writable while at most a quarter of its buffer is used).
 const AT_ONCE: usize = 4096;
 
-/// Lines that were lost and have not been reported in the log.
+/// Lines that were lost.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lost(Arc<AtomicU64>);
+pub(super) struct Lost(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Those that have not been reported in the log.
+    unreported: AtomicU64,
+    reported: AtomicU64,
+}
 
 impl Lost {
-    /// How many lines were lost.
+    /// How many lines were lost and have not been reported in the log.
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.unreported.load(Ordering::Relaxed)
+    }
+
+    /// How many lines were lost since the start.
+    pub(super) fn in_all(&self) -> u64 {
+        self.count() + self.0.reported.load(Ordering::Relaxed)
     }
 
     fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.0.unreported.fetch_add(count, Ordering::Relaxed);
     }
 
     /// If there are any, `write` logs a line with their number. If that line is lost too, it does
@@ -43,11 +55,12 @@ impl Lost {
         let lost = self.count();
         // Of several threads that come here at once, only one reports.
         let order = Ordering::Relaxed;
-        if lost > 0 && self.0.compare_exchange(lost, 0, order, order).is_ok() {
+        let unreported = &self.0.unreported;
+        if lost > 0 && unreported.compare_exchange(lost, 0, order, order).is_ok() {
             write(lost);
-            let meanwhile = self.0.swap(0, order);
-            if meanwhile > 0 {
-                self.add(lost + meanwhile - 1);
+            match unreported.swap(0, order) {
+                0 => drop(self.0.reported.fetch_add(lost, order)),
+                meanwhile => self.add(lost + meanwhile - 1),
             }
         }
     }
@@ -57,6 +70,8 @@ impl Lost {
 pub(super) struct Output<W> {
     out: W,
     lost: Lost,
+    /// How many bytes are written at once.
+    piece: usize,
     /// Lines wait for room only from this moment on.
     waits_from: Instant,
     /// Whether only a part of the last line was written.
@@ -68,8 +83,17 @@ impl<W: Write + AsFd> Output<W> {
         Self {
             out,
             lost,
+            piece: AT_ONCE,
             waits_from: Instant::now(),
             torn: false,
+        }
+    }
+
+    /// For a socket of datagrams, which takes a line whole or not at all.
+    pub(super) fn of_datagrams(out: W, lost: Lost) -> Self {
+        Self {
+            piece: usize::MAX,
+            ..Self::new(out, lost)
         }
     }
 
@@ -78,7 +102,7 @@ impl<W: Write + AsFd> Output<W> {
             self.put_piece(b"\n")?;
             self.torn = false;
         }
-        for piece in line.chunks(AT_ONCE) {
+        for piece in line.chunks(self.piece) {
             self.put_piece(piece)?;
             self.torn = !piece.ends_with(b"\n");
         }
@@ -153,10 +177,10 @@ impl<W: Write> Write for WholeLines<W> {
 mod tests {
     use std::io::{PipeReader, Read, pipe};
 
-    use slog::{Level, Logger, debug, error, info};
+    use slog::{Logger, debug, error, info};
 
     use super::*;
-    use crate::logging::{Format, LossyLog};
+    use crate::logging::{Format, LossyLog, Verbosity};
 
     struct Piped {
         log: Logger,
@@ -165,11 +189,11 @@ mod tests {
     }
 
     impl Piped {
-        fn new(level: Level) -> Self {
+        fn new(verbosity: Verbosity) -> Self {
             let (reader, writer) = pipe().unwrap();
-            let lossy = LossyLog::new(writer, Format::Journald);
+            let lossy = LossyLog::new(writer, Format::Journald, verbosity);
             Self {
-                log: lossy.clone().logger(level),
+                log: lossy.clone().logger(),
                 lossy,
                 reader,
             }
@@ -208,11 +232,11 @@ mod tests {
         }
     }
 
-    const REPORT: &str = "<4>WARN the log was not read: lines before this one are lost, lines: ";
+    const REPORT: &str = "<4>the log was not read: lines before this one are lost, lines: ";
 
     #[test]
     fn lines_lost_without_a_reader_are_reported_when_it_reads_again() {
-        let mut piped = Piped::new(Level::Info);
+        let mut piped = Piped::new(Verbosity::Info);
         let kept = piped.fill("x");
         info!(piped.log, "lost too");
         assert_eq!(piped.lost(), 2);
@@ -222,15 +246,15 @@ mod tests {
         let text = first + &piped.rest();
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines[..kept].iter().enumerate() {
-            assert_eq!(*line, format!("<3>ERRO {number} x"));
+            assert_eq!(*line, format!("<3>{number} x"));
         }
         let report = format!("{REPORT}2");
-        assert_eq!(lines[kept..], ["<6>INFO there is room", &report]);
+        assert_eq!(lines[kept..], ["<6>there is room", &report]);
     }
 
     #[test]
     fn lost_lines_are_reported_without_another_line_and_at_any_level() {
-        let mut piped = Piped::new(Level::Error);
+        let mut piped = Piped::new(Verbosity::Error);
         piped.fill("x");
         // A record below the level neither counts as lost nor as a line that got through.
         debug!(piped.log, "not written");
@@ -246,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_does_not_delay_every_line() {
-        let mut piped = Piped::new(Level::Info);
+        let mut piped = Piped::new(Verbosity::Info);
         piped.fill("x");
         let begun = Instant::now();
         for _ in 0..20 {
@@ -261,20 +285,20 @@ mod tests {
 
     #[test]
     fn a_torn_line_is_ended_before_the_next() {
-        let mut piped = Piped::new(Level::Info);
+        let mut piped = Piped::new(Verbosity::Info);
         let kept = piped.fill(&"x".repeat(5 * AT_ONCE));
         let first = piped.read(5 * AT_ONCE);
         info!(piped.log, "there is room");
         let text = first + &piped.rest();
         let lines: Vec<&str> = text.lines().skip(kept).collect();
-        assert!(lines[0].starts_with(&format!("<3>ERRO {kept} x")), "{text}");
-        assert_eq!(lines[1], "<6>INFO there is room");
+        assert!(lines[0].starts_with(&format!("<3>{kept} x")), "{text}");
+        assert_eq!(lines[1], "<6>there is room");
         assert_eq!(lines.len(), 3);
     }
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let Piped { log, lossy, reader } = Piped::new(Level::Info);
+        let Piped { log, lossy, reader } = Piped::new(Verbosity::Info);
         drop(reader);
         info!(log, "to nobody");
         info!(log, "to nobody");

@@ -151,6 +151,45 @@ pub(crate) fn container(id: &str, name: &Untrusted) -> String {
 }
 
 impl Reason {
+    /// All that [`Reason::word`] may say.
+    pub(crate) const WORDS: [&str; 14] = [
+        "binding",
+        "routed",
+        "no-network",
+        "no-address",
+        "outside-prefix",
+        "refused-address",
+        "label",
+        "not-forwarding",
+        "swarm",
+        "left-network",
+        "address-moved",
+        "port-taken",
+        "too-many",
+        "unreadable",
+    ];
+
+    /// A word for it. The words are stable, because monitoring counts by them.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::NotPublished(NotPublished::Routed) => "routed",
+            Self::NotPublished(NotPublished::Malformed(_)) | Self::Unreadable(_) => "unreadable",
+            Self::NotPublished(_) | Self::PortZero => "binding",
+            Self::NoOwnNetwork(_) => "no-network",
+            Self::NoAddress(has) if has.is_empty() => "no-address",
+            Self::NoAddress(_) => "outside-prefix",
+            Self::Refused(..) => "refused-address",
+            Self::Label(_) | Self::NotListed => "label",
+            Self::NotForwarding(_, NotForwarding::Routed) => "routed",
+            Self::NotForwarding(..) => "not-forwarding",
+            Self::SwarmIngress => "swarm",
+            Self::LeftNetwork(_) => "left-network",
+            Self::AddressOf(..) => "address-moved",
+            Self::TakenBy(_) => "port-taken",
+            Self::TooMany { .. } => "too-many",
+        }
+    }
+
     /// Whether it surprises the operator; the rest is Docker's everyday business.
     pub fn is_unexpected(&self) -> bool {
         match self {

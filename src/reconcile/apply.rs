@@ -15,13 +15,14 @@
 //! then `false`.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use slog::{Logger, o, warn};
 
 use super::listing::Listing;
-use super::report::Report;
+use super::report::{Operation, Report};
 use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
-use crate::model::rule::{Rule, RuleId};
+use crate::model::rule::{Name, Rule, RuleId};
 
 /// How often a whole batch is tried before its parts are: a foreign change voids a batch.
 pub(super) const BATCH_TRIES: usize = 3;
@@ -39,6 +40,11 @@ impl Edit<'_> {
     pub(super) fn removal(old: RuleId) -> Self {
         let old = Some(old);
         Self { old, new: None }
+    }
+
+    /// The kind of the rule that comes.
+    fn inserted_kind(&self) -> Option<Name> {
+        self.new.map(|rule| rule.facts.kind.clone())
     }
 }
 
@@ -77,6 +83,8 @@ pub(super) struct Applier<'a> {
     /// How many edits were made.
     made: usize,
     refused_olds: BTreeSet<RuleId>,
+    /// The kinds of the rules that were refused by themselves; of a removal, none.
+    refused: Vec<Option<Name>>,
     /// The last refusal.
     refusal: Option<BackendError>,
 }
@@ -94,6 +102,7 @@ impl<'a> Applier<'a> {
             in_doubt: Batch::default(),
             made: 0,
             refused_olds: BTreeSet::new(),
+            refused: Vec::new(),
             refusal: None,
         }
     }
@@ -110,6 +119,13 @@ impl<'a> Applier<'a> {
         let Some(last) = outcome.err().or_else(|| self.refusal.take()) else {
             return Ok(());
         };
+        // The edits are made in their order, so that those behind were not tried.
+        let untried = edits.get(self.made + self.refused.len()..);
+        let untried = untried.unwrap_or_default().iter().map(Edit::inserted_kind);
+        let refused = std::mem::take(&mut self.refused).into_iter();
+        for kind in refused.chain(untried).flatten() {
+            self.report.count(Operation::Insert, kind, false);
+        }
         Err(Incomplete {
             count: edits.len() - self.made,
             refused_olds: std::mem::take(&mut self.refused_olds),
@@ -179,6 +195,7 @@ impl<'a> Applier<'a> {
                 Err(error) => {
                     self.refused_olds
                         .extend(half.iter().filter_map(|edit| edit.old));
+                    self.refused.extend(half.iter().map(Edit::inserted_kind));
                     self.refusal = Some(error);
                 }
             }
@@ -191,7 +208,15 @@ impl<'a> Applier<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.backend.commit(&batch) {
+        let began = Instant::now();
+        let outcome = self.backend.commit(&batch);
+        let operation = match (batch.remove.is_empty(), batch.insert.is_empty()) {
+            (true, _) => Operation::Insert,
+            (_, true) => Operation::Remove,
+            _ => Operation::Replace,
+        };
+        self.report.batches.push((operation, began.elapsed()));
+        if let Err(error) = outcome {
             self.in_doubt.remove.extend(batch.remove);
             self.in_doubt.insert.extend(batch.insert);
             return Err(error);
@@ -246,6 +271,15 @@ impl<'a> Applier<'a> {
     fn count(&mut self, done: &Batch) {
         self.report.removed += done.remove.len();
         self.report.inserted += done.insert.len();
+        for seen in &done.remove {
+            let kind = seen.content().map(|rule| rule.facts.kind.clone());
+            let kind = kind.unwrap_or_default();
+            self.report.count(Operation::Remove, kind, true);
+        }
+        for rule in &done.insert {
+            let kind = rule.facts.kind.clone();
+            self.report.count(Operation::Insert, kind, true);
+        }
         let removed = done.remove.iter().filter_map(|seen| seen.rule.as_ref());
         let removed = removed.map(|rule| (Verb::Del, rule));
         for (verb, rule) in removed.chain(done.insert.iter().map(|rule| (Verb::Add, rule))) {

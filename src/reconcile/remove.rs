@@ -6,7 +6,7 @@ use slog::debug;
 
 use super::Reconciler;
 use super::apply::{Applier, BATCH_TRIES, Edit, Incomplete};
-use super::report::{Report, Trouble};
+use super::report::{Operation, Report, Trouble};
 use crate::journal::Journal;
 use crate::journal::record::RecordEvent;
 use crate::model::rule::RuleId;
@@ -41,6 +41,10 @@ impl<J: Journal> Reconciler<J> {
             self.kernel.invalidate();
             (ids.clone(), Some(last))
         });
+        for record in left.iter().filter_map(|id| self.records.get(id)) {
+            let kind = record.owned.rule.facts.kind.clone();
+            report.count(Operation::Remove, kind, false);
+        }
         if let Some(last) = failure.filter(|_| !left.is_empty()) {
             let count = left.len();
             report.troubles.push(Trouble::Removal { count, last });

@@ -1,9 +1,12 @@
 //! What one call of the reconciler did, and what it could not do.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::backend::BackendError;
 use crate::conntrack::FlowError;
 use crate::journal::JournalError;
-use crate::model::rule::BackendKind;
+use crate::model::rule::{BackendKind, Name};
 
 /// What keeps the kernel from matching what is desired.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,9 +60,56 @@ pub struct Report {
     pub drift: usize,
     /// Why the kernel does not match; empty when it does.
     pub troubles: Vec<Trouble>,
+    /// The same insertions and removals by kind, and those that failed.
+    pub(crate) changes: BTreeMap<Change, u64>,
+    /// How long the kernel took for each batch.
+    pub(crate) batches: Vec<(Operation, Duration)>,
+}
+
+/// Changes of rules that are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Change {
+    /// What was done, or tried.
+    pub(crate) operation: Operation,
+    /// The name of the rule's kind, as `dump` shows it; empty where only the kernel knew the rule.
+    pub(crate) kind: Name,
+    /// Whether the kernel has taken it.
+    pub(crate) succeeded: bool,
+}
+
+/// What is done to rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Operation {
+    /// They are inserted.
+    Insert,
+    /// They are removed.
+    Remove,
+    /// Of batches: some take the place of others.
+    Replace,
+}
+
+impl Operation {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Remove => "remove",
+            Self::Replace => "replace",
+        }
+    }
 }
 
 impl Report {
+    /// Counts a change of one rule.
+    pub(super) fn count(&mut self, operation: Operation, kind: Name, succeeded: bool) {
+        let change = Change {
+            operation,
+            kind,
+            succeeded,
+        };
+        *self.changes.entry(change).or_default() += 1;
+    }
+
     /// Whether the kernel and the journal match what was desired.
     pub fn is_converged(&self) -> bool {
         self.troubles.is_empty()

@@ -4,7 +4,8 @@
 //! the machine. First the backends alone (`real`, `nftables`, `docker_nat`, `flows`, `packets`,
 //! `torture`), what `check` says of a host ([`check`]) and how `explain` follows a packet ([`explain`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
-//! harmed from outside ([`outside`]) and from inside ([`hardened`]).
+//! harmed from outside ([`outside`]) and from inside ([`hardened`]), and what monitoring gets of one
+//! ([`monitoring`]).
 
 mod check;
 mod disk;
@@ -15,6 +16,7 @@ mod goldens;
 mod hardened;
 mod killpoints;
 mod life;
+mod monitoring;
 mod nftables;
 mod outside;
 mod packets;

@@ -4,9 +4,9 @@ use std::env;
 use std::fmt;
 use std::process::Command;
 
-use docker_nat66::logging::{self, Format};
+use docker_nat66::logging::{self, Format, Verbosity};
 use docker_nat66::sys::panics;
-use slog::{Level, info};
+use slog::info;
 
 use crate::support::PROGRAM;
 use crate::support::again::again;
@@ -43,7 +43,7 @@ fn a_panic_while_a_line_is_logged_ends_the_process_too() {
         } else {
             Format::Term
         };
-        let log = logging::to_stderr(format, Level::Info);
+        let log = logging::to_stderr(format, Verbosity::Info);
         panics::install_hook(log.clone());
         info!(log, "shown"; "value" => %Bomb);
         unreachable!("it went on");

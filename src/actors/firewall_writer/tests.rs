@@ -101,6 +101,7 @@ impl Daemon {
             intent: Arc::new(intent),
             published: Some(published(&[8080])),
             verify: false,
+            event_at: None,
         };
         let watch = Some(&mut self.watch);
         let round = round(&mut self.reconciler, watch, &message, || at(second), 1);

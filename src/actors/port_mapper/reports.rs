@@ -1,5 +1,6 @@
 //! What the mapper reports to `status` and to the log, and when it retries a round.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actix::{AsyncContext, Context};
@@ -8,6 +9,7 @@ use slog::{debug, error, info, warn};
 use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD, VERIFY_WINDOW};
 use crate::actors::messages::Round;
 use crate::control::board::Reporter;
+use crate::control::measured::ResyncReason;
 use crate::control::row::Row;
 use crate::docker_nat::gate::StandbyState;
 use crate::mapper::health;
@@ -25,7 +27,7 @@ impl PortMapper {
         &mut self,
         round: &Round,
         heard: bool,
-        verified: bool,
+        verified: Option<ResyncReason>,
         ctx: &mut Context<Self>,
     ) {
         failpoint::panic("a report is read");
@@ -41,16 +43,19 @@ impl PortMapper {
         }
         let failures = round.troubles();
         let failed = !failures.is_empty();
-        if verified {
+        if verified.is_some() {
             if self.verify_rate.0.elapsed() >= VERIFY_WINDOW {
                 self.verify_rate = (Instant::now(), 0);
             }
             self.verify_rate.1 += 1;
         }
         if failed {
-            self.verify |= verified;
-        } else if verified {
-            self.board.lock().figures.resyncs += 1;
+            self.verify = self.verify.or(verified);
+        } else if let Some(reason) = verified {
+            let mut reports = self.board.lock();
+            reports.figures.resyncs += 1;
+            *reports.measured.resyncs.entry(reason).or_default() += 1;
+            reports.measured.last_resync = host::now();
         }
         if heard
             && round.is_in_step()
@@ -61,7 +66,7 @@ impl PortMapper {
             // The watch starts only now, because notifications slow down the first, large batch.
             self.watch(Watched::Rules, ctx);
             // Another program may have changed rules before the notifications began.
-            self.verify = true;
+            self.verify.get_or_insert(ResyncReason::Start);
             self.want(ctx);
         }
         if let Some(pause) = round.docker_nat.as_ref().and_then(|it| it.again_in) {
@@ -219,7 +224,12 @@ impl PortMapper {
             }
         }
         let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
+        let mut closed = BTreeMap::new();
+        for skip in skipped {
+            *closed.entry(skip.reason.word()).or_default() += 1;
+        }
         let mut reports = self.board.lock();
+        reports.measured.closed = closed;
         reports.figures.skipped = self.skipped.last().map(|(text, _)| text.clone()).collect();
         reports.malformed = skipped
             .iter()

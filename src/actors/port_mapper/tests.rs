@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::actors::firewall_writer::JournalClient;
 use crate::actors::journal::{HeldStateDir, JournalActor};
-use crate::actors::messages::Recover;
+use crate::actors::messages::{Recover, Resync};
 use crate::backend::ErrorKind;
 use crate::backend::fake::{BackendCall, FakeKernel, InjectedFault};
 use crate::conntrack::fake::FakeTable;
@@ -124,13 +124,26 @@ fn one_container() -> SnapshotTaken {
     one_container_at("fdfd::2")
 }
 
+fn resync() -> Resync {
+    let asked_at = Instant::now();
+    Resync { asked_at }
+}
+
+fn taken(snapshot: Snapshot) -> SnapshotTaken {
+    SnapshotTaken {
+        snapshot: Arc::new(snapshot),
+        event_at: None,
+        listed_at: None,
+    }
+}
+
 fn one_container_at(address: &str) -> SnapshotTaken {
     let mut snapshot = samples::snapshot();
     for container in snapshot.containers.values_mut() {
         // The sample's address may be one of this machine's own.
         container.endpoints[0].address = Some(address.parse().expect("an address"));
     }
-    SnapshotTaken(Arc::new(snapshot))
+    taken(snapshot)
 }
 
 /// An earlier run leaves a forward; then a mapper with this grace gets `word` from Docker. Whether
@@ -151,7 +164,7 @@ fn after_an_earlier_run(grace: Duration, word: Option<SnapshotTaken>, expected: 
         // Three full rounds: time enough to do what must not be done.
         for _ in 0..3 {
             let before = listings(&kernel);
-            later.send(Resync).await.expect("it lives");
+            later.send(resync()).await.expect("it lives");
             eventually(|| listings(&kernel) > before).await;
         }
         let came = eventually(|| (forwards(&kernel) > 0) == (expected > 0)).await;
@@ -169,7 +182,7 @@ fn what_docker_has_not_confirmed_stays_for_its_grace_and_not_longer() {
 
 #[test]
 fn what_docker_denies_goes_before_its_grace_is_over() {
-    let nothing = SnapshotTaken(Arc::default());
+    let nothing = taken(Snapshot::default());
     assert!(after_an_earlier_run(LATER, Some(nothing), 0));
 }
 
@@ -182,10 +195,10 @@ fn what_docker_confirms_outlasts_its_grace() {
 /// Docker has listed the container but does not answer about it.
 fn unanswered() -> SnapshotTaken {
     let id = samples::snapshot().containers.into_keys().next();
-    SnapshotTaken(Arc::new(Snapshot {
+    taken(Snapshot {
         unanswered: [(id.expect("a container"), "web".into())].into(),
         ..Snapshot::default()
-    }))
+    })
 }
 
 #[test]
@@ -225,7 +238,7 @@ fn a_resync_does_not_wait_for_the_pause_to_end() {
         let tried = eventually(|| listings(&kernel) >= 6).await;
         kernel.listing_fails(None);
         let asked = Instant::now();
-        mapper.send(Resync).await.expect("it lives");
+        mapper.send(resync()).await.expect("it lives");
         let healed = eventually(|| kernel.ours().len() == STATICS).await;
         mapper.send(Stop).await.expect("it lives");
         (tried && healed, asked.elapsed())

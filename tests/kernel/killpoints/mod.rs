@@ -136,7 +136,7 @@ fn killed_while_handing_over(backend: Backend, stride: usize) {
 /// Kills at moments drawn by lot, each successor of the one before.
 fn killed_at_random_moments(backend: Backend) {
     let scene = Scene::new(backend);
-    let (seed, kills) = (number(SEED, 1), number(KILLS, 250));
+    let (seed, kills) = (number(SEED, 1), number(KILLS, 120));
     eprintln!("{SEED}={seed}");
     let mut score = Score::new(&format!("killed at a random moment, {backend:?}"));
     by_lot::live_and_die(&scene, seed as u64, kills as u64, &mut score);
@@ -157,13 +157,13 @@ fn nftables_survives_kills_at_random_moments() {
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn ip6tables_survives_a_kill_at_any_step() {
-    namespace::fresh(|| killed_at_each_step(Backend::Ip6tables, number(STRIDE, 6)));
+    namespace::fresh(|| killed_at_each_step(Backend::Ip6tables, number(STRIDE, 10)));
 }
 
 #[test]
 #[ignore = "needs root: run by tests/run"]
 fn nftables_survives_a_kill_at_any_step() {
-    namespace::fresh(|| killed_at_each_step(Backend::Nftables, number(STRIDE, 4)));
+    namespace::fresh(|| killed_at_each_step(Backend::Nftables, number(STRIDE, 7)));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_damaged_journal_and_a_kill_lose_no_rule() {
 fn a_kill_while_handing_over_leaves_rules_that_the_next_one_knows() {
     namespace::fresh(|| {
         for backend in [Backend::Ip6tables, Backend::Nftables] {
-            killed_while_handing_over(backend, number(STRIDE, 8));
+            killed_while_handing_over(backend, number(STRIDE, 12));
         }
     });
 }

@@ -86,7 +86,7 @@ impl Follower {
 
     async fn snapshot(&mut self) -> Arc<Snapshot> {
         match self.update().await {
-            Update::Snapshot(snapshot) => snapshot,
+            Update::Snapshot { snapshot, .. } => snapshot,
             other => panic!("a snapshot, not {other:?}"),
         }
     }

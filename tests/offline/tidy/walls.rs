@@ -4,13 +4,14 @@ use super::code::paths;
 use super::{has_word, none, sources};
 
 /// A crate, and the beginnings of the paths that may name it.
-const WALLS: [(&str, &[&str]); 6] = [
+const WALLS: [(&str, &[&str]); 7] = [
     ("bollard", &["src/docker/engine_api", "src/docker/event.rs"]),
     ("sled", &["src/journal/store.rs", "src/journal/store/"]),
     ("bincode", &["src/journal/codec.rs", "src/journal/codec/"]),
-    ("actix", &["src/actors/", "src/daemon.rs"]),
-    ("actix_rt", &["src/actors/", "src/daemon.rs"]),
+    ("actix", &["src/actors/", "src/daemon.rs", "src/daemon/"]),
+    ("actix_rt", &["src/actors/", "src/daemon.rs", "src/daemon/"]),
     ("clap", &["src/cli/"]),
+    ("procfs", &["src/metrics/process.rs"]),
 ];
 
 /// The one file that starts processes.

@@ -51,7 +51,7 @@ impl Follower {
     /// Whether an update came in time.
     async fn update(&mut self, limit: Duration) -> bool {
         match timeout(limit, self.inner.updates.recv()).await {
-            Ok(Some(Update::Snapshot(snapshot))) => {
+            Ok(Some(Update::Snapshot { snapshot, .. })) => {
                 self.snapshots += 1;
                 self.last = snapshot;
             }

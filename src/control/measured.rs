@@ -1,0 +1,81 @@
+//! What the daemon has counted and timed since it started, for monitoring. `status` shows what is;
+//! this is what has been.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::histogram::Histogram;
+use crate::reconcile::report::{Change, Operation, Report};
+
+/// Counts and times since the start of the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// Published ports that should be open.
+    pub wanted: usize,
+    /// Published ports that open nothing, by the word for the reason.
+    pub closed: BTreeMap<&'static str, usize>,
+    /// Changes of rules.
+    pub changes: BTreeMap<Change, u64>,
+    /// From reading Docker's event to the change of the last rule that follows from it.
+    pub event_to_rule: Histogram,
+    /// How long the kernel took for a batch of changes.
+    pub apply: BTreeMap<Operation, Histogram>,
+    /// How long the journal took for a change, until it is on the disk.
+    pub journal_sync: Histogram,
+    /// The size of the journal's files, in bytes.
+    pub journal_bytes: u64,
+    /// Full comparisons of Docker, journal and kernel that have succeeded.
+    pub resyncs: BTreeMap<ResyncReason, u64>,
+    /// When the last of them ended, in seconds since the epoch; 0 before the first.
+    pub last_resync: u64,
+    /// Connections to Docker after the first.
+    pub docker_reconnects: u64,
+    /// Since when the kernel does not have the desired rules; `None` while it has.
+    pub behind_since: Option<Instant>,
+}
+
+/// Why everything is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ResyncReason {
+    /// The daemon has just started.
+    Start,
+    /// It is time, by `--verify-interval`.
+    Timer,
+    /// The operator has asked for it.
+    Request,
+    /// The kernel has announced a change of rules, of ours or of others.
+    RulesChanged,
+}
+
+impl ResyncReason {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Start, Self::Timer, Self::Request, Self::RulesChanged];
+
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Timer => "timer",
+            Self::Request => "request",
+            Self::RulesChanged => "rules-changed",
+        }
+    }
+}
+
+impl Measured {
+    /// Counts what a call of the reconciler has done.
+    pub(crate) fn count(&mut self, report: &Report) {
+        for (change, times) in &report.changes {
+            *self.changes.entry(change.clone()).or_default() += times;
+        }
+        for (operation, took) in &report.batches {
+            self.apply.entry(*operation).or_default().observe(*took);
+        }
+    }
+
+    /// How long the kernel has not had the desired rules; zero while it has them.
+    pub(crate) fn late(&self, now: Instant) -> Duration {
+        let since = self.behind_since;
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}

@@ -1,0 +1,173 @@
+//! What is measured: the name of each family, its labels, and where its values come from.
+
+use super::process;
+use super::text::{Kind, Text};
+use crate::control::board::Reports;
+use crate::control::measured::ResyncReason;
+use crate::control::status::{State, Status};
+use crate::logging;
+use crate::mapper::skipped::Reason;
+use crate::model::problem::ProblemId;
+use crate::reconcile::report::Operation;
+
+/// The whole text. `status` is of the same moment as the reports.
+pub(crate) fn text(status: &Status, reports: &Reports) -> String {
+    let mut text = Text::default();
+    state(&mut text, status, reports);
+    rules(&mut text, status, reports);
+    docker_and_journal(&mut text, status, reports);
+    process::write(&mut text);
+    text.into_string()
+}
+
+fn state(text: &mut Text, status: &Status, reports: &Reports) {
+    let engine = status.docker.engine_version.as_deref();
+    text.family(
+        "docker_nat66_build_info",
+        Kind::Gauge,
+        "Always 1; the labels say what runs. The engine is empty before the first connection.",
+    )
+    .sample(
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("backend", &status.backend),
+            ("engine", engine.unwrap_or_default()),
+        ],
+        1_u64,
+    );
+    let is_ready = !matches!(reports.figures.state, State::Starting | State::Stopping);
+    text.family(
+        "docker_nat66_ready",
+        Kind::Gauge,
+        "Whether the first complete list of Docker has been applied.",
+    )
+    .sample(&[], is_ready);
+    let mut degraded = text.family(
+        "docker_nat66_degraded",
+        Kind::Gauge,
+        "Whether there is a problem of this kind; docker-nat66 status describes it.",
+    );
+    for id in ProblemId::ALL {
+        let has = status.problems.iter().any(|p| p.id == id.as_str());
+        degraded.sample(&[("reason", id.as_str())], has);
+    }
+    text.family(
+        "docker_nat66_log_lines_lost_total",
+        Kind::Counter,
+        "Lines of the log that nobody read in time.",
+    )
+    .sample(&[], logging::lost_in_all());
+}
+
+fn rules(text: &mut Text, status: &Status, reports: &Reports) {
+    let measured = &reports.measured;
+    let mut forwards = text.family(
+        "docker_nat66_forwards",
+        Kind::Gauge,
+        "Published ports: those that should be open, and those that are.",
+    );
+    forwards.sample(&[("state", "wanted")], measured.wanted);
+    forwards.sample(&[("state", "applied")], status.forwards);
+    let mut closed = text.family(
+        "docker_nat66_closed_ports",
+        Kind::Gauge,
+        "Published ports, and containers, that open nothing over IPv6.",
+    );
+    for reason in Reason::WORDS {
+        let count = measured.closed.get(reason).copied();
+        closed.sample(&[("reason", reason)], count.unwrap_or_default());
+    }
+    text.family("docker_nat66_rules", Kind::Gauge, "Rules in the kernel.")
+        .sample(&[], status.rules);
+    let mut changes = text.family(
+        "docker_nat66_rule_changes_total",
+        Kind::Counter,
+        "Rules inserted and removed, and those that the kernel refused.",
+    );
+    for (change, times) in &measured.changes {
+        let outcome = if change.succeeded { "ok" } else { "failed" };
+        let labels = [
+            ("op", change.operation.as_str()),
+            ("kind", &change.kind),
+            ("outcome", outcome),
+        ];
+        changes.sample(&labels, *times);
+    }
+    text.family(
+        "docker_nat66_event_to_rule_seconds",
+        Kind::Histogram,
+        "From reading an event of Docker to the change of the last rule that follows from it.",
+    )
+    .histogram(&[], &measured.event_to_rule);
+    let mut apply = text.family(
+        "docker_nat66_apply_seconds",
+        Kind::Histogram,
+        "How long the kernel, or its tool, took for a batch of changes.",
+    );
+    for operation in [Operation::Insert, Operation::Remove, Operation::Replace] {
+        let histogram = measured.apply.get(&operation).cloned();
+        let labels = [("op", operation.as_str())];
+        apply.histogram(&labels, &histogram.unwrap_or_default());
+    }
+    let mut resyncs = text.family(
+        "docker_nat66_resyncs_total",
+        Kind::Counter,
+        "Full comparisons of Docker, journal and kernel.",
+    );
+    for reason in ResyncReason::ALL {
+        let times = measured.resyncs.get(&reason).copied();
+        resyncs.sample(&[("reason", reason.as_str())], times.unwrap_or_default());
+    }
+    text.family(
+        "docker_nat66_last_resync_timestamp_seconds",
+        Kind::Gauge,
+        "When the last of them ended, since the epoch; 0 before the first.",
+    )
+    .sample(&[], measured.last_resync);
+    text.family(
+        "docker_nat66_drift_repairs_total",
+        Kind::Counter,
+        "Rules of ours that another program had changed, and that were put right.",
+    )
+    .sample(&[], status.drift_repairs);
+}
+
+fn docker_and_journal(text: &mut Text, status: &Status, reports: &Reports) {
+    let measured = &reports.measured;
+    text.family(
+        "docker_nat66_docker_connected",
+        Kind::Gauge,
+        "Whether the daemon follows Docker's events.",
+    )
+    .sample(&[], status.docker.connected);
+    text.family(
+        "docker_nat66_docker_reconnects_total",
+        Kind::Counter,
+        "Connections to Docker after the first.",
+    )
+    .sample(&[], measured.docker_reconnects);
+    text.family(
+        "docker_nat66_journal_records",
+        Kind::Gauge,
+        "Records of the journal.",
+    )
+    .sample(&[], status.journal.records);
+    text.family(
+        "docker_nat66_journal_bytes",
+        Kind::Gauge,
+        "Size of the journal's files.",
+    )
+    .sample(&[], measured.journal_bytes);
+    text.family(
+        "docker_nat66_journal_generation",
+        Kind::Gauge,
+        "Counts every change of the journal, across restarts.",
+    )
+    .sample(&[], status.journal.generation);
+    text.family(
+        "docker_nat66_journal_sync_seconds",
+        Kind::Histogram,
+        "How long a change of the journal took until it was on the disk.",
+    )
+    .histogram(&[], &measured.journal_sync);
+}

@@ -1,0 +1,54 @@
+//! The answers to health checks.
+
+use std::time::{Duration, Instant};
+
+use crate::control::board::{Reporter, Reports};
+use crate::control::status::State;
+
+/// How late a change of rules may be before the daemon counts as ill.
+const LATE: Duration = Duration::from_secs(10);
+
+/// Why the daemon is not alive, in the sense that a restart may help; `None` while it is.
+pub(super) fn is_ill(reports: &Reports, now: Instant) -> Option<String> {
+    if let Some(problem) = reports.problems_of(Reporter::Watchdog).first() {
+        return Some(problem.to_string());
+    }
+    let late = reports.measured.late(now);
+    let seconds = late.as_secs();
+    (late >= LATE).then(|| format!("the rules are not as they should be for {seconds} s"))
+}
+
+/// Why the daemon is not ready, in the sense that published ports may still be closed; `None` once
+/// it is.
+pub(super) fn is_unready(reports: &Reports) -> Option<&'static str> {
+    match reports.figures.state {
+        State::Starting => Some("starting"),
+        State::Stopping => Some("stopping"),
+        State::Running | State::Degraded => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::problem::ProblemId;
+
+    #[test]
+    fn only_what_a_restart_may_heal_is_an_illness() {
+        let now = Instant::now();
+        let mut reports = Reports::default();
+        assert_eq!(is_unready(&reports), Some("starting"));
+        reports.set_running();
+        assert_eq!((is_unready(&reports), is_ill(&reports, now)), (None, None));
+        let gone = vec!["gone".to_owned()];
+        reports.set_sentences(Reporter::Docker, ProblemId::Docker, gone);
+        assert_eq!(is_ill(&reports, now), None);
+        reports.measured.behind_since = Some(now);
+        assert_eq!(is_ill(&reports, now + LATE / 2), None);
+        assert!(is_ill(&reports, now + LATE).is_some());
+        reports.measured.behind_since = None;
+        let hangs = vec!["the journal does not answer".to_owned()];
+        reports.set_sentences(Reporter::Watchdog, ProblemId::Watchdog, hangs);
+        assert!(is_ill(&reports, now).is_some());
+    }
+}
