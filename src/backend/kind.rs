@@ -45,6 +45,7 @@ const POSTROUTING: Words = ["set postrouting", "unset postrouting"];
 const PORTFWD: Words = ["add portfwd", "del portfwd"];
 const FORWARD: Words = ["set forward", "unset forward"];
 const REFUSAL: Words = ["add refuse", "del refuse"];
+const HAIRPINS: Words = ["set hairpin", "unset hairpin"];
 
 const fn of_settings(name: &'static str, rank: u8, words: &'static Words) -> Kind {
     Kind {
@@ -90,6 +91,14 @@ pub(crate) const JUMP_FORWARD: Kind = for_purpose("forward", of_settings("jump",
 /// Sends what arrives for the host itself through a filter chain of our own.
 pub(crate) const JUMP_INPUT: Kind = for_purpose("input", of_forwards("jump", 3, &REFUSAL));
 
+/// Sends what the host itself sends to one of its own addresses, other than `::1`, through a NAT chain of
+/// our own.
+pub(crate) const JUMP_HOST: Kind = for_purpose("host", of_forwards("jump", 3, &HAIRPINS));
+
+/// The same of what containers send, from one prefix.
+pub(crate) const JUMP_CONTAINERS: Kind =
+    for_purpose("containers", of_forwards("jump", 3, &HAIRPINS));
+
 /// Drops what arrives from outside with a container's address as its source. It stands first: what
 /// it drops might pass for a connection.
 pub(crate) const SPOOFED: Kind = for_purpose("spoofed", of_settings("guard", 4, &FORWARD));
@@ -133,22 +142,25 @@ pub(crate) const REFUSE: Kind = of_forward("refuse", 11, &REFUSAL);
 /// Rewrites the destination of what arrives from outside for a published port.
 pub(crate) const DNAT_OUTSIDE: Kind = for_purpose("outside", of_forward("dnat", 12, &PORTFWD));
 
-/// The same of what the host itself sends to one of its own addresses, other than `::1`.
+/// The same of what the host itself sends to one of its own addresses, other than `::1`. Only earlier
+/// releases made such rules.
 pub(crate) const DNAT_HOST: Kind = for_purpose("host", of_forward("dnat", 12, &PORTFWD));
 
-/// The same of what containers send, from one prefix.
+/// The same of what containers send, from one prefix. Only earlier releases made such rules.
 pub(crate) const DNAT_CONTAINERS: Kind =
     for_purpose("containers", of_forward("dnat", 12, &PORTFWD));
 
 /// The same of what the host and the containers send.
 pub(crate) const DNAT_INSIDE: Kind = for_purpose("inside", of_forward("dnat", 12, &PORTFWD));
 
-const ALL: [&Kind; 20] = [
+const ALL: [&Kind; 22] = [
     &EGRESS,
     &PREFIX,
     &GUARDED,
     &JUMP_FORWARD,
     &JUMP_INPUT,
+    &JUMP_HOST,
+    &JUMP_CONTAINERS,
     &SPOOFED,
     &ESTABLISHED,
     &FORWARDED,
@@ -186,6 +198,16 @@ impl Kind {
     pub(super) fn is(&self, facts: &Facts) -> bool {
         facts.kind == self.name && facts.purpose == self.purpose
     }
+}
+
+/// Whether this rule does for the host and all containers what [`is_part_of_inside`] does for some.
+pub(crate) fn is_inside(facts: &Facts) -> bool {
+    DNAT_INSIDE.is(facts)
+}
+
+/// Whether it serves the host alone, or the containers of one prefix, as an earlier release wrote it.
+pub(crate) fn is_part_of_inside(facts: &Facts) -> bool {
+    DNAT_HOST.is(facts) || DNAT_CONTAINERS.is(facts)
 }
 
 /// The documented words of the log for a change of such a rule. A kind that only a newer release has

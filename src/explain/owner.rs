@@ -100,7 +100,7 @@ pub(super) struct Clues<'c> {
 pub(super) fn owner(chain: &ChainName, clues: &Clues<'_>) -> Owner {
     let begins = |text: &str, with: &[&str]| with.iter().any(|with| text.starts_with(with));
     let is_ours = begins(&chain.table, &OURS)
-        || chain.chain == "DOCKER-NAT66"
+        || begins(&chain.chain, &["DOCKER-NAT66"])
         || clues.comment.is_some_and(|comment| begins(comment, &OURS));
     if is_ours {
         return Owner::Ours;

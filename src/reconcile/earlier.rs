@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::backend::kind::{is_inside, is_part_of_inside};
 use crate::backend::{Backend, BackendError, Batch, ObservedRule, Verb};
-use crate::journal::record::Record;
+use crate::journal::record::{Record, Records};
+use crate::model::change::ChangeSet;
 use crate::model::rule::{BackendKind, Facts, Rule, RuleId};
 use crate::netlink::watch::OwnPorts;
 
@@ -36,6 +38,25 @@ impl Recognising {
             .collect();
         self.recorded = Some(records.keys().copied().collect());
     }
+}
+
+/// Rules that are to go, and whose work a rule does that is yet to come: an earlier release had several
+/// in its place. They stay until it is there.
+pub(super) fn superseded(change: &ChangeSet, records: &Records) -> BTreeSet<RuleId> {
+    let rules = change.insert.iter().map(|owned| &owned.rule);
+    let coming: BTreeSet<_> = rules
+        .filter(|rule| is_inside(&rule.facts))
+        .filter_map(|rule| rule.dnat())
+        .collect();
+    let goes_on = |id: &&RuleId| {
+        let record = records.get(id);
+        record.is_some_and(|record| {
+            let rule = &record.owned.rule;
+            let dnat = rule.dnat();
+            is_part_of_inside(&rule.facts) && dnat.is_some_and(|dnat| coming.contains(&dnat))
+        })
+    };
+    change.remove.iter().filter(goes_on).copied().collect()
 }
 
 /// Whether two rules do the same, whatever the order in which their releases insert them.

@@ -32,6 +32,7 @@
 //!     │       the journal is behind: of the replacements only the removals are made
 //!     ▼
 //!   insert    intend (fsync) ▸ apply ▸ owe: insertions and replacements in one batch
+//!     │       then go rules of an earlier release whose work is done by what came
 //!     ▼
 //!   previous  empty the backends of earlier runs, once all that is desired is known
 //!     ▼
@@ -61,14 +62,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use slog::{Logger, error, info};
 
 use self::connections::Connections;
-use self::earlier::Recognising;
+use self::earlier::{Recognising, superseded};
 use self::listing::Kernel;
 use self::owed::Owed;
 pub use self::report::{Report, Trouble};
 use crate::backend::{Backend, BackendError, compile};
 use crate::conntrack::Flows;
 use crate::journal::Journal;
-use crate::journal::record::{Record, RecordEvent, Records, step_one};
+use crate::journal::record::{Record, RecordEvent, Records, State, step_one};
 use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::intent::Intent;
@@ -192,13 +193,18 @@ impl<J: Journal> Reconciler<J> {
         }
         let desired = desired();
         let change = ChangeSet::between(&desired, &self.applied());
-        let leaving: BTreeSet<RuleId> = change.remove.iter().copied().collect();
+        let superseded = superseded(&change, &self.records);
+        let leaving = change.remove.iter().copied();
+        let leaving = leaving.filter(|id| !superseded.contains(id)).collect();
         self.remove(&leaving, &mut report);
         let arrives = !change.insert.is_empty() || !change.replace.is_empty();
         if !self.kernel.is_unknown() {
             self.pay();
             if arrives {
                 self.insert(&change, now, &mut report);
+            }
+            if change.insert.iter().all(|owned| self.is_applied(owned)) {
+                self.remove(&superseded, &mut report);
             }
             self.reown(&change.reown);
         }
@@ -240,6 +246,11 @@ impl<J: Journal> Reconciler<J> {
             .filter(|(_, r)| r.owned.rule.backend == here)
             .map(|(id, r)| (*id, r.owned.clone()))
             .collect()
+    }
+
+    fn is_applied(&self, owned: &OwnedRule) -> bool {
+        let record = self.records.get(&owned.rule.id());
+        record.is_some_and(|record| record.state == State::Applied)
     }
 
     /// Lets an event happen to a record. Returns the record if it goes by that.

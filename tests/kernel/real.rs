@@ -137,15 +137,21 @@ fn the_printed_command_inserts_the_very_rule() {
             let mut backend = Ip6tables::detect(settings).expect("usable");
             let mut others = Others(variant);
             others.clear();
-            for line in [":DOCKER-NAT66", ":DOCKER-NAT66-IN", ":DOCKER-USER"] {
+            for line in [
+                ":DOCKER-NAT66",
+                ":DOCKER-NAT66-IN",
+                ":DOCKER-NAT66-INSIDE",
+                ":DOCKER-USER",
+            ] {
                 others.add(&format!("{line} - [0:0]"));
             }
             for line in [
                 "-A FORWARD -j DOCKER-USER",
                 "-A FORWARD -j DROP",
-                // So that neither chain is idle.
+                // So that no chain is idle.
                 "-A DOCKER-NAT66 -i eth9 -j DROP",
                 "-A DOCKER-NAT66-IN -i eth9 -j DROP",
+                "-A DOCKER-NAT66-INSIDE -i eth9 -j ACCEPT",
             ] {
                 others.add(line);
             }

@@ -3,8 +3,8 @@
 use ipnet::Ipv6Net;
 
 use super::rule::{
-    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, REWRITTEN, RuleParts, Short,
-    Table,
+    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, OWN_INSIDE, REWRITTEN,
+    RuleParts, Short, Table,
 };
 use crate::backend::kind::LINK_LOCAL;
 use crate::model::device::Device;
@@ -18,7 +18,7 @@ pub(crate) fn rules_of(policy: &Policy, forward: &Forward) -> usize {
     match &forward.sources {
         // One for each source, and one that refuses all others.
         Sources::Only(sources) => devices * (sources.len() + 1),
-        Sources::Any if policy.hairpin.covers(forward) => devices + 1 + policy.prefixes.len(),
+        Sources::Any if policy.hairpin.covers(forward) => devices + 1,
         Sources::Any => devices,
     }
 }
@@ -53,10 +53,8 @@ pub(crate) fn snat(policy: &Policy) -> Vec<Rule> {
 pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
     let mut all = Vec::new();
     let outside = |dev| {
-        dnat(
-            RuleParts::new(Table::Nat, "PREROUTING").with("-i", dev),
-            forward,
-        )
+        let arriving = RuleParts::new(Table::Nat, "PREROUTING").with("-i", dev);
+        to_container(arriving, forward).with("--dst-type", "LOCAL")
     };
     for dev in &policy.devices {
         match &forward.sources {
@@ -75,18 +73,14 @@ pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
     }
     // A port with limited sources serves these alone: not the host, and not its containers.
     if forward.sources == Sources::Any && policy.hairpin.covers(forward) {
-        let of_host = dnat(RuleParts::new(Table::Nat, "OUTPUT"), forward).without("-s", LINK_LOCAL);
-        all.push(match forward.host_addr {
-            Some(_) => of_host,
-            // A packet from ::1 cannot leave for a container.
-            None => of_host.without("-d", "::1"),
-        });
-        all.push(jump_forward());
+        all.push(to_container(
+            RuleParts::new(Table::Nat, OWN_INSIDE),
+            forward,
+        ));
+        all.extend([jump_forward(), jump_host()]);
         let target = |to: &&Ipv6Net| to.contains(&forward.container_addr);
         for prefix in &policy.prefixes {
-            let asking = RuleParts::new(Table::Nat, "PREROUTING").within("-s", *prefix);
-            all.push(dnat(asking, forward));
-            all.push(hairpin(*prefix));
+            all.extend([jump_containers(*prefix), hairpin(*prefix)]);
             for to in policy.prefixes.iter().filter(target) {
                 all.extend([between(*prefix, *to), between(*to, *prefix)]);
             }
@@ -101,6 +95,23 @@ fn rules(all: impl IntoIterator<Item = RuleParts>) -> Vec<Rule> {
 
 fn jump_forward() -> RuleParts {
     RuleParts::new(Table::Filter, "FORWARD").with("-j", OWN_FORWARD)
+}
+
+/// What the host sends to itself, as far as it may go to a container: a packet from `::1` cannot leave.
+fn jump_host() -> RuleParts {
+    let sent = RuleParts::new(Table::Nat, "OUTPUT").without("-s", LINK_LOCAL);
+    jump_inside(sent.without("-d", "::1"))
+}
+
+/// What containers of one prefix send to the host.
+fn jump_containers(prefix: Ipv6Net) -> RuleParts {
+    jump_inside(RuleParts::new(Table::Nat, "PREROUTING").within("-s", prefix))
+}
+
+/// Only what is for the host itself: the way of what else leaves does not get longer by the published
+/// ports.
+fn jump_inside(sent: RuleParts) -> RuleParts {
+    sent.with("-j", OWN_INSIDE).with("--dst-type", "LOCAL")
 }
 
 /// What is let through and what is dropped between an egress interface and the containers.
@@ -156,20 +167,24 @@ fn between(from: Ipv6Net, to: Ipv6Net) -> RuleParts {
 
 /// Matches the published port at the host's addresses.
 fn published(parts: RuleParts, forward: &Forward) -> RuleParts {
+    port(parts, forward).with("--dst-type", "LOCAL")
+}
+
+/// Matches the published port, where only what is for the host itself arrives.
+fn port(parts: RuleParts, forward: &Forward) -> RuleParts {
     let parts = parts
         .with("-p", forward.proto)
-        .with("--dport", forward.host_port)
-        .with("--dst-type", "LOCAL");
+        .with("--dport", forward.host_port);
     match forward.host_addr {
         Some(addr) => parts.with("-d", addr),
         None => parts,
     }
 }
 
-/// Leads what comes that way to the container.
-fn dnat(parts: RuleParts, forward: &Forward) -> RuleParts {
+/// Leads what comes to the published port to the container.
+fn to_container(parts: RuleParts, forward: &Forward) -> RuleParts {
     let target = format!("[{}]:{}", forward.container_addr, forward.container_port);
-    published(parts, forward)
+    port(parts, forward)
         .with("-j", "DNAT")
         .with("--to-destination", target)
 }

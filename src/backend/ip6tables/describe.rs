@@ -106,8 +106,9 @@ mod tests {
             .collect();
         for (set, unset, rules) in [
             ("set postrouting", "unset postrouting", 3),
-            ("add portfwd", "del portfwd", 5),
+            ("add portfwd", "del portfwd", 7),
             ("set forward", "unset forward", 8),
+            ("set hairpin", "unset hairpin", 2),
             ("add refuse", "del refuse", 3),
         ] {
             let these = all.iter().filter(|(s, u)| s == set && u == unset);

@@ -3,13 +3,13 @@
 use ipnet::Ipv6Net;
 
 use super::rule::{
-    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, REWRITTEN, RuleParts, Table,
-    container_port, network, port,
+    BEGUN, EXISTING, EXISTING_OR_REWRITTEN, OWN_FORWARD, OWN_INPUT, OWN_INSIDE, REWRITTEN,
+    RuleParts, Table, container_port, network, port,
 };
 use crate::backend::kind::{
-    DNAT_CONTAINERS, DNAT_HOST, DNAT_OUTSIDE, ESTABLISHED, FORWARDED, HAIRPIN, HAIRPIN_GUARD,
-    JUMP_FORWARD, JUMP_INPUT, Kind, MASQUERADE, OUTGOING, REFUSE, REPLY, SNAT, SPOOFED,
-    UNPUBLISHED,
+    DNAT_CONTAINERS, DNAT_HOST, DNAT_INSIDE, DNAT_OUTSIDE, ESTABLISHED, FORWARDED, HAIRPIN,
+    HAIRPIN_GUARD, JUMP_CONTAINERS, JUMP_FORWARD, JUMP_HOST, JUMP_INPUT, Kind, MASQUERADE,
+    OUTGOING, REFUSE, REPLY, SNAT, SPOOFED, UNPUBLISHED,
 };
 use crate::model::rule::{Facts, HostPort};
 
@@ -17,8 +17,10 @@ use crate::model::rule::{Facts, HostPort};
 type Form = (&'static str, &'static str);
 
 fn form(kind: &Kind) -> Form {
-    let forms: [(&[Kind], Form); 11] = [
+    let forms: [(&[Kind], Form); 14] = [
         (&[JUMP_FORWARD, JUMP_INPUT], ("-j", "")),
+        (&[JUMP_HOST], ("!-s -j !-d --dst-type", "")),
+        (&[JUMP_CONTAINERS], ("-j --dst-type", "-s")),
         (&[SPOOFED], ("-i -j", "-s")),
         (&[ESTABLISHED, FORWARDED], ("-i --ctstate -j", "-d")),
         (&[UNPUBLISHED], ("-i !--ctstate -j", "-d")),
@@ -31,6 +33,7 @@ fn form(kind: &Kind) -> Form {
             &[DNAT_OUTSIDE],
             ("-i -p --dport -j --to-destination --dst-type", "-s !-s -d"),
         ),
+        (&[DNAT_INSIDE], ("-p --dport -j --to-destination", "-d")),
         (
             &[DNAT_HOST, DNAT_CONTAINERS],
             ("-p --dport -j --to-destination --dst-type", "-s !-s -d !-d"),
@@ -54,6 +57,7 @@ impl RuleParts {
             ..kind.facts()
         };
         match &*facts.kind {
+            "jump" if *kind == JUMP_CONTAINERS => facts.prefix = prefix(source),
             "jump" => {}
             "guard" => facts.prefix = prefix(source.or(destination)),
             "hairpin-guard" => {
@@ -116,6 +120,9 @@ impl RuleParts {
                 ("ACCEPT", Some(REWRITTEN)) if !leaves => &HAIRPIN_GUARD,
                 _ => return None,
             },
+            (Table::Nat, "OUTPUT", OWN_INSIDE) => &JUMP_HOST,
+            (Table::Nat, "PREROUTING", OWN_INSIDE) => &JUMP_CONTAINERS,
+            (Table::Nat, OWN_INSIDE, "DNAT") => &DNAT_INSIDE,
             (Table::Nat, "POSTROUTING", "SNAT") if leaves => &SNAT,
             (Table::Nat, "POSTROUTING", "MASQUERADE") if leaves => &MASQUERADE,
             (Table::Nat, "POSTROUTING", "MASQUERADE") if states == Some(REWRITTEN) => &HAIRPIN,

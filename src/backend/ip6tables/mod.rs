@@ -36,7 +36,7 @@ use crate::model::rule::{BackendKind, Rule};
 use crate::netlink::watch::OwnPorts;
 use exec::Network;
 use parse::Listing;
-use plan::{FilterState, Plan};
+use plan::{ChainState, Plan};
 use rule::Table;
 use tool::Tools;
 
@@ -71,7 +71,7 @@ pub struct Ip6tables {
     generator: String,
     presence: Presence,
     /// What the last listing showed, as long as nothing was changed since.
-    filter_state: Option<FilterState>,
+    chain_state: Option<ChainState>,
     /// Where the last jump to our chain was put in FORWARD, for the log.
     jump: usize,
 }
@@ -211,7 +211,7 @@ impl Ip6tables {
             settings,
             generator: String::new(),
             presence,
-            filter_state: None,
+            chain_state: None,
             jump: 1,
         }
     }
@@ -303,14 +303,14 @@ impl Ip6tables {
     fn commit_whole(
         &mut self,
         batch: &Batch,
-        filter_state: &FilterState,
+        chain_state: &mut ChainState,
     ) -> Result<(), BackendError> {
         let what = format!(
             "{} removals and {} insertions",
             batch.remove.len(),
             batch.insert.len()
         );
-        let plan = Plan::new(batch, filter_state).map_err(|e| BackendError {
+        let plan = Plan::new(batch, chain_state).map_err(|e| BackendError {
             operation: format!("ip6tables-restore of {what}"),
             kind: ErrorKind::Failed,
             detail: e.to_string(),
@@ -321,7 +321,9 @@ impl Ip6tables {
         if let Some(place) = plan.place_of_jump() {
             self.jump = place;
         }
-        self.tools.restore(&what, &plan.input(), Network::Own)
+        self.tools.restore(&what, &plan.input(), Network::Own)?;
+        chain_state.forget(&plan);
+        Ok(())
     }
 }
 
@@ -333,14 +335,14 @@ impl Backend for Ip6tables {
     /// Table by table, for the tool's answer to "all tables" hangs on those of others, and in
     /// the legacy variant leaves out what is not loaded yet.
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
-        self.filter_state = None;
+        self.chain_state = None;
         let only_if_there = self.presence == Presence::OnlyIfThere;
         let in_use = match only_if_there && self.variant() == Variant::Legacy {
             true => Some(self.legacy_tables()?),
             false => None,
         };
         let mut rules = Vec::new();
-        let mut filter_state = FilterState::default();
+        let mut chain_state = ChainState::default();
         for table in Table::ALL {
             if let Some(names) = &in_use
                 && !names.lines().any(|name| name == table.as_str())
@@ -349,11 +351,9 @@ impl Backend for Ip6tables {
             }
             let listing = self.list_table(table)?;
             rules.extend(listing.rules);
-            if table == Table::Filter {
-                filter_state = listing.filter_state;
-            }
+            chain_state.add(listing.chain_state);
         }
-        self.filter_state = Some(filter_state);
+        self.chain_state = Some(chain_state);
         Ok(rules)
     }
 
@@ -361,12 +361,12 @@ impl Backend for Ip6tables {
     /// table and nothing else, which are done in parts. What it needs to know of our chains it
     /// takes from the last listing, and lists first where there was none since the last change.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError> {
-        if self.filter_state.is_none() && !Plan::needs_no_filter_state(batch) {
+        if self.chain_state.is_none() && !Plan::needs_no_chain_state(batch) {
             self.list()?;
         }
-        let filter_state = self.filter_state.take().unwrap_or_default();
+        let mut chain_state = self.chain_state.take().unwrap_or_default();
         if !batch.insert.is_empty() {
-            return self.commit_whole(batch, &filter_state);
+            return self.commit_whole(batch, &mut chain_state);
         }
         // What is guarded goes before what guards it.
         let (nat, filter): (Vec<_>, Vec<_>) =
@@ -377,11 +377,11 @@ impl Backend for Ip6tables {
         };
         let last = nat.len() / AT_ONCE * AT_ONCE;
         for some in nat[..last].chunks(AT_ONCE) {
-            self.commit_whole(&removal(some.to_vec()), &filter_state)?;
+            self.commit_whole(&removal(some.to_vec()), &mut chain_state)?;
         }
         // The filter table in one, for our chains go with the last of their rules.
         let rest = [&nat[last..], &filter].concat();
-        self.commit_whole(&removal(rest), &filter_state)
+        self.commit_whole(&removal(rest), &mut chain_state)
     }
 
     fn own_ports(&self) -> OwnPorts {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::plan::FilterState;
+use super::plan::ChainState;
 use super::render::{self, Locator};
 use super::rule::{RuleParts, Table};
 use super::tokens::{self, Word};
@@ -28,8 +28,8 @@ pub(in crate::backend) struct Listing {
     /// Rules of ours, one entry per copy, in order; then our chains that hold nothing and that
     /// nothing jumps to, left when another program flushed them.
     pub(in crate::backend) rules: Vec<ObservedRule>,
-    /// What stands around them; empty for the nat table.
-    pub(in crate::backend) filter_state: FilterState,
+    /// What stands around them.
+    pub(in crate::backend) chain_state: ChainState,
 }
 
 /// The identity under which an idle chain of ours is listed. No rule has it: a rule's is a
@@ -64,7 +64,7 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
     let output = String::from_utf8_lossy(output);
     let mut generator = None;
     let mut rules = Vec::new();
-    let mut filter_state = FilterState::default();
+    let mut chain_state = ChainState::default();
     let mut inside = false;
     let mut committed = false;
     let mut completed = false;
@@ -81,15 +81,11 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
                 tokens::split(rest).map_err(|e| refused(&format!("{e}: {}", shorten(line))))?;
             line = &rest[..len];
             rules.extend(ours(table, line, &words));
-            if table == Table::Filter {
-                note(&mut filter_state, line, &words);
-            }
+            note(&mut chain_state, table, line, &words);
         } else if inside && line == "COMMIT" {
             (inside, committed) = (false, true);
         } else if let Some(chain) = line.strip_prefix(':').filter(|_| inside) {
-            if table == Table::Filter {
-                filter_state.note_chain(chain.split(' ').next().unwrap_or_default());
-            }
+            chain_state.note_chain(table, chain.split(' ').next().unwrap_or_default());
         } else if line == unlisted_base_chains(table) {
             // Base chains of nft's own beside the tool's: ours cannot stand in them.
         } else if !inside && line.strip_prefix('*') == Some(table.as_str()) && !committed {
@@ -111,16 +107,16 @@ pub(in crate::backend) fn listing(output: &[u8], table: Table) -> Result<Listing
     let missing = |what: String| Err(Uncertain::Incomplete(what));
     match (generator, committed && completed && !inside) {
         (Some(generator), true) => {
-            mark_misplaced(&mut rules, &filter_state);
+            mark_misplaced(&mut rules, &chain_state);
             rules.extend(
-                filter_state.idle().map(|chain| {
+                chain_state.idle().map(|chain| {
                     ObservedRule::new(idle_chain(), None, render::chain_locator(chain))
                 }),
             );
             Ok(Listing {
                 generator,
                 rules,
-                filter_state,
+                chain_state,
             })
         }
         (Some(_), false) => missing(format!("table {} is not closed", table.as_str())),
@@ -137,20 +133,20 @@ fn unlisted_base_chains(table: Table) -> String {
 }
 
 /// Notes a rule of any program.
-fn note(filter_state: &mut FilterState, line: &str, words: &[Word]) {
+fn note(chain_state: &mut ChainState, table: Table, line: &str, words: &[Word]) {
     let after = |options: &[&str]| {
         let pairs = words.iter().zip(words.iter().skip(1));
         let mut found = pairs.filter(|(w, _)| !w.quoted && options.contains(&w.text.as_str()));
         found.next().map(|(_, value)| value.text.as_str())
     };
     if let (Some(text), Some(chain)) = (line.strip_prefix("-A "), after(&["-A"])) {
-        filter_state.note_rule(text, chain, after(&["-j", "-g"]));
+        chain_state.note_rule(table, text, chain, after(&["-j", "-g"]));
     }
 }
 
 /// A jump of ours is misplaced before one to DOCKER-USER: it takes away the packets that users
 /// filter there.
-fn mark_misplaced(rules: &mut [ObservedRule], filter_state: &FilterState) {
+fn mark_misplaced(rules: &mut [ObservedRule], chain_state: &ChainState) {
     let is_jump = |seen: &&mut ObservedRule| {
         seen.content()
             .is_some_and(|rule| JUMP_FORWARD.is(&rule.facts))
@@ -163,7 +159,7 @@ fn mark_misplaced(rules: &mut [ObservedRule], filter_state: &FilterState) {
         };
         let places = places
             .entry(text.to_owned())
-            .or_insert_with(|| filter_state.precede_docker_user(text).into());
+            .or_insert_with(|| chain_state.precede_docker_user(text).into());
         jump.is_misplaced = places.pop_front().unwrap_or_default();
     }
 }

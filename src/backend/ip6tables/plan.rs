@@ -1,23 +1,23 @@
 //! What a batch takes to carry out, given what stands around our rules.
 //!
-//! Pure. Our two chains of the filter table are kept here: made in the batch that first needs
-//! one, removed in the batch that takes out its last rule and the last jump to it, and left
-//! alone as long as another program's rule stands in it or jumps to it. So a plan holds only for a
-//! fresh listing. If the table has changed meanwhile, the tool refuses its whole section, and the
+//! Pure. Our own chains are kept here: made in the batch that first needs one, removed in the batch
+//! that takes out its last rule and the last jump to it, and left alone as long as another
+//! program's rule stands in it or jumps to it. So a plan holds only for a fresh listing. If a table has changed meanwhile, the tool refuses its whole section, and the
 //! next listing gives another plan.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::render::{self, Locator, NotALocator, OWN_CHAINS};
-use super::rule::Table;
+use super::render::{self, Locator, NotALocator};
+use super::rule::{OWN_CHAINS, OWN_INSIDE, Table};
 use crate::backend::kind::JUMP_FORWARD;
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::{BackendKind, Rule};
 
-/// What a listing of the filter table shows around our rules: the rules of all programs, as listed
-/// without the `-A`.
+/// What a listing shows around our rules: the rules of all programs, as listed without the `-A`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::backend) struct FilterState {
+pub(in crate::backend) struct ChainState {
     /// The rules of FORWARD, and whether they jump to DOCKER-USER where packets still come to it.
     forward: Vec<(String, bool)>,
     /// A rule of FORWARD has taken all packets.
@@ -31,49 +31,93 @@ pub(in crate::backend) struct FilterState {
 struct Chain {
     is_there: bool,
     /// Rules in it.
-    rules: Vec<String>,
+    rules: Vec<Digest>,
     /// Rules that send packets to it.
-    callers: Vec<String>,
+    callers: Vec<Digest>,
 }
+
+/// The hash of a rule's text as listed: a chain can hold tens of thousands of rules.
+type Digest = u64;
+
+fn digest(text: &str) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How many copies of each rule go.
+type Leaving = HashMap<Digest, usize>;
 
 /// The chain in which Docker lets users filter first.
 const DOCKER_USER: &str = "DOCKER-USER";
 
-impl FilterState {
-    /// Notes a chain of the filter table.
-    pub(super) fn note_chain(&mut self, name: &str) {
-        if let Some(chain) = self.chain_mut(name) {
+impl ChainState {
+    /// Notes a chain.
+    pub(super) fn note_chain(&mut self, table: Table, name: &str) {
+        if let Some(chain) = self.chain_mut(table, name) {
             chain.is_there = true;
         }
     }
 
-    /// Notes a rule of the filter table: its text after `-A`, chain included, and the chain
-    /// that it sends packets to.
-    pub(super) fn note_rule(&mut self, text: &str, chain: &str, target: Option<&str>) {
-        if chain == "FORWARD" {
+    /// Notes a rule: its text after `-A`, chain included, and the chain that it sends packets to.
+    pub(super) fn note_rule(
+        &mut self,
+        table: Table,
+        text: &str,
+        chain: &str,
+        target: Option<&str>,
+    ) {
+        if (table, chain) == (Table::Filter, "FORWARD") {
             // Behind what takes all, our jump would be dead, and DOCKER-USER's is.
             let yields = target == Some(DOCKER_USER) && !self.forward_ends;
             self.forward.push((text.to_owned(), yields));
             self.forward_ends |= takes_all(text);
         }
-        if let Some(chain) = self.chain_mut(chain) {
-            chain.rules.push(text.to_owned());
+        if let Some(chain) = self.chain_mut(table, chain) {
+            chain.rules.push(digest(text));
         }
-        if let Some(chain) = target.and_then(|target| self.chain_mut(target)) {
-            chain.callers.push(text.to_owned());
+        if let Some(chain) = target.and_then(|target| self.chain_mut(table, target)) {
+            chain.callers.push(digest(text));
+        }
+    }
+
+    /// Adds what the listing of another table shows.
+    pub(in crate::backend) fn add(&mut self, other: Self) {
+        self.forward.extend(other.forward);
+        self.forward_ends |= other.forward_ends;
+        for (chain, other) in self.chains.iter_mut().zip(other.chains) {
+            chain.is_there |= other.is_there;
+            chain.rules.extend(other.rules);
+            chain.callers.extend(other.callers);
+        }
+    }
+
+    /// What a plan removes has gone.
+    pub(super) fn forget(&mut self, plan: &Plan) {
+        for (table, steps) in &plan.sections {
+            let gone = steps.iter().filter_map(|step| match step {
+                InputLine::Remove(text) => Some(text.as_str()),
+                _ => None,
+            });
+            let gone = count(gone);
+            let chains = OWN_CHAINS.into_iter().zip(&mut self.chains);
+            for (_, chain) in chains.filter(|((of, _), _)| of == table) {
+                chain.rules = staying(&chain.rules, &gone);
+                chain.callers = staying(&chain.callers, &gone);
+            }
         }
     }
 
     /// Chains of ours that hold nothing and that nothing jumps to.
     pub(super) fn idle(&self) -> impl Iterator<Item = &'static str> {
-        let chains = self.chains();
-        chains.filter_map(|(name, chain)| chain.is_idle_without(&[]).then_some(name))
+        let none = Leaving::new();
+        let chains = OWN_CHAINS.into_iter().zip(&self.chains);
+        chains.filter_map(move |((_, name), chain)| chain.is_idle_without(&none).then_some(name))
     }
 
     /// Where a jump to our chain is to stand in FORWARD once `leaving` is gone, counted from 1.
     fn place_in_forward(&self, leaving: &[String]) -> usize {
-        let texts: Vec<&String> = self.forward.iter().map(|(text, _)| text).collect();
-        let staying = without(&texts, leaving);
+        let staying = without(&self.forward, leaving);
         let mut yielding = staying.iter().map(|at| self.forward[*at].1);
         yielding.rposition(|yields| yields).map_or(1, |at| at + 2)
     }
@@ -87,31 +131,51 @@ impl FilterState {
             .collect()
     }
 
-    /// Our chains by name.
-    fn chains(&self) -> impl Iterator<Item = (&'static str, &Chain)> {
-        OWN_CHAINS.into_iter().zip(&self.chains)
+    /// Our chains of a table by name.
+    fn chains(&self, table: Table) -> impl Iterator<Item = (&'static str, &Chain)> {
+        let chains = OWN_CHAINS.into_iter().zip(&self.chains);
+        chains.filter_map(move |((of, name), chain)| (of == table).then_some((name, chain)))
     }
 
-    fn chain_mut(&mut self, name: &str) -> Option<&mut Chain> {
-        let at = OWN_CHAINS.iter().position(|own| *own == name)?;
+    fn chain_mut(&mut self, table: Table, name: &str) -> Option<&mut Chain> {
+        let at = OWN_CHAINS.iter().position(|own| *own == (table, name))?;
         self.chains.get_mut(at)
     }
 }
 
 impl Chain {
     /// Whether it can go once `leaving` is gone.
-    fn is_idle_without(&self, leaving: &[String]) -> bool {
-        let gone = |rules: &[String]| {
-            let texts: Vec<&String> = rules.iter().collect();
-            without(&texts, leaving).is_empty()
-        };
+    fn is_idle_without(&self, leaving: &Leaving) -> bool {
+        let gone = |rules: &[Digest]| staying(rules, leaving).is_empty();
         self.is_there && gone(&self.rules) && gone(&self.callers)
     }
 
-    fn is_touched_by(&self, leaving: &[String]) -> bool {
+    fn is_touched_by(&self, leaving: &Leaving) -> bool {
         let mut mine = self.rules.iter().chain(&self.callers);
-        mine.any(|text| leaving.contains(text))
+        mine.any(|rule| leaving.contains_key(rule))
     }
+}
+
+fn count<'t>(texts: impl Iterator<Item = &'t str>) -> Leaving {
+    let mut counts = Leaving::new();
+    for text in texts {
+        *counts.entry(digest(text)).or_default() += 1;
+    }
+    counts
+}
+
+/// What is left of `rules` when so many copies of each go.
+fn staying(rules: &[Digest], leaving: &Leaving) -> Vec<Digest> {
+    let mut seen = Leaving::new();
+    let stays = |rule: &&Digest| {
+        let Some(copies) = leaving.get(rule) else {
+            return true;
+        };
+        let seen = seen.entry(**rule).or_default();
+        *seen += 1;
+        *seen > *copies
+    };
+    rules.iter().filter(stays).copied().collect()
 }
 
 /// Whether a rule of FORWARD ends the way of every packet.
@@ -122,12 +186,12 @@ fn takes_all(text: &str) -> bool {
     })
 }
 
-/// Indexes of what is left of `texts` when one copy goes for each entry of `leaving`, the first
-/// ones first, as the tools do it.
-fn without(texts: &[&String], leaving: &[String]) -> Vec<usize> {
-    let mut staying: Vec<usize> = (0..texts.len()).collect();
+/// Indexes of what is left of the rules of FORWARD when one copy goes for each entry of `leaving`, the
+/// first ones first, as the tools do it.
+fn without(forward: &[(String, bool)], leaving: &[String]) -> Vec<usize> {
+    let mut staying: Vec<usize> = (0..forward.len()).collect();
     for gone in leaving {
-        if let Some(at) = staying.iter().position(|at| texts[*at] == gone) {
+        if let Some(at) = staying.iter().position(|at| forward[*at].0 == *gone) {
             staying.remove(at);
         }
     }
@@ -170,7 +234,7 @@ impl Plan {
     /// A removal's locator was not made by this backend, or a rule is for another.
     pub(in crate::backend) fn new(
         batch: &Batch,
-        filter_state: &FilterState,
+        chain_state: &ChainState,
     ) -> Result<Self, NotALocator> {
         let foreign = |rule: &&Rule| rule.backend != BackendKind::Ip6tables;
         if let Some(rule) = batch.insert.iter().find(foreign) {
@@ -189,10 +253,13 @@ impl Plan {
             .insert
             .iter()
             .partition(|rule| Table::of(rule) == Table::Filter);
-        let filter = filter_steps(&filter, gone_filter, &surplus, filter_state);
+        let steps = |table, insert: &[&Rule], leaving| {
+            let steps = with_chains(table, insert, leaving, &surplus, chain_state);
+            (table, steps)
+        };
         let mut sections = vec![
-            (Table::Filter, filter),
-            (Table::Nat, steps(&nat, gone_nat, 1)),
+            steps(Table::Filter, &filter, gone_filter),
+            steps(Table::Nat, &nat, gone_nat),
         ];
         if batch.insert.is_empty() {
             sections.reverse();
@@ -202,9 +269,12 @@ impl Plan {
     }
 
     /// Whether a batch can be planned without a listing.
-    pub(super) fn needs_no_filter_state(batch: &Batch) -> bool {
-        let is_nat = |rule: &Rule| Table::of(rule) == Table::Nat;
-        batch.insert.iter().all(is_nat) && batch.remove.iter().all(is_in_nat)
+    pub(super) fn needs_no_chain_state(batch: &Batch) -> bool {
+        let is_simple =
+            |rule: &Rule| Table::of(rule) == Table::Nat && !render::concerns(rule, OWN_INSIDE);
+        let goes_simply =
+            |seen: &ObservedRule| is_in_nat(seen) && !seen.locator.contains(OWN_INSIDE);
+        batch.insert.iter().all(is_simple) && batch.remove.iter().all(goes_simply)
     }
 
     /// The input of `ip6tables-restore --noflush`.
@@ -248,31 +318,32 @@ fn steps(insert: &[&Rule], leaving: Vec<String>, jump: usize) -> Vec<InputLine> 
     removed.chain(inserted).collect()
 }
 
-/// The same in the filter table, between what our chains need.
-fn filter_steps(
+/// The same between what our chains of this table need.
+fn with_chains(
+    table: Table,
     insert: &[&Rule],
     leaving: Vec<String>,
     surplus: &[&str],
-    filter_state: &FilterState,
+    chain_state: &ChainState,
 ) -> Vec<InputLine> {
-    let needed = |chain: &str| {
-        let calls = format!(" -j {chain}");
-        let mut rules = insert.iter();
-        rules.any(|rule| render::chain(rule) == chain || rule.text.ends_with(&calls))
-    };
+    let needed = |chain: &str| insert.iter().any(|rule| render::concerns(rule, chain));
+    let gone = count(leaving.iter().map(String::as_str));
     let (mut all, mut done) = (Vec::new(), Vec::new());
-    for (name, chain) in filter_state.chains() {
+    for (name, chain) in chain_state.chains(table) {
         if needed(name) {
             if !chain.is_there {
                 all.push(InputLine::NewChain(name));
             }
-        } else if (surplus.contains(&name) || chain.is_touched_by(&leaving))
-            && chain.is_idle_without(&leaving)
+        } else if (surplus.contains(&name) || chain.is_touched_by(&gone))
+            && chain.is_idle_without(&gone)
         {
             done.push(InputLine::DropChain(name));
         }
     }
-    let jump = filter_state.place_in_forward(&leaving);
+    let jump = match table {
+        Table::Filter => chain_state.place_in_forward(&leaving),
+        Table::Nat => 1,
+    };
     all.extend(steps(insert, leaving, jump));
     all.extend(done);
     all

@@ -2,7 +2,7 @@
 //!
 //! Pure. A locator is the listing's own text, and goes back as it came.
 
-use super::rule::{OWN_FORWARD, OWN_INPUT, Table, parts};
+use super::rule::{OWN_CHAINS, Table, parts};
 use crate::backend::kind::{self, JUMP_FORWARD, JUMP_INPUT, SNAT, SPOOFED};
 use crate::model::rule::Rule;
 
@@ -10,9 +10,6 @@ use crate::model::rule::Rule;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a locator or rule of this backend: {0:?}")]
 pub(in crate::backend) struct NotALocator(pub(super) String);
-
-/// Both chains of our own.
-pub(super) const OWN_CHAINS: [&str; 2] = [OWN_FORWARD, OWN_INPUT];
 
 /// Where a rule goes in its chain, counted from 1; `None` for the end. Given where a jump to our
 /// chain goes in FORWARD. A spoofed source must not pass for one of the connections that are accepted
@@ -44,9 +41,11 @@ pub(super) fn text(rule: &Rule) -> String {
     format!("{text} -m comment --comment {}", rule.id().comment())
 }
 
-/// The chain of a rule.
-pub(super) fn chain(rule: &Rule) -> &str {
-    rule.text.split(' ').nth(1).unwrap_or_default()
+/// Whether a rule stands in this chain or jumps to it.
+pub(super) fn concerns(rule: &Rule, chain: &str) -> bool {
+    let jump = rule.text.split_once(" -j ");
+    let target = jump.and_then(|(_, rest)| rest.split(' ').next());
+    rule.text.split(' ').nth(1) == Some(chain) || target == Some(chain)
 }
 
 /// The rule as both variants of ip6tables-save print it (seen with 1.8.9).
@@ -70,7 +69,9 @@ pub(in crate::backend) fn rule_locator(table: Table, text: &str) -> String {
 
 /// The locator of a chain of ours.
 pub(super) fn chain_locator(chain: &str) -> String {
-    format!("{} -X {chain}", Table::Filter.as_str())
+    let known = OWN_CHAINS.into_iter().find(|(_, name)| *name == chain);
+    let table = known.map_or(Table::Filter, |(table, _)| table);
+    format!("{} -X {chain}", table.as_str())
 }
 
 /// Reads a locator made by one of the two above.
@@ -78,7 +79,8 @@ pub(super) fn chain_locator(chain: &str) -> String {
 /// # Errors
 /// The text is no such locator: it would be read as something else by the tool.
 pub(super) fn read_locator(locator: &str) -> Result<Locator<'_>, NotALocator> {
-    if let Some(chain) = OWN_CHAINS.into_iter().find(|c| chain_locator(c) == locator) {
+    let mut chains = OWN_CHAINS.into_iter().map(|(_, name)| name);
+    if let Some(chain) = chains.find(|chain| chain_locator(chain) == locator) {
         return Ok(Locator::Chain(chain));
     }
     let refused = || NotALocator(locator.to_owned());
@@ -123,6 +125,7 @@ mod tests {
             "filter -X FORWARD",
             "filter -X DOCKER-NAT66 ",
             "nat -X DOCKER-NAT66",
+            "filter -X DOCKER-NAT66-INSIDE",
         ] {
             assert_eq!(read_locator(text), Err(NotALocator(text.to_owned())));
         }
@@ -130,7 +133,7 @@ mod tests {
             read_locator("filter -A FORWARD -j X"),
             Ok(Locator::Rule(Table::Filter, "FORWARD -j X"))
         );
-        for chain in OWN_CHAINS {
+        for (_, chain) in OWN_CHAINS {
             assert_eq!(
                 read_locator(&chain_locator(chain)),
                 Ok(Locator::Chain(chain))

@@ -48,6 +48,16 @@ pub(super) const OWN_FORWARD: &str = "DOCKER-NAT66";
 /// The chain of our own that INPUT jumps to.
 pub(super) const OWN_INPUT: &str = "DOCKER-NAT66-IN";
 
+/// The chain of our own in the nat table that OUTPUT jumps to, and PREROUTING for each prefix.
+pub(in crate::backend) const OWN_INSIDE: &str = "DOCKER-NAT66-INSIDE";
+
+/// Every chain of our own, and its table. No two have the same name.
+pub(super) const OWN_CHAINS: [(Table, &str); 3] = [
+    (Table::Filter, OWN_FORWARD),
+    (Table::Filter, OWN_INPUT),
+    (Table::Nat, OWN_INSIDE),
+];
+
 /// States of a connection, as the conntrack match names them.
 pub(super) const EXISTING: &str = "RELATED,ESTABLISHED";
 pub(super) const REWRITTEN: &str = "DNAT";

@@ -53,9 +53,11 @@ pub(in crate::backend) const UNPUBLISHED: &str = "filter DOCKER-NAT66 -i eth0 -d
      -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
 
 /// One of every kind, and of every kind of DNAT rule.
-pub(in crate::backend) const EVERY_KIND: [&str; 19] = [
+pub(in crate::backend) const EVERY_KIND: [&str; 23] = [
     "filter FORWARD -j DOCKER-NAT66",
     "filter INPUT -j DOCKER-NAT66-IN",
+    "nat OUTPUT ! -s fe80::/10 -j DOCKER-NAT66-INSIDE ! -d ::1 -m addrtype --dst-type LOCAL",
+    "nat PREROUTING -s fdfd::/64 -j DOCKER-NAT66-INSIDE -m addrtype --dst-type LOCAL",
     "nat POSTROUTING -o eth0 -s fdfd::/64 -j SNAT --to-source 2001:db8::1 \
      ! -d fdfd::/64 -m addrtype ! --src-type LOCAL",
     "nat POSTROUTING -o eth0 -s fdfd::/64 -j MASQUERADE ! -d fdfd::/64 \
@@ -73,6 +75,9 @@ pub(in crate::backend) const EVERY_KIND: [&str; 19] = [
      -d 2001:db8::1 -m addrtype --dst-type LOCAL",
     "nat PREROUTING -s fdfd::/64 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
      -m addrtype --dst-type LOCAL",
+    "nat DOCKER-NAT66-INSIDE -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080",
+    "nat DOCKER-NAT66-INSIDE -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
+     -d 2001:db8::1",
     "nat PREROUTING -i eth0 -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:8080 \
      ! -s fe80::/10 -m addrtype --dst-type LOCAL",
     SPOOFED,

@@ -14,7 +14,7 @@ use crate::journal::JournalError;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
 use crate::model::forward::{Forward, Owner, Proto, Sources};
-use crate::model::intent::{Intent, Policy, Unpublished};
+use crate::model::intent::{Hairpin, Intent, Policy, Unpublished};
 use crate::model::rule::{BackendKind, Rule};
 
 /// A rule of another program, which must stay.
@@ -258,6 +258,11 @@ impl Machine {
 
 /// Forwards as (host port, last group of the address, owner).
 pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
+    wish_with(Hairpin::Off, forwards)
+}
+
+/// The same, for the host and the containers, too, or not.
+pub(super) fn wish_with(hairpin: Hairpin, forwards: &[(u16, u16, char)]) -> Desired {
     let forwards: Vec<Forward> = forwards
         .iter()
         .map(|(port, host, owner)| Forward {
@@ -274,19 +279,20 @@ pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
             },
         })
         .collect();
-    compiled(Some(forwards))
+    compiled(hairpin, Some(forwards))
 }
 
 /// Before the first complete list of Docker's.
 pub(super) fn before_docker() -> Desired {
-    compiled(None)
+    compiled(Hairpin::Off, None)
 }
 
-fn compiled(forwards: Option<Vec<Forward>>) -> Desired {
+fn compiled(hairpin: Hairpin, forwards: Option<Vec<Forward>>) -> Desired {
     let policy = Policy {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap()],
         unpublished: Unpublished::Accept,
+        hairpin,
         ..Policy::default()
     };
     compile::desired(BackendKind::Ip6tables, &Intent::new(policy, forwards))

@@ -1,13 +1,15 @@
 //! What a release left whose rules had other identities, and whose journal knew no texts.
 
-use super::machine::{Fate, MISHAPS, Machine, before_docker, wish};
+use super::machine::{Fate, MISHAPS, Machine, before_docker, wish, wish_with};
+use crate::backend::compile;
 use crate::backend::fake::BackendCall;
 use crate::backend::ip6tables::render::listed;
 use crate::journal::Journal;
 use crate::journal::record::{Record, State};
 use crate::model::boot::BootId;
 use crate::model::change::Desired;
-use crate::model::rule::{OwnedRule, Rule, RuleId};
+use crate::model::intent::Hairpin;
+use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 /// A machine on which that release opened two ports, and was killed.
 fn left(before: &Desired) -> Machine {
@@ -139,4 +141,88 @@ fn a_rule_that_was_altered_before_the_upgrade_is_not_believed() {
     assert!(open(&machine).is_empty());
     assert!(daemon.converge(&one, 2).is_converged());
     machine.must_match(&one, &"mended");
+}
+
+/// What a release left that had a rule for the host and one for each prefix in place of one for all.
+fn left_in_several(now: &Desired) -> Machine {
+    let machine = Machine::new();
+    machine
+        .kernel
+        .edit(|lines| lines.push(":DOCKER-NAT66 - [0:0]".to_owned()));
+    let is_ours = |owned: &&OwnedRule| !owned.rule.text.contains("DOCKER-NAT66-INSIDE");
+    let same = now.rules.values().filter(is_ours).cloned();
+    let several = [
+        "nat OUTPUT -p tcp --dport 80 -j DNAT --to-destination [fd00::2]:80 ! -s fe80::/10 ! -d ::1 \
+         -m addrtype --dst-type LOCAL",
+        "nat PREROUTING -s fd00::/64 -p tcp --dport 80 -j DNAT --to-destination [fd00::2]:80 \
+         -m addrtype --dst-type LOCAL",
+    ];
+    let owners = now.rules.values().find(|owned| owned.rule.dnat().is_some());
+    let owners = &owners.expect("a forward").owners;
+    let several = several.map(|text| OwnedRule {
+        rule: compile::rule(BackendKind::Ip6tables, text).expect("still known"),
+        owners: owners.clone(),
+    });
+    for owned in same.chain(several) {
+        machine.kernel.edit(|lines| lines.push(listed(&owned.rule)));
+        let record = Record {
+            owned,
+            state: State::Applied,
+            inserted_at: 1,
+            boot_id: BootId::new("this"),
+        };
+        machine.journal.clone().intend(&[record]).unwrap();
+    }
+    machine
+}
+
+/// Whether the host and the containers reach the port, by the rules of one release or the other.
+fn serves_the_inside(machine: &Machine) -> bool {
+    let lines = machine.kernel.lines();
+    let has = |parts: &[&str]| {
+        let mut lines = lines.iter();
+        lines.any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    ["-A OUTPUT ", "-A PREROUTING -s fd00::/64 "]
+        .iter()
+        .all(|from| {
+            has(&[from, "--dport 80 "])
+                || (has(&[from, "-j DOCKER-NAT66-INSIDE"])
+                    && has(&["-A DOCKER-NAT66-INSIDE ", "--dport 80 "]))
+        })
+}
+
+#[test]
+fn several_rules_stay_until_the_one_that_does_their_work_is_there() {
+    let one = wish_with(Hairpin::On, &[(80, 2, 'a')]);
+    let wishes = [before_docker(), one.clone()];
+    let undisturbed = Fate::default();
+    let machine = left_in_several(&one);
+    assert!(serves_the_inside(&machine));
+    assert!(machine.live(&wishes, &undisturbed));
+    machine.must_match(&one, &"undisturbed");
+    for step in 0..undisturbed.steps() {
+        for mishap in MISHAPS {
+            let machine = left_in_several(&one);
+            if !machine.live(&wishes, &Fate::new(&[(step, mishap)])) {
+                assert!(serves_the_inside(&machine), "{mishap:?} at {step}");
+                assert!(machine.live(&wishes, &Fate::default()));
+            }
+            machine.must_match(&one, &(step, mishap));
+        }
+    }
+    // Without a journal they stay, and what leads elsewhere goes all the same.
+    let machine = left_in_several(&one);
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(machine.journal.records(), Vec::new(), 1);
+    machine.journal.fail_after(Some(0));
+    assert!(!daemon.converge(&one, 2).is_converged());
+    assert!(serves_the_inside(&machine));
+    let moved = wish_with(Hairpin::On, &[(80, 3, 'b')]);
+    assert!(!daemon.converge(&moved, 3).is_converged());
+    assert_eq!(open(&machine), [0; 0]);
+    drop(daemon);
+    machine.journal.fail_after(None);
+    assert!(machine.live(&[Desired::nothing()], &Fate::default()));
+    machine.must_match(&Desired::nothing(), &"nothing");
 }

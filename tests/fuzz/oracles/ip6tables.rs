@@ -2,8 +2,8 @@
 
 use super::parse::{Listing, idle_chain, listing};
 use super::plan::Plan;
-use super::render::{self, Locator, OWN_CHAINS};
-use super::rule::{Table, rule};
+use super::render::{self, Locator};
+use super::rule::{OWN_CHAINS, Table, rule};
 use crate::backend::{Batch, ObservedRule};
 use crate::docker_nat::legacy;
 use crate::docker_nat::observation::DockerNat;
@@ -33,7 +33,8 @@ fn check_listing(text: &str, table: Table, found: &Listing) {
 fn check_observed(text: &str, table: Table, seen: &ObservedRule) {
     let rule = match render::read_locator(&seen.locator).expect("a locator") {
         Locator::Chain(chain) => {
-            assert!(table == Table::Filter && seen.rule.is_none() && seen.id == idle_chain());
+            assert!(OWN_CHAINS.contains(&(table, chain)));
+            assert!(seen.rule.is_none() && seen.id == idle_chain());
             assert!(text.contains(&format!("\n:{chain}")));
             return;
         }
@@ -61,9 +62,9 @@ fn check_removal(found: &Listing) {
         remove: found.rules.clone(),
         insert: Vec::new(),
     };
-    let plan = Plan::new(&batch, &found.filter_state).expect("locators of this backend");
+    let plan = Plan::new(&batch, &found.chain_state).expect("locators of this backend");
     let input = plan.input();
-    let chains = OWN_CHAINS.map(|chain| format!("-X {chain}"));
+    let chains = OWN_CHAINS.map(|(_, chain)| format!("-X {chain}"));
     let mut removed: Vec<&str> = Vec::new();
     for line in input.lines() {
         match line.strip_prefix("-D ") {

@@ -5,8 +5,8 @@ use docker_nat66::backend::{Backend, Batch};
 use docker_nat66::model::rule::Rule;
 
 use super::rules::{
-    contents, forwarded, hairpin_guard, insertion, jump, jump_in, listed, masquerade, refuse,
-    removal, reply, snat, spoofed, tcp,
+    contents, forwarded, hairpin_guard, insertion, inside, jump, jump_containers, jump_host,
+    jump_in, listed, masquerade, refuse, removal, reply, snat, spoofed, tcp,
 };
 use super::{Case, Foreign};
 
@@ -42,6 +42,7 @@ pub(crate) const CASES: [(&str, Case); 10] = [
 ];
 
 const CHAIN: &str = ":DOCKER-NAT66 - [0:0]";
+const INSIDE: &str = ":DOCKER-NAT66-INSIDE - [0:0]";
 const NONE: [&str; 0] = [];
 
 /// On fresh ground, as every insertion is made.
@@ -61,7 +62,17 @@ fn chains_come_with_the_first_and_go_with_the_last(
     backend: &mut dyn Backend,
     foreign: &mut dyn Foreign,
 ) {
-    let rules = [jump_in(), reply(), jump(), refuse(), spoofed()];
+    let rules = [
+        jump_in(),
+        reply(),
+        inside(80, ""),
+        jump(),
+        jump_host(),
+        refuse(),
+        jump_containers("fdfd::/64"),
+        spoofed(),
+        inside(81, ""),
+    ];
     for rule in &rules {
         insert(backend, std::slice::from_ref(rule));
     }
@@ -75,17 +86,19 @@ fn chains_come_with_the_first_and_go_with_the_last(
 }
 
 fn a_chain_that_others_use_stays(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
-    let rules = [jump(), reply(), tcp(80)];
-    for theirs in [
-        "-A DOCKER-NAT66 -i eth9 -j ACCEPT",
-        "-A FORWARD -i eth9 -j DOCKER-NAT66",
+    let rules = [jump(), reply(), tcp(80), jump_host(), inside(80, "")];
+    for (theirs, chain) in [
+        ("-A DOCKER-NAT66 -i eth9 -j ACCEPT", CHAIN),
+        ("-A FORWARD -i eth9 -j DOCKER-NAT66", CHAIN),
+        ("-A DOCKER-NAT66-INSIDE -i eth9 -j ACCEPT", INSIDE),
+        ("-A PREROUTING -i eth9 -j DOCKER-NAT66-INSIDE", INSIDE),
     ] {
         insert(backend, &rules);
         foreign.add(theirs);
         let remove = removal(backend, |_| true);
         assert_eq!(backend.commit(&remove), Ok(()));
         assert_eq!(backend.list(), Ok(Vec::new()));
-        assert_eq!(foreign.lines(), [CHAIN, theirs]);
+        assert_eq!(foreign.lines(), [chain, theirs]);
         // The chain that is left serves again.
         insert(backend, &rules);
         let mut expected = rules.clone().map(Some);
@@ -99,23 +112,23 @@ fn a_chain_that_others_use_stays(backend: &mut dyn Backend, foreign: &mut dyn Fo
 }
 
 fn a_flushed_chain_is_listed_and_removed(backend: &mut dyn Backend, foreign: &mut dyn Foreign) {
-    let rules = [jump(), reply(), jump_in()];
+    let rules = [jump(), reply(), jump_in(), jump_host(), inside(80, "")];
     insert(backend, &rules);
     for line in foreign.lines() {
         if line.starts_with("-A") {
             foreign.delete(&line);
         }
     }
-    assert_eq!(foreign.lines().len(), 2);
+    assert_eq!(foreign.lines().len(), 3);
     let seen = backend.list().expect("certain");
-    assert_eq!(seen.len(), 2);
+    assert_eq!(seen.len(), 3);
     assert!(seen.iter().all(|chain| chain.rule.is_none()));
     let one = Batch {
         remove: vec![seen[0].clone()],
         ..Batch::default()
     };
     assert_eq!(backend.commit(&one), Ok(()));
-    assert_eq!(foreign.lines().len(), 1);
+    assert_eq!(foreign.lines().len(), 2);
     // Twice is as good as once.
     let both = Batch {
         remove: seen,
@@ -243,8 +256,9 @@ fn more_rules_than_are_removed_at_once_go_and_the_chain_with_them(
     let before = foreign.lines();
     foreign.add("-A PREROUTING -i eth9 -j ACCEPT");
     let ports = (1..=6000).map(tcp);
-    let statics = [jump(), reply()];
-    let rules: Vec<Rule> = statics.into_iter().chain(ports).collect();
+    let inside = (1..=6000).map(|port| inside(port, ""));
+    let statics = [jump(), reply(), jump_host()];
+    let rules: Vec<Rule> = statics.into_iter().chain(inside).chain(ports).collect();
     insert(backend, &rules);
     let all = removal(backend, |_| true);
     assert_eq!(all.remove.len(), rules.len());

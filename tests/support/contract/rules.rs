@@ -19,6 +19,25 @@ pub(crate) fn jump_in() -> Rule {
     rule("filter INPUT -j DOCKER-NAT66-IN")
 }
 
+/// The jump of what the host sends to the chain for the host and the containers.
+pub(crate) fn jump_host() -> Rule {
+    rule("nat OUTPUT ! -s fe80::/10 -j DOCKER-NAT66-INSIDE ! -d ::1 -m addrtype --dst-type LOCAL")
+}
+
+/// The same of what containers of this prefix send.
+pub(crate) fn jump_containers(prefix: &str) -> Rule {
+    rule(&format!(
+        "nat PREROUTING -s {prefix} -j DOCKER-NAT66-INSIDE -m addrtype --dst-type LOCAL"
+    ))
+}
+
+/// A DNAT rule for the host and the containers.
+pub(crate) fn inside(host_port: u16, at: &str) -> Rule {
+    rule(&format!(
+        "nat DOCKER-NAT66-INSIDE -p tcp --dport {host_port} -j DNAT --to-destination [fdfd::2]:80{at}"
+    ))
+}
+
 /// Drops spoofed sources on eth0.
 pub(crate) fn spoofed() -> Rule {
     rule("filter DOCKER-NAT66 -i eth0 -s fdfd:5898:4917:1::/64 -j DROP")
@@ -108,6 +127,11 @@ pub(crate) fn every_kind() -> Vec<Rule> {
     vec![
         jump(),
         jump_in(),
+        jump_host(),
+        jump_containers("fdfd:5898:4917:1::/64"),
+        jump_containers("fdfd::1"),
+        inside(80, ""),
+        inside(80, " -d 2001:db8::1"),
         outside("-p tcp --dport 1", "fdfd::2", ""),
         outside("-p udp --dport 1", "fdfd::2", ""),
         outside("-p sctp --dport 65535", "::5", ""),

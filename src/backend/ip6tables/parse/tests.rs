@@ -29,6 +29,9 @@ fn the_normal_form_of_both_variants_is_read() {
     let lines = [
         "filter FORWARD @ -j DOCKER-NAT66",
         "filter INPUT @ -j DOCKER-NAT66-IN",
+        "nat OUTPUT ! -s fe80::/10 ! -d ::1/128 -m addrtype --dst-type LOCAL @ \
+         -j DOCKER-NAT66-INSIDE",
+        "nat PREROUTING -s fdfd::/64 -m addrtype --dst-type LOCAL @ -j DOCKER-NAT66-INSIDE",
         "nat POSTROUTING -s fdfd::/64 ! -d fdfd::/64 -o eth0 -m addrtype ! --src-type LOCAL @ \
          -j SNAT --to-source 2001:db8::1",
         "nat POSTROUTING -s fdfd::/64 ! -d fdfd::/64 -o eth0 -m addrtype ! --src-type LOCAL @ \
@@ -46,6 +49,10 @@ fn the_normal_form_of_both_variants_is_read() {
         "nat OUTPUT ! -s fe80::/10 -d 2001:db8::1/128 -p tcp -m tcp --dport 80 \
          -m addrtype --dst-type LOCAL @ -j DNAT --to-destination [fdfd::2]:8080",
         "nat PREROUTING -s fdfd::/64 -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL @ \
+         -j DNAT --to-destination [fdfd::2]:8080",
+        "nat DOCKER-NAT66-INSIDE -p tcp -m tcp --dport 80 @ \
+         -j DNAT --to-destination [fdfd::2]:8080",
+        "nat DOCKER-NAT66-INSIDE -d 2001:db8::1/128 -p tcp -m tcp --dport 80 @ \
          -j DNAT --to-destination [fdfd::2]:8080",
         "nat PREROUTING ! -s fe80::/10 -i eth0 -p tcp -m tcp --dport 80 \
          -m addrtype --dst-type LOCAL @ -j DNAT --to-destination [fdfd::2]:8080",

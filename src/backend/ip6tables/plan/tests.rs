@@ -14,8 +14,12 @@ const CHAIN: &str = ":DOCKER-NAT66 - [0:0]";
 
 /// What a listing of the filter table with these lines shows.
 fn seen(lines: &[String]) -> parse::Listing {
+    seen_in(Table::Filter, lines)
+}
+
+fn seen_in(table: Table, lines: &[String]) -> parse::Listing {
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    parse::listing(saved(Table::Filter, &lines).as_bytes(), Table::Filter).expect("whole")
+    parse::listing(saved(table, &lines).as_bytes(), table).expect("whole")
 }
 
 fn lines(own: &[&str], rules: &[Rule]) -> Vec<String> {
@@ -37,7 +41,7 @@ fn input(lines: &[String], remove: &[Rule], insert: &[Rule]) -> Vec<String> {
 }
 
 fn input_of(lines: &[String], batch: &Batch) -> Vec<String> {
-    let plan = Plan::new(batch, &seen(lines).filter_state).expect("our locators");
+    let plan = Plan::new(batch, &seen(lines).chain_state).expect("our locators");
     let short = |line: &str| {
         let cut = line.find(" -m comment").unwrap_or(line.len());
         line[..cut].to_owned()
@@ -184,9 +188,9 @@ fn a_flushed_chain_is_surplus_and_goes() {
 }
 
 #[test]
-fn only_what_touches_the_filter_table_needs_a_listing() {
+fn only_what_touches_the_filter_table_or_our_chain_needs_a_listing() {
     for rule in every_kind() {
-        let is_filter = Table::of(&rule) == Table::Filter;
+        let is_filter = Table::of(&rule) == Table::Filter || render::concerns(&rule, OWN_INSIDE);
         let locator = render::rule_locator(Table::of(&rule), &render::listed(&rule));
         let remove = Batch {
             remove: vec![ObservedRule::new(rule.id(), None, locator)],
@@ -196,7 +200,32 @@ fn only_what_touches_the_filter_table_needs_a_listing() {
             insert: vec![rule],
             ..Batch::default()
         };
-        assert_eq!(Plan::needs_no_filter_state(&insert), !is_filter);
-        assert_eq!(Plan::needs_no_filter_state(&remove), !is_filter);
+        assert_eq!(Plan::needs_no_chain_state(&insert), !is_filter);
+        assert_eq!(Plan::needs_no_chain_state(&remove), !is_filter);
     }
+}
+
+/// The nat table's chain, too, comes with the first of its rules and goes with the last, also where they
+/// go in parts.
+#[test]
+fn the_chain_of_the_nat_table_goes_with_the_last_part() {
+    let rules = [
+        rule("nat PREROUTING -s fdfd::/64 -j DOCKER-NAT66-INSIDE -m addrtype --dst-type LOCAL"),
+        rule("nat DOCKER-NAT66-INSIDE -p tcp --dport 80 -j DNAT --to-destination [fdfd::2]:80"),
+    ];
+    let made = input(&[], &[], &rules);
+    assert_eq!(made[..2], ["*nat", "-N DOCKER-NAT66-INSIDE"]);
+    let there = lines(&[":DOCKER-NAT66-INSIDE - [0:0]"], &rules);
+    let mut listing = seen_in(Table::Nat, &there);
+    let mut parts = listing.rules.into_iter().map(|seen| {
+        let batch = Batch {
+            remove: vec![seen],
+            ..Batch::default()
+        };
+        let plan = Plan::new(&batch, &listing.chain_state).expect("our locators");
+        listing.chain_state.forget(&plan);
+        plan.input().contains("-X DOCKER-NAT66-INSIDE\nCOMMIT")
+    });
+    assert_eq!(parts.next(), Some(false));
+    assert_eq!(parts.next(), Some(true));
 }
