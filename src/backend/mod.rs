@@ -18,8 +18,10 @@
 //! | `describe` | the documented log lines |
 //!
 //! The kinds of rules that they have stand in `kind`. A new kind is a constant there, and its parts
-//! in the `compile` and the `rule` of each backend that has it.
+//! in the `compile` and the `rule` of each backend that has it. Rules of other programs are known by the
+//! names in `authors`.
 
+pub(crate) mod authors;
 pub mod compile;
 pub mod fake;
 pub mod ip6tables;

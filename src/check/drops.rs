@@ -4,15 +4,13 @@ use super::finding::CheckId;
 use super::ruleset::walk::{Dropped, drops};
 use super::ruleset::{BaseChain, Home, Hook, Packet, Place, Ruleset, Verdict};
 use super::wording::{self, nft_word, owner};
+pub(super) use crate::backend::authors::DOCKER_USER;
 use crate::backend::ip6tables::Variant;
 use crate::backend::nftables::TABLE;
 use crate::netlink::message::IPV6;
 
 /// The table of an Engine that uses nftables: Docker's own NAT is judged by what it serves.
 const BRIDGES: &str = "docker-bridges";
-
-/// The chain for rules of the host's administrator, before which ours does not stand.
-pub(super) const DOCKER_USER: &str = "DOCKER-USER";
 
 /// A chain of another program that drops every new connection to a published port.
 pub(super) struct Drop {

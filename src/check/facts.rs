@@ -21,7 +21,7 @@ use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::rule::BackendKind;
 use crate::netlink::interface::Found;
-use crate::netlink::routes::DefaultRoute;
+use crate::netlink::route::DefaultRoute;
 use crate::sys::host::{InterfaceAddress, RouterAdvertisements};
 
 /// What is to be checked.

@@ -117,10 +117,7 @@ fn firewalld(rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
     if !found.is_empty() {
         return found;
     }
-    let is_here = rules
-        .chains
-        .iter()
-        .any(|chain| chain.place.table == "firewalld");
+    let is_here = rules.has_base_chain(|place| place.table == "firewalld");
     vec![Finding::ok(
         id,
         match is_here {
@@ -136,10 +133,7 @@ fn ufw(facts: &Facts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
     if !found.is_empty() {
         return found;
     }
-    let is_here = rules
-        .chains
-        .iter()
-        .any(|chain| drops::has_ufw(rules, &chain.place));
+    let is_here = rules.has_base_chain(|place| drops::has_ufw(rules, place));
     vec![Finding::ok(
         id,
         match (is_here, facts.variant()) {

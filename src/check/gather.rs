@@ -26,7 +26,7 @@ use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::rule::BackendKind;
 use crate::netlink::message::IPV6;
-use crate::netlink::{interface, routes};
+use crate::netlink::{interface, route};
 use crate::sys::causes::chain;
 use crate::sys::{host, locks, privilege};
 
@@ -111,7 +111,7 @@ fn read_host(
         conditions: host::conditions(egress, &health::bridges(snapshot)).map_err(said)?,
         links,
         addresses: host::interface_addresses().map_err(said)?,
-        routes: routes::default_routes().map_err(|e| chain(&e))?,
+        routes: route::default_routes().map_err(|e| chain(&e))?,
         advertisements,
     })
 }

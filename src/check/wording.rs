@@ -6,6 +6,7 @@ use ipnet::Ipv6Net;
 use sha2::{Digest, Sha256};
 
 use super::ruleset::{Home, Place};
+use crate::backend::authors::{Author, author};
 use crate::model::text::must_be_escaped;
 use crate::netlink::message::{INET, IPV6};
 
@@ -58,33 +59,14 @@ pub(super) fn place(place: &Place) -> String {
     }
 }
 
-/// Who writes chains or tables of such names.
-const OWNERS: [(&str, &str); 14] = [
-    ("docker-bridges", "Docker"),
-    ("DOCKER-USER", "a human"),
-    ("DOCKER", "Docker"),
-    ("ufw6-", "ufw"),
-    ("firewalld", "firewalld"),
-    ("KUBE-", "Kubernetes"),
-    ("kube-proxy", "Kubernetes"),
-    ("f2b-", "fail2ban"),
-    ("crowdsec", "CrowdSec"),
-    ("cali-", "Calico"),
-    ("LIBVIRT_", "libvirt"),
-    ("libvirt_", "libvirt"),
-    ("netavark", "Podman"),
-    ("fw4", "OpenWrt"),
-];
-
 /// Who has written a rule in this chain, as far as its name or its table's says.
 pub(super) fn owner(place: &Place) -> &'static str {
-    let named = |name: &str| {
-        let known = OWNERS.iter().find(|(start, _)| name.starts_with(start));
-        known.map(|(_, owner)| *owner)
-    };
-    named(&place.chain)
-        .or_else(|| named(&place.table))
-        .unwrap_or("a human, or a program that leaves no name")
+    match author(&place.table, &place.chain) {
+        Some(Author::Program(name)) => name,
+        Some(Author::Ours) => "docker-nat66",
+        Some(Author::Human) => "a human",
+        None => "a human, or a program that leaves no name",
+    }
 }
 
 /// A unique local network for containers (RFC 4193), the same for the same host and name.

@@ -27,7 +27,7 @@ impl Defaults {
     }
 
     /// Lines of `NAME=VALUE`, the value perhaps in quotes (systemd.exec(5), EnvironmentFile=).
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let setting = |line: &str| {
             let (name, value) = line.trim().split_once('=')?;
             let name = name.trim_end().strip_prefix("DOCKER_NAT66_")?;

@@ -7,37 +7,39 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv6Net;
 
-use super::args::StateArgs;
 use super::ask::ask;
-use super::defaults::{self, Defaults};
+use super::defaults::Defaults;
 use super::failure::{Exit, Failure};
+use super::host_args::{HostArgs, WHERE_FROM, fixed};
 use super::output;
-use super::run::docker_host;
-use crate::config;
 use crate::control::protocol::{Answer, Request};
 use crate::docker::client::Engine;
 use crate::docker::error::EngineError;
 use crate::docker::host::DockerHost;
-use crate::docker::once;
-use crate::explain::address::{self, Assigned};
+use crate::docker::survey;
+use crate::explain::address;
 use crate::explain::error::ExplainError;
 use crate::explain::published::{FromDaemon, Publication};
 use crate::explain::question::Question;
-use crate::mapper::compute::Choice;
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::sys::causes::chain;
-use crate::sys::{host, privilege};
+use crate::sys::host::{self, InterfaceAddress};
+use crate::sys::privilege;
 
 /// How long one answer of the Engine may take.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The host's addresses, in the network namespace of the calling thread.
-const IF_INET6: &str = "/proc/thread-self/net/if_inet6";
-
 /// Options of `explain`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = format!(
+        "{WHERE_FROM} Where a daemon runs, its interface and its prefixes come before those of the \
+         file.\n\nExit codes:\n  0  the port is reachable\n  1  it is not\n  2  wrong usage\n  \
+         3  nothing publishes the port\n  4  a privilege or a feature of the kernel is missing"
+    )
+)]
 pub(super) struct ExplainArgs {
     /// The published port: 8080, 8080/tcp, 53/udp, 3868/sctp
     #[arg(value_name = "PORT[/PROTO]", value_parser = port)]
@@ -48,30 +50,8 @@ pub(super) struct ExplainArgs {
     /// The client's address [default: one that no client has]
     #[arg(long, value_name = "SRC")]
     from: Option<Ipv6Addr>,
-    /// The interface where the client's packet arrives [default: that of the daemon, of
-    /// /etc/default/docker-nat66, or of the default route]
-    #[arg(
-        long,
-        value_name = "IF",
-        env = "DOCKER_NAT66_DEV",
-        value_delimiter = ','
-    )]
-    dev: Vec<String>,
-    /// IPv6 prefix of the containers' addresses; may be repeated [default: that of the daemon, or of
-    /// Docker's networks]
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        env = "DOCKER_NAT66_PREFIX",
-        value_delimiter = ','
-    )]
-    prefix: Vec<String>,
-    /// Address of the Docker Engine: unix:///PATH or tcp://HOST:PORT [default: DOCKER_HOST, or
-    /// unix:///var/run/docker.sock]
-    #[arg(long, value_name = "URL", env = "DOCKER_NAT66_DOCKER_HOST")]
-    docker_host: Option<String>,
     #[command(flatten)]
-    state: StateArgs,
+    host: HostArgs,
     /// Whether to try the way back of an answer, too
     #[arg(long, value_enum, default_value_t = BackChoice::Mirror)]
     back: BackChoice,
@@ -102,9 +82,13 @@ fn port(text: &str) -> Result<(u16, Proto), String> {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
-    let docker_host = docker_host(args.docker_host.as_deref())?;
-    let prefixes = prefixes(&args.prefix)?;
-    let given = devices(&args.dev, "--dev")?;
+    let defaults = Defaults::read()?;
+    let docker_host = args.host.docker_host(&defaults)?;
+    let given = (args.host.devices_given()?, args.host.prefixes_given()?);
+    let in_file = (
+        fixed(args.host.devices(&defaults)?),
+        fixed(args.host.prefixes(&defaults)?),
+    );
     if !privilege::may_administer_network()? {
         return Err(Failure::new(
             Exit::Missing,
@@ -114,13 +98,10 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     }
     let (port, proto) = args.port;
     let mut notes = Vec::new();
-    let daemon = ask_daemon(&args.state.state_dir, &mut notes);
+    let daemon = ask_daemon(&args.host.state_dir(&defaults), &mut notes);
     let docker = ask_docker(&docker_host, &mut notes);
     let is_published_known = daemon.is_some() || docker.is_some();
-    let prefixes = match &prefixes[..] {
-        [] => daemons_prefixes(daemon.as_ref()),
-        given => given.to_vec(),
-    };
+    let prefixes = first_known([given.1, daemons_prefixes(daemon.as_ref()), in_file.1]);
     let publication = Publication::of(
         (proto, port),
         daemon.as_ref(),
@@ -133,7 +114,8 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Held, message));
     }
     let all = assigned()?;
-    let device = device(given, daemon.as_ref(), args.addr, &all)?;
+    let devices = [given.0, daemons_devices(daemon.as_ref()), in_file.0];
+    let device = device(first_known(devices), args.addr, &all)?;
     let bound = publication
         .targets
         .iter()
@@ -187,21 +169,10 @@ impl From<ExplainError> for Failure {
     }
 }
 
-fn prefixes(given: &[String]) -> Result<Vec<Ipv6Net>, Failure> {
-    Ok(match config::prefixes(given)? {
-        (Choice::Fixed(prefixes), _) => prefixes,
-        (Choice::Auto, _) => Vec::new(),
-    })
-}
-
-/// The interfaces in a list of names; none with `auto`.
-fn devices(names: &[String], what: &str) -> Result<Vec<Device>, Failure> {
-    match config::devices(names) {
-        Ok(Choice::Fixed(devices)) => Ok(devices),
-        Ok(Choice::Auto) => Ok(Vec::new()),
-        Err(error) if what == "--dev" => Err(error.into()),
-        Err(error) => Err(Failure::new(Exit::Usage, format!("{what}: {error}"))),
-    }
+/// The first list that has something in it.
+fn first_known<T>(lists: [Vec<T>; 3]) -> Vec<T> {
+    let mut lists = lists.into_iter();
+    lists.find(|list| !list.is_empty()).unwrap_or_default()
 }
 
 /// What the daemon says; `None` where none runs, or none answers.
@@ -235,7 +206,7 @@ fn ask_docker(docker_host: &DockerHost, notes: &mut Vec<String>) -> Option<Snaps
 fn engine_says(docker_host: &DockerHost) -> Result<Snapshot, String> {
     wait_for(async {
         let engine = Engine::connect(docker_host, ENGINE_PATIENCE).await?;
-        once::snapshot(&engine).await
+        survey::snapshot(&engine).await
     })
 }
 
@@ -264,42 +235,34 @@ fn daemons_prefixes(daemon: Option<&FromDaemon>) -> Vec<Ipv6Net> {
     nets
 }
 
-fn assigned() -> Result<Vec<Assigned>, Failure> {
-    match std::fs::read_to_string(IF_INET6) {
-        Ok(text) => Ok(address::assigned(&text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::new(
+fn daemons_devices(daemon: Option<&FromDaemon>) -> Vec<Device> {
+    let rows = daemon.map(|daemon| &daemon.rows[..]).unwrap_or_default();
+    let names = rows.iter().filter_map(|row| row.dev.as_deref());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
+fn assigned() -> Result<Vec<InterfaceAddress>, Failure> {
+    match host::has_ipv6() {
+        true => Ok(host::interface_addresses()?),
+        false => Err(Failure::new(
             Exit::Missing,
             "this kernel has no IPv6, or it is off",
         )),
-        Err(error) => Err(error.into()),
     }
 }
 
 /// Where the packet arrives: of several interfaces that with the address, or the first.
 fn device(
-    given: Vec<Device>,
-    daemon: Option<&FromDaemon>,
+    mut devices: Vec<Device>,
     addr: Option<Ipv6Addr>,
-    all: &[Assigned],
+    all: &[InterfaceAddress],
 ) -> Result<Device, Failure> {
-    let mut devices = given;
-    if devices.is_empty() {
-        let rows = daemon.map(|daemon| &daemon.rows[..]).unwrap_or_default();
-        let names = rows.iter().filter_map(|row| row.dev.as_deref());
-        devices = names.filter_map(|name| name.parse().ok()).collect();
-    }
-    if devices.is_empty() {
-        let names = Defaults::read()?.list("DEV", &[]);
-        let names = names.iter().map(|name| name.trim().to_owned());
-        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
-        devices = self::devices(&names, defaults::FILE)?;
-    }
     if devices.is_empty() {
         devices = host::default_devices()?;
     }
     let has_address = |device: &&Device| {
         let mut all = all.iter();
-        all.any(|a| a.device == device.as_str() && Some(a.addr) == addr)
+        all.any(|a| a.interface == device.as_str() && Some(a.addr) == addr)
     };
     let found = devices.iter().find(has_address).or(devices.first());
     found.cloned().ok_or_else(|| {

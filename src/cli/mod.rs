@@ -14,6 +14,7 @@ mod dump;
 mod explain;
 mod failure;
 mod hints;
+mod host_args;
 mod lock;
 mod metrics;
 mod output;

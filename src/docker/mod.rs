@@ -11,8 +11,8 @@
 //! one file that works around bollard, and over [`transport`]. [`container`], [`ports`], [`network`]
 //! and [`event`] turn answers into the model's values, read leniently ([`lenient`]). [`view`] keeps
 //! what Docker said and knows what to ask next, [`session`] asks it over one connection, and
-//! [`stream`] makes one session after the other. [`survey`] asks once what a command wants to know, and
-//! [`once`] for a single snapshot. Nothing is kept on disk: after a crash the Engine is asked again.
+//! [`stream`] makes one session after the other. [`survey`] asks once what a command wants to know.
+//! Nothing is kept on disk: after a crash the Engine is asked again.
 //!
 //! Only GET requests are ever made, so that a read-only proxy before the socket suffices.
 
@@ -32,7 +32,6 @@ mod lenient;
 mod messages;
 pub mod network;
 mod news_times;
-pub(crate) mod once;
 mod ports;
 mod session;
 pub mod stream;

@@ -1,24 +1,24 @@
-//! What one Engine says now, asked once: which paths it permits, and a complete snapshot.
+//! What one Engine says now, for a command that asks and ends: which paths it permits, and a
+//! complete snapshot.
 //!
 //! The caller's task does it all; nothing stays open behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use slog::{Discard, Logger, o};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use super::api_version::ApiVersion;
 use super::bound::{Bound, MIB};
 use super::client::Engine;
+use super::container::Inspected;
 use super::engine_api::EngineApi;
 use super::error::EngineError;
 use super::host::DockerHost;
-use super::messages::{FollowSettings, Inbox, Loss, Update};
-use super::stream::follow;
+use super::messages::Loss;
 use crate::model::container::Snapshot;
 use crate::model::text::Untrusted;
+use crate::sys::causes::chain;
 
 /// What to permit in a proxy before the socket: the paths in [`PATHS`].
 pub(crate) const PERMIT: &str =
@@ -48,14 +48,14 @@ pub(crate) struct Survey {
 /// # Errors
 /// It does not answer, or is too old or too new. Nothing was retried.
 pub(crate) async fn survey(host: &DockerHost, limit: Duration) -> Result<Survey, EngineError> {
-    let version = match Engine::connect(host, limit).await {
-        Ok(engine) => Some((engine.api_version, engine.engine_version)),
+    let engine = match Engine::connect(host, limit).await {
+        Ok(engine) => Some(engine),
         Err(error) if Loss::from(&error).refused => None,
         Err(error) => return Err(error),
     };
     let api = EngineApi::new(host)?;
-    if let Some((version, _)) = &version {
-        api.speak(*version);
+    if let Some(engine) = &engine {
+        api.speak(engine.api_version);
     }
     let mut refused = Vec::new();
     for path in PATHS {
@@ -70,55 +70,48 @@ pub(crate) async fn survey(host: &DockerHost, limit: Duration) -> Result<Survey,
                 .map(|loss| (path, loss.reason)),
         );
     }
-    let snapshot = match refused.is_empty() {
-        true => snapshot(host, limit).await,
-        false => Err("not all paths are permitted".to_owned()),
+    let snapshot = match engine.as_ref().filter(|_| refused.is_empty()) {
+        Some(engine) => match timeout(limit, snapshot(engine)).await {
+            Ok(answer) => answer.map(Arc::new).map_err(|error| chain(&error)),
+            Err(_) => Err(format!("no complete answer within {} s", limit.as_secs())),
+        },
+        None => Err("not all paths are permitted".to_owned()),
     };
     Ok(Survey {
-        version,
+        version: engine.map(|engine| (engine.api_version, engine.engine_version)),
         refused,
         snapshot,
     })
 }
 
-/// The first snapshot in which every container has answered; once the time is over, the last one.
-async fn snapshot(host: &DockerHost, limit: Duration) -> Result<Arc<Snapshot>, String> {
-    let settings = FollowSettings {
-        request_timeout: limit,
-        ..FollowSettings::new(host.clone())
+/// Asks for the running containers, for what the list leaves open about each, and for the networks.
+/// A container that stops meanwhile is left out, and one whose answer is malformed is named as such.
+///
+/// # Errors
+/// The Engine does not answer one of the questions. Nothing was retried.
+pub(crate) async fn snapshot(engine: &Engine) -> Result<Snapshot, EngineError> {
+    let listed = engine.list().await?;
+    let mut snapshot = Snapshot {
+        odd: listed.odd,
+        ..Snapshot::default()
     };
-    // Nobody asks for anything meanwhile.
-    let (_commands, commands) = mpsc::channel(1);
-    let (_news, interfaces) = mpsc::channel(1);
-    let inbox = Inbox {
-        commands,
-        interfaces,
-    };
-    let (updates, mut received) = mpsc::channel(1);
-    let log = Logger::root(Discard, o!());
-    let ends = Instant::now() + limit;
-    let mut last = Err(format!("no complete answer within {} s", limit.as_secs()));
-    let look = async {
-        while let Ok(Some(update)) = timeout_at(ends, received.recv()).await {
-            match update {
-                Update::Snapshot { snapshot, .. } => {
-                    let is_whole = snapshot.unanswered.is_empty();
-                    last = Ok(snapshot);
-                    if is_whole {
-                        break;
-                    }
+    for row in listed.rows {
+        let container = match row.container.filter(|listed| !listed.needs_answer()) {
+            Some(container) => container,
+            None => match engine.inspect(&row.id).await {
+                Ok(Some(Inspected::Running(container))) => *container,
+                Ok(Some(Inspected::NotRunning) | None) => continue,
+                Err(error) => {
+                    let reason = error.unusable_answer().ok_or(error)?;
+                    snapshot.unreadable.insert(row.id, reason);
+                    continue;
                 }
-                Update::Lost(loss) => {
-                    last = Err(loss.reason);
-                    break;
-                }
-                Update::Connected { .. } | Update::Partial(_) => {}
-            }
-        }
-    };
-    tokio::select! {
-        () = look => {}
-        () = follow(settings, log, inbox, updates) => {}
+            },
+        };
+        snapshot.containers.insert(row.id, container);
     }
-    last
+    for network in engine.networks().await?.rows {
+        snapshot.networks.insert(network.id.clone(), network);
+    }
+    Ok(snapshot)
 }

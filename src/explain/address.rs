@@ -6,61 +6,18 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::packet::random;
-
-/// The scope of an address that routers forward (`IPV6_ADDR_SCOPE_GLOBAL`, net/ipv6.h), as
-/// `if_inet6` prints it.
-const GLOBAL: u8 = 0x00;
-
-/// `IFA_F_TEMPORARY`, `IFA_F_DADFAILED`, `IFA_F_DEPRECATED` and `IFA_F_TENTATIVE`
-/// (linux/if_addr.h).
-const TEMPORARY: u8 = 0x01;
-pub(super) const DAD_FAILED: u8 = 0x08;
-const DEPRECATED: u8 = 0x20;
-pub(super) const TENTATIVE: u8 = 0x40;
+use crate::sys::host::InterfaceAddress;
 
 /// The network of addresses for documentation (RFC 3849): no client has one.
 const DOCUMENTATION: &str = "2001:db8::/32";
 
-/// An address of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Assigned {
-    pub(crate) addr: Ipv6Addr,
-    pub(crate) net: Ipv6Net,
-    pub(super) flags: u8,
-    scope: u8,
-    pub(crate) device: String,
-}
-
-/// Reads `/proc/net/if_inet6`. Each line: address, interface's number, length of the prefix, scope,
-/// flags, interface (net/ipv6/addrconf.c, `if6_seq_show`); numbers are hexadecimal.
-pub(crate) fn assigned(text: &str) -> Vec<Assigned> {
-    let read = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [addr, _, length, scope, flags, device] = fields[..] else {
-            return None;
-        };
-        let number = |text| u8::from_str_radix(text, 16).ok();
-        let addr = Ipv6Addr::from(u128::from_str_radix(addr, 16).ok()?);
-        Some(Assigned {
-            addr,
-            net: Ipv6Net::new(addr, number(length)?).ok()?.trunc(),
-            flags: number(flags)?,
-            scope: number(scope)?,
-            device: device.to_owned(),
-        })
-    };
-    text.lines().filter_map(read).collect()
-}
-
 /// The address of `device` that clients are likely to know: a global one that stays, rather than
 /// one that is temporary, deprecated or not yet confirmed.
-pub(crate) fn of_device(all: &[Assigned], device: &str) -> Option<Ipv6Addr> {
-    let global = all
-        .iter()
-        .filter(|assigned| assigned.device == device && assigned.scope == GLOBAL);
-    let last_choice = TEMPORARY | DAD_FAILED | DEPRECATED | TENTATIVE;
+pub(crate) fn of_device(all: &[InterfaceAddress], device: &str) -> Option<Ipv6Addr> {
+    let global = all.iter().filter(|a| a.interface == device && a.is_global);
+    let is_last_choice = |a: &InterfaceAddress| a.is_passing || a.is_duplicate || a.is_tentative;
     // The kernel lists them in no order.
-    let chosen = global.min_by_key(|a| (a.flags & last_choice != 0, a.addr))?;
+    let chosen = global.min_by_key(|a| (is_last_choice(a), a.addr))?;
     Some(chosen.addr)
 }
 
@@ -72,7 +29,7 @@ pub(crate) fn of_device(all: &[Assigned], device: &str) -> Option<Ipv6Addr> {
 /// # Errors
 /// The kernel gives no random numbers.
 pub(crate) fn source(
-    all: &[Assigned],
+    all: &[InterfaceAddress],
     device: &str,
     asked: Ipv6Addr,
     has_default_route: bool,
@@ -80,9 +37,8 @@ pub(crate) fn source(
 ) -> io::Result<Ipv6Addr> {
     let documentation = || DOCUMENTATION.parse().ok();
     let on_link = || {
-        let mut here = all.iter().filter(|assigned| assigned.device == device);
-        let found = here.find(|assigned| assigned.addr == asked && assigned.net.prefix_len() < 127);
-        found.map(|assigned| assigned.net)
+        let mut here = all.iter().filter(|a| a.interface == device);
+        here.find(|a| a.addr == asked && a.length < 127)?.net()
     };
     let net = match (sources.first(), has_default_route) {
         (Some(net), _) => Some(*net),
@@ -100,6 +56,7 @@ pub(crate) fn source(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::host::parse_addresses;
 
     const TEXT: &str = "fe8000000000000042acfffe110002 02 40 20 80 eth0\n\
         fe800000000000000042acfffe1100\n\
@@ -109,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_address_that_stays_is_asked() {
-        let all = assigned(TEXT);
+        let all = parse_addresses(TEXT);
         assert_eq!(all.len(), 4, "one line is cut");
         assert_eq!(of_device(&all, "eth0"), "2001:db8::1".parse().ok());
         assert_eq!(of_device(&all, "eth1"), "2001:db8:1::1".parse().ok());
@@ -118,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_source_is_nobodys_and_has_a_way_back() {
-        let all = assigned(TEXT);
+        let all = parse_addresses(TEXT);
         let asked = "2001:db8::1".parse().unwrap();
         let draw = |has_route, sources: &[Ipv6Net]| {
             source(&all, "eth0", asked, has_route, sources).expect("random")

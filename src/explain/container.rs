@@ -7,10 +7,10 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use super::address::{DAD_FAILED, TENTATIVE, assigned};
-use super::facts::{Waiting, optional, sockets, sockets_v4};
+use super::facts::{Waiting, sockets, sockets_v4};
 use super::verdict::Endpoint;
 use crate::model::forward::Proto;
+use crate::sys::host::{parse_addresses, read_optional};
 
 /// What is wrong in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Inside {
         addr: Ipv6Addr,
     ) -> io::Result<Option<Self>> {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        let read = |name: &str| match optional(&process.join(name).to_string_lossy()) {
+        let read = |name: &str| match read_optional(&process.join(name).to_string_lossy()) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             // The process has ended.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
@@ -65,7 +65,7 @@ impl Inside {
         ) else {
             return Ok(None);
         };
-        let has_address = assigned(&addresses).iter().any(|a| a.addr == addr);
+        let has_address = parse_addresses(&addresses).iter().any(|a| a.addr == addr);
         let is_named = read("cgroup")?.is_some_and(|groups| groups.contains(id));
         if !has_address && !is_named {
             return Ok(None);
@@ -86,14 +86,14 @@ impl Inside {
 
     /// What keeps the container from answering a packet from `from` to `to`.
     pub(crate) fn fault(&self, proto: Proto, to: Endpoint, from: Ipv6Addr) -> Option<Fault> {
-        let addresses = assigned(&self.addresses);
+        let addresses = parse_addresses(&self.addresses);
         let Some(own) = addresses.iter().find(|assigned| assigned.addr == to.0) else {
             return Some(Fault::NoAddress);
         };
-        if own.flags & DAD_FAILED != 0 {
+        if own.is_duplicate {
             return Some(Fault::Duplicate);
         }
-        if own.flags & TENTATIVE != 0 {
+        if own.is_tentative {
             return Some(Fault::Tentative);
         }
         if let Some(fault) = self.deaf(proto, to) {
@@ -101,7 +101,7 @@ impl Inside {
         }
         let is_near = addresses.iter().any(|assigned| {
             // The loopback interface has a network of one address.
-            assigned.net.contains(&from)
+            assigned.net().is_some_and(|net| net.contains(&from))
         });
         (!is_near && !has_route(&self.routes, from)).then_some(Fault::NoRoute)
     }

@@ -3,10 +3,12 @@
 
 use super::packet::{LABEL_MASK, Mark};
 use crate::model::forward::Proto;
-use crate::netlink::message::{Attrs, NFGENMSG_IPV6, Writer, find, text};
+use crate::netlink::message::{Writer, find};
 use crate::netlink::nf_tables::{
-    DATA_VALUE, DATA_VERDICT, EXPR_DATA, EXPR_NAME, LIST_ELEM, VERDICT_CODE, object, rule,
+    DATA_VALUE, DATA_VERDICT, DROP, EXPR_DATA, EXPR_NAME, LIST_ELEM, REG_VERDICT, VERDICT_CODE,
+    object,
 };
+use crate::netlink::shown::ShownRule;
 
 /// `NFT_REG_1`.
 const REGISTER: u32 = 1;
@@ -191,10 +193,9 @@ pub(super) fn counter() -> Vec<u8> {
 /// Drops.
 pub(super) fn drop_it() -> Vec<u8> {
     one("immediate", |w| {
-        // `NFT_REG_VERDICT`, `NF_DROP`.
-        w.number(1, 0);
+        w.number(1, REG_VERDICT);
         w.nested(2, |w| {
-            w.nested(DATA_VERDICT, |w| w.number(VERDICT_CODE, 0));
+            w.nested(DATA_VERDICT, |w| w.number(VERDICT_CODE, DROP));
         });
     })
 }
@@ -202,14 +203,8 @@ pub(super) fn drop_it() -> Vec<u8> {
 /// The chain of the rule in a message's payload, and how many packets it has counted; `None` for a
 /// rule without a counter.
 pub(super) fn count(payload: &[u8]) -> Option<(String, u64)> {
-    let attributes = payload.get(NFGENMSG_IPV6.len()..)?;
-    let chain = text(find(attributes, rule::CHAIN)?);
-    let expressions = Attrs::new(find(attributes, rule::EXPRESSIONS)?).map_while(Result::ok);
-    let mut counters = expressions.filter_map(|(_, expression)| {
-        let is_counter = text(find(expression, EXPR_NAME)?) == b"counter";
-        find(expression, EXPR_DATA).filter(|_| is_counter)
-    });
-    let packets = find(counters.next()?, PACKETS)?.try_into().ok()?;
-    let chain = String::from_utf8_lossy(chain).into_owned();
-    Some((chain, u64::from_be_bytes(packets)))
+    let shown = ShownRule::read(payload)?;
+    let counter = shown.expressions().find(|one| one.name == b"counter")?;
+    let packets = find(counter.data, PACKETS)?.try_into().ok()?;
+    Some((shown.chain()?, u64::from_be_bytes(packets)))
 }

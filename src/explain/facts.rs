@@ -11,9 +11,7 @@ use super::verdict::{Ending, Endpoint};
 use crate::model::forward::Proto;
 use crate::netlink::interface::{self, Link};
 use crate::netlink::route::{self, Route};
-
-/// The IPv6 settings of this network namespace (Documentation/networking/ip-sysctl.rst).
-const CONF: &str = "/proc/sys/net/ipv6/conf";
+use crate::sys::host::{flag, read_optional, read_or_empty};
 
 /// The sockets, and tables, of this network namespace.
 const NET: &str = "/proc/thread-self/net";
@@ -109,23 +107,9 @@ impl Facts {
     }
 }
 
-/// A file's content; `None` where it is not there.
-pub(super) fn optional(path: &str) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
-    let text = optional(&format!("{CONF}/{interface}/{key}"))?;
-    Ok(text.map(|text| text.trim() != "0"))
-}
-
 /// The names in a file; none where it may not be read, for only root may.
 fn lines(path: &str) -> io::Result<Vec<String>> {
-    let text = match optional(path) {
+    let text = match read_optional(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
         text => text?,
     };
@@ -135,7 +119,7 @@ fn lines(path: &str) -> io::Result<Vec<String>> {
 
 fn conntrack() -> io::Result<Option<(u64, u64)>> {
     let read = |name: &str| -> io::Result<Option<u64>> {
-        let text = optional(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}"))?;
+        let text = read_optional(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}"))?;
         Ok(text.and_then(|text| text.trim().parse().ok()))
     };
     Ok(read("count")?.zip(read("max")?))
@@ -152,7 +136,7 @@ fn listener(net: &Path, proto: Proto, at: Endpoint) -> io::Result<Option<Listene
         // Its sockets are not listed like this.
         Proto::Sctp => return Ok(None),
     };
-    let text = optional(&net.join(file).to_string_lossy())?.unwrap_or_default();
+    let text = read_or_empty(&net.join(file).to_string_lossy())?;
     let found = sockets(&text);
     let mut fitting = found.into_iter().filter(|socket| {
         socket.port == at.1 && (socket.addr.is_unspecified() || socket.addr == at.0)

@@ -2,6 +2,7 @@
 
 use super::place::Hook;
 use super::trace::ChainName;
+use crate::backend::authors::{Author, author, is_ours};
 
 /// Whose a rule or a policy is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,39 +50,6 @@ impl Owner {
     }
 }
 
-/// Our comments and our table begin so.
-const OURS: [&str; 2] = ["docker-nat66", "docker_nat66"];
-
-/// Beginnings of the names of chains, and whose they are.
-const CHAINS: [(&str, &str); 14] = [
-    ("ufw6-", "ufw"),
-    ("ufw-", "ufw"),
-    ("DOCKER", "Docker"),
-    ("KUBE-", "Kubernetes"),
-    ("f2b-", "fail2ban"),
-    ("crowdsec", "CrowdSec"),
-    ("CROWDSEC", "CrowdSec"),
-    ("cali-", "Calico"),
-    ("LIBVIRT_", "libvirt"),
-    ("NETAVARK", "Podman"),
-    ("CNI-", "a CNI plugin"),
-    ("ts-", "Tailscale"),
-    ("CILIUM_", "Cilium"),
-    ("FLANNEL-", "flannel"),
-];
-
-/// Beginnings of the names of tables, and whose they are.
-const TABLES: [(&str, &str); 8] = [
-    ("firewalld", "firewalld"),
-    ("docker-bridges", "Docker"),
-    ("kube-proxy", "kube-proxy"),
-    ("f2b-", "fail2ban"),
-    ("crowdsec", "CrowdSec"),
-    ("netavark", "Podman"),
-    ("libvirt_network", "libvirt"),
-    ("fw4", "OpenWrt's firewall (fw4)"),
-];
-
 /// What is known about a spot besides its names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clues<'c> {
@@ -98,24 +66,14 @@ pub(super) struct Clues<'c> {
 
 /// Whose a rule of this chain is, or its policy.
 pub(super) fn owner(chain: &ChainName, clues: &Clues<'_>) -> Owner {
-    let begins = |text: &str, with: &[&str]| with.iter().any(|with| text.starts_with(with));
-    let is_ours = begins(&chain.table, &OURS)
-        || begins(&chain.chain, &["DOCKER-NAT66"])
-        || clues.comment.is_some_and(|comment| begins(comment, &OURS));
-    if is_ours {
+    if clues.comment.is_some_and(is_ours) {
         return Owner::Ours;
     }
-    if chain.chain == "DOCKER-USER" {
-        return Owner::Human;
-    }
-    let find = |names: &[(&str, &'static str)], name: &str| {
-        let mut names = names.iter();
-        names
-            .find(|(begin, _)| name.starts_with(begin))
-            .map(|(_, whose)| *whose)
-    };
-    if let Some(whose) = find(&CHAINS, &chain.chain).or_else(|| find(&TABLES, &chain.table)) {
-        return Owner::Program(whose);
+    match author(&chain.table, &chain.chain) {
+        Some(Author::Ours) => return Owner::Ours,
+        Some(Author::Human) => return Owner::Human,
+        Some(Author::Program(name)) => return Owner::Program(name),
+        None => {}
     }
     if let Some((pid, name)) = &clues.process {
         return Owner::Process(*pid, name.clone());

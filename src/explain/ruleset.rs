@@ -6,19 +6,14 @@ use std::time::{Duration, Instant};
 use super::place::{Hook, Place};
 use super::trace::ChainName;
 use crate::netlink::NetlinkError;
-use crate::netlink::message::{Attrs, NFGENMSG_IPV6, Writer, find, nfgenmsg, text};
-use crate::netlink::nf_tables::{EXPR_DATA, EXPR_NAME, chain, message, rule, table};
+use crate::netlink::message::{NFGENMSG_IPV6, Writer, find, nfgenmsg};
+use crate::netlink::nf_tables::{chain, message, rule, table};
 use crate::netlink::request;
+use crate::netlink::shown::{ShownChain, ShownRule, number};
 use crate::netlink::socket::Socket;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// `NFTA_TARGET_NAME` and `NFTA_MATCH_NAME` (linux/netfilter/nf_tables_compat.h).
-const XT_NAME: u16 = 1;
-
-/// `NFTA_MATCH_INFO`.
-const XT_INFO: u16 = 3;
 
 /// A chain as the kernel shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +67,7 @@ impl Ruleset {
         };
         let deadline = Instant::now() + PATIENCE;
         let shown = request::get(&mut self.socket, deadline, message::GET_CHAIN, &which)?;
-        Ok(shown.map(|payload| read_chain(name.family, &payload)))
+        Ok(shown.map(|payload| read_chain(&payload)))
     }
 
     /// The rules of a chain, in their order.
@@ -111,77 +106,31 @@ impl Ruleset {
     }
 }
 
-fn read_chain(family: u8, payload: &[u8]) -> ChainFacts {
-    let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
-    let place = || {
-        let hook = find(attributes, chain::HOOK)?;
-        let of_hook = |kind| find(hook, kind).and_then(number);
-        Some(Place {
-            hook: Hook::of(family, of_hook(chain::HOOK_NUMBER)?)?,
-            priority: of_hook(chain::HOOK_PRIORITY)?.cast_signed(),
-        })
-    };
-    ChainFacts { place: place() }
+fn read_chain(payload: &[u8]) -> ChainFacts {
+    let place = ShownChain::read(payload).and_then(|shown| {
+        let (hook, priority) = shown.at?;
+        Hook::of(shown.family, hook).map(|hook| Place { hook, priority })
+    });
+    ChainFacts { place }
 }
 
 /// The kernel lists by chain; an old one may list the whole table.
 fn read_rule(payload: &[u8], chain: &str) -> Option<RuleFacts> {
-    let attributes = payload.get(NFGENMSG_IPV6.len()..)?;
-    if text(find(attributes, rule::CHAIN)?) != chain.as_bytes() {
+    let shown = ShownRule::read(payload)?;
+    if shown.chain()? != chain {
         return None;
     }
-    let handle = find(attributes, rule::HANDLE)?.try_into().ok()?;
-    let expressions = find(attributes, rule::EXPRESSIONS).unwrap_or_default();
-    let expressions = Attrs::new(expressions).map_while(Result::ok);
-    let of_match = || expressions.clone().find_map(|(_, one)| xt_comment(one));
-    let userdata = find(attributes, rule::USERDATA);
     Some(RuleFacts {
-        handle: u64::from_be_bytes(handle),
-        comment: userdata.and_then(comment).or_else(of_match),
-        expressions: expressions.filter_map(|(_, one)| name(one)).collect(),
+        handle: shown.handle()?,
+        comment: shown.comment(),
+        expressions: shown.expressions().map(|one| one.what()).collect(),
     })
-}
-
-fn name(expression: &[u8]) -> Option<String> {
-    let name = text(find(expression, EXPR_NAME)?);
-    let of_xt = || find(find(expression, EXPR_DATA)?, XT_NAME).map(text);
-    let name = match name {
-        b"match" | b"target" => of_xt().unwrap_or(name),
-        name => name,
-    };
-    Some(String::from_utf8_lossy(name).into_owned())
-}
-
-/// The comment in a match of ip6tables: `struct xt_comment_info`, a text with its NUL.
-fn xt_comment(expression: &[u8]) -> Option<String> {
-    let is_match = text(find(expression, EXPR_NAME)?) == b"match";
-    let data = find(expression, EXPR_DATA).filter(|_| is_match)?;
-    let is_comment = text(find(data, XT_NAME)?) == b"comment";
-    let info = find(data, XT_INFO).filter(|_| is_comment)?;
-    let comment = info.split(|byte| *byte == 0).next()?;
-    Some(String::from_utf8_lossy(comment).into_owned())
-}
-
-/// The comment in the user data that nft and ip6tables store with a rule: type 0, a length, the
-/// text with its NUL (libnftnl, `enum nftnl_udata_rule_types`).
-fn comment(mut userdata: &[u8]) -> Option<String> {
-    while let [kind, length, rest @ ..] = userdata {
-        let value = rest.get(..usize::from(*length))?;
-        if *kind == 0 {
-            return Some(String::from_utf8_lossy(text(value)).into_owned());
-        }
-        userdata = &rest[value.len()..];
-    }
-    None
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::nf_tables::{EXPR_DATA, EXPR_NAME, xt};
 
     #[test]
     fn a_rules_comment_and_the_names_of_its_parts_are_read() {
@@ -193,7 +142,7 @@ mod tests {
             w.nested(1, |w| w.text(EXPR_NAME, "counter"));
             w.nested(1, |w| {
                 w.text(EXPR_NAME, "target");
-                w.nested(EXPR_DATA, |w| w.text(XT_NAME, "REJECT"));
+                w.nested(EXPR_DATA, |w| w.text(xt::NAME, "REJECT"));
             });
         });
         writer.attr(rule::USERDATA, b"\x01\x01x\x00\x04mine");
@@ -215,8 +164,8 @@ mod tests {
             w.nested(1, |w| {
                 w.text(EXPR_NAME, "match");
                 w.nested(EXPR_DATA, |w| {
-                    w.text(XT_NAME, "comment");
-                    w.attr(XT_INFO, b"docker-nat66:1\0rest");
+                    w.text(xt::NAME, "comment");
+                    w.attr(xt::INFO, b"docker-nat66:1\0rest");
                 });
             });
         });
@@ -226,19 +175,24 @@ mod tests {
 
     #[test]
     fn a_base_chain_has_a_place_and_another_has_none() {
-        let mut writer = Writer::default();
-        writer.raw(&[10, 0, 0, 0]);
-        writer.nested(chain::HOOK, |w| {
-            w.number(chain::HOOK_NUMBER, 2);
-            w.number(chain::HOOK_PRIORITY, (-10_i32).cast_unsigned());
-        });
+        let base_chain = |family| {
+            let mut writer = Writer::default();
+            writer.raw(&[family, 0, 0, 0]);
+            writer.text(chain::TABLE, "t");
+            writer.text(chain::NAME, "c");
+            writer.nested(chain::HOOK, |w| {
+                w.number(chain::HOOK_NUMBER, 2);
+                w.number(chain::HOOK_PRIORITY, (-10_i32).cast_unsigned());
+            });
+            writer.into_bytes()
+        };
         let expected = Place {
             hook: Hook::Forward,
             priority: -10,
         };
-        assert_eq!(read_chain(10, writer.bytes()).place, Some(expected));
+        assert_eq!(read_chain(&base_chain(10)).place, Some(expected));
         // A bridge's.
-        assert_eq!(read_chain(7, writer.bytes()).place, None);
-        assert_eq!(read_chain(10, &[]).place, None);
+        assert_eq!(read_chain(&base_chain(7)).place, None);
+        assert_eq!(read_chain(&[]).place, None);
     }
 }

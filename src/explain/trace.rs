@@ -4,8 +4,9 @@
 use std::net::Ipv6Addr;
 
 use crate::netlink::Malformed;
-use crate::netlink::message::{Message, find, text};
+use crate::netlink::message::{Message, find};
 use crate::netlink::nf_tables::{VERDICT_CHAIN, VERDICT_CODE, message, trace as attribute};
+use crate::netlink::shown::{number, string};
 
 /// `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -141,14 +142,6 @@ fn end(
     let port = transport.get(port)?.try_into().ok()?;
     let is_ipv6 = network.first()? >> 4 == 6;
     is_ipv6.then(|| (addr.into(), u16::from_be_bytes(port)))
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(value.try_into().ok()?))
-}
-
-fn string(value: &[u8]) -> String {
-    String::from_utf8_lossy(text(value)).into_owned()
 }
 
 #[cfg(test)]

@@ -57,27 +57,22 @@ impl Step {
 
     /// The chain, for a sentence.
     pub(crate) fn chain_words(&self) -> String {
-        let ChainName {
-            family: number,
-            table,
-            chain,
-        } = &self.spot.chain;
-        let (table, chain) = (shown(table), shown(chain));
+        let (table, chain) = self.names();
         if self.is_iptables() {
             return format!("chain {chain} of ip6tables' table {table}");
         }
-        let family = family(*number).unwrap_or("of another family");
+        let family = family(self.spot.chain.family).unwrap_or("of another family");
         format!("chain {chain} of table {family} {table}")
+    }
+
+    /// The names of the table and the chain, safe to print.
+    fn names(&self) -> (String, String) {
+        (shown(&self.spot.chain.table), shown(&self.spot.chain.chain))
     }
 
     /// The table and the chain, and what the rule says, for a line of the way.
     pub(crate) fn line(&self) -> String {
-        let ChainName {
-            family: number,
-            table,
-            chain,
-        } = &self.spot.chain;
-        let (table, chain) = (shown(table), shown(chain));
+        let (table, chain) = self.names();
         let text = match (&self.words, self.spot.handle) {
             (Some(words), _) => shown(&words.text),
             (None, None) => match self.decision {
@@ -92,7 +87,7 @@ impl Step {
                 None => format!("ip6tables {table}, {chain}: {text}"),
             };
         }
-        let family = family(*number).unwrap_or("?");
+        let family = family(self.spot.chain.family).unwrap_or("?");
         format!("{family} {table}, chain {chain}: {text}")
     }
 }

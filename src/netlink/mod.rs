@@ -1,8 +1,9 @@
 //! Netlink, as far as its subsystems share it: framing ([`message`]), requests and their answers
-//! ([`request`]) over a socket ([`socket`]), and the numbers of nf_tables ([`nf_tables`]). Besides,
+//! ([`request`]) over a socket ([`socket`]), the numbers of nf_tables
+//! ([`nf_tables`]), and how it shows chains and rules ([`shown`]). Besides,
 //! four uses of rtnetlink and nf_tables that belong to no other module: noticing that routes or
 //! rules have changed ([`watch`]), hearing which interfaces come ([`links`]), looking one up
-//! ([`interface`]), and asking where a packet would go ([`route`]).
+//! ([`interface`]), and asking for the default routes and where a packet would go ([`route`]).
 //!
 //! Used by [`crate::conntrack`], the nftables backend, the reader of Docker's own NAT,
 //! [`crate::explain`], and two actors. [`watch`] and [`links`] have a thread each; nothing here remembers anything.
@@ -21,7 +22,7 @@ pub(crate) mod nf_tables;
 pub(crate) mod oracle;
 pub(crate) mod request;
 pub(crate) mod route;
-pub(crate) mod routes;
+pub(crate) mod shown;
 pub(crate) mod socket;
 pub mod watch;
 

@@ -1,4 +1,5 @@
-//! Asks the kernel where it would send a packet.
+//! Asks the kernel where it would send a packet, and lists the IPv6 default routes with those that the
+//! kernel has made from a router's advertisements.
 
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::error::NetlinkError;
+use super::listing::list_all;
 use super::message::{IPV6, Writer, find};
 use super::request;
 use super::socket::Socket;
@@ -13,23 +15,30 @@ use super::socket::Socket;
 /// `RTM_GETROUTE` (linux/rtnetlink.h).
 const GET_ROUTE: u16 = 26;
 
-/// Length of `struct rtmsg`, which begins with family, lengths of destination and source, all u8;
-/// its eighth byte is the type of the route.
+/// Length of `struct rtmsg` (linux/rtnetlink.h): family, length of the destination, of the source,
+/// tos, table, protocol, scope, type, each a u8, and flags as u32.
 const ROUTE_HEADER: usize = 12;
 const TYPE: usize = 7;
 
-/// `RTA_DST`, `RTA_SRC`, `RTA_IIF`, `RTA_OIF`, `RTA_GATEWAY`.
+/// `RTA_DST`, `RTA_SRC`, `RTA_IIF`, `RTA_OIF`, `RTA_GATEWAY`, `RTA_MULTIPATH` (linux/rtnetlink.h).
 const DST: u16 = 1;
 const SRC: u16 = 2;
 const IIF: u16 = 3;
 const OIF: u16 = 4;
 const GATEWAY: u16 = 5;
+const MULTIPATH: u16 = 9;
 
-/// `RTN_UNICAST` and `RTN_LOCAL`.
+/// `RTPROT_RA`: a route from a router's advertisement (linux/rtnetlink.h).
+const FROM_ADVERTISEMENT: u8 = 9;
+
+/// `RTN_UNICAST` and `RTN_LOCAL` (linux/rtnetlink.h).
 const UNICAST: u8 = 1;
 const LOCAL: u8 = 2;
 
-/// The kernel answers at once.
+/// Length of `struct rtnexthop` (linux/rtnetlink.h), whose last four bytes are the interface.
+const NEXT_HOP: usize = 8;
+
+/// The kernel answers at once, or under a lock that others hold for moments.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a packet would go.
@@ -93,6 +102,57 @@ fn read(payload: &[u8]) -> Route {
     }
 }
 
+/// A default route through one interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DefaultRoute {
+    /// The interface's index.
+    pub(crate) interface: u32,
+    /// Whether its protocol is that of a router's advertisement (`RTPROT_RA`).
+    pub(crate) from_advertisement: bool,
+}
+
+/// The default routes of all tables, one entry for each interface of a route.
+///
+/// # Errors
+/// The kernel does not answer, or not as it should.
+pub(crate) fn default_routes() -> Result<Vec<DefaultRoute>, NetlinkError> {
+    let mut socket = Socket::route()?;
+    let deadline = Instant::now() + PATIENCE;
+    let all = |writer: &mut Writer| {
+        let mut header = [0; ROUTE_HEADER];
+        header[0] = IPV6;
+        writer.raw(&header);
+    };
+    let listed = list_all(&mut socket, deadline, GET_ROUTE, &all, |payload| {
+        Some(read_default(payload))
+    })?;
+    // Routes that keep changing are listed by the next look.
+    Ok(listed.unwrap_or_default().into_iter().flatten().collect())
+}
+
+/// Reads the payload of an `RTM_NEWROUTE`.
+fn read_default(payload: &[u8]) -> Vec<DefaultRoute> {
+    let Some((header, attributes)) = payload.split_at_checked(ROUTE_HEADER) else {
+        return Vec::new();
+    };
+    let [IPV6, 0, _, _, _, protocol, _, UNICAST, ..] = *header else {
+        return Vec::new();
+    };
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
+    let mut interfaces: Vec<u32> = find(attributes, OIF).and_then(number).into_iter().collect();
+    let mut hops = find(attributes, MULTIPATH).unwrap_or_default();
+    while let Some((hop, _)) = hops.split_at_checked(NEXT_HOP) {
+        interfaces.extend(number(&hop[4..]));
+        let length = usize::from(u16::from_ne_bytes([hop[0], hop[1]]));
+        hops = hops.get(length.max(NEXT_HOP)..).unwrap_or_default();
+    }
+    let route = |interface| DefaultRoute {
+        interface,
+        from_advertisement: protocol == FROM_ADVERTISEMENT,
+    };
+    interfaces.into_iter().map(route).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +180,33 @@ mod tests {
     fn the_loopback_address_is_here() {
         let found = route(None, Ipv6Addr::LOCALHOST, None).expect("an answer");
         assert!(matches!(found, Route::Here | Route::None(_)), "{found:?}");
+    }
+
+    fn listed(length: u8, protocol: u8, fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.raw(&[IPV6, length, 0, 0, 254, protocol, 0, UNICAST, 0, 0, 0, 0]);
+        fill(&mut writer);
+        writer.into_bytes()
+    }
+
+    #[test]
+    fn a_default_route_is_read_with_its_origin_and_all_its_interfaces() {
+        let via = |index: u32| move |w: &mut Writer| w.attr(OIF, &index.to_ne_bytes());
+        let entry = |interface, from_advertisement| DefaultRoute {
+            interface,
+            from_advertisement,
+        };
+        assert_eq!(read_default(&listed(0, 9, via(2))), [entry(2, true)]);
+        assert_eq!(read_default(&listed(0, 3, via(2))), [entry(2, false)]);
+        assert_eq!(read_default(&listed(64, 9, via(2))), []);
+        let hop = |index: u8| [8, 0, 0, 0, index, 0, 0, 0];
+        let two = [hop(3), hop(4)].concat();
+        let several = listed(0, 3, |w| w.attr(MULTIPATH, &two));
+        if cfg!(target_endian = "little") {
+            assert_eq!(read_default(&several), [entry(3, false), entry(4, false)]);
+        }
+        for cut in 0..several.len() {
+            read_default(&several[..cut]);
+        }
     }
 }

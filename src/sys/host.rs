@@ -13,9 +13,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::accept_ra::{RouterAdvertisements, router_advertisements};
-pub(crate) use self::conditions::conditions;
-pub(crate) use self::inet6::{InterfaceAddress, interface_addresses};
-use self::proc_file::read_or_empty;
+pub(crate) use self::conditions::{conditions, flag};
+pub(crate) use self::inet6::{InterfaceAddress, interface_addresses, parse as parse_addresses};
+use self::proc_file::IF_INET6;
+pub(crate) use self::proc_file::{read_optional, read_or_empty};
 pub(crate) use self::proxies::{PortSource, ProxiedPorts, proxied_ports};
 use crate::model::boot::BootId;
 use crate::model::device::Device;
@@ -41,6 +42,12 @@ pub fn boot_id() -> io::Result<BootId> {
 pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
     let listed = interface_addresses()?;
     Ok(listed.into_iter().map(|address| address.addr).collect())
+}
+
+/// Whether the kernel has IPv6, and has not been told to leave it out.
+#[must_use]
+pub(crate) fn has_ipv6() -> bool {
+    Path::new(IF_INET6).exists()
 }
 
 /// The interfaces of the IPv6 default routes, in order, without duplicates.

@@ -2,8 +2,8 @@
 //!
 //! Pure. Our own chains are kept here: made in the batch that first needs one, removed in the batch
 //! that takes out its last rule and the last jump to it, and left alone as long as another
-//! program's rule stands in it or jumps to it. So a plan holds only for a fresh listing. If a table has changed meanwhile, the tool refuses its whole section, and the
-//! next listing gives another plan.
+//! program's rule stands in it or jumps to it. So a plan holds only for a fresh listing. If a table
+//! has changed meanwhile, the tool refuses its whole section, and the next listing gives another plan.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::render::{self, Locator, NotALocator};
 use super::rule::{OWN_CHAINS, OWN_INSIDE, Table};
+use crate::backend::authors::DOCKER_USER;
 use crate::backend::kind::JUMP_FORWARD;
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::{BackendKind, Rule};
@@ -47,9 +48,6 @@ fn digest(text: &str) -> Digest {
 
 /// How many copies of each rule go.
 type Leaving = HashMap<Digest, usize>;
-
-/// The chain in which Docker lets users filter first.
-const DOCKER_USER: &str = "DOCKER-USER";
 
 impl ChainState {
     /// Notes a chain.

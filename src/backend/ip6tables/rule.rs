@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::tokens::{self, Word};
+pub(super) use crate::backend::authors::OWN_FORWARD;
 use crate::model::rule::{BackendKind, ContainerPort, Rule};
 
 /// A table that holds rules of ours.
@@ -41,9 +42,6 @@ impl Table {
         }
     }
 }
-
-/// The chain of our own that FORWARD jumps to.
-pub(super) const OWN_FORWARD: &str = "DOCKER-NAT66";
 
 /// The chain of our own that INPUT jumps to.
 pub(super) const OWN_INPUT: &str = "DOCKER-NAT66-IN";

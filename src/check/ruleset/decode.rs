@@ -10,25 +10,14 @@ use ipnet::Ipv6Net;
 
 use super::text::conntrack;
 use super::{BaseChain, Home, Hook, Match, Place, Rule, Verdict};
-use crate::netlink::message::{Attrs, INET, IPV6, find, text};
-use crate::netlink::nf_tables::VERDICT_CODE;
-use crate::netlink::nf_tables::{DATA_VALUE, DATA_VERDICT, EXPR_DATA, EXPR_NAME, chain, rule};
+use crate::netlink::message::{INET, IPV6, find, text};
+use crate::netlink::nf_tables::{DATA_VALUE, DROP, chain, cmp, immediate, payload, xt};
+use crate::netlink::shown::{self, ShownChain, ShownRule, number, string};
 
-/// Length of `struct nfgenmsg`, whose first byte is the family.
-const HEADER: usize = 4;
-
-/// `NFTA_RULE_HANDLE`.
-const RULE_HANDLE: u16 = 3;
 /// `NF_INET_PRE_ROUTING`, `NF_INET_FORWARD` (linux/netfilter.h).
 const HOOKS: (u32, u32) = (0, 2);
-/// `NF_DROP` (linux/netfilter.h).
-const DROP: u32 = 0;
-/// `NFTA_VERDICT_CHAIN`.
-const VERDICT_CHAIN: u16 = 2;
 /// `NFT_CONTINUE`, `NFT_JUMP`, `NFT_GOTO`, `NFT_RETURN`: negative numbers.
 const CODES: [u32; 4] = [-1_i32 as u32, -3_i32 as u32, -4_i32 as u32, -5_i32 as u32];
-/// `NFTA_IMMEDIATE_DATA`.
-const IMMEDIATE_DATA: u16 = 2;
 /// `NFTA_META_DREG`, `NFTA_META_KEY`, and so for `ct`; `NFTA_FIB_DREG`, `NFTA_FIB_FLAGS`.
 const LOAD: (u16, u16) = (1, 2);
 const FIB_FLAGS: u16 = 3;
@@ -43,22 +32,14 @@ const META: [(u32, Key); 4] = [
 ];
 /// `NFT_CT_STATE`, `NFT_CT_STATUS`.
 const CT: [(u32, Key); 2] = [(0, Key::State), (2, Key::Status)];
-/// `NFTA_PAYLOAD_DREG`, `NFTA_PAYLOAD_BASE`, `NFTA_PAYLOAD_OFFSET`.
-const PAYLOAD: (u16, u16, u16) = (1, 2, 3);
 /// Base and offset of an IPv6 header's next header and destination (`NFT_PAYLOAD_NETWORK_HEADER`).
 const FIELDS: [((u32, u32), Key); 2] = [((1, 6), Key::Proto), ((1, 24), Key::To)];
 /// `NFTA_BITWISE_SREG`, `NFTA_BITWISE_DREG`, `NFTA_BITWISE_MASK`.
 const BITWISE: (u16, u16, u16) = (1, 2, 4);
-/// `NFTA_CMP_SREG`, `NFTA_CMP_OP`, `NFTA_CMP_DATA`; `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
-const CMP: (u16, u16, u16) = (1, 2, 3);
-const EQUAL: u32 = 0;
-const UNEQUAL: u32 = 1;
 /// `NFTA_LOOKUP_SET`, `NFTA_LOOKUP_SREG`, `NFTA_LOOKUP_DREG`, `NFTA_LOOKUP_FLAGS`;
 /// `NFT_LOOKUP_F_INV`.
 const LOOKUP: (u16, u16, u16, u16) = (1, 2, 3, 5);
 const INVERTED: u32 = 1;
-/// `NFTA_TARGET_NAME`, `NFTA_TARGET_INFO`, and so for matches (linux/netfilter/nf_tables_compat.h).
-const XT: (u16, u16) = (1, 3);
 /// In `struct xt_conntrack_mtinfo3` (linux/netfilter/xt_conntrack.h): what is matched, what of it
 /// is inverted, and the states; in host byte order. `XT_CONNTRACK_STATE`.
 const XT_CONNTRACK: [usize; 3] = [146, 148, 150];
@@ -104,46 +85,42 @@ pub(super) struct Draft {
 /// The base chain in the payload of a message; `None` for one without a hook, and for families
 /// through which no forwarded IPv6 packet goes.
 pub(super) fn base_chain(payload: &[u8]) -> Option<BaseChain> {
-    let (family, attributes) = head(payload)?;
-    let hook = find(attributes, chain::HOOK)?;
-    let policy = find(attributes, chain::POLICY).and_then(number);
+    let shown = ShownChain::read(payload).filter(|it| is_forwarding(it.family))?;
+    let (hook, _) = shown.at?;
     Some(BaseChain {
         place: Place {
-            home: Home::Nft(family),
-            table: string(find(attributes, chain::TABLE)?),
-            chain: string(find(attributes, chain::NAME)?),
+            home: Home::Nft(shown.family),
+            table: shown.table,
+            chain: shown.name,
         },
-        hook: match find(hook, chain::HOOK_NUMBER).and_then(number)? {
+        hook: match hook {
             number if number == HOOKS.0 => Hook::Prerouting,
             number if number == HOOKS.1 => Hook::Forward,
             _ => Hook::Other,
         },
-        drops: policy == Some(DROP),
+        drops: shown.policy == Some(DROP),
     })
 }
 
 /// The rule in the payload of a message.
 pub(super) fn draft(payload: &[u8]) -> Option<Draft> {
-    let (family, attributes) = head(payload)?;
+    let shown = ShownRule::read(payload).filter(|it| is_forwarding(it.family))?;
     let place = Place {
-        home: Home::Nft(family),
-        table: string(find(attributes, rule::TABLE)?),
-        chain: string(find(attributes, rule::CHAIN)?),
+        home: Home::Nft(shown.family),
+        table: shown.table()?,
+        chain: shown.chain()?,
     };
-    let handle: [u8; 8] = find(attributes, RULE_HANDLE)?.try_into().ok()?;
+    let handle = shown.handle()?;
     let mut way = Way::default();
-    let expressions = find(attributes, rule::EXPRESSIONS).unwrap_or_default();
-    for (_, expression) in Attrs::new(expressions).map_while(Result::ok) {
-        let name = text(find(expression, EXPR_NAME).unwrap_or_default());
-        let data = find(expression, EXPR_DATA).unwrap_or_default();
-        if way.pass(name, data).is_none() {
+    for one in shown.expressions() {
+        if way.pass(one.name, one.data).is_none() {
             way.matches.push(Match::Other);
         }
     }
     Some(Draft {
         rule: Rule {
             place,
-            handle: u64::from_be_bytes(handle),
+            handle,
             matches: way.matches,
             verdict: way.verdict.unwrap_or(Verdict::None),
         },
@@ -151,9 +128,9 @@ pub(super) fn draft(payload: &[u8]) -> Option<Draft> {
     })
 }
 
-fn head(payload: &[u8]) -> Option<(u8, &[u8])> {
-    let (header, attributes) = payload.split_at_checked(HEADER)?;
-    matches!(header[0], INET | IPV6).then_some((header[0], attributes))
+/// Whether a forwarded IPv6 packet passes tables of this family.
+fn is_forwarding(family: u8) -> bool {
+    [INET, IPV6].contains(&family)
 }
 
 #[derive(Debug, Default)]
@@ -170,7 +147,7 @@ impl Way {
         let read = |kind| find(data, kind).and_then(number);
         match name {
             b"immediate" => {
-                if let Some(verdict) = find(data, IMMEDIATE_DATA).and_then(verdict_of) {
+                if let Some(verdict) = find(data, immediate::DATA).and_then(verdict_of) {
                     self.verdict = Some(verdict);
                 }
             }
@@ -192,8 +169,8 @@ impl Way {
                 self.hold(read(LOAD.0)?, if back { Key::Back } else { Key::Other });
             }
             b"payload" => {
-                if let Some(register) = read(PAYLOAD.0) {
-                    let field = (read(PAYLOAD.1)?, read(PAYLOAD.2)?);
+                if let Some(register) = read(payload::DREG) {
+                    let field = (read(payload::BASE)?, read(payload::OFFSET)?);
                     let known = FIELDS.iter().find(|(place, _)| *place == field);
                     self.hold(register, known.map_or(Key::Other, |(_, key)| *key));
                 }
@@ -205,9 +182,9 @@ impl Way {
                     .insert(read(BITWISE.1)?, (key, Some(mask.to_vec())));
             }
             b"cmp" => {
-                let value = find(find(data, CMP.2)?, DATA_VALUE)?;
-                let held = self.held.get(&read(CMP.0)?)?;
-                self.matches.push(compare(held, read(CMP.1)?, value)?);
+                let value = find(find(data, cmp::DATA)?, DATA_VALUE)?;
+                let held = self.held.get(&read(cmp::SREG)?)?;
+                self.matches.push(compare(held, read(cmp::OP)?, value)?);
             }
             b"lookup" => {
                 let (key, mask) = self.held.get(&read(LOOKUP.1)?).cloned()?;
@@ -220,15 +197,15 @@ impl Way {
             }
             b"reject" => self.verdict = Some(Verdict::Drop),
             b"queue" | b"tproxy" | b"synproxy" => self.verdict = Some(Verdict::Unknown),
-            b"target" => match text(find(data, XT.0)?) {
+            b"target" => match text(find(data, xt::NAME)?) {
                 b"REJECT" | b"DROP" => self.verdict = Some(Verdict::Drop),
                 b"ACCEPT" => self.verdict = Some(Verdict::Accept),
                 b"NFQUEUE" => self.verdict = Some(Verdict::Unknown),
                 _ => {}
             },
-            b"match" => match text(find(data, XT.0)?) {
+            b"match" => match text(find(data, xt::NAME)?) {
                 b"comment" => {}
-                b"conntrack" => self.matches.push(xt_state(find(data, XT.1)?)?),
+                b"conntrack" => self.matches.push(xt_state(find(data, xt::INFO)?)?),
                 b"rpfilter" => self.matches.push(Match::NoRouteBack),
                 _ => self.matches.push(Match::Other),
             },
@@ -246,8 +223,8 @@ impl Way {
 
 fn compare(held: &(Key, Option<Vec<u8>>), how: u32, value: &[u8]) -> Option<Match> {
     let not = match how {
-        EQUAL => false,
-        UNEQUAL => true,
+        cmp::EQUAL => false,
+        cmp::UNEQUAL => true,
         _ => return None,
     };
     let is_zero = value.iter().all(|byte| *byte == 0);
@@ -287,16 +264,14 @@ pub(super) fn matches_any(key: Key, not: bool, values: &[&[u8]]) -> Option<Match
 
 /// What the data of an expression or an element decides; `None` if it is no verdict.
 pub(super) fn verdict_of(data: &[u8]) -> Option<Verdict> {
-    let verdict = find(data, DATA_VERDICT)?;
-    let code = find(verdict, VERDICT_CODE).and_then(number)?;
-    let lead = || find(verdict, VERDICT_CHAIN).map(string);
+    let (code, lead) = shown::verdict(data)?;
     let [next, jump, goto, back] = CODES;
     Some(match code {
         DROP => Verdict::Drop,
         chain::ACCEPT => Verdict::Accept,
         code if code == next => Verdict::None,
-        code if code == jump => Verdict::Jump(lead()?),
-        code if code == goto => Verdict::Goto(lead()?),
+        code if code == jump => Verdict::Jump(lead?),
+        code if code == goto => Verdict::Goto(lead?),
         code if code == back => Verdict::Return,
         _ => Verdict::Unknown,
     })
@@ -334,17 +309,9 @@ fn net(value: &[u8], mask: Option<&[u8]>) -> Option<Ipv6Net> {
     Ipv6Net::new(Ipv6Addr::from(addr), u8::try_from(bits).ok()?).ok()
 }
 
-fn number(value: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(value.try_into().ok()?))
-}
-
 /// Values of a connection's state and status are in the byte order of the machine.
 fn host_number(value: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(value.try_into().ok()?))
-}
-
-fn string(value: &[u8]) -> String {
-    String::from_utf8_lossy(text(value)).into_owned()
 }
 
 /// An interface's name; without a closing NUL it is the beginning of one.
@@ -366,6 +333,7 @@ mod tests {
     use super::super::sets;
     use super::*;
     use crate::netlink::message::Writer;
+    use crate::netlink::nf_tables::{EXPR_DATA, EXPR_NAME, rule};
 
     proptest! {
         /// Rules of others may hold anything: reading ends, and without a panic.
@@ -379,7 +347,7 @@ mod tests {
             writer.raw(&[INET, 0, 0, 0]);
             writer.text(rule::TABLE, "t");
             writer.text(rule::CHAIN, "c");
-            writer.attr(RULE_HANDLE, &7_u64.to_be_bytes());
+            writer.attr(rule::HANDLE, &7_u64.to_be_bytes());
             writer.nested(rule::EXPRESSIONS, |writer| {
                 for name in [name.as_str(), "match", "cmp", "immediate", "lookup", "bitwise"] {
                     writer.nested(1, |writer| {

@@ -149,6 +149,11 @@ impl Ruleset {
         of_rules.into_iter().any(|chain| chain.starts_with(start))
     }
 
+    /// Whether a base chain is one of these.
+    pub(super) fn has_base_chain(&self, is_one: impl Fn(&Place) -> bool) -> bool {
+        self.chains.iter().any(|chain| is_one(&chain.place))
+    }
+
     /// A rule that drops packets to whose source no route leads back by the interface on which they
     /// came.
     pub(super) fn is_strict(&self) -> Option<&Rule> {

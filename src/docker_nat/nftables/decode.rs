@@ -8,10 +8,10 @@ use crate::model::forward::Proto;
 use crate::model::published::{HostForward, Target};
 use crate::netlink::message::{Attrs, NFGENMSG_IPV6, address, find, text};
 use crate::netlink::nf_tables::{
-    BITWISE_DREG, CT_DREG, DATA_VALUE, DATA_VERDICT, DROP, EXPR_DATA, EXPR_NAME, FIB_DREG,
-    REG_VERDICT, VERDICT_CHAIN, VERDICT_CODE, chain, cmp, comment, element, immediate, lookup,
-    meta, nat, payload, rule, xt,
+    BITWISE_DREG, CT_DREG, DATA_VALUE, DROP, FIB_DREG, REG_VERDICT, cmp, element, immediate,
+    lookup, meta, nat, payload, xt,
 };
+use crate::netlink::shown::{ShownChain, ShownRule, number, string, verdict};
 
 /// In `struct nf_nat_range` and `nf_nat_range2` alike (linux/netfilter/nf_nat.h): flags u32,
 /// lowest and highest address of 16 bytes each, lowest port.
@@ -34,13 +34,12 @@ pub(super) struct BaseChain {
 impl BaseChain {
     /// The base chain in the payload of a message; `None` for a chain without a hook.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
-        let attributes = payload.get(NFGENMSG_IPV6.len()..)?;
-        let hook = find(attributes, chain::HOOK)?;
+        let shown = ShownChain::read(payload)?;
         Some(Self {
-            table: string(find(attributes, chain::TABLE)?),
-            name: string(find(attributes, chain::NAME)?),
-            kind: string(find(attributes, chain::TYPE)?),
-            hook: number(find(hook, chain::HOOK_NUMBER)?)?,
+            hook: shown.at?.0,
+            table: shown.table,
+            name: shown.name,
+            kind: shown.kind,
         })
     }
 }
@@ -99,24 +98,18 @@ struct Way<'a> {
 impl Rule {
     /// The rule in the payload of a message.
     pub(super) fn read(payload: &[u8]) -> Self {
-        let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
-        let part = |kind| find(attributes, kind).unwrap_or_default();
-        let mut rule = Self::of(part(rule::EXPRESSIONS));
-        rule.chain = string(part(rule::CHAIN));
-        rule.comment = string(comment(part(rule::USERDATA)).unwrap_or_default());
-        rule
-    }
-
-    fn of(expressions: &[u8]) -> Self {
-        let mut rule = Self::default();
+        let Some(shown) = ShownRule::read(payload) else {
+            return Self::default();
+        };
+        let mut rule = Self {
+            chain: shown.chain().unwrap_or_default(),
+            comment: shown.comment().unwrap_or_default(),
+            ..Self::default()
+        };
         let mut way = Way::default();
-        let elements = Attrs::new(expressions).map_while(Result::ok);
-        for (_, expression) in elements {
-            let name = text(find(expression, EXPR_NAME).unwrap_or_default());
-            // A masquerade expression may come without data.
-            let data = find(expression, EXPR_DATA).unwrap_or_default();
-            if rule.verdict(name, data).is_none() {
-                way.pass(name, data);
+        for one in shown.expressions() {
+            if rule.verdict(one.name, one.data).is_none() {
+                way.pass(one.name, one.data);
             }
         }
         let parts = way.proto.zip(way.host_port).zip(way.target);
@@ -139,10 +132,9 @@ impl Rule {
     fn verdict(&mut self, name: &[u8], data: &[u8]) -> Option<()> {
         match name {
             b"immediate" => {
-                let data = find(data, immediate::DATA)?;
-                let verdict = find(data, DATA_VERDICT)?;
-                self.jumps.extend(chain_of(data));
-                self.drops |= find(verdict, VERDICT_CODE).and_then(number) == Some(DROP);
+                let (code, chain) = verdict(find(data, immediate::DATA)?)?;
+                self.jumps.extend(chain);
+                self.drops |= code == DROP;
             }
             b"lookup" => {
                 let leads = find(data, lookup::DREG).and_then(number)? == REG_VERDICT;
@@ -244,21 +236,13 @@ impl<'a> Way<'a> {
 
 /// The chain of a verdict in an expression's or an element's data.
 fn chain_of(data: &[u8]) -> Option<String> {
-    Some(string(find(find(data, DATA_VERDICT)?, VERDICT_CHAIN)?))
+    verdict(data)?.1
 }
 
 fn pair(addr: &[u8], port: &[u8]) -> Option<Target> {
     // A register holds four bytes at least.
     let port: [u8; 2] = port.get(..2)?.try_into().ok()?;
     Some((address(addr)?, u16::from_be_bytes(port)))
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(value.try_into().ok()?))
-}
-
-fn string(value: &[u8]) -> String {
-    String::from_utf8_lossy(text(value)).into_owned()
 }
 
 /// The name of an interface, which the kernel pads with NULs.

@@ -63,8 +63,11 @@ fn present(
     })
 }
 
-/// Whether a sysctl is non-zero; `None` if it does not exist.
-fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
+/// Whether a sysctl of an interface, or of `all`, is non-zero; `None` if it does not exist.
+///
+/// # Errors
+/// It exists but cannot be read.
+pub(crate) fn flag(interface: &str, key: &str) -> io::Result<Option<bool>> {
     let text = read_optional(&format!("{CONF}/{interface}/{key}"))?;
     Ok(text.map(|text| text.trim() != "0"))
 }
@@ -75,11 +78,11 @@ fn networks(addresses: Vec<InterfaceAddress>) -> BTreeMap<String, Vec<Ipv6Net>> 
     for address in addresses {
         if address.is_global
             && address.length < 128
-            && let Ok(net) = Ipv6Net::new(address.addr, address.length)
+            && let Some(net) = address.net()
         {
             let known = networks.entry(address.interface).or_default();
-            if !known.contains(&net.trunc()) {
-                known.push(net.trunc());
+            if !known.contains(&net) {
+                known.push(net);
             }
         }
     }

@@ -3,14 +3,19 @@
 use std::io;
 use std::net::Ipv6Addr;
 
+use ipnet::Ipv6Net;
+
 use super::proc_file::{IF_INET6, read_or_empty};
 
 /// The scope of an address that routers forward (`IPV6_ADDR_SCOPE_GLOBAL`, net/ipv6.h).
 const GLOBAL: u8 = 0;
 
-/// `IFA_F_DADFAILED`, `IFA_F_OPTIMISTIC`, `IFA_F_TENTATIVE` (linux/if_addr.h).
-const DUPLICATE: u8 = 0x08;
+/// `IFA_F_TEMPORARY`, `IFA_F_OPTIMISTIC`, `IFA_F_DADFAILED`, `IFA_F_DEPRECATED`,
+/// `IFA_F_TENTATIVE` (linux/if_addr.h).
+const TEMPORARY: u8 = 0x01;
 const OPTIMISTIC: u8 = 0x04;
+const DUPLICATE: u8 = 0x08;
+const DEPRECATED: u8 = 0x20;
 const TENTATIVE: u8 = 0x40;
 
 /// An address of an interface.
@@ -25,6 +30,8 @@ pub(crate) struct InterfaceAddress {
     pub(crate) is_duplicate: bool,
     /// The kernel is still finding out whether another host has it.
     pub(crate) is_tentative: bool,
+    /// It changes by itself (RFC 8981), or the host is about to give it up.
+    pub(crate) is_passing: bool,
     /// The interface's name.
     pub(crate) interface: String,
 }
@@ -40,8 +47,17 @@ pub(crate) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
 
 /// Each line: address as 32 digits, interface's index, length of the prefix, scope, flags,
 /// interface (net/ipv6/addrconf.c, `if6_seq_show`); numbers are hexadecimal.
-pub(super) fn parse(text: &str) -> Vec<InterfaceAddress> {
+pub(crate) fn parse(text: &str) -> Vec<InterfaceAddress> {
     text.lines().filter_map(parse_line).collect()
+}
+
+impl InterfaceAddress {
+    /// The network that it is in.
+    pub(crate) fn net(&self) -> Option<Ipv6Net> {
+        Ipv6Net::new(self.addr, self.length)
+            .ok()
+            .map(|net| net.trunc())
+    }
 }
 
 fn parse_line(line: &str) -> Option<InterfaceAddress> {
@@ -57,6 +73,7 @@ fn parse_line(line: &str) -> Option<InterfaceAddress> {
         is_global: byte(scope)? == GLOBAL,
         is_duplicate: flags & DUPLICATE != 0,
         is_tentative: flags & TENTATIVE != 0 && flags & OPTIMISTIC == 0,
+        is_passing: flags & (TEMPORARY | DEPRECATED) != 0,
         interface: name.to_owned(),
     })
 }

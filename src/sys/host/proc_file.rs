@@ -6,7 +6,7 @@ use std::io;
 pub(super) const IF_INET6: &str = "/proc/self/net/if_inet6";
 
 /// The content of a file; `None` if it does not exist.
-pub(super) fn read_optional(path: &str) -> io::Result<Option<String>> {
+pub(crate) fn read_optional(path: &str) -> io::Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -15,6 +15,6 @@ pub(super) fn read_optional(path: &str) -> io::Result<Option<String>> {
 }
 
 /// The content of a file in `/proc`; empty if the kernel has no such file.
-pub(super) fn read_or_empty(path: &str) -> io::Result<String> {
+pub(crate) fn read_or_empty(path: &str) -> io::Result<String> {
     Ok(read_optional(path)?.unwrap_or_default())
 }

@@ -1,7 +1,13 @@
 //! Rules as nft and ip6tables-nft make them.
 
 use super::*;
-use crate::netlink::message::Writer;
+use crate::netlink::message::{NFGENMSG_IPV6, Writer};
+use crate::netlink::nf_tables::{DATA_VERDICT, EXPR_DATA, EXPR_NAME, VERDICT_CODE, rule};
+
+/// A rule of these expressions.
+fn of(expressions: &[u8]) -> Rule {
+    Rule::read(&[&NFGENMSG_IPV6[..], &attr(rule::EXPRESSIONS, expressions)].concat())
+}
 
 fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut writer = Writer::default();
@@ -83,7 +89,7 @@ fn dockers(dnat: u32) -> Rule {
         immediate(2, &[0, 80]),
         nat(dnat, 1, 2),
     ];
-    Rule::of(&rule.concat())
+    of(&rule.concat())
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn a_dnat_rule_is_known_by_its_key_and_its_target() {
     // The same of a source.
     assert_eq!(dockers(0).forward, None);
     let unset = [immediate(1, &[0; 16]), nat(nat::DNAT, 1, 9)].concat();
-    assert_eq!(Rule::of(&unset).forward, None);
+    assert_eq!(of(&unset).forward, None);
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn ports_in_a_match_of_xtables_are_read_in_the_hosts_order() {
     let sctp = matches("sctp", [port(9, 9), any.clone()].concat());
     let range = matches("tcp", [any, port(53, 54)].concat());
     let found = |rule: Vec<u8>| {
-        let forward = Rule::of(&[rule, to.clone()].concat()).forward;
+        let forward = of(&[rule, to.clone()].concat()).forward;
         forward.map(|forward| (forward.proto, forward.host_port))
     };
     assert_eq!(found(udp), Some((Proto::Udp, 53)));
@@ -145,7 +151,7 @@ fn a_drop_of_what_goes_into_a_bridge_names_the_bridge() {
             compare(cmp::EQUAL, out),
             drop.clone(),
         ];
-        Rule::of(&parts.concat())
+        of(&parts.concat())
     };
     let bridge = rule(b"docker0\0\0\0\0\0\0\0\0\0");
     assert_eq!(
