@@ -18,6 +18,7 @@ mod host_args;
 mod lock;
 mod metrics;
 mod output;
+mod plugin;
 mod print;
 mod reload;
 mod run;
@@ -92,7 +93,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Cleanup(args) => cleanup::run(args),
-            Self::Print(args) => print::run(args),
+            Self::Print(args) => print::run(args, Cli::command()),
         }
     }
 }
@@ -103,8 +104,19 @@ impl Command {
 /// The message to print and the exit code. Where the arguments cannot be parsed, the process has
 /// ended by then, with a message and exit code 2.
 pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
+    let by_docker = std::env::var_os(plugin::STARTED_BY).is_some();
+    let (args, docker_host) = match plugin::read(args, by_docker)? {
+        plugin::Call::Command { args, docker_host } => (args, docker_host),
+        plugin::Call::Metadata(metadata) => {
+            output::print(&metadata)?;
+            return Ok(Exit::Done);
+        }
+    };
     let command = Cli::command();
-    let args = compat::modernise(args, &command);
+    let mut args = compat::modernise(args, &command);
+    if let Some(host) = docker_host {
+        plugin::with_host(&mut args, &host, &command);
+    }
     let name = OsString::from("docker-nat66");
     let cli = Cli::try_parse_from(std::iter::once(&name).chain(&args))
         .unwrap_or_else(|error| hints::exit_with(&error, &args, &command));

@@ -1,30 +1,127 @@
-//! `print`: the files that come with the program.
+//! `print`: the files that come with the program, and those that it makes of its own options.
 
-use clap::{Args, ValueEnum};
+mod config;
+mod man;
+
+use clap::{Args, Command, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::failure::{Exit, Failure};
 use super::output;
+use config::ConfigArgs;
 
-/// The systemd unit, as it is installed.
+/// The systemd unit, for a program at [`UNIT_PROGRAM`].
 const UNIT: &str = include_str!("../assets/docker-nat66.service");
+
+/// Where the unit expects the program, unless `--program` says otherwise.
+const UNIT_PROGRAM: &str = "/usr/local/sbin/docker-nat66";
+
+/// For those who run the daemon beside their containers.
+const COMPOSE: &str = include_str!("../assets/compose.yaml");
+
+/// For those who build the image themselves, from the static program.
+const CONTAINERFILE: &str = include_str!("../assets/Containerfile");
+
+/// What changed from version to version, in Debian's form (deb-changelog(5)).
+const CHANGELOG: &str = include_str!("../assets/changelog");
 
 /// Options of `print`.
 #[derive(Debug, Args)]
 pub(super) struct PrintArgs {
-    /// Which file to print
-    #[arg(value_enum)]
+    #[command(subcommand)]
     what: Asset,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Asset {
     /// The unit for systemd
-    Unit,
+    Unit(UnitArgs),
+    /// The completions of the command line for a shell
+    Completions {
+        /// Which shell is to load them
+        #[arg(value_enum)]
+        shell: ShellChoice,
+    },
+    /// The manual page, for section 8
+    Man,
+    /// A compose file that runs the image
+    Compose,
+    /// A container file that makes the image of the static program
+    Containerfile,
+    /// The settings that `run` would use, as a file for EnvironmentFile=
+    Config(ConfigArgs),
+    /// What changed from version to version
+    Changelog,
 }
 
-pub(super) fn run(args: &PrintArgs) -> Result<Exit, Failure> {
-    output::print(match args.what {
-        Asset::Unit => UNIT,
-    })?;
+/// Options of `print unit`.
+#[derive(Debug, Args)]
+struct UnitArgs {
+    /// Where the program is installed
+    #[arg(long, value_name = "PATH", default_value = UNIT_PROGRAM, value_parser = absolute)]
+    program: String,
+}
+
+/// The shells in which the completions are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ShellChoice {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// A path that systemd takes as it stands (systemd.service(5), COMMAND LINES).
+fn absolute(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+    if !text.starts_with('/') || !text.chars().all(is_plain) {
+        return Err(format!(
+            "give an absolute path of letters, digits and ._+- such as {UNIT_PROGRAM}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Prints the file; `cli` is the whole command line.
+pub(super) fn run(args: &PrintArgs, cli: Command) -> Result<Exit, Failure> {
+    let text = match &args.what {
+        Asset::Unit(args) => UNIT.replace(UNIT_PROGRAM, &args.program),
+        Asset::Completions { shell } => completions(*shell, cli),
+        Asset::Man => man::page(cli, CHANGELOG)?,
+        Asset::Compose => COMPOSE.to_owned(),
+        Asset::Containerfile => CONTAINERFILE.to_owned(),
+        Asset::Config(args) => config::file(args, &cli)?,
+        Asset::Changelog => CHANGELOG.to_owned(),
+    };
+    output::print(&text)?;
     Ok(Exit::Done)
+}
+
+fn completions(shell: ShellChoice, mut cli: Command) -> String {
+    let shell = match shell {
+        ShellChoice::Bash => Shell::Bash,
+        ShellChoice::Zsh => Shell::Zsh,
+        ShellChoice::Fish => Shell::Fish,
+    };
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut cli, "docker-nat66", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_names_the_program_where_it_is() {
+        let program = absolute("/usr/sbin/docker-nat66").expect("a path");
+        let unit = UNIT.replace(UNIT_PROGRAM, &program);
+        assert!(unit.contains("\nExecStart=/usr/sbin/docker-nat66 run\n"));
+        for path in [
+            "docker-nat66",
+            "/opt/a b/docker-nat66",
+            "/opt/50%/docker-nat66",
+        ] {
+            assert!(absolute(path).is_err(), "{path}");
+        }
+    }
 }
