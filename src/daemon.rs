@@ -15,29 +15,29 @@ mod leaving;
 mod requests;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, SyncArbiter, SyncContext};
+use actix::{Actor, Addr};
 use slog::{Logger, error, info, o};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 pub use self::leaving::Left;
 use self::leaving::{keep_rules, leave_at_once, remove_rules};
-use self::requests::{Following, answer};
+use self::requests::{Following, Serving};
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
 use crate::actors::journal::{HeldStateDir, JournalActor};
 use crate::actors::messages::{Close, Dump, Recover, Resync, Stop};
 use crate::actors::port_mapper::{DriftWatch, FindDrops, PortMapper};
 use crate::actors::watchdog::{self, Probe};
-use crate::actors::{abort, log_troubles};
+use crate::actors::{abort, log_troubles, start_once};
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::board::StatusBoard;
 use crate::control::listen::ListenError;
 use crate::control::server::Server;
+use crate::control::status::AboutBackend;
 use crate::docker;
 use crate::docker_nat::watch::Watch;
 use crate::journal::recover::Opened;
@@ -71,6 +71,8 @@ pub struct Parts {
     pub docker: docker::stream::FollowSettings,
     /// When the process began.
     pub started: Instant,
+    /// What `status` says of the backend in use.
+    pub about_backend: AboutBackend,
     /// See `--stale-grace`.
     pub stale_grace: Duration,
     /// See `--verify-interval`.
@@ -159,6 +161,7 @@ async fn serve(
     log: &Logger,
 ) -> Left {
     let board = StatusBoard::new(parts.started, parts.backend.kind().to_string());
+    board.set_backend(parts.about_backend);
     let supervisor = Supervisor::new(log.clone());
     let Opened {
         store,
@@ -194,8 +197,8 @@ async fn serve(
     let following = Following::default();
     let control = {
         let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
-        let following = following.clone();
-        let answer = async move |request| answer(request, &board, &following).await;
+        let serving = Serving::new(board, following.clone(), writer.clone());
+        let answer = async move |request| serving.answer(request).await;
         let page = async move |after| match journal.send(Dump { after }).await {
             Ok(page) => page.map_err(|e| chain(&e)),
             Err(_) => Err("the journal has stopped".to_owned()),
@@ -254,7 +257,7 @@ async fn serve(
                 say_ready();
                 (parts.at_ready)();
             };
-            let grace_ends = parts.started + parts.stale_grace;
+            let grace_ends = board.started() + parts.stale_grace;
             let mapper = PortMapper::new(
                 parts.options,
                 writer.clone(),
@@ -340,23 +343,6 @@ async fn follow(
     let _ = mapper.send(Stop).await;
     watching.abort();
     name
-}
-
-/// Starts a blocking actor in a thread of its own. Actix starts an actor again when it stops, which
-/// ends the process: `gone` is the sentence for the log.
-fn start_once<A>(gone: &'static str, actor: A, log: &Logger) -> Addr<A>
-where
-    A: Actor<Context = SyncContext<A>> + Send,
-{
-    let actor = Mutex::new(Some(actor));
-    let log = log.clone();
-    SyncArbiter::start(1, move || {
-        let taken = actor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match taken {
-            Some(actor) => actor,
-            None => abort(&log, gone),
-        }
-    })
 }
 
 fn ready(board: StatusBoard, supervisor: Supervisor, log: Logger) -> impl FnOnce() {

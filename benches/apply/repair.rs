@@ -13,6 +13,7 @@ use docker_nat66::actors::journal::HeldStateDir;
 use docker_nat66::backend::Backend;
 use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use docker_nat66::backend::nftables::{Nftables, TABLE, TableSettings};
+use docker_nat66::control::status::AboutBackend;
 use docker_nat66::daemon::{self, Left, Parts, Runtime};
 use docker_nat66::docker::host::DockerHost;
 use docker_nat66::docker::stream;
@@ -138,6 +139,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
     let ours = (backend.kind() == BackendKind::Ip6tables).then_some(Variant::Nft);
     let mut observer = Observer::new(ours, &tools);
     let parts = Parts {
+        about_backend: AboutBackend::default(),
         find_drops: Box::new(|_, _| None),
         metrics: None,
         at_ready: Box::new(|| {}),

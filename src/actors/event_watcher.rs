@@ -16,6 +16,7 @@ use super::abort;
 use super::messages::{Ping, Resync, SnapshotTaken, Stop};
 use super::port_mapper::PortMapper;
 use crate::control::board::{Reporter, StatusBoard};
+use crate::control::moment::Moment;
 use crate::control::status::DockerFigures;
 use crate::docker::stream::{self, Command, FollowSettings, Inbox, Loss, Update};
 use crate::docker::survey;
@@ -155,7 +156,8 @@ async fn pass_on(
                 reports.figures.docker = DockerFigures {
                     connected: true,
                     api_version: Some(api_version.to_string()),
-                    engine_version: Some(engine_version.to_string()),
+                    engine_version: Some(engine_version.raw().to_owned()),
+                    connected_since: Some(Moment::now()),
                 };
                 reports.set_problems(Reporter::Docker, Vec::new());
             }
@@ -172,6 +174,7 @@ async fn pass_on(
                 }
                 let mut reports = board.lock();
                 reports.figures.docker.connected = false;
+                reports.figures.docker.connected_since = None;
                 let problem = problem("Docker is not reachable", &loss);
                 reports.set_problems(Reporter::Docker, vec![problem]);
                 reports.set_problems(Reporter::Answers, Vec::new());

@@ -4,6 +4,9 @@
 //! one lives as long as the process. For what a crash at any point leaves behind see
 //! [`crate::reconcile`].
 
+mod compare;
+mod open_ports;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +17,14 @@ use futures_util::future::BoxFuture;
 use slog::{Logger, debug};
 use tokio::runtime::Handle;
 
+use self::open_ports::OpenPorts;
 use super::journal::JournalActor;
 use super::messages::{
     Commit, Converge, Forget, Intend, Leave, Ping, Recover, RemoveAll, Removing, Round,
 };
 use crate::backend::BackendError;
 use crate::control::board::{Reporter, StatusBoard};
+use crate::control::moment::Moment;
 use crate::control::status::DockerNatFigures;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::{Observation, Watch};
@@ -27,6 +32,7 @@ use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::mapper::standby::admitted;
 use crate::model::change::Desired;
+use crate::model::intent::Intent;
 use crate::model::problem::ProblemId;
 use crate::model::published::HostForward;
 use crate::model::rule::RuleId;
@@ -49,6 +55,10 @@ const PATIENCE_EACH: Duration = Duration::from_millis(200);
 pub(crate) struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
     docker_nat: Option<Watch>,
+    /// What was open after the last round; `None` before recovery.
+    open: Option<OpenPorts>,
+    /// What the last round was to bring about, and what Docker's own NAT did then.
+    desired: Option<(Arc<Intent>, StandbyState)>,
     board: StatusBoard,
     log: Logger,
     clock: fn() -> u64,
@@ -68,21 +78,38 @@ impl FirewallWriter {
         Self {
             reconciler,
             docker_nat,
+            open: None,
+            desired: None,
             board,
             log,
             clock,
         }
     }
 
-    fn publish(&self, report: &Report, docker_nat: Option<&Arc<Observation>>, began: Instant) {
-        let records = self.reconciler.records();
-        let dnat = records.filter_map(|record| record.owned.rule.dnat());
-        let hosts: BTreeSet<_> = dnat.map(|(port, _)| port).collect();
+    /// Reports what a round has done. `event_at` is when the event was read that caused it.
+    fn publish(
+        &mut self,
+        report: &Report,
+        docker_nat: Option<&Arc<Observation>>,
+        began: Instant,
+        event_at: Option<Instant>,
+    ) {
+        let open = OpenPorts::of(self.reconciler.records());
+        let before = std::mem::take(&mut self.open);
+        // What recovery finds was opened by an earlier run.
+        let change = before.and_then(|before| open.change_since(&before, event_at));
         let mut reports = self.board.lock();
         reports.measured.count(report);
         reports.figures.rules = self.reconciler.records().count();
-        reports.figures.forwards = hosts.len();
+        reports.figures.forwards = open.len();
+        reports.figures.containers = open.containers;
         reports.figures.drift_repairs += report.drift as u64;
+        if report.drift > 0 {
+            reports.figures.last_repair = Some(Moment::now());
+        }
+        if change.is_some() {
+            reports.figures.last_change = change;
+        }
         let (journal, firewall): (Vec<_>, Vec<_>) = report
             .troubles
             .iter()
@@ -99,6 +126,7 @@ impl FirewallWriter {
             reports.figures.native = Some(figures_of(observation));
         }
         drop(reports);
+        self.open = Some(open);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),
             "owed" => self.reconciler.owed(),
@@ -152,7 +180,7 @@ impl Handler<Recover> for FirewallWriter {
         let began = Instant::now();
         let Recover { records, salvaged } = message;
         let report = self.reconciler.recover(records, salvaged, (self.clock)());
-        self.publish(&report, None, began);
+        self.publish(&report, None, began, None);
         actix::MessageResult(report)
     }
 }
@@ -168,8 +196,13 @@ impl Handler<Converge> for FirewallWriter {
         let now = (self.clock)();
         let since_start = || started.elapsed();
         let round = round(&mut self.reconciler, watch, &message, since_start, now);
-        self.publish(&round.report, round.docker_nat.as_ref(), began);
         self.measure(&message, &round);
+        let event_at = message.event_at;
+        let state = round.docker_nat.as_ref().map(|it| it.state);
+        let before = self.desired.take().map(|(_, state)| state);
+        let state = state.or(before).unwrap_or(StandbyState::Off);
+        self.desired = Some((message.intent, state));
+        self.publish(&round.report, round.docker_nat.as_ref(), began, event_at);
         actix::MessageResult(round)
     }
 }
@@ -217,7 +250,7 @@ impl Handler<RemoveAll> for FirewallWriter {
         failpoint::panic("a round begins");
         let began = Instant::now();
         let report = remove_all(&mut self.reconciler, (self.clock)());
-        self.publish(&report, None, began);
+        self.publish(&report, None, began, None);
         actix::MessageResult(report)
     }
 }
@@ -281,9 +314,15 @@ impl JournalClient {
         Ok(())
     }
 
-    fn ask<M>(&mut self, operation: &str, message: M, deadline: Instant) -> Result<(), JournalError>
+    fn ask<M, T>(
+        &mut self,
+        operation: &str,
+        message: M,
+        deadline: Instant,
+    ) -> Result<T, JournalError>
     where
-        M: Message<Result = Result<(), JournalError>> + Send + 'static,
+        M: Message<Result = Result<T, JournalError>> + Send + 'static,
+        T: Send + 'static,
         JournalActor: Handler<M>,
     {
         let error = |detail: String| JournalError {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use actix::Message;
 
 use crate::backend::BackendError;
+use crate::control::comparison::Comparison;
 use crate::control::server::Page;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::Observation;
@@ -163,6 +164,12 @@ pub(crate) struct Dump {
     /// The rule after which the page begins; `None` for the first page.
     pub after: Option<RuleId>,
 }
+
+/// Daemon → firewall writer: set the journal, the kernel and Docker side by side. The error is in
+/// words.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Comparison, String>")]
+pub(crate) struct Compare;
 
 /// Daemon → journal: write everything out. No message follows.
 #[derive(Debug, Clone, Copy, Message)]

@@ -34,7 +34,7 @@ use super::abort;
 use super::firewall_writer::FirewallWriter;
 use super::messages::{Converge, HostChanged, Ping, SnapshotTaken, Stop};
 use crate::control::board::{Reporter, StatusBoard};
-use crate::control::measured::ResyncReason;
+use crate::control::resync::ResyncReason;
 use crate::docker::backoff::Backoff;
 use crate::logging::once::LogChanges;
 use crate::mapper::compute::{
@@ -336,7 +336,7 @@ impl Handler<SnapshotTaken> for PortMapper {
     fn handle(&mut self, taken: SnapshotTaken, ctx: &mut Context<Self>) {
         if self.snapshot.is_none() {
             // The first list is compared with a fresh listing of the kernel.
-            self.verify = Some(ResyncReason::Start);
+            self.verify = Some(ResyncReason::FirstList);
             self.first_heard = Some(Instant::now());
             ctx.run_later(PATIENCE + JUST_AFTER, |this, ctx| this.want(ctx));
         }

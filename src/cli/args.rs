@@ -90,6 +90,21 @@ pub(super) struct StateArgs {
     pub(super) state_dir: PathBuf,
 }
 
+/// Where a running daemon is found.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DaemonArgs {
+    #[command(flatten)]
+    pub(super) state: StateArgs,
+    /// Control socket of the daemon [default: the one that it names in its state directory]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "DOCKER_NAT66_CONTROL",
+        hide_env_values = true
+    )]
+    pub(super) control: Option<PathBuf>,
+}
+
 /// The log.
 #[derive(Debug, Clone, Args)]
 pub(super) struct LogArgs {
@@ -204,6 +219,11 @@ pub(super) enum LogFormat {
 
 /// Longest `--stale-grace`. A forward that Docker has not confirmed for a day belongs to nobody.
 const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A time that a command may wait.
+pub(super) fn time_to_wait(text: &str) -> Result<Duration, String> {
+    grace(text)
+}
 
 fn grace(text: &str) -> Result<Duration, String> {
     let grace = humantime::parse_duration(text)

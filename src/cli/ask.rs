@@ -1,15 +1,17 @@
 //! Asking the running daemon.
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::args::DaemonArgs;
 use super::failure::{Exit, Failure};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request};
 use crate::sys::causes::chain;
-use crate::sys::locks;
+use crate::sys::locks::{self, LockError};
 
 /// How long a command waits for a daemon that holds the lock and does not answer (yet).
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
@@ -20,13 +22,31 @@ const QUIETLY: Duration = Duration::from_millis(200);
 /// Pause between two attempts to reach a daemon.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// Asks the daemon at the control socket that the user has named, else the one that holds the state
+/// directory; `None` if there is none.
+pub(super) fn ask_daemon(daemon: &DaemonArgs, request: Request) -> Result<Option<Answer>, Failure> {
+    if let Some(control) = &daemon.control {
+        match client::ask(control, request) {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+            // The lock says whether there is a daemon, and which socket it has.
+            Err(ClientError::Connect { .. } | ClientError::Exchange { .. }) => {}
+        }
+    }
+    ask(&daemon.state.state_dir, request)
+}
+
 /// Asks the daemon that holds `state_dir`; `None` if none does.
 pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, Failure> {
     let lock = locks::state_path(state_dir);
     let deadline = Instant::now() + ANSWER_PATIENCE;
     let mut waiting = None;
     loop {
-        let Some(holder) = locks::inspect(&lock)? else {
+        let found = locks::inspect(&lock).map_err(|error| match error {
+            LockError::Io { ref source, .. } if is_for_root(source) => needs_root(),
+            other => other.into(),
+        });
+        let Some(holder) = found? else {
             return Ok(None);
         };
         let pid = holder.as_ref().map_or(0, |h| h.pid);
@@ -36,6 +56,9 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, 
             Some(control) => match client::ask(&control, request) {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+                Err(ClientError::Connect { source, .. }) if is_for_root(&source) => {
+                    return Err(needs_root());
+                }
                 Err(error) => chain(&error),
             },
         };
@@ -53,9 +76,33 @@ pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, 
     }
 }
 
+/// For a question that only a daemon can answer.
+pub(super) fn no_daemon(daemon: &DaemonArgs) -> Failure {
+    let dir = daemon.state.state_dir.display();
+    let message = format!("no daemon runs with the state directory {dir}");
+    Failure::new(Exit::Held, message)
+}
+
 /// For an answer to another question than was asked.
 pub(super) fn wrong_answer() -> Failure {
     Failure::new(Exit::Failed, "the daemon answered something else")
+}
+
+fn is_for_root(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
+}
+
+/// For a user who may not ask the daemon, or read its journal.
+fn needs_root() -> Failure {
+    let command = std::env::args().nth(1).filter(|command| {
+        let plain = |c: char| c.is_ascii_lowercase();
+        command.chars().all(plain)
+    });
+    let command = command.unwrap_or_else(|| "status".to_owned());
+    Failure::new(
+        Exit::Missing,
+        format!("needs root: sudo docker-nat66 {command}"),
+    )
 }
 
 /// Names the process that the user waits for, unless the sender that this returns is dropped
@@ -68,13 +115,6 @@ fn announce_wait(pid: u32) -> mpsc::Sender<()> {
         }
     });
     waiting
-}
-
-/// The failure of a command that needs a running daemon.
-pub(super) fn no_daemon(state_dir: &Path) -> Failure {
-    let dir = state_dir.display();
-    let message = format!("no daemon runs with the state directory {dir}");
-    Failure::new(Exit::Held, message)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::lock::Locks;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use crate::backend::nftables::{Nftables, TableSettings};
 use crate::backend::{Backend, BackendError, ErrorKind};
+use crate::control::status::AboutBackend;
 use crate::docker_nat::observer::Observer;
 use crate::docker_nat::watch::Observe;
 use crate::sys::causes::chain;
@@ -25,6 +26,8 @@ pub(super) struct Chosen {
     pub(super) docker_nat: Observe,
     /// The variant of ip6tables that holds our rules; `None`: nftables does.
     pub(super) variant: Option<Variant>,
+    /// What `status` says of it.
+    pub(super) about: AboutBackend,
 }
 
 /// Finds the backend that the user asked for, and makes sure that it works.
@@ -34,9 +37,13 @@ pub(super) fn choose(
     log: &Logger,
 ) -> Result<Chosen, Failure> {
     let tools = tools(locks)?;
+    let asked_for = |mut chosen: Chosen| {
+        chosen.about.reason = "--backend".to_owned();
+        chosen
+    };
     let chosen = match choice {
-        BackendChoice::Ip6tables => ip6tables(tools),
-        BackendChoice::Nftables => nftables(tools, log),
+        BackendChoice::Ip6tables => ip6tables(tools).map(asked_for),
+        BackendChoice::Nftables => nftables(tools, log).map(asked_for),
         BackendChoice::Auto => automatic(tools, log),
     };
     Ok(chosen?)
@@ -65,18 +72,25 @@ fn automatic(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> 
                 kind: ErrorKind::Busy,
                 ..
             }) => {
-                info!(log, "backend chosen"; "backend" => "ip6tables",
-                    "why" => "the tool works and its tables can be listed");
-                return Ok(using(backend, &tools));
+                let why = "the tool works and its tables can be listed";
+                info!(log, "backend chosen"; "backend" => "ip6tables", "why" => why);
+                let mut chosen = using(backend, &tools);
+                chosen.about.reason = why.to_owned();
+                return Ok(chosen);
             }
             Err(e) => e,
         },
         Err(e) => e,
     };
     match nftables(tools.clone(), log) {
-        Ok(chosen) => {
+        Ok(mut chosen) => {
+            let why = chain(&why_not);
             info!(log, "backend chosen"; "backend" => "nftables",
-                "why" => format!("ip6tables cannot be used: {}", chain(&why_not)));
+                "why" => format!("ip6tables cannot be used: {why}"));
+            chosen.about.reason = match why_not.kind {
+                ErrorKind::Unsupported => "no ip6tables tool works here".to_owned(),
+                _ => format!("ip6tables cannot be used: {why}"),
+            };
             Ok(chosen)
         }
         Err(also) => {
@@ -101,6 +115,10 @@ fn using(backend: Ip6tables, tools: &ToolSettings) -> Chosen {
     Chosen {
         docker_nat: docker_nat(Some(backend.variant()), tools),
         variant: Some(backend.variant()),
+        about: AboutBackend::variant(match backend.variant() {
+            Variant::Nft => "nf_tables",
+            Variant::Legacy => "legacy",
+        }),
         backend: boxed(backend),
         others: other.into_iter().chain([table]).collect(),
     }
@@ -115,7 +133,12 @@ fn nftables(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
         );
     }
     let others = Ip6tables::left_over(&tools).into_iter().map(boxed);
+    let about = AboutBackend::variant(match backend.is_owning() {
+        true => "owned table",
+        false => "table without an owner",
+    });
     Ok(Chosen {
+        about,
         backend: boxed(backend),
         others: others.collect(),
         docker_nat: docker_nat(None, &tools),

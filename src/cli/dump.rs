@@ -1,52 +1,227 @@
-//! `dump`: the journal, from the running daemon or, if none runs, from a copy of the database.
+//! `dump`: what is open and what is closed, from the running daemon; or, if none runs, the journal
+//! from a copy of the database.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::args::StateArgs;
-use super::ask::{ask, wrong_answer};
+use super::args::DaemonArgs;
+use super::ask::{ask_daemon, no_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
-use super::{output, table};
+use super::output;
+use super::screen::Canvas;
+use super::screen::forwards::{self, Source};
+use super::screen::{diff, rules};
+use crate::control::comparison::Comparison;
 use crate::control::protocol::{Answer, Request};
 use crate::control::row::Row;
+use crate::control::status::{ClosedPort, Status};
+use crate::docker_nat::gate::StandbyState;
 use crate::journal::recover::{OpenError, snapshot_copy};
-use crate::model::text::{Untrusted, escape};
+use crate::model::forward::Proto;
 use crate::sys::locks::{self, Lock, LockError};
 
 /// Options of `dump`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "With a daemon, dump shows each published port: where it leads, who may use it, and \
+                  what is closed with the reason. Without one it shows the ports of the journal that \
+                  the last daemon left.\n\n\
+                  Exit codes:\n  0  done; with --diff: all three are equal\n  1  failed; with --diff: \
+                  they differ\n  2  wrong usage\n  3  with --diff: no daemon runs\n  4  the journal \
+                  has a newer version, or is only for root"
+)]
 pub(super) struct DumpArgs {
-    /// Print one JSON object per line
+    /// Print the journal, one JSON object per rule
     #[arg(long)]
     json: bool,
+    /// Show every rule of the journal
+    #[arg(long)]
+    rules: bool,
+    /// Compare the journal, the kernel and Docker, and show the rules that differ
+    #[arg(long, conflicts_with_all = ["rules", "container", "port"])]
+    diff: bool,
+    /// Show only this container, by its name or the beginning of its id
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
+    /// Show only this published port: 8080, 53/udp
+    #[arg(long, value_name = "PORT[/PROTO]", value_parser = wanted_port)]
+    port: Option<WantedPort>,
+    /// Shorten nothing
+    #[arg(long)]
+    wide: bool,
     #[command(flatten)]
-    state: StateArgs,
+    daemon: DaemonArgs,
+}
+
+/// A port, of any protocol where none is given.
+type WantedPort = (u16, Option<Proto>);
+
+fn wanted_port(text: &str) -> Result<WantedPort, String> {
+    let (port, proto) = match text.split_once('/') {
+        Some((port, proto)) => (port, Some(proto)),
+        None => (text, None),
+    };
+    let example = "give a port such as 8080 or 53/udp";
+    let port = port.parse().ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| format!("this is not a port from 1 to 65535; {example}"))?;
+    let proto = proto.map(str::parse::<Proto>).transpose();
+    let proto = proto.map_err(|e| format!("{e}; {example}"))?;
+    Ok((port, proto))
+}
+
+impl DumpArgs {
+    fn is_filtered(&self) -> bool {
+        self.container.is_some() || self.port.is_some()
+    }
+
+    /// Whether a container's port is wanted. One that is closed altogether is wanted for any port.
+    fn wants(
+        &self,
+        (name, id): (Option<&str>, Option<&str>),
+        (port, proto): (Option<u16>, Option<&str>),
+        closes_all: bool,
+    ) -> bool {
+        let is_named = self.container.as_deref().is_none_or(|wanted| {
+            name == Some(wanted) || id.is_some_and(|id| id.starts_with(wanted))
+        });
+        let is_port = self.port.is_none_or(|(wanted, of)| {
+            let is_proto = of.is_none_or(|of| proto == Some(of.as_str()));
+            (port.is_none() && closes_all) || (port == Some(wanted) && is_proto)
+        });
+        is_named && is_port
+    }
+
+    fn wants_row(&self, row: &Row) -> bool {
+        let container = (row.container_name.as_deref(), row.container_id.as_deref());
+        let port = (row.host_port, row.proto.as_deref());
+        self.wants(container, port, row.kind == "skipped")
+    }
+
+    fn wants_closed(&self, closed: &ClosedPort) -> bool {
+        let container = (&*closed.container_name, &*closed.container_id);
+        let port = (closed.port, closed.proto.as_deref());
+        self.wants((Some(container.0), Some(container.1)), port, true)
+    }
 }
 
 pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
-    let state_dir = &args.state.state_dir;
-    let rows = loop {
-        match ask(state_dir, Request::Dump)? {
-            Some(Answer::Dump(rows)) => break rows,
+    if args.diff {
+        return run_diff(args);
+    }
+    let (mut rows, source) = rows(&args.daemon)?;
+    rows.retain(|row| args.wants_row(row));
+    if args.json {
+        let lines: String = rows
+            .iter()
+            .map(output::json_line)
+            .collect::<Result<_, _>>()?;
+        output::print(&lines)?;
+        return Ok(Exit::Done);
+    }
+    let canvas = Canvas::of_stdout(args.wide);
+    let text = if args.rules {
+        or_else(rules::screen(&rows, &canvas), "no rule", args, source)
+    } else {
+        let status = match source {
+            Source::Daemon => status(&args.daemon)?,
+            Source::Journal => None,
+        };
+        let mut closed = status.as_ref().map_or_else(Vec::new, |s| s.closed.clone());
+        closed.retain(|closed| args.wants_closed(closed));
+        let screen = forwards::screen(&rows, &closed, source, &canvas);
+        let mut text = or_else(screen, "no published port", args, source);
+        text.extend(note(source, status.as_ref()));
+        text
+    };
+    output::print_screen(&text)?;
+    Ok(Exit::Done)
+}
+
+/// How often what differs is compared again, and the pause before that: a difference that lasts is none
+/// of a change under way.
+const AGAIN: (u32, Duration) = (3, Duration::from_millis(300));
+
+fn run_diff(args: &DumpArgs) -> Result<Exit, Failure> {
+    let mut comparison = compare(&args.daemon)?;
+    for _ in 0..AGAIN.0 {
+        if comparison.equal {
+            break;
+        }
+        thread::sleep(AGAIN.1);
+        comparison = compare(&args.daemon)?;
+    }
+    if args.json {
+        output::print(&output::json_line(&comparison)?)?;
+    } else {
+        let canvas = Canvas::of_stdout(args.wide);
+        output::print_screen(&diff::screen(&comparison, &canvas))?;
+    }
+    Ok(match comparison.equal {
+        true => Exit::Done,
+        false => Exit::Failed,
+    })
+}
+
+fn compare(daemon: &DaemonArgs) -> Result<Comparison, Failure> {
+    match ask_daemon(daemon, Request::Diff)? {
+        Some(Answer::Diff(comparison)) => Ok(*comparison),
+        Some(_) => Err(wrong_answer()),
+        None => Err(no_daemon(daemon)),
+    }
+}
+
+/// The screen, or why it is empty.
+fn or_else(screen: String, what: &str, args: &DumpArgs, source: Source) -> String {
+    match (screen.is_empty(), args.is_filtered(), source) {
+        (false, ..) => screen,
+        (true, true, _) => format!("{what} is like that\n"),
+        (true, false, Source::Daemon) => format!("{what}\n"),
+        (true, false, Source::Journal) => "the journal is empty\n".to_owned(),
+    }
+}
+
+/// What a reader must know beside the table.
+fn note(source: Source, status: Option<&Status>) -> Option<String> {
+    if source == Source::Journal {
+        return Some(
+            "no daemon runs: this is what the last one left in its journal, without a look at the \
+             kernel\n"
+                .to_owned(),
+        );
+    }
+    let native = status?.native.as_ref()?;
+    (native.state == StandbyState::On).then(|| {
+        let served = native.served;
+        format!("Docker's own IPv6 NAT is on, and serves {served} of the published ports itself\n")
+    })
+}
+
+/// The rows of the journal.
+fn rows(daemon: &DaemonArgs) -> Result<(Vec<Row>, Source), Failure> {
+    loop {
+        match ask_daemon(daemon, Request::Dump)? {
+            Some(Answer::Dump(rows)) => return Ok((rows, Source::Daemon)),
             Some(_) => return Err(wrong_answer()),
             None => {
                 // A daemon may start at this moment; then it is asked.
-                if let Some(rows) = from_copy(state_dir)? {
-                    break rows;
+                if let Some(rows) = from_copy(&daemon.state.state_dir)? {
+                    return Ok((rows, Source::Journal));
                 }
             }
         }
-    };
-    let text = if args.json {
-        rows.iter()
-            .map(output::json_line)
-            .collect::<Result<_, _>>()?
-    } else {
-        as_table(&rows)
-    };
-    output::print(&text)?;
-    Ok(Exit::Done)
+    }
+}
+
+/// The daemon's status; `None` where it has left by now.
+fn status(daemon: &DaemonArgs) -> Result<Option<Status>, Failure> {
+    match ask_daemon(daemon, Request::Status)? {
+        Some(Answer::Status(status)) => Ok(Some(*status)),
+        Some(_) => Err(wrong_answer()),
+        None => Ok(None),
+    }
 }
 
 /// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
@@ -63,85 +238,17 @@ fn from_copy(state_dir: &Path) -> Result<Option<Vec<Row>>, Failure> {
     Ok(Some(snapshot.records.iter().flat_map(Row::of).collect()))
 }
 
-fn as_table(rows: &[Row]) -> String {
-    if rows.is_empty() {
-        return "the journal is empty\n".to_owned();
-    }
-    let mut table = table::with_heading("ID STATE KIND DEV FROM TO CONTAINER NETWORK INSERTED");
-    let (closed, mut rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|r| r.kind == "skipped");
-    rows.sort_by_key(|r| {
-        (
-            r.kind == "dnat",
-            &r.kind,
-            &r.dev,
-            &r.proto,
-            r.host_port,
-            &r.id,
-        )
-    });
-    for row in rows {
-        table.add_row(cells(row));
-    }
-    let mut text = table::print(&table);
-    text.push('\n');
-    for row in closed {
-        let reason = row.reason.as_deref().unwrap_or("no reason given");
-        text.push_str(&format!(
-            "closed: container {}: {}\n",
-            container(row),
-            escape(reason.chars())
-        ));
-    }
-    text
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn container(row: &Row) -> String {
-    match (&row.container_name, &row.container_id) {
-        (Some(name), Some(id)) => {
-            let short: String = id.chars().take(12).collect();
-            format!(
-                "{} ({})",
-                Untrusted::new(name.as_str()),
-                Untrusted::new(short)
-            )
+    #[test]
+    fn a_port_to_look_for_may_leave_its_protocol_open() {
+        assert_eq!(wanted_port("8080"), Ok((8080, None)));
+        assert_eq!(wanted_port("53/udp"), Ok((53, Some(Proto::Udp))));
+        for text in ["", "0", "65536", "web", "80/", "80/icmp"] {
+            let why = wanted_port(text).expect_err(text);
+            assert!(why.contains("such as 8080 or 53/udp"), "{why}");
         }
-        _ => "-".to_owned(),
     }
-}
-
-fn cells(row: &Row) -> Vec<String> {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let port = match (&row.proto, row.host_port, row.host_addr) {
-        (Some(proto), Some(port), Some(addr)) => Some(format!("[{addr}]:{port}/{proto}")),
-        (Some(proto), Some(port), None) => Some(format!("{port}/{proto}")),
-        _ => None,
-    };
-    let from: Vec<String> = [port, row.source.clone(), row.prefix.clone()]
-        .into_iter()
-        .flatten()
-        .collect();
-    let from = if from.is_empty() {
-        "-".to_owned()
-    } else {
-        from.join(" from ")
-    };
-    let to = match (row.container_addr, row.container_port) {
-        (Some(addr), Some(port)) => format!("[{addr}]:{port}"),
-        _ => "-".to_owned(),
-    };
-    let network = row.network.as_deref();
-    let network = network.map(|name| Untrusted::new(name).to_string());
-    let inserted = chrono::DateTime::from_timestamp(i64::try_from(row.inserted_at).unwrap_or(0), 0)
-        .map(|t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string());
-    vec![
-        row.id.clone(),
-        row.state.clone(),
-        row.kind.clone(),
-        or_dash(row.dev.clone()),
-        from,
-        to,
-        container(row),
-        or_dash(network),
-        or_dash(inserted),
-    ]
 }

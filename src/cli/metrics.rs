@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::StateArgs;
-use super::ask::{ask, no_daemon, wrong_answer};
+use super::args::DaemonArgs;
+use super::ask::{ask_daemon, no_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
 use super::output;
 use crate::control::protocol::{Answer, Request};
@@ -21,12 +21,11 @@ pub(super) struct MetricsArgs {
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     #[command(flatten)]
-    state: StateArgs,
+    daemon: DaemonArgs,
 }
 
 pub(super) fn run(args: &MetricsArgs) -> Result<Exit, Failure> {
-    let state_dir = &args.state.state_dir;
-    let text = match ask(state_dir, Request::Metrics)? {
+    let text = match ask_daemon(&args.daemon, Request::Metrics)? {
         Some(Answer::Metrics(text)) => text,
         Some(_) => return Err(wrong_answer()),
         None => {
@@ -34,7 +33,7 @@ pub(super) fn run(args: &MetricsArgs) -> Result<Exit, Failure> {
             if let Some(file) = &args.write {
                 remove(file)?;
             }
-            return Err(no_daemon(state_dir));
+            return Err(no_daemon(&args.daemon));
         }
     };
     match &args.write {

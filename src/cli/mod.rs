@@ -22,9 +22,9 @@ mod plugin;
 mod print;
 mod reload;
 mod run;
+mod screen;
 mod startup;
 mod status;
-mod table;
 
 use std::ffi::OsString;
 

@@ -1,7 +1,9 @@
 //! What a command writes to standard output.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
+use anstream::AutoStream;
+use anstream::adapter::strip_str;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
@@ -17,6 +19,17 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
             format!("cannot write to standard output: {e}"),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Writes a screen for people: in colour on a terminal, unless the environment has `NO_COLOR`
+/// (no-color.org) or a terminal that knows none.
+pub(super) fn print_screen(text: &str) -> Result<(), Failure> {
+    let out = io::stdout();
+    let is_coloured = out.is_terminal() && AutoStream::choice(&out) != anstream::ColorChoice::Never;
+    match is_coloured {
+        true => print(text),
+        false => print(&strip_str(text).to_string()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::args::{LogLevel, StateArgs};
-use super::ask::{ask, no_daemon, wrong_answer};
+use super::args::{DaemonArgs, LogLevel};
+use super::ask::{ask_daemon, no_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
 use super::output;
 use crate::control::protocol::{Answer, Request};
@@ -12,7 +12,7 @@ use crate::control::protocol::{Answer, Request};
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
-    state: StateArgs,
+    daemon: DaemonArgs,
 }
 
 /// Options of `log-level`.
@@ -22,25 +22,24 @@ pub(super) struct LogLevelArgs {
     #[arg(value_enum, value_name = "LEVEL")]
     level: LogLevel,
     #[command(flatten)]
-    state: StateArgs,
+    daemon: DaemonArgs,
 }
 
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
-    tell(&args.state, Request::Reload)
+    tell(&args.daemon, Request::Reload)
 }
 
 pub(super) fn log_level(args: &LogLevelArgs) -> Result<Exit, Failure> {
     let level = args.level.into();
-    tell(&args.state, Request::LogLevel { level })
+    tell(&args.daemon, Request::LogLevel { level })
 }
 
 /// Prints what came of the request.
-fn tell(state: &StateArgs, request: Request) -> Result<Exit, Failure> {
-    let state_dir = &state.state_dir;
-    match ask(state_dir, request)? {
+fn tell(daemon: &DaemonArgs, request: Request) -> Result<Exit, Failure> {
+    match ask_daemon(daemon, request)? {
         Some(Answer::Done(what)) => output::print(&format!("{what}\n"))?,
         Some(_) => return Err(wrong_answer()),
-        None => return Err(no_daemon(state_dir)),
+        None => return Err(no_daemon(daemon)),
     }
     Ok(Exit::Done)
 }

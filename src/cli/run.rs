@@ -59,6 +59,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         others,
         docker_nat,
         variant,
+        about,
     } = backends::choose(args.backend, &locks, &log)?;
     // Only the search for the tools and for the kernel's modules needed them.
     if let Err(e) = privilege::drop_unneeded() {
@@ -104,6 +105,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         options,
         backend,
         others,
+        about_backend: about,
         journal,
         state_dir: HeldStateDir {
             dir: state_dir.clone(),

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::measured::Measured;
+use super::moment::Moment;
 use super::row::Row;
-use super::status::{ReportedProblem, State, Status};
+use super::status::{AboutBackend, ReportedProblem, State, Status};
 use crate::docker_nat::gate::StandbyState;
 use crate::logging;
 use crate::model::problem::{Problem, ProblemId};
@@ -42,11 +43,11 @@ pub(crate) enum Reporter {
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     /// The figures. A part writes those that it knows; [`StatusBoard::status`] fills in `state`
-    /// (beyond starting, running and stopping), `troubles`, `problems`, `waiting_for` and
-    /// `uptime_s`.
+    /// (beyond starting, running and stopping), `troubles`, `problems`, `degraded_since`,
+    /// `waiting_for`, `uptime_s` and `log_lines_lost`.
     pub figures: Status,
     /// The entries of `figures.skipped` that Podman's NAT serves all the same; `status` leaves them
-    /// out.
+    /// out, there and in `closed`, which has the same entries in the same order.
     pub served_by_podman: BTreeSet<String>,
     /// Containers with malformed labels, for `dump`.
     pub malformed: Vec<Row>,
@@ -59,6 +60,14 @@ impl Reports {
     /// Replaces the problems of `reporter`; an empty list ends them.
     pub(crate) fn set_problems(&mut self, reporter: Reporter, problems: Vec<Problem>) {
         self.problems.insert(reporter, problems);
+        self.mark_degraded(false);
+    }
+
+    /// Keeps since when there are problems. `has_others`: some that no part has reported.
+    fn mark_degraded(&mut self, has_others: bool) {
+        let is_degraded = has_others || self.problems.values().any(|own| !own.is_empty());
+        let since = &mut self.figures.degraded_since;
+        *since = is_degraded.then(|| since.unwrap_or_else(Moment::now));
     }
 
     /// The last report of `reporter`.
@@ -121,6 +130,7 @@ impl StatusBoard {
             figures: Status {
                 v: Status::VERSION,
                 pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 backend,
                 ..Status::default()
             },
@@ -130,6 +140,13 @@ impl StatusBoard {
             started,
             reports: Arc::new(Mutex::new(reports)),
         }
+    }
+
+    /// Says more of the backend than its name.
+    pub(crate) fn set_backend(&self, about: AboutBackend) {
+        let figures = &mut self.lock().figures;
+        figures.backend_variant = about.variant.to_owned();
+        figures.backend_reason = about.reason;
     }
 
     /// The reports, to change or read. Hold the lock for a moment only.
@@ -145,10 +162,12 @@ impl StatusBoard {
 
     /// A snapshot of everything.
     pub(crate) fn status(&self, now: Instant) -> Status {
-        let reports = self.lock();
+        let mut reports = self.lock();
+        let unread = logging::lost();
+        reports.mark_degraded(unread > 0);
         let mut status = reports.figures.clone();
         let mut problems: Vec<Problem> = reports.problems.values().flatten().cloned().collect();
-        if let lines @ 1.. = logging::lost() {
+        if let lines @ 1.. = unread {
             let what = format!("the log is not read: {lines} lines of it are lost");
             problems.push(Problem::new(ProblemId::Log, what));
         }
@@ -158,7 +177,13 @@ impl StatusBoard {
         status.troubles = problems.iter().map(ToString::to_string).collect();
         status.problems = problems.iter().map(ReportedProblem::from).collect();
         let is_closed = |skip: &String| !reports.served_by_podman.contains(skip);
+        let mut closed = status.skipped.iter().map(is_closed);
+        status.closed.retain(|_| closed.next().unwrap_or(true));
         status.skipped.retain(is_closed);
+        if status.state != State::Degraded {
+            status.degraded_since = None;
+        }
+        status.log_lines_lost = logging::lost_in_all();
         status.waiting_for = reports.waiting_for();
         status.uptime_s = now.duration_since(self.started).as_secs();
         status

@@ -9,13 +9,10 @@ use serde::Deserialize;
 use serde_json::Deserializer;
 
 use super::connect::connect_within;
-use super::protocol::{Answer, MAX_ANSWER, RELOAD_PATIENCE, Request};
+use super::protocol::{Answer, MAX_ANSWER, Request};
 
-/// How long one exchange may take. The daemon answers in milliseconds unless it hangs.
+/// How long connecting and asking may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The same for a reload, which the daemon answers within [`RELOAD_PATIENCE`].
-const RELOAD_TIMEOUT: Duration = RELOAD_PATIENCE.saturating_add(TIMEOUT);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +60,7 @@ pub fn ask(path: &Path, request: Request) -> Result<Answer, ClientError> {
 }
 
 fn exchange(mut stream: UnixStream, request: Request) -> io::Result<Answer> {
-    let patience = match request {
-        Request::Reload => RELOAD_TIMEOUT,
-        _ => TIMEOUT,
-    };
-    stream.set_read_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(request.patience()))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let mut line = serde_json::to_string(&request)?;
     line.push('\n');

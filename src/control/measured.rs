@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
+use super::resync::ResyncReason;
 use crate::reconcile::report::{Change, Operation, Report};
 
 /// Counts and times since the start of the process.
@@ -26,40 +27,10 @@ pub(crate) struct Measured {
     pub journal_bytes: u64,
     /// Full comparisons of Docker, journal and kernel that have succeeded.
     pub resyncs: BTreeMap<ResyncReason, u64>,
-    /// When the last of them ended, in seconds since the epoch; 0 before the first.
-    pub last_resync: u64,
     /// Connections to Docker after the first.
     pub docker_reconnects: u64,
     /// Since when the kernel does not have the desired rules; `None` while it has.
     pub behind_since: Option<Instant>,
-}
-
-/// Why everything is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ResyncReason {
-    /// The daemon has just started.
-    Start,
-    /// It is time, by `--verify-interval`.
-    Timer,
-    /// The operator has asked for it.
-    Request,
-    /// The kernel has announced a change of rules, of ours or of others.
-    RulesChanged,
-}
-
-impl ResyncReason {
-    /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Start, Self::Timer, Self::Request, Self::RulesChanged];
-
-    /// The word for it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Timer => "timer",
-            Self::Request => "request",
-            Self::RulesChanged => "rules-changed",
-        }
-    }
 }
 
 impl Measured {

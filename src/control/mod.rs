@@ -4,17 +4,20 @@
 //! [`server`] runs in the daemon, one task per connection, with a bound on their number, size and
 //! time; it serves root and the daemon's own user. [`client`] is blocking and serves the commands.
 //!
-//! [`status`] is the one struct of every figure, and the text made from it; the parts of the
-//! daemon write into it through the [`board`]. [`measured`] is what they have counted and timed since
-//! the start. [`row`] is one line of a dump.
+//! [`status`] is the one struct of every figure; the parts of the daemon write into it through the
+//! [`board`]. [`measured`] is what they have counted and timed since the start. [`row`] is one line of
+//! a dump, [`comparison`] what `dump --diff` shows, [`moment`] a time in any of them.
 
 pub(crate) mod board;
 pub mod client;
+pub mod comparison;
 mod connect;
 pub(crate) mod histogram;
 pub mod listen;
 pub(crate) mod measured;
+pub mod moment;
 pub mod protocol;
+pub mod resync;
 pub mod row;
 pub(crate) mod server;
 pub mod status;

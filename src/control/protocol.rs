@@ -5,19 +5,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::comparison::Comparison;
 use super::row::Row;
 use super::status::Status;
 use crate::logging::Verbosity;
+
+/// How long the daemon waits for the end of a reload before it answers. With very many ports and
+/// ip6tables it takes seconds.
+pub(crate) const RELOAD_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Longest request, in bytes. The known ones have fewer than 50.
 pub(crate) const MAX_REQUEST: u64 = 1024;
 
 /// Longest answer that a client reads, in bytes: some 500,000 rules at 1 KiB each.
 pub(super) const MAX_ANSWER: u64 = 512 * 1024 * 1024;
-
-/// How long the daemon waits for the end of a reload before it answers. With very many ports and
-/// ip6tables it takes seconds.
-pub(crate) const RELOAD_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What a client asks: `{"ask":"dump"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,6 +28,8 @@ pub enum Request {
     Dump,
     /// What the daemon is doing.
     Status,
+    /// The journal, the kernel and Docker side by side.
+    Diff,
     /// Its figures for monitoring.
     Metrics,
     /// Compare everything; answered once that is over.
@@ -40,11 +43,28 @@ pub enum Request {
 }
 
 impl Request {
+    /// How long the answer may take. A daemon answers in milliseconds unless it hangs, but comparing
+    /// takes a listing of the kernel, for which the writer may have to wait.
+    pub(crate) fn patience(self) -> Duration {
+        match self {
+            Self::Dump | Self::Status | Self::Metrics | Self::LogLevel { .. } => {
+                Duration::from_secs(2)
+            }
+            Self::Diff | Self::Reload => Duration::from_secs(30),
+        }
+    }
+
     /// Reads a line; `None` unless it is exactly one of the known requests. A derived
     /// `Deserialize` is too lenient here: it also takes lists, and ignores unknown fields.
     pub(super) fn read(line: &[u8]) -> Option<Self> {
         let line: Value = serde_json::from_slice(line).ok()?;
-        let plain = [Self::Dump, Self::Status, Self::Metrics, Self::Reload];
+        let plain = [
+            Self::Dump,
+            Self::Status,
+            Self::Diff,
+            Self::Metrics,
+            Self::Reload,
+        ];
         let levels = Verbosity::ALL.map(|level| Self::LogLevel { level });
         let mut known = plain.into_iter().chain(levels);
         known.find(|request| json!(request) == line)
@@ -59,6 +79,8 @@ pub enum Answer {
     Dump(Vec<Row>),
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Diff`].
+    Diff(Box<Comparison>),
     /// To [`Request::Metrics`]: Prometheus' text.
     Metrics(String),
     /// To the others: what came of it, in a sentence.

@@ -4,9 +4,11 @@ use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::moment::Moment;
 use crate::journal::record::Record;
 use crate::mapper::skipped::Skipped;
 use crate::model::forward::Owner;
+use crate::model::rule::{BackendKind, OwnedRule, Rule};
 
 /// Version of the shape.
 const VERSION: u32 = 1;
@@ -56,6 +58,16 @@ pub struct Row {
     pub boot_id: Option<String>,
     /// Why nothing is open, in a row of kind `skipped`; null for rules.
     pub reason: Option<String>,
+    /// What distinguishes the rule from others of its kind; null where nothing does.
+    #[serde(default)]
+    pub purpose: Option<String>,
+    /// Where in the firewall it stands: table and chain, or with nftables the set; null where the
+    /// record does not say.
+    #[serde(default)]
+    pub hook: Option<String>,
+    /// `inserted_at`; null in a row of kind `skipped`.
+    #[serde(default)]
+    pub inserted: Option<Moment>,
 }
 
 impl Row {
@@ -80,23 +92,43 @@ impl Row {
         if owners.is_empty() {
             return vec![bare];
         }
-        let owned = |owner: &Owner| Self {
-            container_id: Some(owner.container_id.clone()),
-            container_name: Some(owner.container_name.raw().to_owned()),
-            network: Some(owner.network.raw().to_owned()),
-            ..bare.clone()
-        };
-        owners.iter().map(owned).collect()
+        owners.iter().map(|owner| bare.owned_by(owner)).collect()
+    }
+
+    /// The row of a rule of which there is no record, with its first owner.
+    pub(crate) fn of_rule(owned: &OwnedRule) -> Self {
+        let bare = Self::without_record(&owned.rule);
+        match owned.owners.first() {
+            Some(owner) => bare.owned_by(owner),
+            None => bare,
+        }
     }
 
     fn without_owner(record: &Record) -> Self {
-        let rule = &record.owned.rule;
-        let facts = &rule.facts;
         let boot_id = record.boot_id.as_str();
         Self {
-            v: VERSION,
-            id: record.id().to_string(),
             state: record.state.as_str().to_owned(),
+            inserted_at: record.inserted_at,
+            boot_id: (!boot_id.is_empty()).then(|| boot_id.to_owned()),
+            inserted: Some(Moment::from_secs(record.inserted_at)),
+            ..Self::without_record(&record.owned.rule)
+        }
+    }
+
+    fn owned_by(&self, owner: &Owner) -> Self {
+        Self {
+            container_id: Some(owner.container_id.clone()),
+            container_name: Some(owner.container_name.raw().to_owned()),
+            network: Some(owner.network.raw().to_owned()),
+            ..self.clone()
+        }
+    }
+
+    fn without_record(rule: &Rule) -> Self {
+        let facts = &rule.facts;
+        Self {
+            v: VERSION,
+            id: rule.id().to_string(),
             kind: facts.kind.to_string(),
             backend: rule.backend.to_string(),
             proto: facts.port.map(|port| port.proto.to_string()),
@@ -107,9 +139,20 @@ impl Row {
             dev: facts.dev.as_ref().map(ToString::to_string),
             prefix: facts.prefix.map(|net| net.to_string()),
             source: facts.source.map(|net| net.to_string()),
-            inserted_at: record.inserted_at,
-            boot_id: (!boot_id.is_empty()).then(|| boot_id.to_owned()),
+            purpose: (!facts.purpose.is_empty()).then(|| facts.purpose.to_string()),
+            hook: hook(rule.backend, &rule.text),
             ..Self::default()
         }
     }
+}
+
+/// The first words of a rule's text: `nat PREROUTING`, or the set `forwards`. A record of journal
+/// version 1 has no text.
+fn hook(backend: BackendKind, text: &str) -> Option<String> {
+    let words = match backend {
+        BackendKind::Ip6tables => 2,
+        BackendKind::Nftables => 1,
+    };
+    let words: Vec<&str> = text.split(' ').take(words).collect();
+    Some(words.join(" ")).filter(|hook| !hook.is_empty())
 }

@@ -1,17 +1,17 @@
-//! The status of the daemon: every figure once, and the text for people.
+//! The status of the daemon: every figure once.
 //!
-//! [`Status`] is what goes over the control socket, what `status --json` prints, and what the text
-//! of `status` is written from. A new figure takes a field and a line of text here, and the line
-//! that reports it where it is known ([`super::board`]).
+//! [`Status`] is what goes over the control socket, what `status --json` prints, and what the screen
+//! of `status` is made from ([`crate::cli`]). A new figure takes a field here, and the line that
+//! reports it where it is known ([`super::board`]).
 
-use std::fmt;
-use std::time::Duration;
+use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::moment::Moment;
+use super::resync::LastResync;
 use crate::docker_nat::gate::StandbyState;
 use crate::model::problem::Problem;
-use crate::model::text::{Untrusted, escape};
 
 /// `status --json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,45 @@ pub struct Status {
     pub journal: JournalFigures,
     /// Seconds since the process started.
     pub uptime_s: u64,
+    /// Version of the program.
+    #[serde(default)]
+    pub version: String,
+    /// Since when it is degraded without a break; null while it is not.
+    #[serde(default)]
+    pub degraded_since: Option<Moment>,
+    /// Containers that have a published port open over IPv6.
+    #[serde(default)]
+    pub containers: usize,
+    /// The ports of `skipped`, in parts.
+    #[serde(default)]
+    pub closed: Vec<ClosedPort>,
+    /// The egress interfaces.
+    #[serde(default)]
+    pub egress: Vec<EgressFigures>,
+    /// The containers' prefixes.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// Which variant of the backend it is.
+    #[serde(default)]
+    pub backend_variant: String,
+    /// Why this backend was chosen.
+    #[serde(default)]
+    pub backend_reason: String,
+    /// The last change of what is open.
+    #[serde(default)]
+    pub last_change: Option<LastChange>,
+    /// The last comparison of `resyncs`.
+    #[serde(default)]
+    pub last_resync: Option<LastResync>,
+    /// When the last rule of `drift_repairs` was put right.
+    #[serde(default)]
+    pub last_repair: Option<Moment>,
+    /// Rounds that ended with the kernel or the journal not as they should be.
+    #[serde(default)]
+    pub failed_rounds: u64,
+    /// Lines of the log that nobody read in time, since the start.
+    #[serde(default)]
+    pub log_lines_lost: u64,
 }
 
 impl Status {
@@ -62,6 +101,23 @@ impl Status {
     /// Whether Docker's own IPv6 NAT serves; `None` if nobody observes it.
     pub(crate) fn standby_state(&self) -> Option<StandbyState> {
         self.native.as_ref().map(|nat| nat.state)
+    }
+}
+
+/// What `status` says of the backend in use.
+#[derive(Debug, Clone, Default)]
+pub struct AboutBackend {
+    /// Which variant of it.
+    pub variant: &'static str,
+    /// Why it was chosen; empty where nothing was to choose.
+    pub reason: String,
+}
+
+impl AboutBackend {
+    /// A variant that was not chosen.
+    pub(crate) fn variant(variant: &'static str) -> Self {
+        let reason = String::new();
+        Self { variant, reason }
     }
 }
 
@@ -102,6 +158,63 @@ impl From<&Problem> for ReportedProblem {
     }
 }
 
+/// A published port that opens nothing over IPv6, or a container of which all are closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedPort {
+    /// The container's full id.
+    pub container_id: String,
+    /// Its name, as Docker gave it.
+    pub container_name: String,
+    /// `tcp`, `udp` or `sctp`; null where the whole container is closed.
+    pub proto: Option<String>,
+    /// The port, on the host where it has one there; null where the whole container is closed.
+    pub port: Option<u16>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Why, in a few words.
+    pub brief: String,
+    /// Whether an operator would be surprised: the rest is Docker's everyday business.
+    pub unexpected: bool,
+}
+
+/// An egress interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressFigures {
+    /// Its name.
+    pub dev: String,
+    /// Its addresses that routers forward.
+    pub addresses: Vec<Ipv6Addr>,
+}
+
+/// What became of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortChange {
+    /// It was opened.
+    Opened,
+    /// It leads to another container or port than before.
+    Moved,
+    /// It was closed.
+    Closed,
+}
+
+/// The last change of what is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastChange {
+    /// When.
+    pub at: Moment,
+    /// What happened.
+    pub change: PortChange,
+    /// The port: `8080/tcp`, `[2001:db8::1]:8080/tcp`.
+    pub port: String,
+    /// The container's name, as Docker gave it.
+    pub container: String,
+    /// How many other ports were changed with it.
+    pub others: usize,
+    /// Microseconds from Docker's event to the rule; null where no event caused it.
+    pub after_us: Option<u64>,
+}
+
 /// The Engine as the daemon sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DockerFigures {
@@ -109,9 +222,12 @@ pub struct DockerFigures {
     pub connected: bool,
     /// The API version in use; null before the first connection.
     pub api_version: Option<String>,
-    /// The Engine's version, as it calls itself; null before the first connection.
+    /// What the Engine calls itself; null before the first connection.
     #[serde(default)]
     pub engine_version: Option<String>,
+    /// Since when it is connected; null while it is not.
+    #[serde(default)]
+    pub connected_since: Option<Moment>,
 }
 
 /// Docker's own IPv6 NAT as the daemon sees it.
@@ -148,97 +264,15 @@ pub struct JournalFigures {
     pub generation: u64,
 }
 
-/// One screen for people. What comes from Docker or from errors is escaped.
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let safe = |text: &str| escape(text.chars());
-        let state = match self.state {
-            State::Starting => "starting",
-            State::Running => "running",
-            State::Degraded => "degraded",
-            State::Stopping => "stopping",
-        };
-        let uptime = humantime::format_duration(Duration::from_secs(self.uptime_s));
-        let docker = match (&self.docker.api_version, self.docker.connected) {
-            (Some(api), true) => format!("connected, API {}", Untrusted::new(api.as_str())),
-            (None, true) => "connected".to_owned(),
-            (_, false) => "not connected".to_owned(),
-        };
-        let (ports, rules) = (self.forwards, self.rules);
-        let JournalFigures {
-            records,
-            generation,
-        } = self.journal;
-        let (repairs, resyncs) = (self.drift_repairs, self.resyncs);
-        writeln!(f, "state    {state}, process {}, up {uptime}", self.pid)?;
-        writeln!(f, "docker   {docker}")?;
-        writeln!(f, "backend  {}", self.backend)?;
-        writeln!(
-            f,
-            "open     {ports} published ports, {rules} rules in the kernel"
-        )?;
-        writeln!(f, "journal  {records} records, generation {generation}")?;
-        writeln!(
-            f,
-            "repairs  {repairs} rules that somebody else had changed, {resyncs} full comparisons"
-        )?;
-        if let Some(nat) = &self.native {
-            write!(f, "{nat}")?;
-        }
-        for ReportedProblem { id, what, remedy } in &self.problems {
-            writeln!(f, "trouble  {}: {}", safe(id), safe(what))?;
-            if let Some(remedy) = remedy {
-                writeln!(f, "do       {}", safe(remedy))?;
-            }
-        }
-        if let Some(what) = &self.waiting_for {
-            writeln!(f, "waiting  for {}", safe(what))?;
-        }
-        for container in &self.unanswered {
-            writeln!(
-                f,
-                "waiting  {container}: Docker has not said yet what it publishes"
-            )?;
-        }
-        for skipped in &self.skipped {
-            writeln!(f, "closed   {skipped}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for DockerNatFigures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.state {
-            StandbyState::Off => return Ok(()),
-            StandbyState::On => "is on: standing by",
-            StandbyState::Unsettled => "may be on: adding nothing until that is known",
-        };
-        let served = self.served;
-        writeln!(
-            f,
-            "native   Docker's own IPv6 NAT {what}, {served} published ports served"
-        )?;
-        let lists = [
-            (&self.unserved, "not served"),
-            (&self.stray, "served, but not published"),
-            (&self.closed, "served, though a label closes it"),
-        ];
-        for (ports, what) in lists {
-            for port in ports {
-                writeln!(f, "native   {what}: {}", escape(port.chars()))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::resync::ResyncReason;
 
-    fn status() -> Status {
-        Status {
+    #[test]
+    fn the_json_has_stable_names() {
+        let at = Moment::from_secs(1_480_496_882);
+        let status = Status {
             v: Status::VERSION,
             pid: 7,
             state: State::Degraded,
@@ -252,7 +286,8 @@ mod tests {
             docker: DockerFigures {
                 connected: false,
                 api_version: Some("1.41".to_owned()),
-                engine_version: Some("20.10.24".to_owned()),
+                engine_version: Some("20.10".to_owned()),
+                connected_since: None,
             },
             forwards: 2,
             rules: 9,
@@ -273,44 +308,62 @@ mod tests {
                 generation: 12,
             },
             uptime_s: 61,
-        }
-    }
-
-    #[test]
-    fn the_json_has_stable_names() {
-        let json = serde_json::to_string(&status()).expect("plain values");
+            version: "0.3".to_owned(),
+            degraded_since: Some(at),
+            containers: 1,
+            closed: vec![ClosedPort {
+                container_id: "c1".to_owned(),
+                container_name: "web".to_owned(),
+                proto: Some("tcp".to_owned()),
+                port: Some(80),
+                reason: "no address".to_owned(),
+                brief: "none".to_owned(),
+                unexpected: false,
+            }],
+            egress: vec![EgressFigures {
+                dev: "eth0".to_owned(),
+                addresses: vec![Ipv6Addr::LOCALHOST],
+            }],
+            prefixes: vec!["fd00::/64".to_owned()],
+            backend_variant: "nf_tables".to_owned(),
+            backend_reason: "asked for".to_owned(),
+            last_change: Some(LastChange {
+                at,
+                change: PortChange::Opened,
+                port: "8080/tcp".to_owned(),
+                container: "web".to_owned(),
+                others: 0,
+                after_us: Some(2400),
+            }),
+            last_resync: Some(LastResync {
+                at,
+                reason: ResyncReason::RulesChanged,
+                repaired: 1,
+            }),
+            last_repair: None,
+            failed_rounds: 2,
+            log_lines_lost: 3,
+        };
+        let json = serde_json::to_string(&status).expect("plain values");
         let expected = concat!(
             r#"{"v":1,"pid":7,"state":"degraded","troubles":["docker: gone"],"#,
             r#""problems":[{"id":"docker","what":"gone","do":"start it"}],"#,
             r#""backend":"ip6tables","docker":{"connected":false,"api_version":"1.41","#,
-            r#""engine_version":"20.10.24"},"#,
+            r#""engine_version":"20.10","connected_since":null},"#,
             r#""forwards":2,"rules":9,"skipped":["web: no address"],"waiting_for":"Docker","#,
             r#""unanswered":["db"],"native":{"state":"on","served":3,"unserved":["80/tcp"],"#,
             r#""stray":["81/tcp"],"closed":["82/tcp"]},"drift_repairs":4,"resyncs":5,"#,
-            r#""journal":{"records":9,"generation":12},"uptime_s":61}"#,
+            r#""journal":{"records":9,"generation":12},"uptime_s":61,"version":"0.3","#,
+            r#""degraded_since":"2016-11-30T09:08:02Z","containers":1,"#,
+            r#""closed":[{"container_id":"c1","container_name":"web","proto":"tcp","port":80,"#,
+            r#""reason":"no address","brief":"none","unexpected":false}],"#,
+            r#""egress":[{"dev":"eth0","addresses":["::1"]}],"prefixes":["fd00::/64"],"#,
+            r#""backend_variant":"nf_tables","backend_reason":"asked for","#,
+            r#""last_change":{"at":"2016-11-30T09:08:02Z","change":"opened","port":"8080/tcp","#,
+            r#""container":"web","others":0,"after_us":2400},"#,
+            r#""last_resync":{"at":"2016-11-30T09:08:02Z","reason":"rules-changed","repaired":1},"#,
+            r#""last_repair":null,"failed_rounds":2,"log_lines_lost":3}"#,
         );
         assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn the_text_has_every_figure_and_what_is_wrong() {
-        let expected = "\
-state    degraded, process 7, up 1m 1s
-docker   not connected
-backend  ip6tables
-open     2 published ports, 9 rules in the kernel
-journal  9 records, generation 12
-repairs  4 rules that somebody else had changed, 5 full comparisons
-native   Docker's own IPv6 NAT is on: standing by, 3 published ports served
-native   not served: 80/tcp
-native   served, but not published: 81/tcp
-native   served, though a label closes it: 82/tcp
-trouble  docker: gone
-do       start it
-waiting  for Docker
-waiting  db: Docker has not said yet what it publishes
-closed   web: no address
-";
-        assert_eq!(status().to_string(), expected);
     }
 }

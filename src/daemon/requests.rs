@@ -2,54 +2,98 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::actors::event_watcher::EventWatcher;
-use crate::actors::messages::{Reload, Resync, Resynced};
+use crate::actors::firewall_writer::FirewallWriter;
+use crate::actors::messages::{Compare, Reload, Resync, Resynced};
 use crate::actors::port_mapper::PortMapper;
 use crate::control::board::StatusBoard;
+use crate::control::comparison::Comparison;
 use crate::control::protocol::{Answer, RELOAD_PATIENCE, Request};
 use crate::{logging, metrics};
+
+/// How long a comparison may take, with its wait for the writer.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(28);
 
 /// The actors that follow Docker, while they do.
 pub(super) type Following = Rc<RefCell<Option<(Addr<PortMapper>, Addr<EventWatcher>)>>>;
 
-/// Answers a request of the control socket, other than for a dump.
-pub(super) async fn answer(request: Request, board: &StatusBoard, following: &Following) -> Answer {
-    match request {
-        Request::Reload => match reload(board, following).await {
-            Ok(resynced) => Answer::Done(format!("resync done: {resynced}")),
-            Err(why) => Answer::Error(why),
-        },
-        Request::LogLevel { level } => {
-            logging::set_verbosity(level);
-            Answer::Done(format!("log level: {level}"))
-        }
-        Request::Metrics => Answer::Metrics(metrics::server::text(board, Instant::now())),
-        Request::Status | Request::Dump => Answer::Status(Box::new(board.status(Instant::now()))),
-    }
+/// Whom the answers come from.
+pub(super) struct Serving {
+    board: StatusBoard,
+    following: Following,
+    writer: Addr<FirewallWriter>,
+    /// The writer compares one at a time, and lists the kernel for each.
+    comparisons: Semaphore,
 }
 
-/// Compares everything, and waits for the end of it.
-async fn reload(board: &StatusBoard, following: &Following) -> Result<Resynced, String> {
-    let actors = following.borrow().clone();
-    let Some((mapper, watcher)) = actors else {
-        return Err("the daemon is starting or leaving".to_owned());
-    };
-    if !board.lock().figures.docker.connected {
-        return Err("Docker is not reachable: `docker-nat66 status` says why".to_owned());
+impl Serving {
+    pub(super) fn new(
+        board: StatusBoard,
+        following: Following,
+        writer: Addr<FirewallWriter>,
+    ) -> Self {
+        Self {
+            board,
+            following,
+            writer,
+            comparisons: Semaphore::new(1),
+        }
     }
-    let asked_at = Instant::now();
-    let over = mapper.send(Reload { asked_at });
-    watcher.do_send(Resync { asked_at });
-    match tokio::time::timeout(RELOAD_PATIENCE, over).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err("the port mapper is gone".to_owned()),
-        Err(_) => Err(format!(
-            "the resync is not over after {} s; the log says when it is",
-            RELOAD_PATIENCE.as_secs()
-        )),
+
+    /// Answers a request other than for a dump.
+    pub(super) async fn answer(&self, request: Request) -> Answer {
+        let now = Instant::now();
+        match request {
+            Request::Status | Request::Dump => Answer::Status(Box::new(self.board.status(now))),
+            Request::Metrics => Answer::Metrics(metrics::server::text(&self.board, now)),
+            Request::LogLevel { level } => {
+                logging::set_verbosity(level);
+                Answer::Done(format!("log level: {level}"))
+            }
+            Request::Reload => match self.reload().await {
+                Ok(resynced) => Answer::Done(format!("resync done: {resynced}")),
+                Err(why) => Answer::Error(why),
+            },
+            Request::Diff => match timeout(COMPARE_PATIENCE, self.compare()).await {
+                Ok(Ok(comparison)) => Answer::Diff(Box::new(comparison)),
+                Ok(Err(why)) => Answer::Error(why),
+                Err(_) => Answer::Error("busy with other work on the rules".to_owned()),
+            },
+        }
+    }
+
+    async fn compare(&self) -> Result<Comparison, String> {
+        let gone = "the firewall writer has stopped";
+        let _turn = self.comparisons.acquire().await;
+        let compared = self.writer.send(Compare).await;
+        compared.unwrap_or_else(|_| Err(gone.to_owned()))
+    }
+
+    /// Compares everything, and waits for the end of it.
+    async fn reload(&self) -> Result<Resynced, String> {
+        let actors = self.following.borrow().clone();
+        let Some((mapper, watcher)) = actors else {
+            return Err("the daemon is starting or leaving".to_owned());
+        };
+        if !self.board.lock().figures.docker.connected {
+            return Err("Docker is not reachable: `docker-nat66 status` says why".to_owned());
+        }
+        let asked_at = Instant::now();
+        let over = mapper.send(Reload { asked_at });
+        watcher.do_send(Resync { asked_at });
+        match timeout(RELOAD_PATIENCE, over).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err("the port mapper is gone".to_owned()),
+            Err(_) => Err(format!(
+                "the resync is not over after {} s; the log says when it is",
+                RELOAD_PATIENCE.as_secs()
+            )),
+        }
     }
 }

@@ -144,6 +144,43 @@ impl fmt::Display for Reason {
     }
 }
 
+impl Reason {
+    /// The reason in a few words, for a cell of a table.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::NotPublished(closed) => match closed {
+                NotPublished::BoundToV4(_) => "IPv4 only".to_owned(),
+                NotPublished::NotRoutable(addr) => format!("bound to {addr}"),
+                NotPublished::Routed => "routed".to_owned(),
+                NotPublished::BindingsUnknown => "not known yet".to_owned(),
+                NotPublished::Malformed(_) => "cannot be read".to_owned(),
+            },
+            Self::NoOwnNetwork(mode) => format!("network mode {mode}"),
+            Self::NoAddress(has) if has.is_empty() => "no IPv6 address".to_owned(),
+            Self::NoAddress(_) => "outside --prefix".to_owned(),
+            Self::Refused(_, Refusal::HostsOwn) => "has the host's address".to_owned(),
+            Self::Refused(_, Refusal::Gateway) => "has the gateway's address".to_owned(),
+            Self::Refused(_, Refusal::SubnetRouter) => "has the prefix's address".to_owned(),
+            Self::PortZero => "port 0".to_owned(),
+            Self::Label(labels::ClosedByLabel::Malformed { .. }) => "malformed label".to_owned(),
+            Self::Label(_) | Self::NotListed => "closed by label".to_owned(),
+            Self::NotForwarding(_, why) => match why {
+                NotForwarding::Internal => "internal network".to_owned(),
+                NotForwarding::Routed => "routed".to_owned(),
+                NotForwarding::Isolated => "isolated network".to_owned(),
+                NotForwarding::Mode(_) => "unknown gateway mode".to_owned(),
+                NotForwarding::NotListed => "network not known yet".to_owned(),
+            },
+            Self::SwarmIngress => "published by Swarm".to_owned(),
+            Self::LeftNetwork(_) => "has left its network".to_owned(),
+            Self::AddressOf(..) => "address given away".to_owned(),
+            Self::TakenBy(_) => "port taken".to_owned(),
+            Self::TooMany { .. } => "too many rules".to_owned(),
+            Self::Unreadable(_) => "cannot be read".to_owned(),
+        }
+    }
+}
+
 /// Names a container for people, by its name and the first digits of its id.
 pub(crate) fn container(id: &str, name: &Untrusted) -> String {
     let id: String = id.chars().take(12).collect();

@@ -3,9 +3,8 @@
 use super::process;
 use super::text::{Kind, Text};
 use crate::control::board::Reports;
-use crate::control::measured::ResyncReason;
+use crate::control::resync::ResyncReason;
 use crate::control::status::{State, Status};
-use crate::logging;
 use crate::mapper::skipped::Reason;
 use crate::model::problem::ProblemId;
 use crate::reconcile::report::Operation;
@@ -56,7 +55,7 @@ fn state(text: &mut Text, status: &Status, reports: &Reports) {
         Kind::Counter,
         "Lines of the log that nobody read in time.",
     )
-    .sample(&[], logging::lost_in_all());
+    .sample(&[], status.log_lines_lost);
 }
 
 fn rules(text: &mut Text, status: &Status, reports: &Reports) {
@@ -109,21 +108,22 @@ fn rules(text: &mut Text, status: &Status, reports: &Reports) {
         let labels = [("op", operation.as_str())];
         apply.histogram(&labels, &histogram.unwrap_or_default());
     }
+    let last_resync = status.last_resync.as_ref().map(|it| it.at.as_secs());
     let mut resyncs = text.family(
         "docker_nat66_resyncs_total",
         Kind::Counter,
         "Full comparisons of Docker, journal and kernel.",
     );
-    for reason in ResyncReason::ALL {
+    for (reason, word) in ResyncReason::ALL {
         let times = measured.resyncs.get(&reason).copied();
-        resyncs.sample(&[("reason", reason.as_str())], times.unwrap_or_default());
+        resyncs.sample(&[("reason", word)], times.unwrap_or_default());
     }
     text.family(
         "docker_nat66_last_resync_timestamp_seconds",
         Kind::Gauge,
         "When the last of them ended, since the epoch; 0 before the first.",
     )
-    .sample(&[], measured.last_resync);
+    .sample(&[], last_resync.unwrap_or_default());
     text.family(
         "docker_nat66_drift_repairs_total",
         Kind::Counter,

@@ -114,6 +114,15 @@ pub struct HostPort {
     pub port: u16,
 }
 
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr {
+            Some(addr) => write!(f, "[{addr}]:{}/{}", self.port, self.proto),
+            None => write!(f, "{}/{}", self.port, self.proto),
+        }
+    }
+}
+
 impl HostPort {
     /// The port that a forward is for.
     pub fn of(forward: &Forward) -> Self {

@@ -43,6 +43,7 @@
 //! does not know yet; the states of a record are in [`crate::journal::record`].
 
 mod apply;
+pub(crate) mod compare;
 mod connections;
 mod earlier;
 mod insert;
@@ -232,6 +233,11 @@ impl<J: Journal> Reconciler<J> {
     /// How many rules the journal does not know the truth about.
     pub(crate) fn owed(&self) -> usize {
         self.owed.len()
+    }
+
+    /// The journal, to read it. No record is changed through it.
+    pub(crate) fn journal(&mut self) -> &mut J {
+        &mut self.journal
     }
 
     /// Ends the work and gives back the journal.

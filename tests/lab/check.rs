@@ -169,7 +169,8 @@ fn a_drop_that_nftables_cannot_overrule_is_mended_for_the_client_too() {
     daemon.says("degraded: forward-drop: the policy of chain fw of table inet myfw");
     let screen = String::from_utf8_lossy(&daemon.command(&["status"]).stdout).into_owned();
     let mend = "nft insert rule inet myfw fw ct status dnat accept";
-    assert!(screen.contains(&format!("\ndo       {mend}\n")), "{screen}");
+    let mends = format!("\n      do            {mend}\n");
+    assert!(screen.contains(&mends), "{screen}");
     lab.host().sh(mend);
     daemon.says("no longer: forward-drop");
     lab.answers(Tcp, WEB, "web", CLIENT);

@@ -36,14 +36,14 @@ fn problems(lab: &Lab, state_dir: &str) -> Result<Vec<(String, String)>, String>
     let code = i32::from(!told.is_empty());
     let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
     for (id, remedy) in &told {
-        let shown = [
-            format!("\ntrouble  {id}: "),
-            format!("\ndo       {remedy}\n"),
-        ];
-        let is = |shown: &&String| screen.contains(*shown);
-        let all = shown.iter().take(1 + usize::from(!remedy.is_empty()));
-        if let Some(missing) = all.clone().find(|shown| !is(shown)) {
-            return Err(format!("no {missing:?} in {screen}"));
+        let names = |line: &str| line.starts_with(&format!("fail  {id} "));
+        let mends = |line: &str| {
+            let line = line.trim_start().strip_prefix("do ");
+            line.is_some_and(|line| line.trim_start() == remedy)
+        };
+        let is_shown = screen.lines().any(names);
+        if !is_shown || !(remedy.is_empty() || screen.lines().any(mends)) {
+            return Err(format!("no {id} with {remedy:?} in {screen}"));
         }
     }
     same(json.status.code(), Some(code)).map_err(|e| format!("{e:?}: {status}"))?;
@@ -284,7 +284,7 @@ fn what_a_socket_proxy_refuses_is_named_and_so_is_what_cannot_be_read() {
         let screen = daemon.command(&["status"]).stdout;
         let screen = String::from_utf8_lossy(&screen).into_owned();
         assert!(screen.contains(&format!("{path} was refused")), "{screen}");
-        assert!(screen.contains("\nwaiting  for "), "{screen}");
+        assert!(screen.contains("\nwait  for "), "{screen}");
         proxy.passes_all_on();
         shows_problems(&lab, &[]);
         lab.answers(Tcp, WEB, "web", CLIENT);

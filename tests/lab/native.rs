@@ -134,7 +134,7 @@ fn beside_dockers_own_nat_nothing_of_ours_is_in_the_kernel() {
     let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
     assert!(
         screen.contains(
-            "native   Docker's own IPv6 NAT is on: standing by, 1 published ports served"
+            "native    Docker's own IPv6 NAT is on: standing by, 1 published port served"
         ),
         "{screen}"
     );
@@ -332,7 +332,7 @@ fn what_an_engine_leaves_behind_is_named_with_the_command_that_heals_it() {
         let screen = daemon.command(&["status"]).stdout;
         let screen = String::from_utf8_lossy(&screen).into_owned();
         assert!(
-            screen.contains(&format!("\ndo       {command}\n")),
+            screen.contains(&format!("\n      do           {command}\n")),
             "{screen}"
         );
         lab.host().sh(command);

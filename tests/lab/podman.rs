@@ -109,7 +109,8 @@ fn beside_podmans_nat_nothing_of_ours_is_in_the_kernel_while_it_is_there() {
     stands(&lab, "off");
     lab.answers(Tcp, &other, "web", CLIENT);
     lab.is_closed(Tcp, &web);
-    let said = screen(&lab);
+    let dump = command(&lab, &["dump"]).stdout;
+    let said = String::from_utf8_lossy(&dump).into_owned();
     assert!(
         said.contains("bound to the IPv4 address 0.0.0.0 only"),
         "{said}"

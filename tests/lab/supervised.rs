@@ -126,7 +126,7 @@ fn a_start_that_waits_for_docker_is_over_after_15_seconds() {
     let status = daemon.command(&["status"]);
     let screen = String::from_utf8_lossy(&status.stdout).into_owned();
     assert_eq!(status.status.code(), Some(1), "{screen}");
-    assert!(screen.contains("\nwaiting  for Docker\n"), "{screen}");
+    assert!(screen.contains("\nwait  for Docker\n"), "{screen}");
     daemon.leaves();
     supervisor.hears("STOPPING=1");
     let ready = supervisor.listen().iter().filter(|l| *l == "READY=1");

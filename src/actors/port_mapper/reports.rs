@@ -9,12 +9,15 @@ use slog::{debug, error, info, warn};
 use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD, VERIFY_WINDOW};
 use crate::actors::messages::Round;
 use crate::control::board::Reporter;
-use crate::control::measured::ResyncReason;
+use crate::control::moment::Moment;
+use crate::control::resync::{LastResync, ResyncReason};
 use crate::control::row::Row;
+use crate::control::status::{ClosedPort, EgressFigures};
 use crate::docker_nat::gate::StandbyState;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
 use crate::model::container::Snapshot;
+use crate::model::device::Device;
 use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::watch::Watched;
 use crate::sys::causes::chain;
@@ -51,11 +54,17 @@ impl PortMapper {
         }
         if failed {
             self.verify = self.verify.or(verified);
+            self.board.lock().figures.failed_rounds += 1;
         } else if let Some(reason) = verified {
             let mut reports = self.board.lock();
-            reports.figures.resyncs += 1;
             *reports.measured.resyncs.entry(reason).or_default() += 1;
-            reports.measured.last_resync = host::now();
+            let figures = &mut reports.figures;
+            figures.resyncs += 1;
+            figures.last_resync = Some(LastResync {
+                at: Moment::now(),
+                reason,
+                repaired: round.report.drift,
+            });
         }
         if heard
             && round.is_in_step()
@@ -66,7 +75,7 @@ impl PortMapper {
             // The watch starts only now, because notifications slow down the first, large batch.
             self.watch(Watched::Rules, ctx);
             // Another program may have changed rules before the notifications began.
-            self.verify.get_or_insert(ResyncReason::Start);
+            self.verify = Some(ResyncReason::Ready);
             self.want(ctx);
         }
         if let Some(pause) = round.docker_nat.as_ref().and_then(|it| it.again_in) {
@@ -159,6 +168,7 @@ impl PortMapper {
                 self.foreign = found;
             }
         }
+        self.report_egress();
         let Self { options, host, .. } = self;
         let resolved = &*self.resolved;
         let snapshot = self.snapshot.as_deref();
@@ -210,6 +220,26 @@ impl PortMapper {
         self.board.lock().set_problems(Reporter::Host, problems);
     }
 
+    /// Reports the egress interfaces and the containers' prefixes.
+    fn report_egress(&self) {
+        // An interface whose addresses cannot be read is shown without any; the host's problems say why.
+        let all = host::interface_addresses().unwrap_or_default();
+        let figures = |dev: &Device| EgressFigures {
+            dev: dev.to_string(),
+            addresses: all
+                .iter()
+                .filter(|a| a.interface == dev.as_str() && a.is_global && !a.is_duplicate)
+                .map(|a| a.addr)
+                .collect(),
+        };
+        let devices = health::egress(&self.options, &self.host).iter();
+        let egress = devices.map(figures).collect();
+        let prefixes = self.options.prefixes_of(self.snapshot.as_deref());
+        let mut reports = self.board.lock();
+        reports.figures.egress = egress;
+        reports.figures.prefixes = prefixes.iter().map(ToString::to_string).collect();
+    }
+
     /// Logs each reason once, for as long as it holds.
     pub(super) fn report_skipped(&mut self, skipped: &[Skipped]) {
         let texts = skipped
@@ -224,17 +254,33 @@ impl PortMapper {
             }
         }
         let malformed = |skip: &&Skipped| skip.reason.is_malformed_label();
-        let mut closed = BTreeMap::new();
+        let closed = skipped.iter().map(|skip| (skip.to_string(), closed(skip)));
+        let closed: BTreeMap<String, ClosedPort> = closed.collect();
+        let mut words = BTreeMap::new();
         for skip in skipped {
-            *closed.entry(skip.reason.word()).or_default() += 1;
+            *words.entry(skip.reason.word()).or_default() += 1;
         }
         let mut reports = self.board.lock();
-        reports.measured.closed = closed;
+        reports.measured.closed = words;
         reports.figures.skipped = self.skipped.last().map(|(text, _)| text.clone()).collect();
+        reports.figures.closed = closed.into_values().collect();
         reports.malformed = skipped
             .iter()
             .filter(malformed)
             .map(Row::of_skipped)
             .collect();
+    }
+}
+
+/// A closed port as `status` shows it.
+fn closed(skipped: &Skipped) -> ClosedPort {
+    ClosedPort {
+        container_id: skipped.container_id.clone(),
+        container_name: skipped.container_name.raw().to_owned(),
+        proto: skipped.port.map(|(proto, _)| proto.to_string()),
+        port: skipped.port.map(|(_, port)| port),
+        reason: skipped.reason.to_string(),
+        brief: skipped.reason.brief(),
+        unexpected: skipped.reason.is_unexpected(),
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::PortMapper;
 use super::resyncing::Resyncing;
 use crate::actors::messages::{Reload, Resync, Resynced, Round};
-use crate::control::measured::ResyncReason;
+use crate::control::resync::ResyncReason;
 
 impl fmt::Display for Resynced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +34,7 @@ impl fmt::Display for Resynced {
 
 impl PortMapper {
     fn begin_resync(&mut self, asked_at: Instant) -> &mut Resyncing {
-        self.verify = Some(ResyncReason::Request);
+        self.verify = Some(ResyncReason::Requested);
         let resyncing = self.resyncing.get_or_insert_with(|| Resyncing {
             asked_at,
             began: asked_at,

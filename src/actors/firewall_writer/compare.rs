@@ -1,0 +1,148 @@
+//! Compares the journal, the kernel and Docker, for `dump --diff`. The writer does it, so that no rule
+//! and no record changes in between.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use actix::{Handler, SyncContext};
+
+use super::{FirewallWriter, JOURNAL_PATIENCE};
+use crate::actors::messages::{Compare, Dump};
+use crate::control::comparison::{Comparison, Difference};
+use crate::control::row::Row;
+use crate::mapper::standby::admitted;
+use crate::model::rule::RuleId;
+use crate::reconcile::compare::Compared;
+use crate::sys::causes::chain;
+use crate::sys::progress::{self, Worker};
+
+impl Handler<Compare> for FirewallWriter {
+    type Result = Result<Comparison, String>;
+
+    fn handle(&mut self, Compare: Compare, _: &mut SyncContext<Self>) -> Self::Result {
+        let Some((intent, state)) = &self.desired else {
+            return Err("the daemon has only begun: nothing is known of Docker yet".to_owned());
+        };
+        let desired = self.reconciler.compile(intent);
+        let desired = admitted(&desired, *state);
+        let compared = self.reconciler.compare(&desired).map_err(|e| chain(&e))?;
+        let journal = self.journal_rows()?;
+        let known = desired.is_complete();
+        let generation = self.board.lock().figures.journal.generation;
+        Ok(compare(&journal, compared, generation, known))
+    }
+}
+
+impl FirewallWriter {
+    /// The rows of the journal, by their rules; of several owners the first.
+    fn journal_rows(&mut self) -> Result<BTreeMap<String, Row>, String> {
+        let mut rows = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let deadline = Instant::now() + JOURNAL_PATIENCE;
+            let journal = self.reconciler.journal();
+            let page = journal.ask("reading", Dump { after }, deadline);
+            let page = page.map_err(|e| chain(&e))?;
+            progress::made(Worker::Writer);
+            for row in page.rows.into_iter().filter(|row| row.kind != "skipped") {
+                rows.entry(row.id.clone()).or_insert(row);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+fn compare(
+    journal: &BTreeMap<String, Row>,
+    compared: BTreeMap<RuleId, Compared>,
+    generation: u64,
+    docker_known: bool,
+) -> Comparison {
+    let mut all: BTreeMap<String, Compared> = compared
+        .into_iter()
+        .map(|(id, compared)| (id.to_string(), compared))
+        .collect();
+    for id in journal.keys() {
+        all.entry(id.clone()).or_default();
+    }
+    let mut comparison = Comparison {
+        v: Comparison::VERSION,
+        generation,
+        docker_known,
+        journal: journal.len(),
+        ..Comparison::default()
+    };
+    for (id, compared) in all {
+        let row = journal.get(&id);
+        comparison.kernel += compared.copies + compared.astray;
+        comparison.docker += usize::from(compared.is_wanted);
+        let in_journal = row.map(|row| row.state.clone());
+        let is_applied = in_journal.as_deref() == Some("applied");
+        let is_whole = compared.copies == 1 && compared.astray == 0;
+        if is_applied && is_whole && compared.is_wanted {
+            continue;
+        }
+        let owned = compared.owned.as_ref().map(Row::of_rule);
+        let row = row.cloned().or(owned).unwrap_or_else(|| Row {
+            id,
+            ..Row::default()
+        });
+        comparison.differences.push(Difference {
+            row,
+            in_journal,
+            in_kernel: compared.copies,
+            astray: compared.astray,
+            in_docker: compared.is_wanted,
+        });
+    }
+    comparison.equal = comparison.differences.is_empty();
+    comparison
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(state: &str) -> BTreeMap<String, Row> {
+        let id = RuleId::from_bytes([1; 8]).to_string();
+        let state = state.to_owned();
+        let row = Row {
+            id: id.clone(),
+            state,
+            ..Row::default()
+        };
+        BTreeMap::from([(id, row)])
+    }
+
+    fn seen(copies: usize, astray: usize, is_wanted: bool) -> BTreeMap<RuleId, Compared> {
+        let compared = Compared {
+            owned: None,
+            copies,
+            astray,
+            is_wanted,
+        };
+        BTreeMap::from([(RuleId::from_bytes([1; 8]), compared)])
+    }
+
+    #[test]
+    fn a_rule_is_equal_where_it_is_applied_once_and_wanted_and_nowhere_else() {
+        let cases = [
+            (journal("applied"), seen(1, 0, true), true),
+            (journal("intended"), seen(1, 0, true), false),
+            (journal("applied"), seen(0, 0, true), false),
+            (journal("applied"), seen(2, 0, true), false),
+            (journal("applied"), seen(1, 1, true), false),
+            (journal("applied"), seen(1, 0, false), false),
+            (BTreeMap::new(), seen(1, 0, true), false),
+            (journal("applied"), BTreeMap::new(), false),
+        ];
+        for (journal, seen, equal) in cases {
+            let comparison = compare(&journal, seen.clone(), 7, true);
+            assert_eq!(comparison.equal, equal, "{journal:?} {seen:?}");
+            assert_eq!(comparison.differences.len(), usize::from(!equal));
+        }
+    }
+}

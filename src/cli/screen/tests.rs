@@ -1,0 +1,100 @@
+//! Every screen in every state, as `tests/offline/screens` has it. This writes them anew:
+//!
+//! ```text
+//! DOCKER_NAT66_WRITE_GOLDENS=1 cargo test --lib screen
+//! ```
+
+mod samples;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anstream::adapter::strip_str;
+use unicode_width::UnicodeWidthStr;
+
+use super::forwards::Source;
+use super::{Canvas, forwards, rules, status};
+
+const WRITE: &str = "DOCKER_NAT66_WRITE_GOLDENS";
+
+fn canvas(width: Option<usize>) -> Canvas {
+    let now = samples::now();
+    Canvas { width, now }
+}
+
+/// Compares the screen at both widths and without one with the file of this name.
+#[track_caller]
+fn is_golden(name: &str, screen: impl Fn(&Canvas) -> String) {
+    let mut shown = String::new();
+    for width in [Some(80), Some(100), None] {
+        let text = strip_str(&screen(&canvas(width))).to_string();
+        for line in text.lines() {
+            let fits = width.is_none_or(|most| line.width() <= most);
+            assert!(fits, "{name}: wider than {width:?}: {line}");
+            assert_eq!(line, line.trim_end(), "{name}");
+        }
+        let columns = width.map_or_else(|| "any width".to_owned(), |w| format!("{w} columns"));
+        shown.push_str(&format!("# {columns}\n{text}"));
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let file = root.join("tests/offline/screens").join(name);
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&file, &shown).expect("written");
+        return;
+    }
+    let golden = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(shown, golden, "{}: see {WRITE}", file.display());
+}
+
+#[test]
+fn dump_shows_what_is_open_and_what_is_closed() {
+    let (rows, closed) = (samples::rows(), samples::closed());
+    let daemon = Source::Daemon;
+    is_golden("dump", |c| forwards::screen(&rows, &closed, daemon, c));
+    is_golden("dump-without-daemon", |c| {
+        forwards::screen(&rows, &[], Source::Journal, c)
+    });
+    let hostile = samples::hostile_rows();
+    is_golden("dump-hostile", |c| {
+        forwards::screen(&hostile, &[], daemon, c)
+    });
+    let empty = forwards::screen(&[], &[], daemon, &canvas(Some(80)));
+    assert_eq!(empty, "");
+}
+
+#[test]
+fn no_two_rules_look_alike() {
+    let rows = samples::rules();
+    for width in [Some(80), Some(100), None] {
+        let text = rules::screen(&rows, &canvas(width));
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        let all = lines.len();
+        lines.dedup();
+        assert_eq!((all, lines.len()), (rows.len() + 1, all), "{text}");
+    }
+    is_golden("rules", |c| rules::screen(&rows, c));
+}
+
+#[test]
+fn status_shows_each_state() {
+    for (name, sample) in samples::statuses() {
+        is_golden(&format!("status-{name}"), |c| status::screen(&sample, c));
+    }
+}
+
+#[test]
+fn colours_end_where_they_begin() {
+    let screen = status::screen(&samples::degraded(), &canvas(Some(80)));
+    assert!(
+        screen.contains("\u{1b}[1m\u{1b}[31mDEGRADED for 40 s\u{1b}[0m"),
+        "{screen:?}"
+    );
+    for line in screen.lines() {
+        let open = line.matches("\u{1b}[").count() - line.matches("\u{1b}[0m").count();
+        assert!(
+            open == 0 || line.ends_with("\u{1b}[0m") || line.contains("\u{1b}[0m "),
+            "{line:?}"
+        );
+    }
+}
