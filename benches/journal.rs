@@ -27,11 +27,7 @@ fn record(n: u32) -> Record {
     Record {
         owned: OwnedRule {
             rule: compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours"),
-            owners: BTreeSet::from([Owner {
-                container_id: format!("{n:064x}"),
-                container_name: "some-container".into(),
-                network: "bridge".into(),
-            }]),
+            owners: BTreeSet::from([Owner::new(format!("{n:064x}"), "some-container", "bridge")]),
         },
         state: State::Intended,
         inserted_at: 1_767_323_045,

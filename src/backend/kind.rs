@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use crate::model::rule::{Basis, Facts};
+use crate::model::rule::{Basis, Facts, Name};
 
 /// Link-local addresses, as a rule writes them: fe80::/10 (RFC 4291, section 2.4). Packets from there
 /// cannot be forwarded (section 2.5.6): rewritten, they would be answered with an error. Spared, they
@@ -208,6 +208,13 @@ pub(crate) fn is_inside(facts: &Facts) -> bool {
 /// Whether it serves the host alone, or the containers of one prefix, as an earlier release wrote it.
 pub(crate) fn is_part_of_inside(facts: &Facts) -> bool {
     DNAT_HOST.is(facts) || DNAT_CONTAINERS.is(facts)
+}
+
+/// A word as the kinds spell it, so that it takes no memory of its own.
+pub(crate) fn name(word: String) -> Name {
+    let mut known = ALL.into_iter().flat_map(|kind| [kind.name, kind.purpose]);
+    let known = known.find(|known| *known == word);
+    known.map_or(Cow::Owned(word), Cow::Borrowed)
 }
 
 /// The documented words of the log for a change of such a rule. A kind that only a newer release has

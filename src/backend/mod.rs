@@ -29,6 +29,7 @@ pub(crate) mod kind;
 pub mod nftables;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use kind::Verb;
 
@@ -47,7 +48,7 @@ pub struct ObservedRule {
     /// release may have named it so, which only the journal knows.
     pub altered: Option<Rule>,
     /// How the backend that listed it finds it again to remove it; opaque to everybody else.
-    pub locator: String,
+    pub locator: Arc<str>,
     /// It stands where others' rules keep it from having its effect, or it keeps them from having
     /// theirs: it is to be removed and inserted again in one batch.
     pub is_misplaced: bool,
@@ -55,7 +56,7 @@ pub struct ObservedRule {
 
 impl ObservedRule {
     /// A rule with this identity in its comment and this content, if it can be read.
-    pub(crate) fn new(id: RuleId, content: Option<Rule>, locator: String) -> Self {
+    pub(crate) fn new(id: RuleId, content: Option<Rule>, locator: impl Into<Arc<str>>) -> Self {
         let (rule, altered) = match content {
             Some(rule) if rule.id() == id => (Some(rule), None),
             other => (None, other),
@@ -64,7 +65,7 @@ impl ObservedRule {
             id,
             rule,
             altered,
-            locator,
+            locator: locator.into(),
             is_misplaced: false,
         }
     }

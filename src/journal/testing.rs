@@ -29,11 +29,7 @@ pub(super) fn record(port: u16) -> Record {
     Record {
         owned: OwnedRule {
             rule: rule(port),
-            owners: BTreeSet::from([Owner {
-                container_id: format!("{port:064x}"),
-                container_name: "web".into(),
-                network: "bridge".into(),
-            }]),
+            owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]),
         },
         state: State::Intended,
         inserted_at: 1_767_323_045,

@@ -110,9 +110,13 @@ fn resolve_container(
                 return Err(Reason::NotListed);
             }
             let endpoint = target
-                .get_or_insert_with(|| choose(context, container))
+                .get_or_insert_with(|| {
+                    let (network, addr) = choose(context, container)?;
+                    let (id, name) = (container.id.clone(), container.name.clone());
+                    Ok((Owner::new(id, name, network), addr))
+                })
                 .clone()?;
-            forward(container, row, scope, &endpoint, &filter)
+            forward(row, scope, endpoint, &filter)
         });
         match outcome {
             Err(reason) => {
@@ -138,10 +142,9 @@ fn resolve_container(
 }
 
 fn forward(
-    container: &Container,
     row: &PortRow,
     scope: Scope,
-    (network, addr): &(Untrusted, Ipv6Addr),
+    (owner, container_addr): (Owner, Ipv6Addr),
     filter: &LabelFilter,
 ) -> Result<Forward, Reason> {
     let host_port = row.host_port.filter(|port| *port != 0);
@@ -155,14 +158,10 @@ fn forward(
             Scope::Only(addr) => Some(addr),
         },
         host_port,
-        container_addr: *addr,
+        container_addr,
         container_port: row.container_port,
         sources: filter.sources.clone(),
-        owner: Owner {
-            container_id: container.id.clone(),
-            container_name: container.name.clone(),
-            network: network.clone(),
-        },
+        owner,
     })
 }
 

@@ -1,12 +1,14 @@
 //! The kernel's boot id.
 
-/// The kernel's boot id: in which boot of which machine a record was written.
+use std::sync::Arc;
+
+/// The kernel's boot id: in which boot of which machine a record was written. Clones share its text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BootId(String);
+pub struct BootId(Arc<str>);
 
 impl BootId {
     /// Takes any text, because only equality counts.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 

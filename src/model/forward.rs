@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::Ipv6Net;
 
@@ -77,15 +79,43 @@ impl FromStr for Proto {
     }
 }
 
-/// A container that needs a rule. A rule may have several owners, and goes with the last one.
+/// A container that needs a rule. A rule may have several owners, and goes with the last one. Clones
+/// share their content: each of a container's rules holds it in several places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner {
+pub struct Owner(Arc<OwnerContent>);
+
+/// Which container an owner is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerContent {
     /// The container's full id as Docker gives it.
     pub container_id: String,
     /// The container's name without the leading slash.
     pub container_name: Untrusted,
     /// The Docker network that holds the container's address.
     pub network: Untrusted,
+}
+
+impl Owner {
+    /// The container of this id and name, by its address in this network.
+    pub fn new(
+        container_id: impl Into<String>,
+        container_name: impl Into<Untrusted>,
+        network: impl Into<Untrusted>,
+    ) -> Self {
+        Self(Arc::new(OwnerContent {
+            container_id: container_id.into(),
+            container_name: container_name.into(),
+            network: network.into(),
+        }))
+    }
+}
+
+impl Deref for Owner {
+    type Target = OwnerContent;
+
+    fn deref(&self) -> &OwnerContent {
+        &self.0
+    }
 }
 
 /// One published port, resolved to a container's IPv6 address.

@@ -31,11 +31,7 @@ fn intent() -> Intent {
         container_addr: "fd00::2".parse().unwrap(),
         container_port: 80,
         sources: Sources::Any,
-        owner: Owner {
-            container_id: "a".to_owned(),
-            container_name: "a".into(),
-            network: "bridge".into(),
-        },
+        owner: Owner::new("a", "a", "bridge"),
     };
     Intent::new(policy, Some(vec![forward]))
 }

@@ -215,11 +215,7 @@ mod tests {
             container_addr: "fd00::2".parse().expect("an address"),
             container_port: 80,
             sources,
-            owner: Owner {
-                container_id: "c".into(),
-                container_name: "c".into(),
-                network: "bridge".into(),
-            },
+            owner: Owner::new("c", "c", "bridge"),
         };
         let nets = ["2001:db8::/32", "2001:db9::/32"].map(|net| net.parse().expect("a prefix"));
         for sources in [Sources::Any, Sources::Only(nets.into())] {

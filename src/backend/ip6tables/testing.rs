@@ -127,11 +127,7 @@ pub(in crate::backend) fn any_rule() -> impl Strategy<Value = Rule> {
             container_addr: container_addr.into(),
             container_port,
             sources,
-            owner: Owner {
-                container_id: "c".into(),
-                container_name: "c".into(),
-                network: "bridge".into(),
-            },
+            owner: Owner::new("c", "c", "bridge"),
         },
     );
     (policy, forward).prop_flat_map(|(policy, forward)| {

@@ -138,11 +138,7 @@ mod tests {
             container_addr: "fd00::2".parse().unwrap(),
             container_port: 80,
             sources,
-            owner: Owner {
-                container_id: "c".into(),
-                container_name: "c".into(),
-                network: "bridge".into(),
-            },
+            owner: Owner::new("c", "c", "bridge"),
         }
     }
 

@@ -6,6 +6,8 @@
 //! twice in a row, the same to the last element, counts as well.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use super::chains::chains;
 use super::error::Fault;
@@ -39,7 +41,7 @@ pub(super) struct TableState {
     /// Chains and rules are as we make them.
     pub(super) has_our_chains: bool,
     /// By locator.
-    pub(super) rules: BTreeMap<String, ObservedRule>,
+    pub(super) rules: BTreeMap<Arc<str>, ObservedRule>,
 }
 
 /// The locator by which a table without elements is removed; no element has it.
@@ -50,7 +52,7 @@ impl TableState {
     pub(super) fn observed(&self) -> Vec<ObservedRule> {
         if self.table.is_some() && self.rules.is_empty() {
             let nobody = RuleId::from_bytes([0; 8]);
-            return vec![ObservedRule::new(nobody, None, WHOLE_TABLE.to_owned())];
+            return vec![ObservedRule::new(nobody, None, WHOLE_TABLE)];
         }
         self.rules.values().cloned().collect()
     }
@@ -64,7 +66,8 @@ impl TableState {
     /// How many elements a set holds.
     pub(super) fn count(&self, set: Set) -> usize {
         let name = format!("{} ", set.name());
-        let after = self.rules.range(name.clone()..);
+        let from = (Bound::Included(name.as_str()), Bound::Unbounded);
+        let after = self.rules.range::<str, _>(from);
         after.take_while(|(l, _)| l.starts_with(&name)).count()
     }
 
@@ -101,9 +104,8 @@ impl TableState {
             let Some(element) = SetElement::read(&rule.text) else {
                 continue;
             };
-            let locator = element.locator();
-            let observed = ObservedRule::new(rule.id(), Some(rule.clone()), locator.clone());
-            self.rules.insert(locator, observed);
+            let observed = ObservedRule::new(rule.id(), Some(rule.clone()), element.locator());
+            self.rules.insert(observed.locator.clone(), observed);
         }
     }
 }

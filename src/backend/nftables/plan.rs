@@ -67,7 +67,7 @@ pub(super) fn steps(
 ) -> Result<Vec<Step>, Fault> {
     let insert: Vec<(SetElement, RuleId)> =
         batch.insert.iter().map(element).collect::<Result<_, _>>()?;
-    let leaving: BTreeSet<&str> = batch.remove.iter().map(|r| r.locator.as_str()).collect();
+    let leaving: BTreeSet<&str> = batch.remove.iter().map(|r| &*r.locator).collect();
     if state.table.is_none() {
         return match batch.remove.is_empty() {
             true => Ok(with_elements(options, insert)),
@@ -87,7 +87,7 @@ pub(super) fn steps(
     if is_last && insert.is_empty() {
         return Ok(vec![Step::DropTable]);
     }
-    let remove = batch.remove.iter().filter(|r| r.locator != WHOLE_TABLE);
+    let remove = batch.remove.iter().filter(|r| &*r.locator != WHOLE_TABLE);
     let remove: Vec<SetElement> = remove.map(located).collect::<Result<_, _>>()?;
     let grown = grown(state, &leaving, &insert);
     let mut steps = Vec::new();

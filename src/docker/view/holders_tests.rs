@@ -68,7 +68,7 @@ fn open(view: &mut View) -> Vec<String> {
         ..Bounds::default()
     };
     let forwards = resolve(&snapshot, &bounds).forwards;
-    let owners = forwards.into_iter().map(|f| f.owner.container_id);
+    let owners = forwards.into_iter().map(|f| f.owner.container_id.clone());
     owners.collect()
 }
 

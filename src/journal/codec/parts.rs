@@ -84,11 +84,11 @@ impl From<&forward::Owner> for Owner {
 
 impl From<Owner> for forward::Owner {
     fn from(owner: Owner) -> Self {
-        Self {
-            container_id: owner.container_id,
-            container_name: Untrusted::new(owner.container_name),
-            network: Untrusted::new(owner.network),
-        }
+        Self::new(
+            owner.container_id,
+            Untrusted::new(owner.container_name),
+            Untrusted::new(owner.network),
+        )
     }
 }
 

@@ -15,10 +15,8 @@ use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, HostPort, Own
 use crate::model::text::Untrusted;
 
 fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
-    let owner = ("[0-9a-f]{64}", ".{0,40}", "[a-z]{0,12}").prop_map(|(id, name, network)| Owner {
-        container_id: id,
-        container_name: Untrusted::new(name),
-        network: Untrusted::new(network),
+    let owner = ("[0-9a-f]{64}", ".{0,40}", "[a-z]{0,12}").prop_map(|(id, name, network)| {
+        Owner::new(id, Untrusted::new(name), Untrusted::new(network))
     });
     prop::collection::btree_set(owner, 0..4)
 }
@@ -87,11 +85,7 @@ fn sample(host_port: u16, names: &str) -> Record {
     Record {
         owned: OwnedRule {
             rule: testing::rule(host_port),
-            owners: BTreeSet::from([Owner {
-                container_id: "c".repeat(64),
-                container_name: names.into(),
-                network: names.into(),
-            }]),
+            owners: BTreeSet::from([Owner::new("c".repeat(64), names, names)]),
         },
         state: State::Applied,
         inserted_at: 1_700_000_000,
@@ -243,11 +237,10 @@ fn a_long_name_is_cut_and_the_record_is_written() {
 fn a_record_with_absurdly_many_owners_is_refused() {
     let mut record = sample(1, "web");
     for n in 0..1000 {
-        record.owned.owners.insert(Owner {
-            container_id: format!("{n:064x}"),
-            container_name: "web".into(),
-            network: "bridge".into(),
-        });
+        record
+            .owned
+            .owners
+            .insert(Owner::new(format!("{n:064x}"), "web", "bridge"));
     }
     assert!(matches!(
         encode(&record),

@@ -1,11 +1,10 @@
 //! Version 2 of a record's body: the rule's text, and its facts. Frozen: never add or move a field. What
 //! this version cannot express needs a new version beside it.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
+use crate::backend::kind;
 use crate::journal::record::Record;
 use crate::model::boot::BootId;
 use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, OwnedRule, Rule, RuleId};
@@ -91,8 +90,8 @@ impl RecordV2 {
         };
         let facts = Facts {
             rank: self.rank,
-            kind: Cow::Owned(self.kind),
-            purpose: Cow::Owned(self.purpose),
+            kind: kind::name(self.kind),
+            purpose: kind::name(self.purpose),
             basis: match self.basis {
                 RecordedBasis::Settings => Basis::Settings,
                 RecordedBasis::Forwards => Basis::Forwards,

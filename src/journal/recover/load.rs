@@ -1,12 +1,14 @@
 //! Reads a whole database and decides whether it is sound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::journal::codec::{self, DecodeError, Sentinel};
 use crate::journal::error::OpenError;
 use crate::journal::record::Record;
 use crate::journal::store::{Database, DatabaseError};
+use crate::model::boot::BootId;
+use crate::model::forward::Owner;
 use crate::model::rule::RuleId;
 
 pub(super) fn newer(found: u16) -> OpenError {
@@ -82,9 +84,34 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
 #[derive(Default)]
 struct Contents {
     records: BTreeMap<RuleId, Record>,
+    shared: Shared,
     sentinel: Option<Sentinel>,
     damage: Option<String>,
     newer: Option<u16>,
+}
+
+/// What many records have in common. Each of them then holds it by reference.
+#[derive(Default)]
+struct Shared {
+    owners: BTreeSet<Owner>,
+    boot_ids: BTreeSet<BootId>,
+}
+
+impl Shared {
+    fn share(&mut self, record: &mut Record) {
+        let owners = std::mem::take(&mut record.owned.owners);
+        let owners = owners.into_iter().map(|own| shared(&mut self.owners, own));
+        record.owned.owners = owners.collect();
+        record.boot_id = shared(&mut self.boot_ids, record.boot_id.clone());
+    }
+}
+
+fn shared<T: Clone + Ord>(all: &mut BTreeSet<T>, one: T) -> T {
+    if let Some(known) = all.get(&one) {
+        return known.clone();
+    }
+    all.insert(one.clone());
+    one
 }
 
 impl Contents {
@@ -92,7 +119,8 @@ impl Contents {
         let added = if key == codec::SENTINEL_KEY {
             codec::decode_sentinel(value).map(|sentinel| self.sentinel = Some(sentinel))
         } else {
-            codec::decode(key, value).map(|record| {
+            codec::decode(key, value).map(|mut record| {
+                self.shared.share(&mut record);
                 self.records.insert(record.id(), record);
             })
         };

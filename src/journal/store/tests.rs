@@ -8,6 +8,7 @@ use super::*;
 use crate::journal::record::State;
 use crate::journal::recover::{self, Opened};
 use crate::journal::testing::{ids, record, records, started};
+use crate::model::forward::Owner;
 
 fn open(dir: &Path) -> Opened {
     let opened = recover::open(dir, started()).expect("opens");
@@ -221,8 +222,7 @@ fn a_record_that_does_not_fit_is_refused_and_the_journal_stays_usable() {
     let mut store = open(dir.path()).store;
     let mut large = record(1);
     for n in 0..1000 {
-        let mut owner = large.owned.owners.first().expect("one").clone();
-        owner.container_id = format!("{n:064x}");
+        let owner = Owner::new(format!("{n:064x}"), "web", "bridge");
         large.owned.owners.insert(owner);
     }
     store.intend(&[record(2), large]).expect_err("too large");

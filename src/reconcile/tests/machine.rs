@@ -272,11 +272,7 @@ pub(super) fn wish_with(hairpin: Hairpin, forwards: &[(u16, u16, char)]) -> Desi
             container_addr: std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, *host),
             container_port: 80,
             sources: Sources::Any,
-            owner: Owner {
-                container_id: owner.to_string(),
-                container_name: "c".into(),
-                network: "bridge".into(),
-            },
+            owner: Owner::new(owner.to_string(), "c", "bridge"),
         })
         .collect();
     compiled(hairpin, Some(forwards))

@@ -75,7 +75,7 @@ fn check_message(message: &Message<'_>, chains: &[Chain], rules: &[Vec<u8>]) {
 /// same once it was sent and printed.
 fn check_observed(bytes: &[u8], seen: &ObservedRule) {
     if let Some(element) = SetElement::located(&seen.locator) {
-        assert_eq!(element.locator(), seen.locator);
+        assert_eq!(*element.locator(), *seen.locator);
     }
     let Some(rule) = &seen.rule else {
         return;

@@ -235,11 +235,7 @@ pub(crate) fn policy() -> Policy {
 
 /// The published port, TCP and UDP, leading to container one for these sources.
 pub(crate) fn forwards(sources: &Sources) -> Vec<Forward> {
-    let owner = Owner {
-        container_id: "1".repeat(64),
-        container_name: "one".into(),
-        network: "bridge".into(),
-    };
+    let owner = Owner::new("1".repeat(64), "one", "bridge");
     let forward = |proto| Forward {
         proto,
         host_addr: None,

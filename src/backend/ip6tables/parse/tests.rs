@@ -77,7 +77,7 @@ fn the_normal_form_of_both_variants_is_read() {
         let line = format!("-A {text}");
         let seen = one_of(table, &line).expect("ours");
         assert_eq!(seen.rule.as_ref(), Some(rule), "{line}");
-        assert_eq!(seen.locator, format!("{name} {line}"));
+        assert_eq!(*seen.locator, *format!("{name} {line}"));
         assert_eq!(render::listed(rule), line);
         // The same rule in the other table is another.
         for other in Table::ALL.into_iter().filter(|t| *t != table) {

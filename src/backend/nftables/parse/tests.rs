@@ -65,7 +65,7 @@ fn an_element_is_believed_only_with_the_comment_of_its_content() {
         let seen = raw.observed(element.set, element.last.clone());
         assert_eq!(seen.id, id);
         assert_eq!(seen.rule.is_some(), believed, "{comment:?}");
-        assert_eq!(seen.locator, element.locator());
+        assert_eq!(*seen.locator, *element.locator());
     }
 }
 

@@ -176,7 +176,7 @@ fn a_rule_or_locator_of_another_backend_is_refused() {
         "x 0600000000500000",
     ] {
         let mut batch = removal(&full, &[tcp(1)]);
-        batch.remove[0].locator = locator.to_owned();
+        batch.remove[0].locator = locator.into();
         assert!(steps(&full, &batch, OPTIONS).is_err(), "{locator}");
     }
 }
