@@ -1,7 +1,11 @@
 //! Which backend to use, and which others an earlier run may have used.
 //!
 //! `auto` takes ip6tables where its tool works and lists its tables with certainty, because an
-//! accept in a table of our own would not overrule a drop in FORWARD; else nftables.
+//! accept in a table of our own would not overrule a drop in FORWARD; else nftables. For more than
+//! [`MANY`] published ports it takes nftables where nothing drops what the host forwards: the tools of
+//! ip6tables take long for so many rules.
+
+use std::collections::BTreeSet;
 
 use slog::{Logger, info, warn};
 
@@ -11,10 +15,19 @@ use super::lock::Locks;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use crate::backend::nftables::{Nftables, TableSettings};
 use crate::backend::{Backend, BackendError, ErrorKind};
+use crate::check;
 use crate::control::status::AboutBackend;
 use crate::docker_nat::observer::Observer;
 use crate::docker_nat::watch::Observe;
+use crate::journal::record::Record;
+use crate::model::device::Device;
+use crate::model::rule::BackendKind;
 use crate::sys::causes::chain;
+
+/// How many published ports `auto` leaves to ip6tables. Its tools read and write the whole table for
+/// each change: 10,000 ports of one container took 12 s to put in, and 3 s with nftables
+/// (`benches/large.rs`).
+const MANY: usize = 2_000;
 
 /// What was chosen.
 pub(super) struct Chosen {
@@ -47,6 +60,57 @@ pub(super) fn choose(
         BackendChoice::Auto => automatic(tools, log),
     };
     Ok(chosen?)
+}
+
+/// What `auto` chooses, knowing what an earlier run left: nftables in place of ip6tables for very many
+/// published ports. The rules of ip6tables go when those of nftables are there.
+pub(super) fn with_many(
+    chosen: Chosen,
+    records: &[Record],
+    locks: &Locks,
+    log: &Logger,
+) -> Result<Chosen, Failure> {
+    let rules = records.iter().map(|record| &record.owned.rule);
+    let published = rules.clone().filter_map(|rule| rule.dnat());
+    let published: BTreeSet<_> = published.map(|(port, _)| port).collect();
+    if chosen.backend.kind() != BackendKind::Ip6tables || published.len() <= MANY {
+        return Ok(chosen);
+    }
+    let devices = rules.clone().filter_map(|rule| rule.facts.dev.clone());
+    let devices: BTreeSet<Device> = devices.collect();
+    let prefixes = rules.filter_map(|rule| rule.facts.prefix);
+    let prefixes: BTreeSet<_> = prefixes.collect();
+    let (devices, prefixes): (Vec<_>, Vec<_>) = (
+        devices.into_iter().collect(),
+        prefixes.into_iter().collect(),
+    );
+    let count = published.len();
+    let other = match chosen.variant {
+        // Its tables are not read by that check.
+        Some(Variant::Legacy) => Err("the legacy variant of ip6tables may drop".to_owned()),
+        _ => match check::foreign_rules(&devices, &prefixes, None) {
+            None => Err("what other programs drop cannot be read".to_owned()),
+            Some(found) => match found.drops.first() {
+                Some(problem) => Err(problem.what.clone()),
+                None => nftables(tools(locks)?, log).map_err(|error| chain(&error)),
+            },
+        },
+    };
+    match other {
+        Ok(mut other) => {
+            other.about.reason = format!(
+                "an earlier run published {count} ports, and for more than {MANY} the tools of \
+                 ip6tables are slow"
+            );
+            info!(log, "backend chosen"; "backend" => "nftables", "why" => &other.about.reason);
+            Ok(other)
+        }
+        Err(why_not) => {
+            info!(log, "ip6tables is kept for very many ports, which makes changes slow";
+                "ports" => count, "why_not_nftables" => why_not);
+            Ok(chosen)
+        }
+    }
 }
 
 /// Every backend there is, to remove the rules of all. Where ip6tables is installed, its tables

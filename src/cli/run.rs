@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use slog::{Logger, crit, error, o, warn};
 
-use super::args::{self, OnExit, RunArgs};
+use super::args::{self, BackendChoice, OnExit, RunArgs};
 use super::backends::{self, Chosen};
 use super::cleanup;
 use super::failure::{Exit, Failure};
@@ -54,13 +54,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut locks = Locks::take(state_dir, Some(&control), &log)?;
     let signals = runtime.signals()?;
     locks.wait_for_tools(state_dir, &log);
-    let Chosen {
-        backend,
-        others,
-        docker_nat,
-        variant,
-        about,
-    } = backends::choose(args.backend, &locks, &log)?;
+    let chosen = backends::choose(args.backend, &locks, &log)?;
     // Only the search for the tools and for the kernel's modules needed them.
     if let Err(e) = privilege::drop_unneeded() {
         warn!(log, "cannot give up the capabilities that are not needed"; "reason" => chain(&e));
@@ -69,10 +63,20 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Ok(journal) => journal,
         // Without a daemon nobody keeps the rules of an earlier run in step.
         Err(failure) if failure.exit != Exit::Usage && args.on_exit == OnExit::Remove => {
-            cleanup::without_journal(backend, others, &log)?;
+            cleanup::without_journal(chosen.backend, chosen.others, &log)?;
             return Err(failure);
         }
         Err(failure) => return Err(failure),
+    };
+    let Chosen {
+        backend,
+        others,
+        docker_nat,
+        variant,
+        about,
+    } = match args.backend {
+        BackendChoice::Auto => backends::with_many(chosen, &journal.records, &locks, &log)?,
+        BackendChoice::Ip6tables | BackendChoice::Nftables => chosen,
     };
     let options = MapperOptions {
         devices,
