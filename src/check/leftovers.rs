@@ -106,7 +106,7 @@ fn is_plain(c: char) -> bool {
 
 /// `-A POSTROUTING -s PREFIX -o DEV -j MASQUERADE`, or `-A PREROUTING -i DEV -p PROTO -m PROTO --dport
 /// PORT -j DNAT --to-destination [ADDR]:PORT`, and nothing else.
-fn is_of_go(rule: &[Word], prefixes: &[Ipv6Net]) -> bool {
+pub(crate) fn is_of_go(rule: &[Word], prefixes: &[Ipv6Net]) -> bool {
     let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
     match words[..] {
         [

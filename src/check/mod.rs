@@ -25,6 +25,7 @@ mod wording;
 
 pub(crate) use self::facts::{Settings, Tools};
 pub(crate) use self::finding::{CheckId, Finding, Report};
+pub(crate) use self::leftovers::is_of_go;
 
 use ipnet::Ipv6Net;
 

@@ -6,6 +6,7 @@ use slog::{Logger, info};
 use super::args::{LogArgs, StateArgs};
 use super::backends::{self, Chosen};
 use super::failure::{Exit, Failure};
+use super::foreign::{self, Foreign};
 use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
 use crate::backend::{Backend, ErrorKind};
@@ -26,11 +27,28 @@ pub(super) struct CleanupArgs {
     state: StateArgs,
     #[command(flatten)]
     log: LogArgs,
+    /// List the rules that another program has left, instead of removing ours
+    #[arg(long, value_enum, value_name = "PROGRAM")]
+    foreign: Option<Foreign>,
+    /// Prefix of the containers' addresses in those rules; may be repeated
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        env = "DOCKER_NAT66_PREFIX",
+        value_delimiter = ','
+    )]
+    prefix: Vec<String>,
+    /// Remove those rules
+    #[arg(long, requires = "foreign")]
+    yes: bool,
 }
 
 pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
     let log = begin_log(&args.log);
     require_privilege()?;
+    if let Some(whose) = args.foreign {
+        return foreign::run(whose, &args.prefix, args.yes);
+    }
     let state_dir = &args.state.state_dir;
     let mut locks = Locks::take(state_dir, None, &log)?;
     locks.wait_for_tools(state_dir, &log);

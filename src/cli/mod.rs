@@ -13,6 +13,7 @@ mod defaults;
 mod dump;
 mod explain;
 mod failure;
+mod foreign;
 mod hints;
 mod host_args;
 mod lock;
@@ -65,7 +66,7 @@ enum Command {
     Dump(dump::DumpArgs),
     /// Show what the daemon is doing
     Status(status::StatusArgs),
-    /// Remove every rule of docker-nat66; no daemon may be running
+    /// Remove every rule of docker-nat66, with no daemon running; or those of another program
     Cleanup(cleanup::CleanupArgs),
     /// Look at everything the host must have, and name what is missing with its remedy
     Check(check::CheckArgs),

@@ -2,7 +2,8 @@
 //!
 //! It needs root. The tools are real, the Engine is the fake one; nothing here touches the ruleset of
 //! the machine. First the backends alone (`real`, `nftables`, `docker_nat`, `flows`, `packets`,
-//! `torture`), what `check` says of a host ([`check`]) and how `explain` follows a packet ([`explain`]),
+//! `torture`), what `check` says of a host ([`check`]), how `explain` follows a packet ([`explain`]) and what
+//! `cleanup` removes of other programs ([`migration`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
 //! harmed from outside ([`outside`]) and from inside ([`hardened`]), and what monitoring gets of one
 //! ([`monitoring`]).
@@ -16,6 +17,7 @@ mod goldens;
 mod hardened;
 mod killpoints;
 mod life;
+mod migration;
 mod monitoring;
 mod nftables;
 mod outside;

@@ -10,6 +10,7 @@ pub(super) mod describe;
 mod error;
 pub(crate) mod exec;
 mod facts;
+mod foreign;
 pub mod lock;
 pub(super) mod parse;
 mod patience;
