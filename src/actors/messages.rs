@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix::Message;
 
 use crate::backend::BackendError;
-use crate::control::comparison::Comparison;
+use crate::control::protocol::{Answer, Request};
 use crate::control::server::Page;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::Observation;
@@ -165,11 +165,11 @@ pub(crate) struct Dump {
     pub after: Option<RuleId>,
 }
 
-/// Daemon → firewall writer: set the journal, the kernel and Docker side by side. The error is in
+/// Daemon → firewall writer: a request whose answer takes a look at the kernel. The error is in
 /// words.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Comparison, String>")]
-pub(crate) struct Compare;
+#[rtype(result = "Result<Answer, String>")]
+pub(crate) struct Work(pub Request);
 
 /// Daemon → journal: write everything out. No message follows.
 #[derive(Debug, Clone, Copy, Message)]

@@ -27,7 +27,9 @@ pub mod fake;
 pub mod ip6tables;
 pub(crate) mod kind;
 pub mod nftables;
+pub(crate) mod rehearsal;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -111,6 +113,14 @@ pub trait Backend: Send {
     /// After any error the whole batch is in doubt until the next [`Backend::list`]. Nothing
     /// was retried.
     fn commit(&mut self, batch: &Batch) -> Result<(), BackendError>;
+
+    /// How many connections each rule that forwards has taken, as far as the kernel counts them.
+    ///
+    /// # Errors
+    /// As [`Backend::list`].
+    fn connections(&mut self) -> Result<BTreeMap<RuleId, u64>, BackendError> {
+        Ok(BTreeMap::new())
+    }
 
     /// From which netlink ports its changes come; none where the kernel announces nothing.
     fn own_ports(&self) -> OwnPorts {

@@ -10,6 +10,14 @@ use crate::metrics::address::MetricsAddress;
 
 /// Options of `run`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "SIGTERM and SIGINT end the daemon, a second one at once; SIGHUP compares everything \
+                  anew.\n\nExit codes:\n  0   ended as it was asked to; with --dry-run: what would be done is known\n  \
+                  1   failed; with --dry-run: it is not known\n  2   wrong \
+                  usage or configuration\n  3   another daemon runs here\n  4   no privilege, tool or \
+                  kernel feature; or a journal of a newer version\n  70  a bug\n\nA supervisor should \
+                  start it again except after 2 and 4."
+)]
 pub(super) struct RunArgs {
     /// Egress interface, where requests from outside arrive, or `auto` for the one that has the
     /// default route; may be repeated
@@ -73,6 +81,9 @@ pub(super) struct RunArgs {
     /// Serve metrics for Prometheus over HTTP on this address: ADDRESS:PORT or unix:/PATH
     #[arg(long, value_name = "ADDRESS", env = "DOCKER_NAT66_METRICS")]
     pub(super) metrics: Option<MetricsAddress>,
+    /// Print what would be done to the rules now, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -180,8 +191,10 @@ pub(super) enum LogLevel {
     /// Why the daemon ends at once.
     Critical,
     /// What it cannot do, besides critical messages.
+    #[value(alias = "err")]
     Error,
     /// What is unusual, besides errors.
+    #[value(alias = "warn")]
     Warning,
     /// Every forward that opens or closes, besides warnings.
     Info,
@@ -237,7 +250,8 @@ fn grace(text: &str) -> Result<Duration, String> {
 /// Shortest `--verify-interval`: a listing takes milliseconds, and may start a tool.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// The pause between two looks.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let interval = grace(text)?;
     if interval < SHORTEST_INTERVAL {
         return Err("shorter than 1s; give a time such as 30s or 5min".to_owned());

@@ -51,7 +51,7 @@ pub(super) fn choose(
 ) -> Result<Chosen, Failure> {
     let tools = tools(locks)?;
     let asked_for = |mut chosen: Chosen| {
-        chosen.about.reason = "--backend".to_owned();
+        chosen.about.reason = "by --backend".to_owned();
         chosen
     };
     let chosen = match choice {

@@ -5,6 +5,7 @@ use slog::{Logger, info};
 
 use super::args::{LogArgs, StateArgs};
 use super::backends::{self, Chosen};
+use super::dry;
 use super::failure::{Exit, Failure};
 use super::foreign::{self, Foreign};
 use super::lock::Locks;
@@ -22,9 +23,18 @@ use crate::sys::host;
 
 /// Options of `cleanup`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes:\n  0  no rule is left; with --dry-run: what would be done is known\n  1  \
+                  failed; with --dry-run: it is not known\n  2  wrong usage or \
+                  configuration\n  3  a daemon runs\n  4  no privilege, tool or kernel feature; or a \
+                  journal of a newer version"
+)]
 pub(super) struct CleanupArgs {
     #[command(flatten)]
     state: StateArgs,
+    /// Print what would be done to the rules now, and do nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     log: LogArgs,
     /// List the rules that another program has left, instead of removing ours
@@ -50,6 +60,9 @@ pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
         return foreign::run(whose, &args.prefix, args.yes);
     }
     let state_dir = &args.state.state_dir;
+    if args.dry_run {
+        return dry::cleanup(state_dir);
+    }
     let mut locks = Locks::take(state_dir, None, &log)?;
     locks.wait_for_tools(state_dir, &log);
     let Chosen {

@@ -3,7 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::failure::{Exit, Failure};
+use super::output;
 
 /// An option, and the environment variable that can set it.
 struct Variable {
@@ -26,22 +29,63 @@ fn variables(cli: &clap::Command) -> impl Iterator<Item = Variable> {
 /// Prints what is wrong with the command line, or the help that the user asked for, and ends the
 /// process. `args` is what was parsed.
 pub(super) fn exit_with(error: &clap::Error, args: &[OsString], cli: &clap::Command) -> ! {
-    // If standard error is closed, nobody can read of it either.
-    let _ = error.print();
-    if error.use_stderr() {
-        let hint = hint(error.kind(), cli).or_else(|| origin(&error.to_string(), args, cli));
-        if let Some(hint) = hint {
-            eprintln!("note: {hint}");
-        }
+    if !error.use_stderr() {
+        // A reader that has read enough (`--help | head`) is no failure.
+        let _ = error.print();
+        std::process::exit(error.exit_code())
+    }
+    let mut text = error.render().to_string();
+    if of_systemd(error).is_some() {
+        // What is most alike is something else.
+        text.truncate(text.find('\n').map_or(text.len(), |end| end + 1));
+    }
+    // As every other message of the program begins.
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    eprint!("docker-nat66: {text}");
+    if let Some(hint) = hint(error, args, cli).or_else(|| origin(text, args, cli)) {
+        eprintln!("note: {hint}");
+    }
+    if asks_for_json(args) {
+        let first = text.lines().next().unwrap_or_default();
+        output::print_failure(&Failure::new(Exit::Usage, first));
     }
     std::process::exit(error.exit_code())
 }
 
-fn hint(kind: ErrorKind, cli: &clap::Command) -> Option<String> {
-    match kind {
+/// Whether the answer is to be JSON.
+pub(super) fn asks_for_json(args: &[OsString]) -> bool {
+    args.iter().any(|arg| arg == "--json")
+}
+
+/// What a service manager does, and not this program.
+const OF_SYSTEMD: [&str; 5] = ["start", "stop", "restart", "enable", "disable"];
+
+fn of_systemd(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(verb)) if OF_SYSTEMD.contains(&verb.as_str()) => Some(verb),
+        _ => None,
+    }
+}
+
+fn hint(error: &clap::Error, args: &[OsString], cli: &clap::Command) -> Option<String> {
+    let named = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let is_command = |name: &&str| cli.find_subcommand(name).is_some();
+    match error.kind() {
         ErrorKind::InvalidSubcommand => {
+            if let Some(verb) = of_systemd(error) {
+                return Some(format!(
+                    "a service is run by systemd: systemctl {verb} docker-nat66"
+                ));
+            }
             let names: Vec<_> = cli.get_subcommands().map(|c| c.get_name()).collect();
             Some(format!("the commands are {}", names.join(", ")))
+        }
+        ErrorKind::UnknownArgument if args.first().is_some_and(|arg| arg == "run") => {
+            let command = named(ContextKind::InvalidArg).filter(is_command)?;
+            Some(format!("the command goes first: docker-nat66 {command}"))
         }
         ErrorKind::InvalidUtf8 => {
             let odd = |v: &Variable| env::var_os(&v.name).is_some_and(|v| v.to_str().is_none());

@@ -10,6 +10,7 @@ mod check;
 mod cleanup;
 mod compat;
 mod defaults;
+mod dry;
 mod dump;
 mod explain;
 mod failure;
@@ -29,7 +30,7 @@ mod status;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use failure::{Exit, Failure};
 
@@ -37,22 +38,18 @@ pub use failure::{Exit, Failure};
 #[derive(Debug, Parser)]
 #[command(name = "docker-nat66", version, max_term_width = 100)]
 #[command(
+    override_usage = "docker-nat66 [COMMAND] [OPTIONS]",
     after_help = "Without a command, docker-nat66 does what `run` does:\n  \
                   docker-nat66 -dev eth0 -prefix fdfd:5898:4917:1::/64\n\n\
-                  Exit codes:\n  \
-                  0   done; for `status`: the daemon is healthy; for `explain`: the port is \
-                  reachable\n  \
-                  1   failed; for `status`: the daemon is starting, degraded or stopping; for \
-                  `check`: something fails; for `explain`: the port is not reachable\n  \
+                  Exit codes; the help of each command says what they mean there:\n  \
+                  0   done, healthy, reachable, equal\n  \
+                  1   failed, degraded, not reachable, different\n  \
                   2   wrong usage or configuration\n  \
-                  3   another daemon holds the lock; for `status`: no daemon runs; for `explain`: \
-                  nothing publishes the port\n  \
-                  4   a privilege, tool or kernel feature is missing, or the journal has a newer \
-                  version\n  \
+                  3   another daemon holds the lock; or the one to be asked does not run\n  \
+                  4   no privilege, tool or kernel feature; or a journal of a newer version\n  \
                   70  a bug"
 )]
 struct Cli {
-    /// What to do.
     #[command(subcommand)]
     command: Command,
 }
@@ -62,7 +59,7 @@ struct Cli {
 enum Command {
     /// Follow Docker and keep the rules in step (the default)
     Run(Box<args::RunArgs>),
-    /// Show the journal
+    /// Show what is open and what is closed
     Dump(dump::DumpArgs),
     /// Show what the daemon is doing
     Status(status::StatusArgs),
@@ -114,18 +111,27 @@ pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
         }
     };
     let command = Cli::command();
+    // Values of the environment may be secret, or long, and help is shown to others.
+    let command =
+        command.mut_subcommands(|sub| sub.mut_args(|argument| argument.hide_env_values(true)));
     let mut args = compat::modernise(args, &command);
     if let Some(host) = docker_host {
         plugin::with_host(&mut args, &host, &command);
     }
     let name = OsString::from("docker-nat66");
-    let cli = Cli::try_parse_from(std::iter::once(&name).chain(&args))
+    let cli = command
+        .clone()
+        .try_get_matches_from(std::iter::once(&name).chain(&args))
+        .and_then(|matches| Cli::from_arg_matches(&matches))
         .unwrap_or_else(|error| hints::exit_with(&error, &args, &command));
     cli.command.run().map_err(|mut failure| {
         if failure.exit == Exit::Usage
             && let Some(origin) = hints::origin(&failure.message, &args, &command)
         {
             failure.message.push_str(&format!(" ({origin})"));
+        }
+        if hints::asks_for_json(&args) {
+            output::print_failure(&failure);
         }
         failure
     })

@@ -11,26 +11,70 @@ use crate::model::text::must_be_escaped;
 
 /// Writes `text` to standard output. A reader that has read enough (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    is_read(text).map(|_| ())
+}
+
+/// The same; `false` if the reader has gone.
+fn is_read(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::new(
             Exit::Failed,
             format!("cannot write to standard output: {e}"),
         )),
-        _ => Ok(()),
+    }
+}
+
+/// Writes a screen in the place of the last one, or to a file or a pipe after it. `false` if the reader
+/// has gone.
+pub(super) fn print_over(screen: &str) -> Result<bool, Failure> {
+    /// Home, and clear from there to the end (ECMA-48: CUP, ED).
+    const ANEW: &str = "\u{1b}[H\u{1b}[J";
+    let is_terminal = io::stdout().is_terminal();
+    let screen = coloured(screen);
+    match is_terminal {
+        true => is_read(&format!("{ANEW}{screen}")),
+        false => is_read(&format!("{screen}\n")),
     }
 }
 
 /// Writes a screen for people: in colour on a terminal, unless the environment has `NO_COLOR`
 /// (no-color.org) or a terminal that knows none.
 pub(super) fn print_screen(text: &str) -> Result<(), Failure> {
+    print(&coloured(text))
+}
+
+/// The text with its colours, or without them where they are not wanted.
+fn coloured(text: &str) -> String {
     let out = io::stdout();
     let is_coloured = out.is_terminal() && AutoStream::choice(&out) != anstream::ColorChoice::Never;
     match is_coloured {
-        true => print(text),
-        false => print(&strip_str(text).to_string()),
+        true => text.to_owned(),
+        false => strip_str(text).to_string(),
     }
+}
+
+/// The failure of a command that was asked for JSON.
+#[derive(Debug, Serialize)]
+struct FailedObject<'f> {
+    v: u32,
+    error: &'f str,
+    exit: u8,
+}
+
+/// Writes a failure as an object to standard output, beside the message for people. If standard output
+/// is what fails, the exit code still says so.
+pub(super) fn print_failure(failure: &Failure) {
+    let object = FailedObject {
+        v: 1,
+        error: &failure.message,
+        exit: failure.exit as u8,
+    };
+    let line = json_line(&object);
+    let _ = line.and_then(|line| print(&line));
 }
 
 /// A value as one line of JSON, safe to show: JSON itself lets through the C1 controls and the

@@ -27,6 +27,7 @@ const CHANGELOG: &str = include_str!("../assets/changelog");
 
 /// Options of `print`.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes:\n  0  done\n  1  failed\n  2  wrong usage")]
 pub(super) struct PrintArgs {
     #[command(subcommand)]
     what: Asset,

@@ -11,6 +11,7 @@ use slog::{Logger, crit, error, o, warn};
 use super::args::{self, BackendChoice, OnExit, RunArgs};
 use super::backends::{self, Chosen};
 use super::cleanup;
+use super::dry;
 use super::failure::{Exit, Failure};
 use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
@@ -51,6 +52,28 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     require_privilege()?;
 
     let state_dir = &args.state.state_dir;
+    let mut options = MapperOptions {
+        devices,
+        prefixes,
+        unpublished: match args.unpublished {
+            args::Unpublished::Drop => Unpublished::Drop,
+            args::Unpublished::Accept => Unpublished::Accept,
+        },
+        outgoing: match args.outgoing {
+            args::Outgoing::Accept => Outgoing::Accept,
+            args::Outgoing::Leave => Outgoing::Leave,
+        },
+        hairpin: match args.hairpin {
+            args::Hairpin::Auto => HairpinMode::Auto,
+            args::Hairpin::On => HairpinMode::On,
+            args::Hairpin::Off => HairpinMode::Off,
+        },
+        limit: None,
+    };
+    let stands_by = args.native == args::Native::Standby;
+    if args.dry_run {
+        return dry::run(args.backend, &docker_host, state_dir, options, stands_by);
+    }
     let mut locks = Locks::take(state_dir, Some(&control), &log)?;
     let signals = runtime.signals()?;
     locks.wait_for_tools(state_dir, &log);
@@ -78,24 +101,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         BackendChoice::Auto => backends::with_many(chosen, &journal.records, &locks, &log)?,
         BackendChoice::Ip6tables | BackendChoice::Nftables => chosen,
     };
-    let options = MapperOptions {
-        devices,
-        prefixes,
-        unpublished: match args.unpublished {
-            args::Unpublished::Drop => Unpublished::Drop,
-            args::Unpublished::Accept => Unpublished::Accept,
-        },
-        outgoing: match args.outgoing {
-            args::Outgoing::Accept => Outgoing::Accept,
-            args::Outgoing::Leave => Outgoing::Leave,
-        },
-        hairpin: match args.hairpin {
-            args::Hairpin::Auto => HairpinMode::Auto,
-            args::Hairpin::On => HairpinMode::On,
-            args::Hairpin::Off => HairpinMode::Off,
-        },
-        limit: compile::rule_limit(backend.kind()),
-    };
+    options.limit = compile::rule_limit(backend.kind());
     let settings = check::Settings {
         options: options.clone(),
         backend: Some(backend.kind()),
@@ -130,8 +136,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         stale_grace: args.stale_grace,
         verify_interval: args.verify_interval,
         keep_rules: args.on_exit == OnExit::Keep,
-        docker_nat: (args.native == args::Native::Standby)
-            .then(|| Watch::new(docker_nat, log.clone())),
+        docker_nat: stands_by.then(|| Watch::new(docker_nat, log.clone())),
     };
     match daemon::run(&runtime, signals, parts, &control, &log) {
         Ok(Left::Clean) => Ok(Exit::Done),

@@ -31,7 +31,7 @@ pub(super) fn require_privilege() -> Result<(), Failure> {
     if !privilege::may_administer_network()? {
         return Err(Failure::new(
             Exit::Missing,
-            "changing the firewall needs CAP_NET_ADMIN: run as root, or give the capability",
+            "needs root: changing the firewall needs CAP_NET_ADMIN; use sudo, or give the capability",
         ));
     }
     privilege::keep_files_private();

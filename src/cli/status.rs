@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::args::{DaemonArgs, time_to_wait};
+use super::args::{DaemonArgs, interval, time_to_wait};
 use super::ask::{ask_daemon, no_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
 use super::output;
-use super::screen::{Canvas, status};
+use super::screen::{Canvas, rates, status};
 use crate::control::protocol::{Answer, Request};
 use crate::control::status::{State, Status};
 
@@ -31,6 +31,11 @@ pub(super) struct StatusArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true,
           default_missing_value = "1min", value_parser = time_to_wait)]
     wait: Option<Duration>,
+    /// Show the status again and again, with the new connections of each published port
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+          default_missing_value = "2s", value_parser = interval,
+          conflicts_with_all = ["json", "wait"])]
+    watch: Option<Duration>,
     /// Shorten nothing
     #[arg(long)]
     wide: bool,
@@ -39,6 +44,9 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
+    if let Some(pause) = args.watch {
+        return watch(args, pause);
+    }
     let status = match args.wait {
         Some(patience) => wait(&args.daemon, Instant::now() + patience)?,
         None => ask(&args.daemon)?,
@@ -64,6 +72,28 @@ fn ask(daemon: &DaemonArgs) -> Result<Status, Failure> {
         Some(Answer::Status(status)) => Ok(*status),
         Some(_) => Err(wrong_answer()),
         None => Err(no_daemon(daemon)),
+    }
+}
+
+/// Shows the status until the daemon or the reader has gone.
+fn watch(args: &StatusArgs, pause: Duration) -> Result<Exit, Failure> {
+    let mut before = (Instant::now(), Vec::new());
+    loop {
+        let status = ask(&args.daemon)?;
+        let now = match ask_daemon(&args.daemon, Request::Connections)? {
+            Some(Answer::Connections(ports)) => (Instant::now(), ports),
+            Some(_) => return Err(wrong_answer()),
+            None => return Err(no_daemon(&args.daemon)),
+        };
+        let canvas = Canvas::of_stdout(args.wide);
+        let secs = now.0.duration_since(before.0).as_secs_f64();
+        let mut screen = status::screen(&status, &canvas);
+        screen.push_str(&rates::screen(&before.1, &now.1, secs, &canvas));
+        if !output::print_over(&screen)? {
+            return Ok(exit(&status));
+        }
+        before = now;
+        thread::sleep(pause);
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::comparison::Comparison;
+use super::connections::PortConnections;
 use super::row::Row;
 use super::status::Status;
 use crate::logging::Verbosity;
@@ -30,6 +31,8 @@ pub enum Request {
     Status,
     /// The journal, the kernel and Docker side by side.
     Diff,
+    /// How many connections each published port has taken.
+    Connections,
     /// Its figures for monitoring.
     Metrics,
     /// Compare everything; answered once that is over.
@@ -50,7 +53,7 @@ impl Request {
             Self::Dump | Self::Status | Self::Metrics | Self::LogLevel { .. } => {
                 Duration::from_secs(2)
             }
-            Self::Diff | Self::Reload => Duration::from_secs(30),
+            Self::Diff | Self::Connections | Self::Reload => Duration::from_secs(30),
         }
     }
 
@@ -62,6 +65,7 @@ impl Request {
             Self::Dump,
             Self::Status,
             Self::Diff,
+            Self::Connections,
             Self::Metrics,
             Self::Reload,
         ];
@@ -81,6 +85,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// To [`Request::Diff`].
     Diff(Box<Comparison>),
+    /// To [`Request::Connections`].
+    Connections(Vec<PortConnections>),
     /// To [`Request::Metrics`]: Prometheus' text.
     Metrics(String),
     /// To the others: what came of it, in a sentence.

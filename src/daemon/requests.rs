@@ -10,15 +10,14 @@ use tokio::time::timeout;
 
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::FirewallWriter;
-use crate::actors::messages::{Compare, Reload, Resync, Resynced};
+use crate::actors::messages::{Reload, Resync, Resynced, Work};
 use crate::actors::port_mapper::PortMapper;
 use crate::control::board::StatusBoard;
-use crate::control::comparison::Comparison;
 use crate::control::protocol::{Answer, RELOAD_PATIENCE, Request};
 use crate::{logging, metrics};
 
-/// How long a comparison may take, with its wait for the writer.
-const COMPARE_PATIENCE: Duration = Duration::from_secs(28);
+/// How long a look at the kernel may take, with its wait for the writer.
+const WORK_PATIENCE: Duration = Duration::from_secs(28);
 
 /// The actors that follow Docker, while they do.
 pub(super) type Following = Rc<RefCell<Option<(Addr<PortMapper>, Addr<EventWatcher>)>>>;
@@ -28,8 +27,8 @@ pub(super) struct Serving {
     board: StatusBoard,
     following: Following,
     writer: Addr<FirewallWriter>,
-    /// The writer compares one at a time, and lists the kernel for each.
-    comparisons: Semaphore,
+    /// The writer does one at a time, and looks at the kernel for each.
+    working: Semaphore,
 }
 
 impl Serving {
@@ -42,7 +41,7 @@ impl Serving {
             board,
             following,
             writer,
-            comparisons: Semaphore::new(1),
+            working: Semaphore::new(1),
         }
     }
 
@@ -60,19 +59,22 @@ impl Serving {
                 Ok(resynced) => Answer::Done(format!("resync done: {resynced}")),
                 Err(why) => Answer::Error(why),
             },
-            Request::Diff => match timeout(COMPARE_PATIENCE, self.compare()).await {
-                Ok(Ok(comparison)) => Answer::Diff(Box::new(comparison)),
-                Ok(Err(why)) => Answer::Error(why),
-                Err(_) => Answer::Error("busy with other work on the rules".to_owned()),
-            },
+            Request::Diff | Request::Connections => {
+                match timeout(WORK_PATIENCE, self.work(request)).await {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(why)) => Answer::Error(why),
+                    Err(_) => Answer::Error("busy with other work on the rules".to_owned()),
+                }
+            }
         }
     }
 
-    async fn compare(&self) -> Result<Comparison, String> {
+    /// Has the writer look at the kernel.
+    async fn work(&self, request: Request) -> Result<Answer, String> {
         let gone = "the firewall writer has stopped";
-        let _turn = self.comparisons.acquire().await;
-        let compared = self.writer.send(Compare).await;
-        compared.unwrap_or_else(|_| Err(gone.to_owned()))
+        let _turn = self.working.acquire().await;
+        let answer = self.writer.send(Work(request)).await;
+        answer.unwrap_or_else(|_| Err(gone.to_owned()))
     }
 
     /// Compares everything, and waits for the end of it.

@@ -57,8 +57,7 @@ const MAX_REFUSED_PINGS: u32 = 3;
 /// When inspects of a container keep failing, the list is asked again after this long.
 const RELIST_AFTER: Duration = Duration::from_secs(10);
 
-/// Runs one session. `replay`: whether to have recent events replayed. `announced` is set once
-/// [`Update::Connected`] was sent.
+/// Runs one session, with recent events if `replay`. `announced`: [`Update::Connected`] was sent.
 ///
 /// # Errors
 /// Why it ended.

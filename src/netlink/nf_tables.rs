@@ -142,6 +142,8 @@ pub(crate) mod element {
     pub(crate) const DATA: u16 = 2;
     pub(crate) const FLAGS: u16 = 3;
     pub(crate) const USERDATA: u16 = 6;
+    pub(crate) const EXPR: u16 = 7;
+    pub(crate) const EXPRESSIONS: u16 = 11;
     pub(crate) const KEY_END: u16 = 10;
     /// `NFT_SET_ELEM_INTERVAL_END`.
     pub(crate) const INTERVAL_END: u32 = 1;
@@ -163,6 +165,9 @@ pub(crate) const REG_VERDICT: u32 = 0;
 /// `enum nft_expr_attributes`.
 pub(crate) const EXPR_NAME: u16 = 1;
 pub(crate) const EXPR_DATA: u16 = 2;
+
+/// `NFTA_COUNTER_PACKETS`.
+pub(crate) const COUNTER_PACKETS: u16 = 2;
 
 /// `enum nft_immediate_attributes`.
 pub(crate) mod immediate {

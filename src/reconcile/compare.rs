@@ -22,6 +22,14 @@ pub(crate) struct Compared {
 }
 
 impl<J: Journal> Reconciler<J> {
+    /// How many connections each rule has taken.
+    ///
+    /// # Errors
+    /// The kernel does not say. Nothing was retried.
+    pub(crate) fn connections(&mut self) -> Result<BTreeMap<RuleId, u64>, BackendError> {
+        self.backend.connections()
+    }
+
     /// Lists the kernel and compares it with `desired`. What is believed of the kernel stays as it was.
     ///
     /// # Errors

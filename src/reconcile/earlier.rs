@@ -93,6 +93,10 @@ impl Backend for Recognising {
         self.backend.commit(batch)
     }
 
+    fn connections(&mut self) -> Result<BTreeMap<RuleId, u64>, BackendError> {
+        self.backend.connections()
+    }
+
     fn own_ports(&self) -> OwnPorts {
         self.backend.own_ports()
     }

@@ -17,6 +17,7 @@ mod goldens;
 mod hardened;
 mod killpoints;
 mod life;
+mod looks;
 mod migration;
 mod monitoring;
 mod nftables;

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::support::PROGRAM;
 use crate::support::backend::in_use;
-use crate::support::lab::Lab;
 use crate::support::lab::daemon::{self, Daemon, STATE_DIR};
 use crate::support::lab::engine::Engine;
 use crate::support::lab::rules;
+use crate::support::lab::talk::Proto::Tcp;
+use crate::support::lab::{CLIENT, Lab};
 use crate::support::wait::{SOON, eventually, same};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
@@ -128,6 +129,60 @@ fn status_tells_healthy_from_absent_and_the_socket_is_private() {
     assert_eq!((mode, owner), (0o600, 0));
     daemon.leaves();
     assert_eq!(daemon::command(&lab, &["status"]).status.code(), Some(3));
+}
+
+/// The counters are those of the kernel, so each connection counts once.
+#[test]
+#[ignore = "needs root and Docker: run by tests/run"]
+fn watch_shows_new_connections_and_a_terminal_is_never_too_narrow() {
+    let lab = Lab::up("dump_watch");
+    let engine = Engine::up(&lab, &[]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
+    engine.run("shut", &["-p", "127.0.0.1:9000:80"], &["tcp:80"]);
+    let daemon = Daemon::ready(&lab, &ARGS);
+    for _ in 0..3 {
+        lab.answers(Tcp, "[2001:db8::1]:8080", "web", CLIENT);
+    }
+    // The reader leaves after the first screen.
+    let call = format!("{PROGRAM} status --watch=1s --state-dir {STATE_DIR}");
+    let shown = lab.host().sh(&format!("{call} | sed '/^8080/q'"));
+    println!("{shown}");
+    let line = shown.lines().last().expect("a line");
+    let total = line.split_whitespace().last().and_then(|n| n.parse().ok());
+    assert!(total.is_some_and(|total: u64| total >= 3), "{shown}");
+    assert!(line.starts_with("8080/tcp  web "), "{shown}");
+    let diff = daemon.command(&["dump", "--diff"]);
+    assert!(diff.status.success(), "{diff:?}");
+    // On a terminal, in colour and as wide as it is; with NO_COLOR without.
+    for (setting, is_coloured) in [("TERM=xterm", true), ("TERM=xterm NO_COLOR=1", false)] {
+        for command in ["dump", "dump --rules", "status"] {
+            let call =
+                format!("stty cols 80; {setting} {PROGRAM} {command} --state-dir {STATE_DIR}");
+            let screen = lab
+                .host()
+                .sh(&format!("script -qec '{call}' /dev/null </dev/null"));
+            println!("{screen}");
+            assert_eq!(
+                screen.contains("\u{1b}["),
+                is_coloured,
+                "{command}: {screen}"
+            );
+            if !is_coloured {
+                let wide = screen
+                    .lines()
+                    .find(|line| line.trim_end().chars().count() > 80);
+                assert_eq!(wide, None, "{command}");
+                assert!(screen.contains("8080/tcp"), "{command}: {screen}");
+            }
+        }
+    }
+    let dump = text(&daemon.command(&["dump"]));
+    let shut = dump
+        .lines()
+        .find(|line| line.starts_with("9000/tcp"))
+        .expect("it is named");
+    assert!(shut.contains("closed"), "{dump}");
+    daemon.leaves();
 }
 
 #[test]

@@ -185,6 +185,23 @@ fn an_unknown_command_is_answered_with_those_there_are() {
     refused(&["fly"], &[], &words);
     refused(&["stauts"], &[], &["'stauts'", "'status'"]);
     refused(&with(&["run", "more"], &GOOD), &[], &["'more'"]);
+    for verb in ["start", "stop", "restart"] {
+        let words = format!("systemctl {verb} docker-nat66");
+        refused(&[verb], &[], &[&words]);
+    }
+}
+
+#[test]
+fn a_command_behind_the_options_is_told_its_place() {
+    let words = ["the command goes first: docker-nat66 status"];
+    refused(&with(&GOOD, &["status"]), &[], &words);
+}
+
+#[test]
+fn short_names_of_levels_are_understood() {
+    for level in ["warn", "err"] {
+        accepted(&with(&GOOD, &["--log-level", level]), &[]);
+    }
 }
 
 #[test]

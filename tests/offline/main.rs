@@ -15,3 +15,4 @@ mod readers;
 mod support;
 mod tidy;
 mod tools;
+mod usage;

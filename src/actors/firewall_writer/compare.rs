@@ -1,5 +1,6 @@
-//! Compares the journal, the kernel and Docker, for `dump --diff`. The writer does it, so that no rule
-//! and no record changes in between.
+//! Answers what takes a look at the kernel: the comparison of the journal, the kernel and Docker for
+//! `dump --diff`, and the counters for `status --watch`. The writer does it, so that no rule and no
+//! record changes in between.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,33 +8,72 @@ use std::time::Instant;
 use actix::{Handler, SyncContext};
 
 use super::{FirewallWriter, JOURNAL_PATIENCE};
-use crate::actors::messages::{Compare, Dump};
+use crate::actors::messages::{Dump, Work};
 use crate::control::comparison::{Comparison, Difference};
+use crate::control::connections::PortConnections;
+use crate::control::protocol::{Answer, Request};
 use crate::control::row::Row;
 use crate::mapper::standby::admitted;
-use crate::model::rule::RuleId;
+use crate::model::rule::{HostPort, RuleId};
 use crate::reconcile::compare::Compared;
 use crate::sys::causes::chain;
 use crate::sys::progress::{self, Worker};
 
-impl Handler<Compare> for FirewallWriter {
-    type Result = Result<Comparison, String>;
+impl Handler<Work> for FirewallWriter {
+    type Result = Result<Answer, String>;
 
-    fn handle(&mut self, Compare: Compare, _: &mut SyncContext<Self>) -> Self::Result {
+    fn handle(&mut self, Work(request): Work, _: &mut SyncContext<Self>) -> Self::Result {
+        Ok(match request {
+            Request::Connections => Answer::Connections(self.connections()?),
+            Request::Diff => Answer::Diff(Box::new(self.compared()?)),
+            Request::Dump
+            | Request::Status
+            | Request::Metrics
+            | Request::Reload
+            | Request::LogLevel { .. } => {
+                return Err("the writer is not asked for that".to_owned());
+            }
+        })
+    }
+}
+
+impl FirewallWriter {
+    fn compared(&mut self) -> Result<Comparison, String> {
         let Some((intent, state)) = &self.desired else {
             return Err("the daemon has only begun: nothing is known of Docker yet".to_owned());
         };
         let desired = self.reconciler.compile(intent);
         let desired = admitted(&desired, *state);
         let compared = self.reconciler.compare(&desired).map_err(|e| chain(&e))?;
-        let journal = self.journal_rows()?;
         let known = desired.is_complete();
+        let journal = self.journal_rows()?;
         let generation = self.board.lock().figures.journal.generation;
         Ok(compare(&journal, compared, generation, known))
     }
-}
 
-impl FirewallWriter {
+    /// The counters of all rules of a port make one figure.
+    fn connections(&mut self) -> Result<Vec<PortConnections>, String> {
+        let counts = self.reconciler.connections().map_err(|e| chain(&e))?;
+        let mut ports: BTreeMap<HostPort, PortConnections> = BTreeMap::new();
+        for record in self.reconciler.records() {
+            let owned = &record.owned;
+            let Some((port, _)) = owned.rule.dnat() else {
+                continue;
+            };
+            let one = ports.entry(port).or_insert_with(|| {
+                let owner = owned.owners.first();
+                PortConnections {
+                    port: port.to_string(),
+                    container: owner
+                        .map_or_else(String::new, |o| o.container_name.raw().to_owned()),
+                    connections: 0,
+                }
+            });
+            one.connections += counts.get(&record.id()).copied().unwrap_or(0);
+        }
+        Ok(ports.into_values().collect())
+    }
+
     /// The rows of the journal, by their rules; of several owners the first.
     fn journal_rows(&mut self) -> Result<BTreeMap<String, Row>, String> {
         let mut rows = BTreeMap::new();

@@ -6,6 +6,7 @@
 //! whole or not at all, or of many removals some, and no record here of which: list again.
 
 pub(super) mod compile;
+mod counters;
 pub(super) mod describe;
 mod error;
 pub(crate) mod exec;
@@ -29,11 +30,12 @@ pub(crate) mod oracle;
 pub use lock::ToolLock;
 pub use tool::{ToolSettings, Variant};
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
-use crate::model::rule::{BackendKind, Rule};
+use crate::model::rule::{BackendKind, Rule, RuleId};
 use crate::netlink::watch::OwnPorts;
 use exec::Network;
 use parse::Listing;
@@ -41,8 +43,7 @@ use plan::{ChainState, Plan};
 use rule::Table;
 use tool::Tools;
 
-/// Rules that use every part of the kernel that ours use: both tables and their chains, every
-/// target and every match.
+/// Rules that use every part of the kernel that ours use: tables, chains, targets and matches.
 const PROBE: &str = "*filter\n\
     -N DOCKER-NAT66\n\
     -A FORWARD -j DOCKER-NAT66 -m comment --comment docker-nat66\n\
@@ -136,8 +137,7 @@ impl Ip6tables {
         Some(Self::new(tools, settings, Presence::OnlyIfThere))
     }
 
-    /// Every variant that is installed, for a daemon that uses another backend: as
-    /// [`Ip6tables::other`].
+    /// Every installed variant, for a daemon that uses another backend: as [`Ip6tables::other`].
     pub fn left_over(settings: &ToolSettings) -> Vec<Self> {
         let by_name = [Variant::Nft, Variant::Legacy].map(|v| Tools::of_variant(settings, v));
         let mut tools: Vec<Tools> = by_name.into_iter().flatten().collect();
@@ -383,6 +383,12 @@ impl Backend for Ip6tables {
         // The filter table in one, for our chains go with the last of their rules.
         let rest = [&nat[last..], &filter].concat();
         self.commit_whole(&removal(rest), &mut chain_state)
+    }
+
+    fn connections(&mut self) -> Result<BTreeMap<RuleId, u64>, BackendError> {
+        Ok(counters::read(
+            &self.tools.save_counting(Table::Nat.as_str())?,
+        ))
     }
 
     fn own_ports(&self) -> OwnPorts {

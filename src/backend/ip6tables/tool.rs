@@ -208,15 +208,23 @@ impl Tools {
     /// # Errors
     /// See [`error::of`]. Nothing was retried.
     pub(super) fn save(&mut self, table: &str) -> Result<Vec<u8>, BackendError> {
+        self.save_with(&["-t", table], table)
+    }
+
+    /// The same with the rules' counters.
+    pub(super) fn save_counting(&mut self, table: &str) -> Result<Vec<u8>, BackendError> {
+        self.save_with(&["-c", "-t", table], table)
+    }
+
+    fn save_with(&mut self, args: &[&str], table: &str) -> Result<Vec<u8>, BackendError> {
         let operation = format!("ip6tables-save of table {table} ({})", self.variant);
-        let args = ["-t", table];
         let (runner, bounds) = (&mut self.runner, &self.bounds);
         call(
             runner,
             bounds,
             &operation,
             &self.save,
-            &args,
+            args,
             "",
             Network::Own,
         )

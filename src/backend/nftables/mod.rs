@@ -23,6 +23,7 @@
 
 mod chains;
 pub(super) mod compile;
+mod counters;
 mod describe;
 pub(crate) mod error;
 mod exec;
@@ -44,11 +45,12 @@ mod tests;
 #[path = "../../../tests/fuzz/oracles/nftables.rs"]
 pub(crate) mod oracle;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::{Backend, BackendError, Batch, ObservedRule, Verb};
-use crate::model::rule::{BackendKind, Rule};
+use crate::model::rule::{BackendKind, Rule, RuleId};
 use crate::netlink::nf_tables::table::OWNED;
 use crate::netlink::watch::OwnPorts;
 use error::Fault;
@@ -254,6 +256,11 @@ impl Backend for Nftables {
             batch.insert.len()
         );
         self.apply(batch).map_err(|fault| fault.during(operation))
+    }
+
+    fn connections(&mut self) -> Result<BTreeMap<RuleId, u64>, BackendError> {
+        let mut counted = || counters::read(&mut self.session.call()?, TABLE);
+        counted().map_err(|fault: Fault| fault.during(format!("counters of table ip6 {TABLE}")))
     }
 
     fn own_ports(&self) -> OwnPorts {

@@ -231,7 +231,7 @@ fn predecessor(key: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The identity in an element's comment, among other notes.
-fn comment(userdata: &[u8]) -> Option<RuleId> {
+pub(super) fn comment(userdata: &[u8]) -> Option<RuleId> {
     let text = nf_tables::comment(userdata)?.strip_suffix(&[0])?;
     RuleId::from_comment(std::str::from_utf8(text).ok()?)
 }

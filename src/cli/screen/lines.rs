@@ -35,6 +35,15 @@ pub(in crate::cli) fn broken(head: &str, text: &str, joint: &str, width: Option<
     format!("{head}{joined}\n")
 }
 
+/// The text, cut at its end to at most `width` columns.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let first = pieces(text, width.saturating_sub(1)).swap_remove(0);
+    format!("{first}…")
+}
+
 /// A word in pieces of at most `room` columns.
 fn pieces(word: &str, room: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];

@@ -7,6 +7,7 @@ pub(super) mod diff;
 pub(super) mod forwards;
 pub(super) mod lines;
 mod ports;
+pub(super) mod rates;
 pub(super) mod rules;
 pub(super) mod span;
 pub(super) mod status;
@@ -15,13 +16,16 @@ pub(super) mod table;
 mod tests;
 
 use anstyle::{AnsiColor, Style};
-use terminal_size::{Width, terminal_size_of};
+use rustix::termios::{isatty, tcgetwinsize};
 
 use crate::control::moment::Moment;
 use crate::model::text::Untrusted;
 
 /// Least width that a screen is made for. A narrower terminal wraps.
 const NARROWEST: usize = 40;
+
+/// Width of a terminal that does not know its own, such as a serial line.
+const USUAL: usize = 80;
 
 /// Columns that a name takes in a sentence.
 const LONGEST_NAME: usize = 32;
@@ -50,9 +54,16 @@ pub(super) struct Canvas {
 impl Canvas {
     /// One for standard output: as wide as its terminal. Nothing is shortened for a file or a pipe.
     pub(super) fn of_stdout(is_wide: bool) -> Self {
-        let terminal = terminal_size_of(std::io::stdout()).filter(|_| !is_wide);
+        let out = std::io::stdout();
+        let width = (!is_wide && isatty(&out)).then(|| {
+            let size = tcgetwinsize(&out);
+            match size.map_or(0, |size| usize::from(size.ws_col)) {
+                0 => USUAL,
+                columns => columns.max(NARROWEST),
+            }
+        });
         Self {
-            width: terminal.map(|(Width(columns), _)| NARROWEST.max(columns.into())),
+            width,
             now: Moment::now(),
         }
     }
@@ -61,7 +72,7 @@ impl Canvas {
     pub(super) fn name(&self, name: &str) -> String {
         let name = Untrusted::new(name).to_string();
         match self.width {
-            Some(_) => table::cut(&name, LONGEST_NAME),
+            Some(_) => lines::cut(&name, LONGEST_NAME),
             None => name,
         }
     }

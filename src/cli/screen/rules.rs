@@ -8,9 +8,9 @@ use crate::control::row::Row;
 
 const COLUMNS: [Column; 6] = [
     ("ID", Cut::Never, 0, 0),
-    ("HOOK", Cut::End, 1, 11),
-    ("PURPOSE", Cut::Middle, 2, 10),
-    ("MATCHES", Cut::Middle, 1, 12),
+    ("HOOK", Cut::End, 1, 9),
+    ("PURPOSE", Cut::Middle, 1, 11),
+    ("MATCHES", Cut::Middle, 2, 14),
     ("CONTAINER", Cut::Middle, 0, 12),
     ("SINCE", Cut::Never, 0, 0),
 ];

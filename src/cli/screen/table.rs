@@ -121,11 +121,6 @@ fn shortened(text: &str, width: usize, how: Cut) -> String {
     shown
 }
 
-/// The text, cut at its end to at most `width` columns.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    shortened(text, width, Cut::End)
-}
-
 /// As many characters as fit into so many columns.
 fn fitting(chars: impl Iterator<Item = char>, most: usize) -> impl Iterator<Item = char> {
     let mut taken = 0;

@@ -1,0 +1,83 @@
+//! Help, and failures as objects, of commands that find no daemon.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::PROGRAM;
+
+/// Runs the program with no state directory and no daemon, and returns its outputs.
+fn output(args: &[&str]) -> Output {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().args(args);
+    command.env("DOCKER_NAT66_STATE_DIR", dir.path().join("none"));
+    command.env("DOCKER_NAT66_CONTROL", dir.path().join("control.sock"));
+    command.env("DOCKER_NAT66_DOCKER_HOST", "tcp://secret.invalid:1");
+    command.output().expect("runs")
+}
+
+#[test]
+fn a_failure_is_an_object_where_one_was_asked_for() {
+    for (args, exit) in [
+        (&["status", "--json"][..], 3),
+        (&["dump", "--json"], 1),
+        (&["dump", "--diff", "--json"], 3),
+        (&["status", "--json", "--bogus"], 2),
+        (&["check", "--json", "--ignore", "nothing"], 2),
+    ] {
+        let ended = output(args);
+        assert_eq!(ended.status.code(), Some(exit), "{args:?}: {ended:?}");
+        let object: Value = serde_json::from_slice(&ended.stdout).expect("an object");
+        assert_eq!((&object["v"], &object["exit"]), (&json!(1), &json!(exit)));
+        let error = object["error"].as_str().expect("a text");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            !error.is_empty() && said.contains(error),
+            "{args:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn every_help_names_its_exit_codes_and_no_value_of_the_environment() {
+    let help = |args: &[&str]| {
+        let ended = output(args);
+        assert!(ended.status.success(), "{args:?}: {ended:?}");
+        String::from_utf8(ended.stdout).expect("UTF-8")
+    };
+    let usage = help(&["--help"]);
+    assert!(
+        usage.contains("Usage: docker-nat66 [COMMAND] [OPTIONS]"),
+        "{usage}"
+    );
+    for command in ["run", "dump", "status", "cleanup", "check", "print"] {
+        for flag in ["-h", "--help"] {
+            let text = help(&[command, flag]);
+            assert!(text.contains("Exit codes:\n  0 "), "{command}: {text}");
+            assert!(!text.contains("secret.invalid"), "{command}: {text}");
+            let wide = text.lines().find(|line| line.chars().count() > 100);
+            assert_eq!(wide, None, "{command}");
+        }
+    }
+    for command in ["dump", "status"] {
+        let text = help(&[command, "-h"]);
+        for option in ["--json", "--state-dir", "--control", "--wide"] {
+            assert!(text.contains(option), "{command}: {option}");
+        }
+    }
+}
+
+#[test]
+fn every_message_begins_with_the_program() {
+    for args in [&["--bogus"][..], &["fly"], &[], &["--dev", "eth0/1"]] {
+        let ended = output(args);
+        let said = String::from_utf8(ended.stderr).expect("UTF-8");
+        assert!(said.starts_with("docker-nat66: "), "{args:?}: {said}");
+        assert_eq!(
+            said.matches("docker-nat66: ").count(),
+            1,
+            "{args:?}: {said}"
+        );
+    }
+}
