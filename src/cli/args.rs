@@ -107,12 +107,7 @@ pub(super) struct DaemonArgs {
     #[command(flatten)]
     pub(super) state: StateArgs,
     /// Control socket of the daemon [default: the one that it names in its state directory]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "DOCKER_NAT66_CONTROL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "PATH", env = "DOCKER_NAT66_CONTROL")]
     pub(super) control: Option<PathBuf>,
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Output;
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -143,14 +144,33 @@ fn watch_shows_new_connections_and_a_terminal_is_never_too_narrow() {
     for _ in 0..3 {
         lab.answers(Tcp, "[2001:db8::1]:8080", "web", CLIENT);
     }
-    // The reader leaves after the first screen.
     let call = format!("{PROGRAM} status --watch=1s --state-dir {STATE_DIR}");
-    let shown = lab.host().sh(&format!("{call} | sed '/^8080/q'"));
+    let shown = thread::scope(|scope| {
+        let watching = scope.spawn(|| lab.host().sh(&format!("timeout 4 {call} || true")));
+        while !watching.is_finished() {
+            lab.answers(Tcp, "[2001:db8::1]:8080", "web", CLIENT);
+        }
+        watching.join().expect("what it shows")
+    });
     println!("{shown}");
-    let line = shown.lines().last().expect("a line");
-    let total = line.split_whitespace().last().and_then(|n| n.parse().ok());
-    assert!(total.is_some_and(|total: u64| total >= 3), "{shown}");
-    assert!(line.starts_with("8080/tcp  web "), "{shown}");
+    let line = |line: &str| {
+        let [port, name, rate, total] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let is_it = (port, name) == ("8080/tcp", "web");
+        Some((rate.parse::<f64>().ok(), total.parse::<u64>().ok()?)).filter(|_| is_it)
+    };
+    let lines: Vec<(Option<f64>, u64)> = shown.lines().filter_map(line).collect();
+    assert!(
+        lines.len() > 1 && lines[0].0.is_none() && lines[0].1 >= 3,
+        "{lines:?}"
+    );
+    assert!(
+        lines[1..]
+            .iter()
+            .any(|(rate, _)| rate.is_some_and(|r| r > 0.0)),
+        "{lines:?}"
+    );
     let diff = daemon.command(&["dump", "--diff"]);
     assert!(diff.status.success(), "{diff:?}");
     // On a terminal, in colour and as wide as it is; with NO_COLOR without.

@@ -133,7 +133,7 @@ fn docker(status: &Status, canvas: &Canvas) -> String {
 fn last(status: &Status, canvas: &Canvas) -> String {
     let change = status.last_change.as_ref();
     let change = change.map_or_else(
-        || "nothing was opened or closed since the start".to_owned(),
+        || "no change since the start".to_owned(),
         |change| last_change(change, canvas),
     );
     let resync = status.last_resync.as_ref();
