@@ -138,9 +138,9 @@ fn status_tells_healthy_from_absent_and_the_socket_is_private() {
 fn watch_shows_new_connections_and_a_terminal_is_never_too_narrow() {
     let lab = Lab::up("dump_watch");
     let engine = Engine::up(&lab, &[]);
-    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
-    engine.run("shut", &["-p", "127.0.0.1:9000:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &ARGS);
+    engine.run("shut", &["-p", "127.0.0.1:9000:80"], &["tcp:80"]);
+    engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     for _ in 0..3 {
         lab.answers(Tcp, "[2001:db8::1]:8080", "web", CLIENT);
     }

@@ -46,7 +46,7 @@ impl OpenPorts {
     }
 
     /// What has changed since `before`; `None` if nothing has. A port that was opened is worth more
-    /// than one that was closed. `since` is when the news came that caused it.
+    /// than one that was closed. `since` is when the event came that caused it.
     pub(super) fn change_since(&self, before: &Self, since: Option<Instant>) -> Option<LastChange> {
         let fresh = self.ports.iter().filter_map(|(port, led)| {
             let change = match before.ports.get(port) {
