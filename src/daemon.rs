@@ -26,10 +26,10 @@ pub use self::leaving::Left;
 use self::leaving::{keep_rules, leave_at_once, remove_rules};
 use self::requests::{Following, Serving};
 use crate::actors::event_watcher::EventWatcher;
-use crate::actors::firewall_writer::{FirewallWriter, JournalClient};
+use crate::actors::firewall_writer::{FindDrops, FirewallWriter, JournalClient};
 use crate::actors::journal::{HeldStateDir, JournalActor};
 use crate::actors::messages::{Close, Dump, Recover, Resync, Stop};
-use crate::actors::port_mapper::{DriftWatch, FindDrops, PortMapper};
+use crate::actors::port_mapper::{DriftWatch, PortMapper};
 use crate::actors::watchdog::{self, Probe};
 use crate::actors::{abort, log_troubles, start_once};
 use crate::backend::Backend;
@@ -174,7 +174,6 @@ async fn serve(
     let drift_watch = DriftWatch {
         interval: parts.verify_interval,
         own_ports: parts.backend.own_ports(),
-        find_drops: parts.find_drops,
     };
     let reconciler = Reconciler::new(
         parts.backend,
@@ -189,6 +188,7 @@ async fn serve(
     let writer = FirewallWriter::new(
         reconciler,
         docker_nat,
+        parts.find_drops,
         board.clone(),
         log_of_writer,
         host::now,

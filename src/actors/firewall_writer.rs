@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, Addr, Handler, MailboxError, Message, SyncContext};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use ipnet::Ipv6Net;
 use slog::{Logger, debug};
 use tokio::runtime::Handle;
 
 use self::open_ports::OpenPorts;
 use super::journal::JournalActor;
 use super::messages::{
-    Commit, Converge, Forget, Intend, Leave, Ping, Recover, RemoveAll, Removing, Round,
+    Commit, Converge, FindForeign, Forget, Intend, Leave, Ping, Recover, RemoveAll, Removing, Round,
 };
 use crate::backend::BackendError;
 use crate::control::board::{Reporter, StatusBoard};
@@ -32,6 +33,8 @@ use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::mapper::standby::admitted;
 use crate::model::change::Desired;
+use crate::model::conditions::ForeignRules;
+use crate::model::device::Device;
 use crate::model::intent::Intent;
 use crate::model::problem::ProblemId;
 use crate::model::published::HostForward;
@@ -51,6 +54,9 @@ const AT_ONCE: usize = 500;
 /// What each further request of a call adds to the call's patience.
 const PATIENCE_EACH: Duration = Duration::from_millis(200);
 
+/// Finds what drops packets from these interfaces to these prefixes; `None` if that is not known now.
+pub(crate) type FindDrops = Box<dyn Fn(&[Device], &[Ipv6Net]) -> Option<ForeignRules> + Send>;
+
 /// The actor. See the module's documentation.
 pub(crate) struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
@@ -59,6 +65,7 @@ pub(crate) struct FirewallWriter {
     open: Option<OpenPorts>,
     /// What the last round was to bring about, and what Docker's own NAT did then.
     desired: Option<(Arc<Intent>, StandbyState)>,
+    find_drops: FindDrops,
     board: StatusBoard,
     log: Logger,
     clock: fn() -> u64,
@@ -66,11 +73,12 @@ pub(crate) struct FirewallWriter {
 
 impl FirewallWriter {
     /// A writer with a reconciler that has not recovered yet. `docker_nat` observes Docker's own NAT;
-    /// with `None` the writer sets the rules without regard to it. `clock` gives seconds since the
-    /// epoch.
+    /// with `None` the writer sets the rules without regard to it. `find_drops` reads the rules of other
+    /// programs. `clock` gives seconds since the epoch.
     pub(crate) fn new(
         reconciler: Reconciler<JournalClient>,
         docker_nat: Option<Watch>,
+        find_drops: FindDrops,
         board: StatusBoard,
         log: Logger,
         clock: fn() -> u64,
@@ -78,6 +86,7 @@ impl FirewallWriter {
         Self {
             reconciler,
             docker_nat,
+            find_drops,
             open: None,
             desired: None,
             board,
@@ -252,6 +261,15 @@ impl Handler<RemoveAll> for FirewallWriter {
         let report = remove_all(&mut self.reconciler, (self.clock)());
         self.publish(&report, None, began, None);
         actix::MessageResult(report)
+    }
+}
+
+impl Handler<FindForeign> for FirewallWriter {
+    type Result = actix::MessageResult<FindForeign>;
+
+    fn handle(&mut self, message: FindForeign, _: &mut SyncContext<Self>) -> Self::Result {
+        let FindForeign { devices, prefixes } = message;
+        actix::MessageResult((self.find_drops)(&devices, &prefixes))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Message;
+use ipnet::Ipv6Net;
 
 use crate::backend::BackendError;
 use crate::control::protocol::{Answer, Request};
@@ -12,7 +13,9 @@ use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::Observation;
 use crate::journal::JournalError;
 use crate::journal::record::Record;
+use crate::model::conditions::ForeignRules;
 use crate::model::container::Snapshot;
+use crate::model::device::Device;
 use crate::model::intent::Intent;
 use crate::model::published::Published;
 use crate::model::rule::RuleId;
@@ -118,6 +121,17 @@ impl Round {
             observations.all(|it| it.failure.is_none() && it.state != StandbyState::Unsettled);
         is_settled && self.report.is_in_step()
     }
+}
+
+/// Port mapper → firewall writer: find what the rules of other programs do to the packets that we
+/// forward. The answer is `None` if that is not known now.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<ForeignRules>")]
+pub(crate) struct FindForeign {
+    /// Where the packets come in.
+    pub devices: Vec<Device>,
+    /// Where they go.
+    pub prefixes: Vec<Ipv6Net>,
 }
 
 /// Daemon → firewall writer: remove every rule, without regard to Docker's own NAT; the daemon is

@@ -28,7 +28,7 @@ use actix::{
 };
 use slog::{Logger, warn};
 
-pub(crate) use self::drift_watch::{DriftWatch, FindDrops};
+pub(crate) use self::drift_watch::DriftWatch;
 use self::resyncing::Resyncing;
 use super::abort;
 use super::firewall_writer::FirewallWriter;
@@ -126,6 +126,8 @@ pub(crate) struct PortMapper {
     problems: LogChanges<(String, Option<String>)>,
     /// What was last found of the rules of others.
     foreign: ForeignRules,
+    /// Whether the writer has been asked for them and has not answered.
+    asks_foreign: bool,
     /// The forwards that the last snapshot resolved to.
     resolved: Arc<Resolved>,
     /// Whether the host is about to be observed again.
@@ -175,6 +177,7 @@ impl PortMapper {
             skipped: LogChanges::default(),
             problems: LogChanges::default(),
             foreign: ForeignRules::default(),
+            asks_foreign: false,
             resolved: Arc::default(),
             host_changed: false,
             scanned: None,
@@ -246,7 +249,10 @@ impl PortMapper {
             match round {
                 Ok(round) => {
                     // After the round, in which the writer has observed Docker's own NAT.
-                    this.report_health(verify.is_some());
+                    this.report_health();
+                    if verify.is_some() {
+                        this.ask_foreign(ctx);
+                    }
                     this.take_report(&round, heard, verify, ctx);
                     this.note_round(&round, verify, sent_at, listed_at);
                     let auto = this.options.hairpin == HairpinMode::Auto;
@@ -357,7 +363,7 @@ impl Handler<HostChanged> for PortMapper {
                 self.host_changed = true;
                 ctx.run_later(HOST_SETTLES, |this, _| {
                     this.host_changed = false;
-                    this.report_health(false);
+                    this.report_health();
                 });
             }
             return;

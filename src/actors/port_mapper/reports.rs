@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use actix::{AsyncContext, Context};
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{debug, error, info, warn};
 
 use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD, VERIFY_WINDOW};
-use crate::actors::messages::Round;
+use crate::actors::abort;
+use crate::actors::messages::{FindForeign, Round};
 use crate::control::board::Reporter;
 use crate::control::moment::Moment;
 use crate::control::resync::{LastResync, ResyncReason};
@@ -158,16 +159,33 @@ impl PortMapper {
         reports.figures.unanswered = names;
     }
 
-    /// Reports what keeps packets from getting through the host. In a round in which the rules were
-    /// `listed`, those of other programs are, too; not before the daemon is ready.
-    pub(super) fn report_health(&mut self, listed: bool) {
-        if listed && self.on_ready.is_none() {
-            let devices = health::egress(&self.options, &self.host);
-            let prefixes = self.options.prefixes_of(self.snapshot.as_deref());
-            if let Some(found) = (self.drift_watch.find_drops)(devices, &prefixes) {
-                self.foreign = found;
-            }
+    /// Has the writer read the rules of other programs, and reports what they do to packets; not
+    /// before the daemon is ready.
+    pub(super) fn ask_foreign(&mut self, ctx: &mut Context<Self>) {
+        if self.on_ready.is_some() || self.asks_foreign || self.stopping {
+            return;
         }
+        self.asks_foreign = true;
+        let request = self.writer.send(FindForeign {
+            devices: health::egress(&self.options, &self.host).to_vec(),
+            prefixes: self.options.prefixes_of(self.snapshot.as_deref()),
+        });
+        ctx.spawn(request.into_actor(self).map(|found, this, _| {
+            this.asks_foreign = false;
+            match found {
+                Ok(Some(found)) => {
+                    this.foreign = found;
+                    this.report_health();
+                }
+                // The last findings may still hold.
+                Ok(None) => {}
+                Err(_) => abort(&this.log, "the firewall writer is gone"),
+            }
+        }));
+    }
+
+    /// Reports what keeps packets from getting through the host.
+    pub(super) fn report_health(&mut self) {
         self.report_egress();
         let Self { options, host, .. } = self;
         let resolved = &*self.resolved;

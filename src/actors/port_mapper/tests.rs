@@ -7,7 +7,7 @@ use slog::{Discard, o};
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::actors::firewall_writer::JournalClient;
+use crate::actors::firewall_writer::{FindDrops, JournalClient};
 use crate::actors::journal::{HeldStateDir, JournalActor};
 use crate::actors::messages::{Recover, Resync};
 use crate::backend::ErrorKind;
@@ -17,6 +17,7 @@ use crate::journal::recover;
 use crate::mapper::forwards::samples;
 use crate::model::boot::BootId;
 use crate::model::intent::{Outgoing, Unpublished};
+use crate::model::problem::{Problem, ProblemId};
 use crate::netlink::watch::OwnPorts;
 use crate::reconcile::Reconciler;
 use crate::sys::locks::{Holder, Lock};
@@ -46,9 +47,19 @@ fn after_recovery(
     state_dir: &std::path::Path,
     grace: Option<Duration>,
 ) -> Addr<PortMapper> {
-    let log = Logger::root(Discard, o!());
-    let now = Instant::now();
-    let board = StatusBoard::new(now, "fake".to_owned());
+    let board = StatusBoard::new(Instant::now(), "fake".to_owned());
+    reporting_to(&board, kernel, state_dir, grace, Box::new(|_, _| None))
+}
+
+/// The same, with the reports on this board, and with what the writer finds of others' rules.
+fn reporting_to(
+    board: &StatusBoard,
+    kernel: &FakeKernel,
+    state_dir: &std::path::Path,
+    grace: Option<Duration>,
+    find_drops: FindDrops,
+) -> Addr<PortMapper> {
+    let (log, now, board) = (Logger::root(Discard, o!()), Instant::now(), board.clone());
     let opened = recover::open(state_dir, std::time::SystemTime::now()).expect("a journal");
     let holder = Holder {
         pid: std::process::id(),
@@ -72,7 +83,14 @@ fn after_recovery(
         BootId::new("boot"),
         log.clone(),
     );
-    let writer = FirewallWriter::new(reconciler, None, board.clone(), log.clone(), || 1);
+    let writer = FirewallWriter::new(
+        reconciler,
+        None,
+        find_drops,
+        board.clone(),
+        log.clone(),
+        || 1,
+    );
     let writer = Mutex::new(Some(writer));
     let writer = SyncArbiter::start(1, move || {
         writer.lock().expect("lock").take().expect("one thread")
@@ -95,7 +113,6 @@ fn after_recovery(
     let watch = DriftWatch {
         interval: LATER,
         own_ports: OwnPorts::default(),
-        find_drops: Box::new(|_, _| None),
     };
     let on_ready = Box::new(|| {});
     PortMapper::new(options, writer, board, log, grace_ends, watch, on_ready).start()
@@ -225,6 +242,41 @@ fn what_keeps_failing_is_tried_with_growing_pauses_and_heals_by_itself() {
     assert!(tried && healed, "tried: {tried}, healed: {healed}");
     // Three pauses lay between, of at least half of 100, 200 and 400 ms.
     assert!(took >= Duration::from_millis(350), "{took:?}");
+}
+
+#[test]
+fn what_others_drop_is_found_in_the_writers_thread_and_reported() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = FakeKernel::new();
+    let board = StatusBoard::new(Instant::now(), "fake".to_owned());
+    let mapper_thread = std::thread::current().id();
+    let find_drops: FindDrops = Box::new(move |devices, prefixes| {
+        let is_asked_rightly = devices.len() == 1 && prefixes.len() == 1;
+        let is_beside = std::thread::current().id() != mapper_thread;
+        let drops = Problem::new(ProblemId::ForwardDrop, "a chain drops".to_owned());
+        Some(ForeignRules {
+            drops: vec![drops; usize::from(is_asked_rightly && is_beside)],
+            strict_way_back: false,
+        })
+    });
+    let reported = || {
+        let problems = board.lock().problems_of(Reporter::Host);
+        problems.iter().any(|it| it.id == ProblemId::ForwardDrop)
+    };
+    let (early, came) = System::new().block_on(async {
+        let mapper = reporting_to(&board, &kernel, dir.path(), None, find_drops);
+        mapper.send(resync()).await.expect("it lives");
+        eventually(|| kernel.ours().len() == STATICS).await;
+        let early = reported();
+        mapper.send(one_container()).await.expect("it lives");
+        eventually(|| forwards(&kernel) > 0).await;
+        mapper.send(resync()).await.expect("it lives");
+        let came = eventually(reported).await;
+        mapper.send(Stop).await.expect("it lives");
+        (early, came)
+    });
+    assert!(!early, "reported before the daemon was ready");
+    assert!(came, "not reported");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::netlink::message::{Writer, nfgenmsg};
 use crate::netlink::nf_tables::{element, message, rule};
 use crate::netlink::request::Fill;
 use crate::netlink::socket::Socket;
+use crate::sys::progress::{self, Worker};
 
 /// How long the kernel may take. 10,000 rules take it half a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,7 +67,11 @@ pub(in crate::check) fn forwarding(
                 writer.text(rule::CHAIN, &place.chain);
             };
             let kind = message::GET_RULE;
-            let drafts = list(&mut socket, deadline, kind, which, decode::draft)?;
+            let drafts = list(&mut socket, deadline, kind, which, |payload| {
+                // The daemon's writer asks this, and a foreign chain may be long.
+                progress::made(Worker::Writer);
+                decode::draft(payload)
+            })?;
             let sets = read_sets(&mut socket, deadline, &drafts)?;
             for rule in resolved(drafts, &sets) {
                 if let Verdict::Jump(chain) | Verdict::Goto(chain) = &rule.verdict
