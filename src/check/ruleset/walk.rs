@@ -3,6 +3,8 @@
 //! Each condition holds, fails, or may hold: what a listing does not say of the packet (its source,
 //! its port, a limit) may hold. A drop counts only where nothing that certainly decides comes first.
 
+use std::collections::BTreeMap;
+
 use super::{BaseChain, Match, Packet, Place, Rule, Ruleset, Verdict, state, status};
 
 /// How deep jumps are followed; the kernel allows 16 (`NFT_JUMP_STACK_SIZE`).
@@ -36,6 +38,7 @@ pub(in crate::check) struct Dropped {
 }
 
 /// How a chain ends for the packet.
+#[derive(Debug, Clone)]
 enum Ending {
     /// It is accepted, or what becomes of it is not known.
     Accepted,
@@ -45,14 +48,26 @@ enum Ending {
     Falls,
 }
 
+/// What is known of a chain.
+#[derive(Debug, Clone)]
+struct Followed {
+    ending: Ending,
+    /// Whether a rule in it, or behind it, may accept the packet before that.
+    may_accept: bool,
+}
+
 /// What `base` drops; `None` if it may let the packet through.
 pub(in crate::check) fn drops(
     rules: &Ruleset,
     base: &BaseChain,
     packet: &Packet,
 ) -> Option<Dropped> {
-    let mut accepts = false;
-    let ending = follow(rules, &base.place, packet, DEPTH, &mut accepts);
+    let mut walk = Walk {
+        rules,
+        packet,
+        known: BTreeMap::new(),
+    };
+    let Followed { ending, may_accept } = walk.follow(&base.place, DEPTH);
     let (at, handle) = match ending {
         Ending::Dropped(at, handle) => (at, Some(handle)),
         Ending::Falls if base.drops => (base.place.clone(), None),
@@ -62,50 +77,79 @@ pub(in crate::check) fn drops(
         base: base.place.clone(),
         at,
         handle,
-        unless_accepted: accepts,
+        unless_accepted: may_accept,
     })
 }
 
-fn follow(
-    rules: &Ruleset,
-    place: &Place,
-    packet: &Packet,
-    depth: usize,
-    accepts: &mut bool,
-) -> Ending {
-    if depth == 0 {
-        return Ending::Accepted;
-    }
-    for rule in rules.of(place) {
-        let holds = holds(rule, packet);
-        if holds == Holds::Never {
-            continue;
+/// Follows each chain once, however many rules lead there: the work is bounded by the rules.
+struct Walk<'r> {
+    rules: &'r Ruleset,
+    packet: &'r Packet,
+    known: BTreeMap<Place, Followed>,
+}
+
+impl Walk<'_> {
+    fn follow(&mut self, place: &Place, depth: usize) -> Followed {
+        if let Some(known) = self.known.get(place) {
+            return known.clone();
         }
-        let certain = holds == Holds::Always;
-        match &rule.verdict {
-            Verdict::None => {}
-            Verdict::Accept if certain => return Ending::Accepted,
-            Verdict::Accept | Verdict::Unknown => *accepts = true,
-            Verdict::Drop if certain => return Ending::Dropped(place.clone(), rule.handle),
-            Verdict::Drop => {}
-            Verdict::Return if certain => return Ending::Falls,
-            Verdict::Return => {}
-            Verdict::Jump(chain) | Verdict::Goto(chain) => {
-                let next = Place {
-                    chain: chain.clone(),
-                    ..place.clone()
-                };
-                let ending = follow(rules, &next, packet, depth - 1, accepts);
-                match ending {
-                    // A packet may not have been sent there.
-                    _ if !certain => *accepts |= matches!(ending, Ending::Accepted),
-                    Ending::Falls if matches!(rule.verdict, Verdict::Jump(_)) => {}
-                    ending => return ending,
-                }
+        // Of a chain that leads to itself, which the kernel refuses, nothing is known.
+        let unknown = Followed {
+            ending: Ending::Accepted,
+            may_accept: false,
+        };
+        if depth == 0 {
+            return unknown;
+        }
+        self.known.insert(place.clone(), unknown);
+        let followed = self.follow_rules(place, depth);
+        self.known.insert(place.clone(), followed.clone());
+        followed
+    }
+
+    fn follow_rules(&mut self, place: &Place, depth: usize) -> Followed {
+        let mut may_accept = false;
+        let rules = self.rules;
+        for rule in rules.of(place) {
+            let holds = holds(rule, self.packet);
+            if holds == Holds::Never {
+                continue;
             }
+            let certain = holds == Holds::Always;
+            let ending = match &rule.verdict {
+                Verdict::Accept if certain => Ending::Accepted,
+                Verdict::Drop if certain => Ending::Dropped(place.clone(), rule.handle),
+                Verdict::Return if certain => Ending::Falls,
+                Verdict::Accept | Verdict::Unknown => {
+                    may_accept = true;
+                    continue;
+                }
+                Verdict::None | Verdict::Drop | Verdict::Return => continue,
+                Verdict::Jump(chain) | Verdict::Goto(chain) => {
+                    let next = Place {
+                        chain: chain.clone(),
+                        ..place.clone()
+                    };
+                    let lead = self.follow(&next, depth - 1);
+                    may_accept |= lead.may_accept;
+                    match lead.ending {
+                        // A packet may not have been sent there.
+                        ending if !certain => {
+                            may_accept |= matches!(ending, Ending::Accepted);
+                            continue;
+                        }
+                        Ending::Falls if matches!(rule.verdict, Verdict::Jump(_)) => continue,
+                        ending => ending,
+                    }
+                }
+            };
+            return Followed { ending, may_accept };
+        }
+        Followed {
+            ending: Ending::Falls,
+            may_accept,
         }
     }
-    Ending::Falls
 }
 
 fn holds(rule: &Rule, packet: &Packet) -> Holds {
@@ -289,6 +333,22 @@ mod tests {
             let found = dropped(false, &[accept, drop.clone()]);
             assert_eq!(found, expected, "{conditions:?}");
         }
+    }
+
+    /// Each of these chains leads to the next by many rules: every way takes longer than there is
+    /// time.
+    #[test]
+    fn many_ways_to_a_chain_are_one() {
+        let name = |at: usize| match at {
+            0 => "FORWARD".to_owned(),
+            at => format!("c{at}"),
+        };
+        let jump = |at: usize| {
+            let lead = Verdict::Jump(name(at + 1));
+            vec![rule(&name(at), &[Match::Other], lead); 20]
+        };
+        let rules: Vec<Rule> = (0..DEPTH - 1).flat_map(jump).collect();
+        assert_eq!(dropped(true, &rules), at("FORWARD", true));
     }
 
     #[test]
