@@ -10,7 +10,7 @@
 type Oracle = fn(&[u8]);
 
 /// Every target and its oracle.
-const ORACLES: [(&str, Oracle); 7] = [
+const ORACLES: [(&str, Oracle); 9] = [
     ("conntrack", crate::conntrack::oracle::check),
     ("control", crate::control::server::oracle::check),
     ("engine", crate::docker::oracle::check),
@@ -18,6 +18,8 @@ const ORACLES: [(&str, Oracle); 7] = [
     ("journal", crate::journal::codec::oracle::check),
     ("netlink", crate::netlink::oracle::check),
     ("nftables", crate::backend::nftables::oracle::check),
+    ("ruleset", crate::check::ruleset::oracle::check),
+    ("trace", crate::explain::oracle::check),
 ];
 
 /// Runs a target's oracle on these bytes.
@@ -84,5 +86,5 @@ mod tests {
         };
     }
 
-    replays!(conntrack control engine ip6tables journal netlink nftables);
+    replays!(conntrack control engine ip6tables journal netlink nftables ruleset trace);
 }

@@ -19,7 +19,7 @@ mod gather;
 mod host;
 mod leftovers;
 mod machine;
-mod ruleset;
+pub(crate) mod ruleset;
 mod tools;
 mod wording;
 

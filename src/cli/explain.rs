@@ -20,7 +20,7 @@ use crate::docker::survey;
 use crate::explain::address;
 use crate::explain::error::ExplainError;
 use crate::explain::published::{FromDaemon, Publication};
-use crate::explain::question::Question;
+use crate::explain::question::{Question, WayBack};
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
@@ -68,8 +68,12 @@ pub(super) struct ExplainArgs {
 enum BackChoice {
     /// Only the packet of the client is followed.
     None,
-    /// Then an answer, such as the container would give, is followed back.
+    /// Then an answer, such as the container would give, is followed back. Nobody gets a packet.
     Mirror,
+    /// Then a packet goes through to the container, whose kernel answers it (TCP only). Before the
+    /// program there is told of a connection, it is reset; a firewall or a sniffer in the container
+    /// may see it.
+    Knock,
 }
 
 fn port(text: &str) -> Result<(u16, Proto), String> {
@@ -143,7 +147,11 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         publication,
         is_published_known,
         pid_of: Box::new(move |id| pid_of(&docker_host, id)),
-        tries_back: args.back == BackChoice::Mirror,
+        way_back: match args.back {
+            BackChoice::None => WayBack::None,
+            BackChoice::Mirror => WayBack::Mirror,
+            BackChoice::Knock => WayBack::Knock,
+        },
         verbose: args.verbose,
         notes,
     };

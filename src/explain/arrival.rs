@@ -3,6 +3,7 @@
 use super::container::Fault;
 use super::diagnosis::{BackSeen, Case, Diagnosis};
 use super::place::untraced_behind;
+use super::probe_chains::Knocked;
 use super::remedy;
 use super::verdict::{Ending, Endpoint};
 use super::way::shown;
@@ -149,9 +150,14 @@ impl Case<'_> {
             }
             _ => format!("[{addr}]:{port}"),
         };
-        if let Some(diagnosis) = self.no_answer(&who, to) {
+        let no_answer = self.no_answer(&who, to);
+        if let Some(diagnosis) = no_answer.or_else(|| self.no_reply(&who)) {
             return diagnosis;
         }
+        let answers = match self.knock {
+            Some(_) => ", which answers",
+            None => "",
+        };
         let unasked = match self.is_published_known {
             true => "",
             false => " (Docker could not be asked whose it is)",
@@ -159,7 +165,7 @@ impl Case<'_> {
         Diagnosis {
             is_reachable: true,
             code: "reachable",
-            sentence: format!("{what} reaches {who}{by}{unasked}."),
+            sentence: format!("{what} reaches {who}{by}{answers}{unasked}."),
             remedy: None,
         }
     }
@@ -211,6 +217,28 @@ impl Case<'_> {
             },
         };
         Some(diagnosis)
+    }
+
+    /// A knock was not answered as by somebody who listens.
+    fn no_reply(&self, who: &str) -> Option<Diagnosis> {
+        let (code, how) = match self.knock?.answer {
+            Some(Knocked::Open) => return None,
+            Some(Knocked::Refused) => (
+                "refused",
+                "which refuses it: nothing listens there, or a rule in the container rejects it",
+            ),
+            Some(Knocked::Error) => (
+                "refused",
+                "which answers with an error of ICMPv6: a rule in the container rejects it",
+            ),
+            None => (
+                "silent",
+                "and no answer comes from there: a rule in the container drops it, or the program \
+                 takes no more connections",
+            ),
+        };
+        let sentence = format!("{} arrives at {who}, {how}.", self.what());
+        Some(Diagnosis::closed(code, sentence))
     }
 
     /// Its answer would be lost.

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::container::Fault;
 use super::facts::Facts;
+use super::knock::Knock;
 use super::legacy::Logged;
 use super::owner::{Clues, owner};
 use super::place::{Hook, untraced_behind};
@@ -44,6 +45,8 @@ pub(crate) struct Case<'c> {
     pub(crate) fault: Option<&'c Fault>,
     /// What came of the way back, where it was tried.
     pub(crate) back: Option<&'c BackSeen<'c>>,
+    /// What came of a knock, where there was one.
+    pub(crate) knock: Option<Knock>,
 }
 
 /// What came of the way back.

@@ -1,7 +1,7 @@
 //! The expressions of the rules that know the packet, and how often a rule has counted. Pure; the
 //! numbers are those of linux/netfilter/nf_tables.h.
 
-use super::packet::{LABEL_MASK, Mark};
+use super::packet::{LABEL_MASK, Mark, RST, SYN};
 use crate::model::forward::Proto;
 use crate::netlink::message::{Writer, find};
 use crate::netlink::nf_tables::{
@@ -39,10 +39,9 @@ const ICMPV6: u8 = 58;
 const ICMP_HEADER: u32 = 8;
 const IPV6_HEADER: u32 = 40;
 
-/// In a TCP header: the acknowledged number, the flags, and RST among them.
+/// In a TCP header: the acknowledged number, and the flags.
 const ACKNOWLEDGED: u32 = 8;
 const FLAGS: u32 = 13;
-const RST: u8 = 0x04;
 
 /// `NFTA_COUNTER_PACKETS`.
 const PACKETS: u16 = 2;
@@ -143,26 +142,44 @@ pub(super) fn is_leaving_packet(mark: Mark) -> Vec<u8> {
     .concat()
 }
 
+/// Goes on if it is an error of ICMPv6 about the packet.
+pub(super) fn is_error(mark: Mark) -> Vec<u8> {
+    let inner = ICMP_HEADER + IPV6_HEADER;
+    [
+        is(ICMPV6),
+        has_label(TRANSPORT, ICMP_HEADER, mark.label),
+        has_number(inner + mark.nonce_offset(), mark.nonce),
+    ]
+    .concat()
+}
+
+/// Goes on if it is an answer of TCP to the packet with this flag.
+fn acknowledges_with(mark: Mark, flag: u8) -> Vec<u8> {
+    [
+        is(Proto::Tcp.number()),
+        has_number(ACKNOWLEDGED, mark.nonce.wrapping_add(1)),
+        payload(TRANSPORT, FLAGS, 1),
+        mask(&[flag]),
+        compare(UNEQUAL, &[0]),
+    ]
+    .concat()
+}
+
+/// Goes on if it is the answer of a port that is closed.
+pub(super) fn is_reset(mark: Mark) -> Vec<u8> {
+    acknowledges_with(mark, RST)
+}
+
+/// Goes on if it is the answer of a port that is open.
+pub(super) fn is_synack(mark: Mark) -> Vec<u8> {
+    acknowledges_with(mark, SYN)
+}
+
 /// For each kind of answer to it that the host itself may send: goes on if it is one.
 pub(super) fn are_answers(mark: Mark) -> Vec<Vec<u8>> {
-    let inner = ICMP_HEADER + IPV6_HEADER;
-    let mut all = vec![
-        [
-            is(ICMPV6),
-            has_label(TRANSPORT, ICMP_HEADER, mark.label),
-            has_number(inner + mark.nonce_offset(), mark.nonce),
-        ]
-        .concat(),
-    ];
+    let mut all = vec![is_error(mark)];
     if mark.proto == Proto::Tcp {
-        let reset = [
-            payload(TRANSPORT, FLAGS, 1),
-            mask(&[RST]),
-            compare(UNEQUAL, &[0]),
-        ];
-        let acknowledged = has_number(ACKNOWLEDGED, mark.nonce.wrapping_add(1));
-        let proto = is(Proto::Tcp.number());
-        all.push([proto, acknowledged, reset.concat()].concat());
+        all.push(is_reset(mark));
     }
     all
 }

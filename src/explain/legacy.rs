@@ -142,7 +142,7 @@ impl Drop for Log {
 }
 
 /// Reads the payload of a message, if it is about the packet with this mark.
-fn read(payload: &[u8], mark: Mark) -> Option<Logged> {
+pub(super) fn read(payload: &[u8], mark: Mark) -> Option<Logged> {
     let attributes = payload.get(nfgenmsg(0).len()..)?;
     let packet = find(attributes, PAYLOAD)?;
     let word = |at: usize| {

@@ -1,6 +1,6 @@
 //! Explains why nobody reaches a published port: sends one packet through the real kernel as if it
 //! had arrived on the egress interface, follows it through every table of everybody, and stops it
-//! before it reaches anyone.
+//! before it reaches anyone. Only [`knock`], which is done on demand, reaches the container.
 //!
 //! ```text
 //!   published ──▶ question ──▶ probe ──▶ verdict ──▶ way ──▶ diagnosis ──▶ report
@@ -22,11 +22,16 @@ pub(crate) mod error;
 mod expression;
 mod facts;
 mod inject;
+mod knock;
 mod legacy;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/oracles/trace.rs"]
+pub(crate) mod oracle;
 mod owner;
 mod packet;
 mod place;
 mod probe;
+mod probe_chains;
 mod probe_table;
 pub(crate) mod published;
 pub(crate) mod question;

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::expression::{self, counter, drop_it, set_trace};
+use super::expression::{self, counter, drop_it};
 use super::packet::Mark;
-use super::place::{self, BRACKETS, Hook, Place};
+use super::place::{Hook, Place};
+use super::probe_chains::{ANSWERS, End, FORGET, Knocked, RESET, chains, place_of};
 use crate::backend::nftables::error::Fault;
 use crate::backend::nftables::outcome::Outcome;
 use crate::netlink::message::{CREATE, INET, IPV6, Malformed, REQUEST, Writer, nfgenmsg};
@@ -25,23 +26,12 @@ use crate::netlink::socket::Socket;
 /// What the names of our tables begin with; the process and a number follow.
 pub(crate) const TABLE_PREFIX: &str = "docker_nat66_explain_";
 
-/// The chain that drops what the host would answer.
-const ANSWERS: &str = "answers";
-
 /// The chain that drops it as it leaves the host, in a table of the family netdev.
 const AWAY: &str = "away";
 
 /// `NFPROTO_NETDEV`, and `NF_NETDEV_EGRESS` (linux/netfilter.h).
 const NETDEV: u8 = 5;
 const EGRESS: u32 = 1;
-
-/// The object that makes connection tracking forget the packet soon, and where it is given to the
-/// connection: behind connection tracking.
-const FORGET: &str = "forget";
-const TRACKED: Place = Place {
-    hook: Hook::Prerouting,
-    priority: -199,
-};
 
 /// After how many seconds: longer than the packet and the answer take.
 const FORGET_AFTER: u32 = 2;
@@ -50,19 +40,6 @@ const FORGET_AFTER: u32 = 2;
 /// `CTA_TIMEOUT_UDP_UNREPLIED` and `CTA_TIMEOUT_UDP_REPLIED`
 /// (linux/netfilter/nfnetlink_cttimeout.h): an entry comes no further here.
 const STATES: [u16; 2] = [1, 2];
-
-/// Where the packet is dropped that goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End<'e> {
-    /// Before connection tracking keeps it.
-    Inside,
-    /// Behind all of that, and behind the search for the neighbour: where it leaves by this
-    /// interface.
-    Away(&'e str),
-}
-
-/// A chain: its name, its place, and its rules' expressions.
-type ChainToMake = (String, Place, Vec<Vec<u8>>);
 
 /// Sockets that have no table any more. To close one takes the kernel some 15 ms; at the end of the
 /// process it closes all at once, and by then the answer is printed.
@@ -104,7 +81,7 @@ impl ProbeTable {
         let mut made = Self {
             socket,
             name,
-            has_away: end != End::Inside,
+            has_away: matches!(end, End::Away(_)),
         };
         let batch = Batch::of(&made.name, mark, device, end);
         made.commit(batch, deadline).map_err(Refused)?;
@@ -127,19 +104,30 @@ impl ProbeTable {
 
     /// The places that have counted the packet, and whether an answer of the host was kept back.
     pub(super) fn counted(&mut self, deadline: Instant) -> Result<(BTreeSet<Place>, bool), Fault> {
-        let mut passed = BTreeSet::new();
-        let mut answered = false;
+        let chains = self.counting(deadline)?;
+        let passed = chains.iter().filter_map(|chain| place_of(chain));
+        Ok((passed.collect(), chains.contains(ANSWERS)))
+    }
+
+    /// What the container has answered to a knock, and whether the reset has left the host.
+    pub(super) fn knocked(&mut self, deadline: Instant) -> Result<(Option<Knocked>, bool), Fault> {
+        let chains = self.counting(deadline)?;
+        let mut answers = Knocked::ALL.into_iter();
+        let answer = answers.find(|answer| chains.contains(answer.chain()));
+        Ok((answer, chains.contains(RESET)))
+    }
+
+    /// The chains that have counted something.
+    fn counting(&mut self, deadline: Instant) -> Result<BTreeSet<String>, Fault> {
+        let mut chains = BTreeSet::new();
         let name = self.name.clone();
         let which = |w: &mut Writer| {
             w.raw(&nfgenmsg(INET));
             w.text(rule::TABLE, &name);
         };
         let mut each = |payload: &[u8]| -> Result<(), Malformed> {
-            if let Some((chain, packets @ 1..)) = expression::count(payload) {
-                answered |= chain == ANSWERS;
-                passed.extend(place_of(&chain));
-                let _ = packets;
-            }
+            let count = expression::count(payload).filter(|(_, packets)| *packets > 0);
+            chains.extend(count.map(|(chain, _)| chain));
             Ok(())
         };
         request::dump(
@@ -149,7 +137,7 @@ impl ProbeTable {
             &which,
             &mut each,
         )?;
-        Ok((passed, answered))
+        Ok(chains)
     }
 
     /// Removes the table now.
@@ -173,64 +161,6 @@ impl ProbeTable {
     }
 }
 
-/// The name of the chain at a place.
-fn name_of(place: Place) -> String {
-    match BRACKETS.iter().position(|bracket| *bracket == place) {
-        Some(at) => format!("{}_{at}", place.hook),
-        None => match place {
-            place::WIRE => "wire",
-            place::FIRST => "first",
-            place::LAST_IN => "last_in",
-            _ => "last_out",
-        }
-        .to_owned(),
-    }
-}
-
-/// The place at which one of our chains stands.
-pub(super) fn place_of(chain: &str) -> Option<Place> {
-    let own = [place::WIRE, place::FIRST, place::LAST_IN, place::LAST_OUT];
-    let mut all = own.iter().chain(&BRACKETS);
-    all.find(|place| name_of(**place) == chain).copied()
-}
-
-fn chains(mark: Mark, end: End<'_>) -> Vec<ChainToMake> {
-    let is_ours = || expression::is_packet(mark);
-    let with = |mut expressions: Vec<u8>, more: &[Vec<u8>]| {
-        expressions.extend(more.concat());
-        expressions
-    };
-    let traced = || with(is_ours(), &[counter(), set_trace()]);
-    let mut all = vec![
-        (name_of(place::WIRE), place::WIRE, vec![traced()]),
-        (name_of(place::FIRST), place::FIRST, vec![traced()]),
-    ];
-    for bracket in BRACKETS {
-        let more = match bracket == TRACKED && end != End::Inside {
-            true => vec![counter(), expression::set_timeout(FORGET)],
-            false => vec![counter()],
-        };
-        all.push((name_of(bracket), bracket, vec![with(is_ours(), &more)]));
-    }
-    for last in [place::LAST_IN, place::LAST_OUT] {
-        let goes_on = last == place::LAST_OUT && end != End::Inside;
-        let rules = vec![match goes_on {
-            true => with(is_ours(), &[counter()]),
-            false => with(is_ours(), &[counter(), drop_it()]),
-        }];
-        all.push((name_of(last), last, rules));
-    }
-    let output = Place {
-        hook: Hook::Output,
-        priority: i32::MIN,
-    };
-    let kept_back = expression::are_answers(mark)
-        .into_iter()
-        .map(|expressions| with(expressions, &[counter(), drop_it()]));
-    all.push((ANSWERS.to_owned(), output, kept_back.collect()));
-    all
-}
-
 /// Messages to be committed at once, with what each is for.
 #[derive(Default)]
 struct Batch {
@@ -251,8 +181,10 @@ impl Batch {
         batch.add(INET, kind, CREATE, label, owned);
         if let End::Away(device) = end {
             batch.add(NETDEV, kind, CREATE, label, owned);
-            batch.add_timeout(name, mark);
             batch.add_away(name, mark, device);
+        }
+        if end != End::Inside {
+            batch.add_timeout(name, mark);
         }
         for (chain_name, place, rules) in chains(mark, end) {
             let label = format!("a chain at {} {}", place.hook, place.priority);
@@ -361,28 +293,5 @@ impl Batch {
         }
         writer.message(BATCH_END, REQUEST, seq(), frame);
         writer.into_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_chain_of_ours_is_found_again_by_its_name() {
-        let mark = Mark {
-            proto: crate::model::forward::Proto::Tcp,
-            label: 1,
-            nonce: 1,
-        };
-        let all = chains(mark, End::Inside);
-        assert_eq!(all.len(), 2 + BRACKETS.len() + 2 + 1);
-        let names: BTreeSet<_> = all.iter().map(|(name, ..)| name.clone()).collect();
-        assert_eq!(names.len(), all.len());
-        for (name, place, _) in &all {
-            let expected = (name != ANSWERS).then_some(*place);
-            assert_eq!(place_of(name), expected, "{name}");
-        }
-        assert_eq!(place_of("forward"), None);
     }
 }

@@ -6,6 +6,7 @@ use super::container::{Fault, Inside};
 use super::diagnosis::{BackSeen, Case, stop_of};
 use super::error::ExplainError;
 use super::facts::Facts;
+use super::knock::{self, Knock};
 use super::legacy::{Log, Logged};
 use super::packet::Packet;
 use super::probe::{Followed, Probe};
@@ -25,6 +26,17 @@ enum Tried {
     Answer(Ending, Vec<Step>),
 }
 
+/// How the way back is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WayBack {
+    /// Not at all.
+    None,
+    /// By an answer such as the container would give. Nobody sees a packet.
+    Mirror,
+    /// By that, and then by a packet that the container's kernel answers.
+    Knock,
+}
+
 /// Asks the Engine for the first process of a container.
 pub(crate) type PidOf = Box<dyn Fn(&str) -> Result<Option<u32>, String>>;
 
@@ -42,8 +54,8 @@ pub(crate) struct Question {
     pub(crate) is_published_known: bool,
     /// Finds the first process of a container by the container's id.
     pub(crate) pid_of: PidOf,
-    /// Whether to try the way back.
-    pub(crate) tries_back: bool,
+    /// How to try the way back.
+    pub(crate) way_back: WayBack,
     /// Whether to show every rule that matched.
     pub(crate) verbose: bool,
     /// What was noticed before.
@@ -93,6 +105,12 @@ impl Question {
             None => self.back(&packet, &ending, &link, &facts)?,
             Some(_) => None,
         };
+        let knock = match (&fault, &back) {
+            (None, None | Some(Tried::Answer(Ending::Out(..), _))) => {
+                self.knock(&packet, &ending, &link)?
+            }
+            _ => None,
+        };
         let (back_seen, back_steps) = match &back {
             Some(Tried::Answer(ending, steps)) => {
                 let stop = stop_of(steps, ending);
@@ -117,6 +135,7 @@ impl Question {
             is_published_known: self.is_published_known,
             fault: fault.as_ref(),
             back: back_seen.as_ref(),
+            knock,
         };
         let diagnosis = case.diagnose();
         let is_back_shown = self.verbose || !diagnosis.is_reachable;
@@ -217,18 +236,14 @@ impl Question {
         link: &Link,
         facts: &Facts,
     ) -> Result<Option<Tried>, ExplainError> {
-        let (Ending::Out(Some(to), Some(index)), Some(out)) = (ending, &facts.out) else {
+        let Some(out) = facts.out.as_ref() else {
             return Ok(None);
         };
-        let is_expected = self.publication.targets.is_empty()
-            || self
-                .publication
-                .targets
-                .iter()
-                .any(|t| (t.addr, t.port) == *to);
-        let is_through = *index != link.index && *to != self.sent && is_expected;
         // An answer of SCTP would need the tag of the other side.
-        if !self.tries_back || !is_through || self.proto == Proto::Sctp {
+        if self.way_back == WayBack::None
+            || self.proto == Proto::Sctp
+            || !self.is_through(ending, link)
+        {
             return Ok(None);
         }
         let course = match try_back(packet, link, out) {
@@ -261,6 +276,42 @@ impl Question {
         }
         let steps = steps(&course, self.verbose)?;
         Ok(Some(Tried::Answer(ending, steps)))
+    }
+
+    /// Whether the packet leaves for where the port leads, by another interface than it came in by.
+    fn is_through(&self, ending: &Ending, link: &Link) -> bool {
+        let Ending::Out(Some(to), Some(out)) = *ending else {
+            return false;
+        };
+        let targets = &self.publication.targets;
+        let is_expected = targets.is_empty() || targets.iter().any(|t| (t.addr, t.port) == to);
+        out != link.index && to != self.sent && is_expected
+    }
+
+    /// Knocks at the container's port, if that is wanted and harmless.
+    fn knock(
+        &mut self,
+        packet: &Packet,
+        ending: &Ending,
+        link: &Link,
+    ) -> Result<Option<Knock>, ExplainError> {
+        if self.way_back != WayBack::Knock || !self.is_through(ending, link) {
+            return Ok(None);
+        }
+        if !knock::is_possible(self.proto) {
+            self.notes.push(format!(
+                "not knocked: with {} the program in the container would get the packet",
+                self.proto
+            ));
+            return Ok(None);
+        }
+        let knock = knock::knock(packet, link)?;
+        if knock.is_left {
+            let note = "the reset after the knock did not get through: a half-open connection ends \
+                        by itself in the container within a minute";
+            self.notes.push(note.to_owned());
+        }
+        Ok(Some(knock))
     }
 
     /// Looked for only where nothing else explains that nothing was rewritten.

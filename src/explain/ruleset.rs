@@ -106,7 +106,7 @@ impl Ruleset {
     }
 }
 
-fn read_chain(payload: &[u8]) -> ChainFacts {
+pub(super) fn read_chain(payload: &[u8]) -> ChainFacts {
     let place = ShownChain::read(payload).and_then(|shown| {
         let (hook, priority) = shown.at?;
         Hook::of(shown.family, hook).map(|hook| Place { hook, priority })
@@ -115,7 +115,7 @@ fn read_chain(payload: &[u8]) -> ChainFacts {
 }
 
 /// The kernel lists by chain; an old one may list the whole table.
-fn read_rule(payload: &[u8], chain: &str) -> Option<RuleFacts> {
+pub(super) fn read_rule(payload: &[u8], chain: &str) -> Option<RuleFacts> {
     let shown = ShownRule::read(payload)?;
     if shown.chain()? != chain {
         return None;

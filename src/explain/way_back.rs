@@ -13,7 +13,7 @@ use super::error::ExplainError;
 use super::packet::Packet;
 use super::place;
 use super::probe::Probe;
-use super::probe_table::End;
+use super::probe_chains::End;
 use super::trace::Decision;
 use super::verdict::{Course, Endpoint};
 use crate::conntrack::Conntrack;

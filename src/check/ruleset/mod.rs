@@ -11,6 +11,9 @@
 //! published port, whatever comes before.
 
 pub(super) mod decode;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/oracles/ruleset.rs"]
+pub(crate) mod oracle;
 pub(super) mod read;
 mod sets;
 pub(super) mod text;

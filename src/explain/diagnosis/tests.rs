@@ -60,6 +60,7 @@ fn of(
         is_published_known: true,
         fault,
         back: None,
+        knock: None,
     };
     case.diagnose()
 }

@@ -3,6 +3,8 @@
 //! The host, the client and the containers are those of [`super::packets`]; the Engine is the fake
 //! one, and says that container `one` publishes the port.
 
+mod knock;
+mod others;
 mod random;
 mod scenarios;
 mod traces;

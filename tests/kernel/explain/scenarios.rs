@@ -8,7 +8,7 @@ use docker_nat66::model::forward::Proto;
 use super::super::flows::scenery::{HOST, PORT};
 use super::super::packets::scenery::{CLIENT, client};
 use super::wrong::{Scenario, scenarios};
-use super::{Host, Told};
+use super::{Host, Told, others};
 use crate::support::namespace;
 use crate::support::shell::sh;
 use crate::support::together::{Case, case, together};
@@ -23,8 +23,8 @@ const AT_ONCE: usize = 6;
 #[ignore = "needs root and nft: run by tests/run"]
 fn the_sentence_names_what_is_wrong_and_a_real_client_finds_the_same() {
     namespace::fresh(|| {
-        let mut cases: Vec<Case> = scenarios()
-            .into_iter()
+        let all = scenarios().into_iter().chain(others::scenarios());
+        let mut cases: Vec<Case> = all
             .map(|scenario| case(scenario.name, move || check(&scenario)))
             .collect();
         while !cases.is_empty() {

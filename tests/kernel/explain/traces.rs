@@ -26,10 +26,10 @@ fn state() -> String {
 }
 
 /// Sees every packet in a namespace.
-struct Sniffer(OwnedFd);
+pub(super) struct Sniffer(OwnedFd);
 
 impl Sniffer {
-    fn open(place: &str) -> Self {
+    pub(super) fn open(place: &str) -> Self {
         /// `ETH_P_ALL` (linux/if_ether.h), in network order.
         const ALL: u32 = 0x0003_u16.to_be() as u32;
         let all = NonZero::new(ALL).map(Protocol::from_raw);
@@ -40,7 +40,7 @@ impl Sniffer {
 
     /// The packets since the last look that belong to a connection, or are an error about one:
     /// frames of IPv6 with TCP or UDP, or ICMPv6 of a type below 128.
-    fn seen(&self) -> Vec<Vec<u8>> {
+    pub(super) fn seen(&self) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
         let mut frame = [0; 2048];
         while let Ok((length, _)) = recv(&self.0, &mut frame[..], RecvFlags::empty()) {

@@ -19,7 +19,7 @@ pub(super) struct Scenario {
     pub(super) mends: bool,
 }
 
-const fn scenario(
+pub(super) const fn scenario(
     name: &'static str,
     set: &'static str,
     code: &'static str,
@@ -36,18 +36,18 @@ const fn scenario(
 }
 
 impl Scenario {
-    const fn mends(mut self) -> Self {
+    pub(super) const fn mends(mut self) -> Self {
         self.mends = true;
         self
     }
 
-    const fn with(mut self, more: fn(&mut Host)) -> Self {
+    pub(super) const fn with(mut self, more: fn(&mut Host)) -> Self {
         self.more = more;
         self
     }
 }
 
-const NOBODY: &str = "written by a human or a program that leaves no name";
+pub(super) const NOBODY: &str = "written by a human or a program that leaves no name";
 
 /// Every case.
 pub(super) fn scenarios() -> Vec<Scenario> {
