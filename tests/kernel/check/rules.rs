@@ -284,6 +284,20 @@ const ALTERNATIVES: &str = "for dir in etc/alternatives var/lib/dpkg/alternative
 done
 ln -sfn /usr/sbin/ip6tables-legacy-save /etc/alternatives/ip6tables-save";
 
+/// A host without the tools of ip6tables, by links to everything else.
+const NO_TOOLS: &str = "mkdir -p /run/real /run/rest
+mount --bind /usr/sbin /run/real
+cd /run/real
+for tool in *; do
+  case $tool in ip6tables*|xtables*) ;; *) ln -s /run/real/$tool /run/rest/$tool ;; esac
+done
+mount --bind /run/rest /usr/sbin";
+
+/// The real apt-get, which only says what it would install, and then the tools.
+const APT: &str = "export APT_CONFIG=/run/apt.conf
+echo 'APT::Get::Simulate \"true\";' >$APT_CONFIG
+trap 'umount /usr/sbin' EXIT";
+
 #[test]
 #[ignore = "needs root: run by tests/run"]
 fn tools_that_do_not_belong_together_are_made_to() {
@@ -297,5 +311,7 @@ fn tools_that_do_not_belong_together_are_made_to() {
         ));
         let legacy = "ln -sfn /usr/sbin/ip6tables-legacy-save /etc/alternatives/ip6tables-save";
         host.mended(&Case::new("tools", legacy, "fail", "make them the same").with(IP6TABLES));
+        let missing = Case::new("tools", NO_TOOLS, "fail", "install the iptables package");
+        host.mended(&missing.with(IP6TABLES).shim(APT));
     });
 }
