@@ -9,8 +9,8 @@ use crate::control::row::Row;
 const COLUMNS: [Column; 6] = [
     ("ID", Cut::Never, 0, 0),
     ("HOOK", Cut::End, 1, 9),
-    ("PURPOSE", Cut::Middle, 1, 11),
-    ("MATCHES", Cut::Middle, 2, 14),
+    ("PURPOSE", Cut::Middle, 1, 12),
+    ("MATCHES", Cut::Middle, 2, 13),
     ("CONTAINER", Cut::Middle, 0, 12),
     ("SINCE", Cut::Never, 0, 0),
 ];
