@@ -29,6 +29,7 @@ use actix::{
 use slog::{Logger, warn};
 
 pub(crate) use self::drift_watch::DriftWatch;
+use self::drift_watch::{MOST_VERIFIED, VERIFY_PAUSE, VERIFY_WINDOW};
 use self::resyncing::Resyncing;
 use super::abort;
 use super::firewall_writer::FirewallWriter;
@@ -78,18 +79,6 @@ const TRIM_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(1
 /// How long to wait for further changes of links before the host's health is checked: each container
 /// that starts or ends causes several.
 const HOST_SETTLES: Duration = Duration::from_millis(250);
-
-/// How many comparisons within [`VERIFY_WINDOW`] start at once when rules change; later ones wait. A
-/// repair takes two, because its cause may come in several pieces. A program that undoes our repairs
-/// this often will not stop because we repair faster, and one that changes its own rules this often
-/// must not make us start processes all the time.
-const MOST_VERIFIED: u32 = 40;
-
-/// The period in which comparisons are counted.
-const VERIFY_WINDOW: Duration = Duration::from_secs(1);
-
-/// How long the next comparison waits after [`MOST_VERIFIED`] of them.
-const VERIFY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The actor. See the module's documentation.
 pub(crate) struct PortMapper {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{debug, error, info, warn};
 
-use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD, VERIFY_WINDOW};
+use super::drift_watch::VERIFY_WINDOW;
+use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD};
 use crate::actors::abort;
 use crate::actors::messages::{FindForeign, Round};
 use crate::control::board::Reporter;

@@ -1,9 +1,8 @@
 //! Rules in the tables of ip6tables, through ip6tables-save and ip6tables-restore.
 //!
-//! [`render`] and `parse` are pure; `exec` alone starts processes, bounded in time and
-//! output, none of which outlives the daemon ([`lock`]). No task runs here: each call starts
-//! one tool and waits for it. A crash in the middle of a commit leaves the batch in the kernel
-//! whole or not at all, or of many removals some, and no record here of which: list again.
+//! [`render`] and `parse` are pure; `exec` alone starts processes, bounded in time and output, none of
+//! which outlives the daemon ([`lock`]). Each call starts one tool and waits for it. A crash in the
+//! middle of a commit leaves the batch in the kernel whole or not at all, or of many removals some.
 
 pub(super) mod compile;
 mod counters;
