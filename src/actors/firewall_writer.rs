@@ -151,11 +151,6 @@ impl FirewallWriter {
         let mut reports = self.board.lock();
         let measured = &mut reports.measured;
         measured.wanted = if standing_by { 0 } else { forwards };
-        if round.is_in_step() {
-            measured.behind_since = None;
-        } else {
-            measured.behind_since.get_or_insert(now);
-        }
         let changed = round.report.inserted + round.report.removed > 0;
         if let Some(event_at) = message.event_at.filter(|_| changed) {
             measured.event_to_rule.observe(now.duration_since(event_at));
@@ -204,6 +199,7 @@ impl Handler<Converge> for FirewallWriter {
         let started = self.board.started();
         let now = (self.clock)();
         let since_start = || started.elapsed();
+        self.reconciler.follow_event(message.event_at);
         let round = round(&mut self.reconciler, watch, &message, since_start, now);
         self.measure(&message, &round);
         let event_at = message.event_at;
@@ -258,6 +254,7 @@ impl Handler<RemoveAll> for FirewallWriter {
     fn handle(&mut self, RemoveAll: RemoveAll, _: &mut SyncContext<Self>) -> Self::Result {
         failpoint::panic("a round begins");
         let began = Instant::now();
+        self.reconciler.follow_event(None);
         let report = remove_all(&mut self.reconciler, (self.clock)());
         self.publish(&report, None, began, None);
         actix::MessageResult(report)

@@ -227,6 +227,7 @@ impl PortMapper {
         let verify = std::mem::take(&mut self.verify);
         let heard = self.has_heard();
         let (sent_at, listed_at) = (Instant::now(), self.listed_at);
+        self.board.lock().measured.in_flight_since = Some(sent_at);
         let request = self.writer.send(Converge {
             intent,
             published,
@@ -235,11 +236,14 @@ impl PortMapper {
         });
         ctx.spawn(request.into_actor(self).map(move |round, this, ctx| {
             this.in_flight = false;
+            this.board.lock().measured.in_flight_since = None;
             match round {
                 Ok(round) => {
                     // After the round, in which the writer has observed Docker's own NAT.
                     this.report_health();
-                    if verify.is_some() {
+                    // With very many rules of others this takes the writer half a second, so not at
+                    // each change of theirs.
+                    if verify.is_some_and(|reason| reason != ResyncReason::RulesChanged) {
                         this.ask_foreign(ctx);
                     }
                     this.take_report(&round, heard, verify, ctx);

@@ -32,6 +32,7 @@ use ipnet::Ipv6Net;
 use self::facts::{Docker, Facts};
 use self::ruleset::read::Unseen;
 use self::ruleset::{Packet, Place, Ruleset};
+use crate::backend::authors::OWN_FORWARD;
 use crate::backend::ip6tables::Variant;
 use crate::mapper::compute::{Computed, DockerState};
 use crate::mapper::forwards::Resolved;
@@ -72,11 +73,13 @@ pub(crate) fn foreign_rules(
     // Of the chain that ours stands in, nothing else matters.
     let follows =
         |place: &Place, chain: &str| !drops::overrules(ours, place) || chain == drops::DOCKER_USER;
-    let rules = match ruleset::read::forwarding(drops::is_of_others, follows) {
+    let mut rules = match ruleset::read::forwarding(drops::is_of_others, follows) {
         Ok(rules) => rules,
         Err(Unseen::NoNfTables) => return Some(ForeignRules::default()),
         Err(Unseen::NotPermitted | Unseen::Failed(_)) => return None,
     };
+    // What an earlier run has accepted there need not be accepted by the next one.
+    rules.leave_out_calls(OWN_FORWARD);
     let packet = Packet {
         from: devices.iter().map(|it| it.as_str().to_owned()).collect(),
         to: prefixes.to_vec(),

@@ -29,8 +29,8 @@ pub(crate) struct Measured {
     pub resyncs: BTreeMap<ResyncReason, u64>,
     /// Connections to Docker after the first.
     pub docker_reconnects: u64,
-    /// Since when the kernel does not have the desired rules; `None` while it has.
-    pub behind_since: Option<Instant>,
+    /// Since when the writer has had a round to do that has not ended; `None`: it has none.
+    pub in_flight_since: Option<Instant>,
 }
 
 impl Measured {
@@ -44,9 +44,9 @@ impl Measured {
         }
     }
 
-    /// How long the kernel has not had the desired rules; zero while it has them.
+    /// How long the writer has been at a round; zero while it has none.
     pub(crate) fn late(&self, now: Instant) -> Duration {
-        let since = self.behind_since;
+        let since = self.in_flight_since;
         since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }

@@ -11,6 +11,8 @@ use crate::model::container::Snapshot;
 pub(super) struct NewsTimes {
     /// When the first event was read that may be behind it.
     event_at: Option<Instant>,
+    /// When the last event was read.
+    last_event_at: Option<Instant>,
     /// When the list under way was asked for.
     list_begun: Option<Instant>,
     /// When the last list was asked for that has been answered.
@@ -20,7 +22,9 @@ pub(super) struct NewsTimes {
 impl NewsTimes {
     /// An event has just been read.
     pub(super) fn event_read(&mut self) {
-        self.event_at.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        self.event_at.get_or_insert(now);
+        self.last_event_at = Some(now);
     }
 
     /// The events so far have changed nothing.
@@ -38,11 +42,16 @@ impl NewsTimes {
         self.listed_at = self.list_begun;
     }
 
-    /// The snapshot with its times. The next one begins anew.
-    pub(super) fn tell(&mut self, snapshot: Arc<Snapshot>) -> Update {
+    /// The snapshot with its times. The next one begins anew; but if it `awaits` answers, the last
+    /// event may be one that it will show.
+    pub(super) fn tell(&mut self, snapshot: Arc<Snapshot>, awaits: bool) -> Update {
+        let event_at = self.event_at.take();
+        if awaits && event_at.is_some() {
+            self.event_at = self.last_event_at;
+        }
         Update::Snapshot {
             snapshot,
-            event_at: self.event_at.take(),
+            event_at,
             listed_at: self.listed_at,
         }
     }

@@ -298,7 +298,8 @@ impl Session<'_> {
             permit.send(update);
         } else if let Some(snapshot) = self.view.take_news() {
             self.news_since = None;
-            permit.send(self.news_times.tell(snapshot));
+            let awaits = !self.is_settled();
+            permit.send(self.news_times.tell(snapshot, awaits));
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use slog::{Drain, KV, Key, OwnedKVList, Record, Serializer};
 
-use super::line::{priority, write_line};
+use super::line::{one_line, priority, write_line};
 
 /// Where the journal listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -41,12 +41,20 @@ impl AsFd for Journal {
     }
 }
 
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected
+    )
+}
+
 impl Write for Journal {
     /// Sends one datagram.
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
         match self.0.send(entry) {
-            // The journal was started anew, and listens on another socket.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            // The journal was started anew, and listens on another socket. After that failure ours
+            // is not connected any more.
+            Err(error) if is_gone(&error) => {
                 self.0.connect(SOCKET)?;
                 self.0.send(entry)
             }
@@ -74,13 +82,15 @@ impl<W: Write> Drain for Entries<W> {
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> io::Result<()> {
         let fields = Fields::of(record, values)?;
-        let message = format!("{}{}", record.msg(), fields.text);
+        let message = one_line(&fields.message(record));
         let mut entry = Vec::with_capacity(256);
         let number = priority(record.level()).to_string();
         push_field(&mut entry, "MESSAGE", &message);
         push_field(&mut entry, "PRIORITY", &number);
         push_field(&mut entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
-        entry.extend(fields.entry);
+        for (key, value) in &fields.0 {
+            push_field(&mut entry, &name_of(key), value);
+        }
         match self.0.lock() {
             Ok(mut out) => out.write_all(&entry),
             Err(_) => Err(io::Error::other("a writer of the log panicked")),
@@ -104,36 +114,36 @@ impl<W: Write> Drain for Prefixed<W> {
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> io::Result<()> {
         let fields = Fields::of(record, values)?;
         let prefix = format!("<{}>", priority(record.level()));
-        write_line(
-            &self.0,
-            &prefix,
-            &format!("{}{}", record.msg(), fields.text),
-        )
+        write_line(&self.0, &prefix, &fields.message(record))
     }
 }
 
-/// The values of a record, as text and as fields.
+/// The values of a record, by their keys.
 #[derive(Default)]
-struct Fields {
-    text: String,
-    entry: Vec<u8>,
-}
+struct Fields(Vec<(Key, String)>);
 
 impl Fields {
-    /// In the order of the other formats: the record's own values first.
+    /// In the order of the other formats, in which they were written: the logger's first.
     fn of(record: &Record<'_>, values: &OwnedKVList) -> io::Result<Self> {
         let mut fields = Self::default();
         record.kv().serialize(record, &mut fields)?;
         values.serialize(record, &mut fields)?;
+        // slog gives the last ones first.
+        fields.0.reverse();
         Ok(fields)
+    }
+
+    /// The message with all values.
+    fn message(&self, record: &Record<'_>) -> String {
+        let values = self.0.iter();
+        let values = values.map(|(key, value)| format!(", {key}: {value}"));
+        format!("{}{}", record.msg(), values.collect::<String>())
     }
 }
 
 impl Serializer for Fields {
     fn emit_arguments(&mut self, key: Key, value: &fmt::Arguments<'_>) -> slog::Result {
-        let value = value.to_string();
-        self.text.push_str(&format!(", {key}: {value}"));
-        push_field(&mut self.entry, &name_of(key), &value);
+        self.0.push((key, value.to_string()));
         Ok(())
     }
 
@@ -196,13 +206,11 @@ mod tests {
         warn!(log, "odd"; "container-id" => "a\nPRIORITY=0", "none" => None::<u8>, "took_ms" => 3);
         let entry = sink.0.lock().unwrap().clone();
         let expected = [
-            &b"MESSAGE\n"[..],
-            &58_u64.to_le_bytes(),
-            b"odd, took_ms: 3, container-id: a\nPRIORITY=0, actor: writer\n",
+            &b"MESSAGE=odd, actor: writer, container-id: a\\nPRIORITY=0, took_ms: 3\n"[..],
             b"PRIORITY=4\nSYSLOG_IDENTIFIER=docker-nat66\n",
-            b"TOOK_MS=3\nCONTAINER_ID\n",
+            b"ACTOR=writer\nCONTAINER_ID\n",
             &12_u64.to_le_bytes(),
-            b"a\nPRIORITY=0\nACTOR=writer\n",
+            b"a\nPRIORITY=0\nTOOK_MS=3\n",
         ]
         .concat();
         assert_eq!(

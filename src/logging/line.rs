@@ -5,10 +5,9 @@ use std::sync::Mutex;
 
 use slog::Level;
 
-/// Writes a text as one line without control characters, in one call.
-pub(super) fn write_line<W: Write>(out: &Mutex<W>, prefix: &str, text: &str) -> io::Result<()> {
-    let mut line = String::with_capacity(prefix.len() + text.len() + 1);
-    line.push_str(prefix);
+/// A text without control characters: they are escaped.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
     for c in text.trim().chars() {
         if c.is_control() {
             line.extend(c.escape_default());
@@ -16,7 +15,12 @@ pub(super) fn write_line<W: Write>(out: &Mutex<W>, prefix: &str, text: &str) -> 
             line.push(c);
         }
     }
-    line.push('\n');
+    line
+}
+
+/// Writes a text as one line without control characters, in one call.
+pub(super) fn write_line<W: Write>(out: &Mutex<W>, prefix: &str, text: &str) -> io::Result<()> {
+    let line = format!("{prefix}{}\n", one_line(text));
     match out.lock() {
         Ok(mut out) => out.write_all(line.as_bytes()),
         Err(_) => Err(io::Error::other("a writer of the log panicked")),

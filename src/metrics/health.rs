@@ -8,14 +8,15 @@ use crate::control::status::State;
 /// How late a change of rules may be before the daemon counts as ill.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Why the daemon is not alive, in the sense that a restart may help; `None` while it is.
+/// Why the daemon is not alive, in the sense that a restart may help; `None` while it is. What the
+/// kernel, the disk or Docker refuses is not of that sense: `status` says it, and the daemon tries on.
 pub(super) fn is_ill(reports: &Reports, now: Instant) -> Option<String> {
     if let Some(problem) = reports.problems_of(Reporter::Watchdog).first() {
         return Some(problem.to_string());
     }
     let late = reports.measured.late(now);
     let seconds = late.as_secs();
-    (late >= LATE).then(|| format!("the rules are not as they should be for {seconds} s"))
+    (late >= LATE).then(|| format!("a change of rules has not ended for {seconds} s"))
 }
 
 /// Why the daemon is not ready, in the sense that published ports may still be closed; `None` once
@@ -43,10 +44,10 @@ mod tests {
         let gone = vec!["gone".to_owned()];
         reports.set_sentences(Reporter::Docker, ProblemId::Docker, gone);
         assert_eq!(is_ill(&reports, now), None);
-        reports.measured.behind_since = Some(now);
+        reports.measured.in_flight_since = Some(now);
         assert_eq!(is_ill(&reports, now + LATE / 2), None);
         assert!(is_ill(&reports, now + LATE).is_some());
-        reports.measured.behind_since = None;
+        reports.measured.in_flight_since = None;
         let hangs = vec!["the journal does not answer".to_owned()];
         reports.set_sentences(Reporter::Watchdog, ProblemId::Watchdog, hangs);
         assert!(is_ill(&reports, now).is_some());

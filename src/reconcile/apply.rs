@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use slog::{Logger, o, warn};
 
+use super::change_log::ChangeLog;
 use super::listing::Listing;
 use super::report::{Operation, Report};
 use crate::backend::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
@@ -72,6 +73,8 @@ pub(super) enum Copies {
 pub(super) struct Applier<'a> {
     backend: &'a mut dyn Backend,
     log: Logger,
+    /// `None`: the caller sums up.
+    change_log: Option<ChangeLog<'a>>,
     report: &'a mut Report,
     pub(super) copies: Copies,
     /// A fresh listing, for the first try.
@@ -91,10 +94,24 @@ pub(super) struct Applier<'a> {
 
 impl<'a> Applier<'a> {
     /// Each rule that it removes or inserts is counted in `report` and logged.
-    pub(super) fn new(backend: &'a mut dyn Backend, log: &Logger, report: &'a mut Report) -> Self {
+    pub(super) fn new(
+        backend: &'a mut dyn Backend,
+        log: ChangeLog<'a>,
+        report: &'a mut Report,
+    ) -> Self {
+        Self {
+            log: log.log.clone(),
+            change_log: Some(log),
+            ..Self::silent(backend, report)
+        }
+    }
+
+    /// The same without the log, for a caller that sums up.
+    pub(super) fn silent(backend: &'a mut dyn Backend, report: &'a mut Report) -> Self {
         Self {
             backend,
-            log: log.clone(),
+            log: Logger::root(slog::Discard, o!()),
+            change_log: None,
             report,
             copies: Copies::All,
             listing: None,
@@ -105,11 +122,6 @@ impl<'a> Applier<'a> {
             refused: Vec::new(),
             refusal: None,
         }
-    }
-
-    /// The same without the log, for a caller that sums up.
-    pub(super) fn silent(backend: &'a mut dyn Backend, report: &'a mut Report) -> Self {
-        Self::new(backend, &Logger::root(slog::Discard, o!()), report)
     }
 
     /// Makes the edits, in their order. The whole batch is tried up to `tries` times.
@@ -280,11 +292,18 @@ impl<'a> Applier<'a> {
             let kind = rule.facts.kind.clone();
             self.report.count(Operation::Insert, kind, true);
         }
+        let Some(log) = &self.change_log else {
+            return;
+        };
         let removed = done.remove.iter().filter_map(|seen| seen.rule.as_ref());
-        let removed = removed.map(|rule| (Verb::Del, rule));
-        for (verb, rule) in removed.chain(done.insert.iter().map(|rule| (Verb::Add, rule))) {
-            slog::info!(self.log, "{}", self.backend.describe(verb, rule));
-        }
+        let removed: Vec<&Rule> = removed.collect();
+        log.log(Verb::Del, &removed, |rule| {
+            self.backend.describe(Verb::Del, rule)
+        });
+        let inserted: Vec<&Rule> = done.insert.iter().collect();
+        log.log(Verb::Add, &inserted, |rule| {
+            self.backend.describe(Verb::Add, rule)
+        });
     }
 
     /// Warns of rules that another program has removed first: other rules may have changed, too.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Reconciler;
 use super::apply::{Applier, BATCH_TRIES, Edit};
+use super::change_log::ChangeLog;
 use super::report::{Report, Trouble};
 use crate::journal::Journal;
 use crate::journal::record::{Record, RecordEvent, State};
@@ -49,7 +50,12 @@ impl<J: Journal> Reconciler<J> {
             self.records.insert(*id, record.clone());
         }
         self.connections.keep(change, &self.log);
-        let mut applier = Applier::new(&mut self.backend, &self.log, report);
+        let log = ChangeLog {
+            log: &self.log,
+            records: Some(&self.records),
+            event_at: self.event_at,
+        };
+        let mut applier = Applier::new(&mut self.backend, log, report);
         applier.listing = self.kernel.take_listing();
         if let Err(incomplete) = applier.apply(&edits, BATCH_TRIES) {
             let (count, last) = (incomplete.count, incomplete.last);

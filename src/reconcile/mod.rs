@@ -43,6 +43,7 @@
 //! does not know yet; the states of a record are in [`crate::journal::record`].
 
 mod apply;
+mod change_log;
 pub(crate) mod compare;
 mod connections;
 mod earlier;
@@ -59,6 +60,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use slog::{Logger, error, info};
 
@@ -89,6 +91,8 @@ pub struct Reconciler<J> {
     kernel: Kernel,
     owed: Owed,
     connections: Connections,
+    /// When the event was read that the next changes follow from.
+    event_at: Option<Instant>,
 }
 
 impl<J: Journal> Reconciler<J> {
@@ -112,6 +116,7 @@ impl<J: Journal> Reconciler<J> {
             kernel: Kernel::default(),
             owed: Owed::default(),
             connections: Connections::new(flows),
+            event_at: None,
         }
     }
 
@@ -164,6 +169,11 @@ impl<J: Journal> Reconciler<J> {
     /// What the intent comes to with the backend in use.
     pub fn compile(&self, intent: &Intent) -> Desired {
         compile::desired(self.backend.kind(), intent)
+    }
+
+    /// The next changes follow from an event that was read then; the log says how long ago that was.
+    pub(crate) fn follow_event(&mut self, event_at: Option<Instant>) {
+        self.event_at = event_at;
     }
 
     /// Makes the next round list the kernel first.

@@ -6,6 +6,7 @@ use slog::debug;
 
 use super::Reconciler;
 use super::apply::{Applier, BATCH_TRIES, Edit, Incomplete};
+use super::change_log::ChangeLog;
 use super::report::{Operation, Report, Trouble};
 use crate::journal::Journal;
 use crate::journal::record::RecordEvent;
@@ -27,7 +28,12 @@ impl<J: Journal> Reconciler<J> {
             self.step(*id, RecordEvent::Remove);
         }
         let edits: Vec<Edit<'_>> = list.into_iter().map(Edit::removal).collect();
-        let mut applier = Applier::new(&mut self.backend, &self.log, report);
+        let log = ChangeLog {
+            log: &self.log,
+            records: Some(&self.records),
+            event_at: self.event_at,
+        };
+        let mut applier = Applier::new(&mut self.backend, log, report);
         let left = match applier.apply(&edits, BATCH_TRIES) {
             Ok(()) => Ok((BTreeSet::new(), None)),
             Err(Incomplete { last, is_known, .. }) if !is_known => Err(last),

@@ -6,6 +6,7 @@ use slog::{info, warn};
 
 use super::Reconciler;
 use super::apply::{Applier, Copies, Edit};
+use super::change_log::ChangeLog;
 use super::listing::{Kernel, Listing};
 use super::report::{Report, Trouble};
 use crate::backend::{Backend, Batch, ObservedRule};
@@ -44,7 +45,12 @@ impl<J: Journal> Reconciler<J> {
         let count = remove.len();
         warn!(self.log, "putting rules of ours back behind others' that come first"; "count" => count);
         let insert = remove.iter().filter_map(|seen| seen.rule.clone()).collect();
-        let mut applier = Applier::new(&mut self.backend, &self.log, report);
+        let log = ChangeLog {
+            log: &self.log,
+            records: Some(&self.records),
+            event_at: self.event_at,
+        };
+        let mut applier = Applier::new(&mut self.backend, log, report);
         match applier.commit(Batch { remove, insert }) {
             Ok(()) => report.drift += count,
             Err(last) => {

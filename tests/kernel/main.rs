@@ -18,6 +18,7 @@ mod hardened;
 mod killpoints;
 mod life;
 mod looks;
+mod many;
 mod migration;
 mod monitoring;
 mod nftables;

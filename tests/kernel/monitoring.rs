@@ -108,7 +108,7 @@ fn metrics_count_what_the_daemon_does_and_health_checks_say_whether_it_can() {
         for more in [
             "docker_nat66_journal_sync_seconds_count",
             "docker_nat66_apply_seconds_count{op=\"insert\"}",
-            "docker_nat66_resyncs_total{reason=\"start\"}",
+            "docker_nat66_resyncs_total{reason=\"first-list\"}",
             "docker_nat66_last_resync_timestamp_seconds",
             "docker_nat66_rules",
             "process_resident_memory_bytes",
@@ -231,5 +231,46 @@ fn a_reload_is_over_when_it_says_so_and_the_log_says_more_on_demand() {
         assert!(!socket.exists());
         let (code, words) = said(&command(&scene, &["reload"]));
         assert_eq!(code, Some(3), "{words}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn the_log_names_each_port_once_and_of_very_many_the_container() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = engine(&[]);
+        let mut daemon = Daemon::ready(&scene, &engine, &[]);
+        change(&engine, &[], &[(2, 8080)]);
+        daemon.says("NAT66 add portfwd: nft add element ip6 docker_nat66 forwards { tcp . 8080 ");
+        let lines = |words: &str| {
+            let log = scene.log();
+            let lines = log.lines().filter(|line| line.contains(words));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let added = lines("NAT66 add portfwd");
+        let id: String = container(2, 8080).id.chars().take(12).collect();
+        let fields = format!(
+            "port: 8080/tcp, to: [{}]:80, container: c2, container_id: {id}, rules: 1, after_ms: ",
+            container(2, 8080).address.expect("one")
+        );
+        assert!(added.len() == 1 && added[0].contains(&fields), "{added:#?}");
+
+        let mut many = container(3, 20_000);
+        for port in 1..=100 {
+            many = many.publish(20_000 + port, 1_000 + port);
+        }
+        engine.run(many);
+        daemon.says("very many ports");
+        let added = lines("NAT66 add portfwd");
+        assert_eq!(added.len(), 2, "{added:#?}");
+        let counts = "each named at level debug, container: c3, container_id: ";
+        assert!(added[1].contains(counts), "{added:#?}");
+        assert!(
+            added[1].contains("ports: 101, rules: 101, after_ms: "),
+            "{added:#?}"
+        );
+        daemon.leaves();
+        assert_eq!(lines("NAT66 del portfwd").len(), 2);
     });
 }

@@ -73,7 +73,7 @@ impl PortMapper {
         let outcome = match failures.first() {
             // It goes on, but nobody is kept waiting for it.
             Some(failure) => Err(failure.clone()),
-            None if resyncing.compared && has_listed => Ok(resyncing.changed),
+            None if resyncing.compared && has_listed && round.is_in_step() => Ok(resyncing.changed),
             None => return,
         };
         for waiting in resyncing.waiting.drain(..) {

@@ -135,6 +135,15 @@ impl Ruleset {
         self.rules.iter().filter(move |rule| rule.place == *place)
     }
 
+    /// Leaves out the rules that lead to a chain of this name.
+    pub(super) fn leave_out_calls(&mut self, name: &str) {
+        let leads = |rule: &Rule| match &rule.verdict {
+            Verdict::Jump(chain) | Verdict::Goto(chain) => chain == name,
+            _ => false,
+        };
+        self.rules.retain(|rule| !leads(rule));
+    }
+
     /// Whether a chain of this table has a name that begins like this.
     pub(super) fn has_chain(&self, home: Home, table: &str, start: &str) -> bool {
         let in_table = |place: &Place| place.home == home && place.table == table;

@@ -120,11 +120,12 @@ impl Walk<'_> {
                 Verdict::Accept if certain => Ending::Accepted,
                 Verdict::Drop if certain => Ending::Dropped(place.clone(), rule.handle),
                 Verdict::Return if certain => Ending::Falls,
-                Verdict::Accept | Verdict::Unknown => {
+                // A packet that returns escapes what follows in this chain.
+                Verdict::Accept | Verdict::Return | Verdict::Unknown => {
                     may_accept = true;
                     continue;
                 }
-                Verdict::None | Verdict::Drop | Verdict::Return => continue,
+                Verdict::None | Verdict::Drop => continue,
                 Verdict::Jump(chain) | Verdict::Goto(chain) => {
                     let next = Place {
                         chain: chain.clone(),
@@ -135,7 +136,12 @@ impl Walk<'_> {
                     match lead.ending {
                         // A packet may not have been sent there.
                         ending if !certain => {
-                            may_accept |= matches!(ending, Ending::Accepted);
+                            let goes = matches!(rule.verdict, Verdict::Goto(_));
+                            may_accept |= match ending {
+                                Ending::Accepted => true,
+                                Ending::Falls => goes,
+                                Ending::Dropped(..) => false,
+                            };
                             continue;
                         }
                         Ending::Falls if matches!(rule.verdict, Verdict::Jump(_)) => continue,
