@@ -22,6 +22,9 @@ const COMPOSE: &str = include_str!("../assets/compose.yaml");
 /// For those who build the image themselves, from the static program.
 const CONTAINERFILE: &str = include_str!("../assets/Containerfile");
 
+/// Prometheus' alerting rules for the metrics.
+const ALERTS: &str = include_str!("../assets/alerts.yaml");
+
 /// What changed from version to version, in Debian's form (deb-changelog(5)).
 const CHANGELOG: &str = include_str!("../assets/changelog");
 
@@ -51,6 +54,8 @@ enum Asset {
     Containerfile,
     /// The settings that `run` would use, as a file for EnvironmentFile=
     Config(ConfigArgs),
+    /// Alerts for Prometheus
+    Alerts,
     /// What changed from version to version
     Changelog,
 }
@@ -91,6 +96,7 @@ pub(super) fn run(args: &PrintArgs, cli: Command) -> Result<Exit, Failure> {
         Asset::Compose => COMPOSE.to_owned(),
         Asset::Containerfile => CONTAINERFILE.to_owned(),
         Asset::Config(args) => config::file(args, &cli)?,
+        Asset::Alerts => ALERTS.to_owned(),
         Asset::Changelog => CHANGELOG.to_owned(),
     };
     output::print(&text)?;

@@ -171,3 +171,36 @@ fn docker_and_journal(text: &mut Text, status: &Status, reports: &Reports) {
     )
     .histogram(&[], &measured.journal_sync);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The words of a text that are names of metrics.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names = words.filter(|word| word.starts_with("docker_nat66_"));
+        let suffixes = ["_bucket", "_sum", "_count"];
+        let base = |name: &'_ str| {
+            suffixes
+                .iter()
+                .find_map(|it| name.strip_suffix(it).map(str::len))
+        };
+        names
+            .map(|name| &name[..base(name).unwrap_or(name.len())])
+            .collect()
+    }
+
+    #[test]
+    fn the_alerts_ask_only_for_metrics_that_there_are() {
+        let text = text(&Status::default(), &Reports::default());
+        let there = names(&text);
+        let asked = names(include_str!("../assets/alerts.yaml"));
+        assert!(
+            asked.len() > 5 && asked.is_subset(&there),
+            "{asked:?} {there:?}"
+        );
+    }
+}

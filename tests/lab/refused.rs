@@ -94,10 +94,10 @@ fn without_privilege_nothing_is_touched() {
                 lab.host(),
                 &[who, &["/run/lab/program"], &args[..]].concat(),
             );
-            ends(&ended, 4, &["CAP_NET_ADMIN", "run as root"]);
+            ends(&ended, 4, &["needs root", "CAP_NET_ADMIN"]);
             let cleanup = ["/run/lab/program", "cleanup", "--state-dir", STATE_DIR];
             let ended = run(lab.host(), &[who, &cleanup].concat());
-            ends(&ended, 4, &["CAP_NET_ADMIN", "run as root"]);
+            ends(&ended, 4, &["needs root", "CAP_NET_ADMIN"]);
             lab.host().sh("! ls -d /run/lab/new");
         }
     });
