@@ -7,6 +7,7 @@ use crate::control::resync::ResyncReason;
 use crate::control::status::{State, Status};
 use crate::mapper::skipped::Reason;
 use crate::model::problem::ProblemId;
+use crate::model::text::escape;
 use crate::reconcile::report::Operation;
 
 /// The whole text. `status` is of the same moment as the reports.
@@ -20,7 +21,7 @@ pub(crate) fn text(status: &Status, reports: &Reports) -> String {
 }
 
 fn state(text: &mut Text, status: &Status, reports: &Reports) {
-    let engine = status.docker.engine_version.as_deref();
+    let engine = engine_label(status.docker.engine_version.as_deref());
     text.family(
         "docker_nat66_build_info",
         Kind::Gauge,
@@ -30,7 +31,7 @@ fn state(text: &mut Text, status: &Status, reports: &Reports) {
         &[
             ("version", env!("CARGO_PKG_VERSION")),
             ("backend", &status.backend),
-            ("engine", engine.unwrap_or_default()),
+            ("engine", &engine),
         ],
         1_u64,
     );
@@ -56,6 +57,11 @@ fn state(text: &mut Text, status: &Status, reports: &Reports) {
         "Lines of the log that nobody read in time.",
     )
     .sample(&[], status.log_lines_lost);
+}
+
+/// What the Engine says of itself may be anything, and `docker-nat66 metrics` prints it to terminals.
+fn engine_label(version: Option<&str>) -> String {
+    escape(version.unwrap_or_default().chars())
 }
 
 fn rules(text: &mut Text, status: &Status, reports: &Reports) {
@@ -202,5 +208,12 @@ mod tests {
             asked.len() > 5 && asked.is_subset(&there),
             "{asked:?} {there:?}"
         );
+    }
+
+    #[test]
+    fn a_version_cannot_steer_a_terminal() {
+        let label = engine_label(Some("28.5\x1b[2J\r\n1"));
+        assert_eq!(label, r"28.5\u{1b}[2J\r\n1");
+        assert_eq!(engine_label(None), "");
     }
 }
