@@ -17,7 +17,7 @@ use crate::control::protocol::{Answer, Request};
 #[derive(Debug, Args)]
 pub(super) struct MetricsArgs {
     /// Write them to FILE instead, which is replaced at once, for the textfile collector of
-    /// node_exporter; where no daemon runs, FILE is removed
+    /// node_exporter; where no daemon runs, or it gives no figures, FILE is removed
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     #[command(flatten)]
@@ -25,22 +25,34 @@ pub(super) struct MetricsArgs {
 }
 
 pub(super) fn run(args: &MetricsArgs) -> Result<Exit, Failure> {
-    let text = match ask_daemon(&args.daemon, Request::Metrics)? {
-        Some(Answer::Metrics(text)) => text,
-        Some(_) => return Err(wrong_answer()),
-        None => {
-            // Figures of a daemon that is gone would look like those of one that runs.
-            if let Some(file) = &args.write {
-                remove(file)?;
-            }
-            return Err(no_daemon(&args.daemon));
-        }
+    let Some(file) = &args.write else {
+        output::print(&figures(&args.daemon)?)?;
+        return Ok(Exit::Done);
     };
-    match &args.write {
-        Some(file) => replace(file, &text).map_err(|e| failed("write", file, &e))?,
-        None => output::print(&text)?,
-    }
+    write(file, figures(&args.daemon))?;
     Ok(Exit::Done)
+}
+
+/// The daemon's figures.
+fn figures(daemon: &DaemonArgs) -> Result<String, Failure> {
+    match ask_daemon(daemon, Request::Metrics)? {
+        Some(Answer::Metrics(text)) => Ok(text),
+        Some(_) => Err(wrong_answer()),
+        None => Err(no_daemon(daemon)),
+    }
+}
+
+/// Writes the figures to the file, or removes it where there are none: old figures would look like
+/// those of a daemon that runs.
+fn write(file: &Path, figures: Result<String, Failure>) -> Result<(), Failure> {
+    let written = figures
+        .and_then(|text| replace(file, &text).map_err(|error| failed("write", file, &error)));
+    written.map_err(|mut failure| {
+        if let Err(also) = remove(file) {
+            failure.message.push_str(&format!("; {also}"));
+        }
+        failure
+    })
 }
 
 fn remove(file: &Path) -> Result<(), Failure> {
@@ -96,5 +108,17 @@ mod tests {
         replace(&missing, "c 3\n").expect_err("no directory");
         let there = fs::read_dir(dir.path()).expect("listed").count();
         assert_eq!(there, 1);
+    }
+
+    #[test]
+    fn a_file_goes_where_there_are_no_figures() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("nat66.prom");
+        write(&file, Ok("a 1\n".to_owned())).expect("written");
+        for exit in [Exit::Failed, Exit::Held] {
+            let failure = write(&file, Err(Failure::new(exit, "none"))).expect_err("none");
+            assert_eq!((failure.exit, failure.message.as_str()), (exit, "none"));
+            assert!(!file.exists());
+        }
     }
 }
