@@ -21,8 +21,10 @@ use crate::sys::causes::chain;
 use crate::sys::host;
 
 /// How long the container's kernel may take to answer. It does at once, unless the host has to look
-/// for its hardware address first, which takes up to three questions a second apart.
-const ANSWER: Duration = Duration::from_millis(1500);
+/// for its hardware address first: up to three questions a second apart (`mcast_solicit` and
+/// `retrans_time_ms` of the kernel's neighbour tables). The packet waits in the host until then, and
+/// without the table its answer would go to the client.
+const ANSWER: Duration = Duration::from_millis(3200);
 
 /// How long the reset may take through the host.
 const THROUGH: Duration = Duration::from_millis(200);
