@@ -15,4 +15,5 @@ mod readers;
 mod support;
 mod tidy;
 mod tools;
+mod unit;
 mod usage;
