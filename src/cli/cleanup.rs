@@ -8,6 +8,7 @@ use super::backends::{self, Chosen};
 use super::dry;
 use super::failure::{Exit, Failure};
 use super::foreign::{self, Foreign};
+use super::given::Given;
 use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
 use crate::backend::{Backend, ErrorKind};
@@ -53,7 +54,15 @@ pub(super) struct CleanupArgs {
     yes: bool,
 }
 
-pub(super) fn run(args: &CleanupArgs) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
+    // In the environment it is meant for `run`.
+    if args.foreign.is_none() && args.is_typed("prefix") {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--prefix goes with --foreign PROGRAM only: without that, cleanup removes every rule of \
+             docker-nat66, whatever its prefix; leave --prefix out to do so",
+        ));
+    }
     let log = begin_log(&args.log);
     require_privilege()?;
     if let Some(whose) = args.foreign {

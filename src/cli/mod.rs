@@ -15,6 +15,7 @@ mod dump;
 mod explain;
 mod failure;
 mod foreign;
+mod given;
 mod hints;
 mod host_args;
 mod lock;
@@ -64,7 +65,7 @@ enum Command {
     /// Show what the daemon is doing
     Status(status::StatusArgs),
     /// Remove every rule of docker-nat66, with no daemon running; or those of another program
-    Cleanup(cleanup::CleanupArgs),
+    Cleanup(given::Given<cleanup::CleanupArgs>),
     /// Look at everything the host must have, and name what is missing with its remedy
     Check(check::CheckArgs),
     /// Follow a packet to a published port, and say what forwards or drops it

@@ -81,3 +81,21 @@ fn every_message_begins_with_the_program() {
         );
     }
 }
+
+#[test]
+fn a_prefix_does_not_limit_what_cleanup_removes() {
+    for log in [None, Some("loud")] {
+        let mut command = Command::new(PROGRAM);
+        // It is refused before anything is done.
+        command
+            .env_clear()
+            .args(["cleanup", "--prefix", "fd00::/64"]);
+        command.args(["--log-level", "info", "--log-format", "auto"]);
+        // A wrong value goes unread where the command line has one.
+        command.envs(log.map(|level| ("DOCKER_NAT66_LOG_LEVEL", level)));
+        let ended = command.output().expect("runs");
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains("--prefix goes with --foreign"), "{said}");
+    }
+}
