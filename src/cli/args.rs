@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::given::Given;
 use crate::logging::Verbosity;
 use crate::metrics::address::MetricsAddress;
 
@@ -101,12 +102,16 @@ pub(super) struct StateArgs {
     pub(super) state_dir: PathBuf,
 }
 
+/// Where a running daemon is found, and what of it the user typed.
+pub(super) type DaemonArgs = Given<DaemonOptions>;
+
 /// Where a running daemon is found.
 #[derive(Debug, Clone, Args)]
-pub(super) struct DaemonArgs {
+pub(super) struct DaemonOptions {
     #[command(flatten)]
     pub(super) state: StateArgs,
-    /// Control socket of the daemon [default: the one that it names in its state directory]
+    /// Control socket of the daemon, and no other [default: the one that it names in its state
+    /// directory]
     #[arg(long, value_name = "PATH", env = "DOCKER_NAT66_CONTROL")]
     pub(super) control: Option<PathBuf>,
 }

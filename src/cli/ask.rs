@@ -23,17 +23,34 @@ const QUIETLY: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Asks the daemon at the control socket that the user has named, else the one that holds the state
-/// directory; `None` if there is none.
+/// directory; `None` if none does.
 pub(super) fn ask_daemon(daemon: &DaemonArgs, request: Request) -> Result<Option<Answer>, Failure> {
-    if let Some(control) = &daemon.control {
+    let is_typed = daemon.is_typed("control");
+    // A socket that the environment names is not that of another state directory.
+    let is_meant = is_typed || !daemon.is_typed("state_dir");
+    if let Some(control) = daemon.control.as_deref().filter(|_| is_meant) {
         match client::ask(control, request) {
             Ok(answer) => return Ok(Some(answer)),
             Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+            Err(error) if is_typed => return Err(not_there(error)),
             // The lock says whether there is a daemon, and which socket it has.
             Err(ClientError::Connect { .. } | ClientError::Exchange { .. }) => {}
         }
     }
     ask(&daemon.state.state_dir, request)
+}
+
+/// For a socket that the user typed: the answer of another daemon would be taken for this one's.
+fn not_there(error: ClientError) -> Failure {
+    let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    match &error {
+        ClientError::Connect { source, .. } if is_for_root(source) => needs_root(),
+        ClientError::Connect { source, .. } if nobody.contains(&source.kind()) => {
+            let message = format!("no daemon listens at --control: {}", chain(&error));
+            Failure::new(Exit::Held, message)
+        }
+        _ => error.into(),
+    }
 }
 
 /// Asks the daemon that holds `state_dir`; `None` if none does.

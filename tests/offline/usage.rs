@@ -1,6 +1,10 @@
 //! Help, and failures as objects, of commands that find no daemon.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, Output};
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -97,5 +101,64 @@ fn a_prefix_does_not_limit_what_cleanup_removes() {
         assert_eq!(ended.status.code(), Some(2), "{ended:?}");
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(said.contains("--prefix goes with --foreign"), "{said}");
+    }
+}
+
+/// Answers each question at `socket` with a refusal, until the test ends.
+fn refusing(socket: &Path) {
+    let listener = UnixListener::bind(socket).expect("bind");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().expect("another descriptor"));
+            reader.read_line(&mut line).expect("a question");
+            let answer = format!("{}\n", json!({"error": "here"}));
+            stream.write_all(answer.as_bytes()).expect("answered");
+        }
+    });
+}
+
+#[test]
+fn the_daemon_that_the_command_line_names_is_asked_and_no_other() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    refusing(&dir.path().join("control.sock"));
+    let (here, nowhere, state) = (path("control.sock"), path("none.sock"), path("state"));
+    let status = |control: Option<&str>, args: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().arg("status").args(args);
+        command.env("DOCKER_NAT66_STATE_DIR", &state);
+        command.envs(control.map(|it| ("DOCKER_NAT66_CONTROL", it)));
+        let ended = command.output().expect("runs");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        (ended.status.code(), said)
+    };
+    for (control, args, exit, words) in [
+        (Some(&here), &[][..], 1, "the daemon says: here"),
+        (None, &["--control", &here], 1, "the daemon says: here"),
+        (
+            Some(&here),
+            &["--state-dir", &state],
+            3,
+            "no daemon runs with",
+        ),
+        (Some(&nowhere), &[], 3, "no daemon runs with"),
+        (
+            None,
+            &["--control", &nowhere],
+            3,
+            "no daemon listens at --control",
+        ),
+        (
+            Some(&here),
+            &["--control", &nowhere],
+            3,
+            "no daemon listens at --control",
+        ),
+    ] {
+        let (code, said) = status(control.map(String::as_str), args);
+        assert_eq!(code, Some(exit), "{control:?} {args:?}: {said}");
+        assert!(said.contains(words), "{control:?} {args:?}: {said}");
     }
 }
