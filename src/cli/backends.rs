@@ -62,6 +62,50 @@ pub(super) fn choose(
     Ok(chosen?)
 }
 
+/// So many published ports that the tools of ip6tables are slow.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Many {
+    /// How many an earlier run published.
+    ports: usize,
+    /// Why ip6tables keeps them; `None`: nftables is to take them, where it works.
+    pub(super) why_not: Option<String>,
+}
+
+impl Many {
+    /// What `auto` does about the ports that an earlier run left, where it has chosen `used`; `None`:
+    /// nothing, because they are few, or nftables is in use.
+    pub(super) fn of(
+        used: BackendKind,
+        variant: Option<Variant>,
+        records: &[Record],
+    ) -> Option<Self> {
+        let rules = records.iter().map(|record| &record.owned.rule);
+        let published = rules.clone().filter_map(|rule| rule.dnat());
+        let published: BTreeSet<_> = published.map(|(port, _)| port).collect();
+        let ports = published.len();
+        if used != BackendKind::Ip6tables || ports <= MANY {
+            return None;
+        }
+        let devices = rules.clone().filter_map(|rule| rule.facts.dev.clone());
+        let devices: BTreeSet<Device> = devices.collect();
+        let prefixes = rules.filter_map(|rule| rule.facts.prefix);
+        let prefixes: BTreeSet<_> = prefixes.collect();
+        let (devices, prefixes): (Vec<_>, Vec<_>) = (
+            devices.into_iter().collect(),
+            prefixes.into_iter().collect(),
+        );
+        let why_not = match variant {
+            // Its tables are not read by that check.
+            Some(Variant::Legacy) => Some("the legacy variant of ip6tables may drop".to_owned()),
+            _ => match check::foreign_rules(&devices, &prefixes, None) {
+                None => Some("what other programs drop cannot be read".to_owned()),
+                Some(found) => found.drops.first().map(|problem| problem.what.clone()),
+            },
+        };
+        Some(Self { ports, why_not })
+    }
+}
+
 /// What `auto` chooses, knowing what an earlier run left: nftables in place of ip6tables for very many
 /// published ports. The rules of ip6tables go when those of nftables are there.
 pub(super) fn with_many(
@@ -70,31 +114,13 @@ pub(super) fn with_many(
     locks: &Locks,
     log: &Logger,
 ) -> Result<Chosen, Failure> {
-    let rules = records.iter().map(|record| &record.owned.rule);
-    let published = rules.clone().filter_map(|rule| rule.dnat());
-    let published: BTreeSet<_> = published.map(|(port, _)| port).collect();
-    if chosen.backend.kind() != BackendKind::Ip6tables || published.len() <= MANY {
+    let Some(many) = Many::of(chosen.backend.kind(), chosen.variant, records) else {
         return Ok(chosen);
-    }
-    let devices = rules.clone().filter_map(|rule| rule.facts.dev.clone());
-    let devices: BTreeSet<Device> = devices.collect();
-    let prefixes = rules.filter_map(|rule| rule.facts.prefix);
-    let prefixes: BTreeSet<_> = prefixes.collect();
-    let (devices, prefixes): (Vec<_>, Vec<_>) = (
-        devices.into_iter().collect(),
-        prefixes.into_iter().collect(),
-    );
-    let count = published.len();
-    let other = match chosen.variant {
-        // Its tables are not read by that check.
-        Some(Variant::Legacy) => Err("the legacy variant of ip6tables may drop".to_owned()),
-        _ => match check::foreign_rules(&devices, &prefixes, None) {
-            None => Err("what other programs drop cannot be read".to_owned()),
-            Some(found) => match found.drops.first() {
-                Some(problem) => Err(problem.what.clone()),
-                None => nftables(tools(locks)?, log).map_err(|error| chain(&error)),
-            },
-        },
+    };
+    let count = many.ports;
+    let other = match many.why_not {
+        Some(why_not) => Err(why_not),
+        None => nftables(tools(locks)?, log).map_err(|error| chain(&error)),
     };
     match other {
         Ok(mut other) => {
@@ -217,4 +243,49 @@ fn docker_nat(ours: Option<Variant>, tools: &ToolSettings) -> Observe {
 
 fn boxed(backend: impl Backend + 'static) -> Box<dyn Backend> {
     Box::new(backend)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ops::RangeInclusive;
+
+    use super::*;
+    use crate::journal::record::State;
+    use crate::model::boot::BootId;
+    use crate::model::forward::Owner;
+    use crate::model::rule::OwnedRule;
+
+    fn records(ports: RangeInclusive<u16>) -> Vec<Record> {
+        let record = |port| {
+            let text = format!(
+                "nat PREROUTING -i eth0 -p tcp --dport {port} -j DNAT --to-destination \
+                 [fd00::2]:80 ! -s fe80::/10 -m addrtype --dst-type LOCAL"
+            );
+            Record {
+                owned: OwnedRule {
+                    rule: crate::backend::compile::rule(BackendKind::Ip6tables, &text)
+                        .expect("a rule of ours"),
+                    owners: BTreeSet::from([Owner::new("0".repeat(64), "web", "bridge")]),
+                },
+                state: State::Intended,
+                inserted_at: 0,
+                boot_id: BootId::new("6d2e4b1c-0000-4000-8000-000000000000"),
+            }
+        };
+        ports.map(record).collect()
+    }
+
+    #[test]
+    fn only_very_many_ports_of_ip6tables_are_a_reason_to_choose_anew() {
+        let legacy = Some(Variant::Legacy);
+        let few = records(1..=2000);
+        assert_eq!(Many::of(BackendKind::Ip6tables, legacy, &few), None);
+        let many = records(1..=2001);
+        assert_eq!(Many::of(BackendKind::Nftables, None, &many), None);
+        let found = Many::of(BackendKind::Ip6tables, legacy, &many).expect("many");
+        assert_eq!(found.ports, 2001);
+        let why_not = found.why_not.expect("legacy tables are not read");
+        assert!(why_not.contains("legacy"), "{why_not}");
+    }
 }

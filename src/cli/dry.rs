@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use slog::{Discard, Logger, o};
 
 use super::args::BackendChoice;
+use super::backends::Many;
 use super::failure::{Exit, Failure};
 use super::output;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
@@ -97,14 +98,17 @@ pub(super) fn run(
     mut options: MapperOptions,
     stands_by: bool,
 ) -> Result<Exit, Failure> {
-    let backends = Backends::find(choice)?;
+    let mut backends = Backends::find(choice)?;
+    let records = records(state_dir)?;
+    if choice == BackendChoice::Auto {
+        backends = backends.with_many(&records);
+    }
     options.limit = crate::backend::compile::rule_limit(backends.used.kind());
     let snapshot = ask_docker(docker)?;
     let facts = facts(&options, &snapshot)?;
     let computed = options.compute(DockerState::Snapshot(&snapshot), &facts);
     let ours = backends.variant;
     let script = Script::default();
-    let records = records(state_dir)?;
     let mut reconciler = backends.rehearse(&script, &records)?;
     let mut report = reconciler.recover(records, Vec::new(), host::now());
     let desired = reconciler.compile(&computed.intent);
@@ -192,15 +196,31 @@ impl Backends {
                     others: other.into_iter().chain([Box::new(nftables) as _]).collect(),
                 }
             }
-            None => {
-                let others = Ip6tables::left_over(&tools).into_iter();
-                Self {
-                    variant: None,
-                    used: Box::new(nftables),
-                    others: others.map(|it| Box::new(it) as _).collect(),
+            None => Self::of_nftables(nftables, &tools),
+        })
+    }
+
+    fn of_nftables(nftables: Nftables, tools: &ToolSettings) -> Self {
+        let others = Ip6tables::left_over(tools).into_iter();
+        Self {
+            variant: None,
+            used: Box::new(nftables),
+            others: others.map(|it| Box::new(it) as _).collect(),
+        }
+    }
+
+    /// As `run` chooses for very many ports of an earlier run.
+    fn with_many(self, records: &[Record]) -> Self {
+        match Many::of(self.used.kind(), self.variant, records) {
+            Some(Many { why_not: None, .. }) => {
+                let mut nftables = Nftables::left_over(TableSettings::default());
+                match nftables.list() {
+                    Ok(_) => Self::of_nftables(nftables, &ToolSettings::default()),
+                    Err(_) => self,
                 }
             }
-        })
+            _ => self,
+        }
     }
 
     fn rehearse(
