@@ -58,22 +58,38 @@ fn asks(
     }
 }
 
-/// Stops docker-proxy, or lets it continue: while stopped, it keeps its sockets and does not
-/// answer. The host has a process namespace of its own, so only the lab's processes are affected.
-fn signal_proxies(lab: &Lab, signal: &str) {
+/// The pids of all docker-proxies. The host has a process namespace of its own, so only the lab's
+/// processes are seen.
+const PROXIES: &str = "cd /proc && grep -lsz '^docker-proxy' [0-9]*/cmdline | cut -d/ -f1";
+
+/// Lets docker-proxy continue.
+fn continue_proxies(lab: &Lab) {
     lab.host().sh(&format!(
-        "for pid in $(cd /proc && echo [0-9]*); do
-             case $(tr '\\0' ' ' </proc/$pid/cmdline 2>/dev/null) in
-             docker-proxy*) kill -{signal} $pid;; esac
-         done"
+        "for pid in $({PROXIES}); do kill -CONT $pid; done"
     ));
+}
+
+/// Stops docker-proxy: it keeps its sockets and does not answer. `kill` returns before the threads
+/// of a busy machine stand still, so this waits for each of them.
+fn stop_proxies(lab: &Lab) {
+    lab.host().sh(&format!(
+        "for pid in $({PROXIES}); do kill -STOP $pid; done"
+    ));
+    let running = format!(
+        "for pid in $({PROXIES}); do
+             grep -hs '^State:' /proc/$pid/task/*/status
+         done | grep -vc 'T (stopped)' || :"
+    );
+    eventually(SOON, "docker-proxy stopped", || {
+        same(lab.host().sh(&running).trim().to_owned(), "0".to_owned())
+    });
 }
 
 /// The answer that `who` gets: stopping docker-proxy shows whether it takes part.
 fn gets(lab: &Lab, engine: &Engine<'_>, who: &str, proto: Proto, to: &str) -> Gets {
-    signal_proxies(lab, "STOP");
+    stop_proxies(lab);
     let alone = asks(lab, engine, who, proto, to);
-    signal_proxies(lab, "CONT");
+    continue_proxies(lab);
     if let Ok(answer) = alone {
         // The container sees the requested address if the host asks, and the bridge's if a
         // container asks.
