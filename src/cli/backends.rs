@@ -27,7 +27,10 @@ use crate::sys::causes::chain;
 /// How many published ports `auto` leaves to ip6tables. Its tools read and write the whole table for
 /// each change: 10,000 ports of one container took 12 s to put in, and 3 s with nftables
 /// (`benches/large.rs`).
-const MANY: usize = 2_000;
+pub(super) const MANY: usize = 2_000;
+
+/// What `status` says of a backend that the user has asked for.
+pub(super) const ASKED_FOR: &str = "by --backend";
 
 /// What was chosen.
 pub(super) struct Chosen {
@@ -51,7 +54,7 @@ pub(super) fn choose(
 ) -> Result<Chosen, Failure> {
     let tools = tools(locks)?;
     let asked_for = |mut chosen: Chosen| {
-        chosen.about.reason = "by --backend".to_owned();
+        chosen.about.reason = ASKED_FOR.to_owned();
         chosen
     };
     let chosen = match choice {

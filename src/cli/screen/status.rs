@@ -6,9 +6,11 @@ use anstyle::Style;
 
 use super::lines::{SHELL, broken};
 use super::{BAD, Canvas, GOOD, ODD, paint, span};
+use crate::cli::backends::{ASKED_FOR, MANY};
 use crate::control::resync::{LastResync, ResyncReason};
 use crate::control::status::{DockerNatFigures, LastChange, PortChange, State, Status};
 use crate::docker_nat::gate::StandbyState;
+use crate::model::rule::BackendKind;
 use crate::model::text::{Untrusted, escape};
 
 /// How many ports or containers a list names before it only counts.
@@ -109,6 +111,14 @@ fn backend(status: &Status) -> String {
     let records = status.journal.records;
     let _ = write!(text, "; {}, ", count(status.rules, "rule"));
     let _ = write!(text, "{} in the journal", count(records, "record"));
+    let is_ip6tables = status.backend == BackendKind::Ip6tables.to_string();
+    let is_automatic = status.backend_reason != ASKED_FOR;
+    if is_ip6tables && is_automatic && status.forwards > MANY {
+        let _ = write!(
+            text,
+            "; slow for so many ports: a restart chooses nftables, unless something drops in FORWARD"
+        );
+    }
     text
 }
 

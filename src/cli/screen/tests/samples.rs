@@ -330,6 +330,17 @@ pub(super) fn statuses() -> Vec<(&'static str, Status)> {
         ("standby", standby),
         ("changes", changes),
         (
+            "many",
+            Status {
+                forwards: 10_000,
+                rules: 20_007,
+                backend: "ip6tables".to_owned(),
+                backend_variant: "nf_tables".to_owned(),
+                backend_reason: "the tool works and its tables can be listed".to_owned(),
+                ..healthy()
+            },
+        ),
+        (
             "stopping",
             Status {
                 state: State::Stopping,
