@@ -27,7 +27,8 @@ fn record(n: u32) -> Record {
     Record {
         owned: OwnedRule {
             rule: compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours"),
-            owners: BTreeSet::from([Owner::new(format!("{n:064x}"), "some-container", "bridge")]),
+            owners: BTreeSet::from([Owner::new(format!("{n:064x}"), "some-container", "bridge")])
+                .into(),
         },
         state: State::Intended,
         inserted_at: 1_767_323_045,

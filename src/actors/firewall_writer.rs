@@ -5,54 +5,39 @@
 //! [`crate::reconcile`].
 
 mod compare;
+mod journal_client;
 mod open_ports;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, Addr, Handler, MailboxError, Message, SyncContext};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use actix::{Actor, ActorContext, Handler, SyncContext};
 use ipnet::Ipv6Net;
 use slog::{Logger, debug};
-use tokio::runtime::Handle;
 
-use self::open_ports::OpenPorts;
-use super::journal::JournalActor;
-use super::messages::{
-    Commit, Converge, FindForeign, Forget, Intend, Leave, Ping, Recover, RemoveAll, Removing, Round,
-};
+pub(crate) use self::journal_client::JournalClient;
+use self::open_ports::last_change;
+use super::messages::{Converge, FindForeign, Leave, Ping, Recover, RemoveAll, Round};
 use crate::backend::BackendError;
+use crate::backend::compiler::Compiler;
 use crate::control::board::{Reporter, StatusBoard};
 use crate::control::moment::Moment;
 use crate::control::status::DockerNatFigures;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::{Observation, Watch};
-use crate::journal::record::Record;
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
 use crate::mapper::standby::admitted;
 use crate::model::change::Desired;
 use crate::model::conditions::ForeignRules;
 use crate::model::device::Device;
+use crate::model::forwards::Forwards;
 use crate::model::intent::Intent;
 use crate::model::problem::ProblemId;
 use crate::model::published::HostForward;
-use crate::model::rule::RuleId;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
-use crate::sys::progress::{self, Worker};
-
-/// How long the writer waits for the journal. A disk that takes longer will not answer soon, and
-/// removals must not wait for it.
-const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Records in one request, so that the database needs memory only for a small batch.
-const AT_ONCE: usize = 500;
-
-/// What each further request of a call adds to the call's patience.
-const PATIENCE_EACH: Duration = Duration::from_millis(200);
 
 /// Finds what drops packets from these interfaces to these prefixes; `None` if that is not known now.
 pub(crate) type FindDrops = Box<dyn Fn(&[Device], &[Ipv6Net]) -> Option<ForeignRules> + Send>;
@@ -61,8 +46,10 @@ pub(crate) type FindDrops = Box<dyn Fn(&[Device], &[Ipv6Net]) -> Option<ForeignR
 pub(crate) struct FirewallWriter {
     reconciler: Reconciler<JournalClient>,
     docker_nat: Option<Watch>,
-    /// What was open after the last round; `None` before recovery.
-    open: Option<OpenPorts>,
+    /// Makes rules of intents.
+    compiler: Compiler,
+    /// What recovery finds was opened by an earlier run.
+    has_recovered: bool,
     /// What the last round was to bring about, and what Docker's own NAT did then.
     desired: Option<(Arc<Intent>, StandbyState)>,
     find_drops: FindDrops,
@@ -84,10 +71,11 @@ impl FirewallWriter {
         clock: fn() -> u64,
     ) -> Self {
         Self {
+            compiler: Compiler::new(reconciler.kind()),
             reconciler,
             docker_nat,
             find_drops,
-            open: None,
+            has_recovered: false,
             desired: None,
             board,
             log,
@@ -103,15 +91,17 @@ impl FirewallWriter {
         began: Instant,
         event_at: Option<Instant>,
     ) {
-        let open = OpenPorts::of(self.reconciler.records());
-        let before = std::mem::take(&mut self.open);
-        // What recovery finds was opened by an earlier run.
-        let change = before.and_then(|before| open.change_since(&before, event_at));
+        let changes = self.reconciler.take_port_changes();
+        let change = match std::mem::replace(&mut self.has_recovered, true) {
+            true => last_change(&changes, event_at),
+            false => None,
+        };
+        let (ports, containers) = self.reconciler.open();
         let mut reports = self.board.lock();
         reports.measured.count(report);
-        reports.figures.rules = self.reconciler.records().count();
-        reports.figures.forwards = open.len();
-        reports.figures.containers = open.containers;
+        reports.figures.rules = self.reconciler.records().len();
+        reports.figures.forwards = ports;
+        reports.figures.containers = containers;
         reports.figures.drift_repairs += report.drift as u64;
         if report.drift > 0 {
             reports.figures.last_repair = Some(Moment::now());
@@ -135,7 +125,6 @@ impl FirewallWriter {
             reports.figures.native = Some(figures_of(observation));
         }
         drop(reports);
-        self.open = Some(open);
         debug!(self.log, "round done"; "inserted" => report.inserted, "removed" => report.removed,
             "drift" => report.drift, "troubles" => report.troubles.len(),
             "owed" => self.reconciler.owed(),
@@ -147,7 +136,7 @@ impl FirewallWriter {
         let now = Instant::now();
         let standing_by = round.docker_nat.as_ref();
         let standing_by = standing_by.is_some_and(|it| it.state == StandbyState::On);
-        let forwards = message.intent.forwards.as_ref().map_or(0, Vec::len);
+        let forwards = message.intent.forwards.as_ref().map_or(0, Forwards::len);
         let mut reports = self.board.lock();
         let measured = &mut reports.measured;
         measured.wanted = if standing_by { 0 } else { forwards };
@@ -196,11 +185,19 @@ impl Handler<Converge> for FirewallWriter {
         failpoint::panic("a round begins");
         let began = Instant::now();
         let watch = self.docker_nat.as_mut();
+        let compiler = &mut self.compiler;
         let started = self.board.started();
         let now = (self.clock)();
         let since_start = || started.elapsed();
         self.reconciler.follow_event(message.event_at);
-        let round = round(&mut self.reconciler, watch, &message, since_start, now);
+        let round = round(
+            &mut self.reconciler,
+            compiler,
+            watch,
+            &message,
+            since_start,
+            now,
+        );
         self.measure(&message, &round);
         let event_at = message.event_at;
         let state = round.docker_nat.as_ref().map(|it| it.state);
@@ -215,6 +212,7 @@ impl Handler<Converge> for FirewallWriter {
 /// Observes Docker's own NAT and makes the kernel match the rules that are desired beside it.
 fn round<J: Journal>(
     reconciler: &mut Reconciler<J>,
+    compiler: &mut Compiler,
     watch: Option<&mut Watch>,
     message: &Converge,
     since_start: impl FnOnce() -> Duration,
@@ -226,19 +224,21 @@ fn round<J: Journal>(
         verify,
         event_at: _,
     } = message;
-    let desired = &reconciler.compile(intent);
+    let touched = compiler.follow(intent);
+    let desired = compiler.desired();
     if *verify {
         reconciler.invalidate();
     }
     let mut docker_nat = None;
-    let observe =
-        |watch: &mut Watch| watch.observe(published.as_ref(), desired.has_forwards(), since_start);
+    let observe = |watch: &mut Watch| {
+        watch.observe(published.as_deref(), desired.has_forwards(), since_start)
+    };
     let admitted = || {
         docker_nat = watch.map(observe);
         let state = docker_nat.as_ref().map(|it| it.state);
         admitted(desired, state.unwrap_or(StandbyState::Off))
     };
-    let report = reconciler.converge_to(admitted, now);
+    let report = reconciler.converge_to(admitted, &touched, now);
     Round { report, docker_nat }
 }
 
@@ -285,108 +285,6 @@ impl Handler<Leave> for FirewallWriter {
 
     fn handle(&mut self, Leave: Leave, _: &mut SyncContext<Self>) -> Self::Result {
         self.reconciler.leave()
-    }
-}
-
-/// The journal as the writer uses it: sends messages to the journal actor and waits a limited time
-/// for each answer.
-pub(crate) struct JournalClient {
-    journal: Addr<JournalActor>,
-    runtime: Handle,
-    /// A request whose answer came too late. The client sends no other before it is answered.
-    unanswered: Option<BoxFuture<'static, ()>>,
-}
-
-impl JournalClient {
-    /// A client that waits on `runtime`'s clock.
-    pub(crate) fn new(journal: Addr<JournalActor>, runtime: Handle) -> Self {
-        Self {
-            journal,
-            runtime,
-            unanswered: None,
-        }
-    }
-
-    /// Sends the items in requests of [`AT_ONCE`] each, under one deadline.
-    fn ask_in_parts<T, M>(
-        &mut self,
-        operation: &str,
-        items: &[T],
-        message: impl Fn(Vec<T>) -> M,
-    ) -> Result<(), JournalError>
-    where
-        T: Clone,
-        M: Message<Result = Result<(), JournalError>> + Send + 'static,
-        JournalActor: Handler<M>,
-    {
-        let operation = format!("{operation} {} records", items.len());
-        let further = u32::try_from(items.len() / AT_ONCE).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + JOURNAL_PATIENCE + PATIENCE_EACH * further;
-        for part in items.chunks(AT_ONCE) {
-            self.ask(&operation, message(part.to_vec()), deadline)?;
-            progress::made(Worker::Writer);
-        }
-        Ok(())
-    }
-
-    fn ask<M, T>(
-        &mut self,
-        operation: &str,
-        message: M,
-        deadline: Instant,
-    ) -> Result<T, JournalError>
-    where
-        M: Message<Result = Result<T, JournalError>> + Send + 'static,
-        T: Send + 'static,
-        JournalActor: Handler<M>,
-    {
-        let error = |detail: String| JournalError {
-            operation: operation.to_owned(),
-            detail,
-        };
-        if let Some(earlier) = &mut self.unanswered {
-            if earlier.now_or_never().is_none() {
-                return Err(error("an earlier request has not been answered".to_owned()));
-            }
-            self.unanswered = None;
-        }
-        let mut request = Box::pin(self.journal.send(message));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let patience = async { tokio::time::timeout(left, &mut request).await };
-        match self.runtime.block_on(patience) {
-            Ok(Ok(result)) => result,
-            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => {
-                Err(error("the journal has stopped".to_owned()))
-            }
-            Err(_) => {
-                self.unanswered = Some(request.map(|_| ()).boxed());
-                Err(error(format!("no answer within {} s", left.as_secs())))
-            }
-        }
-    }
-}
-
-impl Journal for JournalClient {
-    fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        self.ask_in_parts("recording the intents of", records, Intend)
-    }
-
-    fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.ask_in_parts("committing", ids, Commit)
-    }
-
-    /// Does not wait for the answer: the removal that follows must not wait for the disk.
-    fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        if self.unanswered.is_none() {
-            for part in ids.chunks(AT_ONCE) {
-                self.journal.do_send(Removing(part.to_vec()));
-            }
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.ask_in_parts("forgetting", ids, Forget)
     }
 }
 

@@ -152,8 +152,12 @@ impl Actor for JournalActor {
 impl Handler<Intend> for JournalActor {
     type Result = Result<(), JournalError>;
 
-    fn handle(&mut self, Intend(records): Intend, _: &mut SyncContext<Self>) -> Self::Result {
-        self.write("intent", |store| store.intend(&records))
+    fn handle(&mut self, message: Intend, _: &mut SyncContext<Self>) -> Self::Result {
+        let Intend { records, is_last } = message;
+        self.write("intent", |store| match is_last {
+            true => store.intend(&records),
+            false => store.intend_in_part(&records),
+        })
     }
 }
 

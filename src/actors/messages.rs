@@ -89,7 +89,7 @@ pub(crate) struct Converge {
     /// The ports to open while Docker's own NAT is off.
     pub intent: Arc<Intent>,
     /// What Docker's own NAT is compared with; `None` before it is known.
-    pub published: Option<Published>,
+    pub published: Option<Arc<Published>>,
     /// Whether to list the kernel first, even if its content is believed to be known.
     pub verify: bool,
     /// When the first of the events behind it was read; `None` without an event.
@@ -150,10 +150,16 @@ pub(crate) struct Ping;
 #[rtype(result = "Result<(), BackendError>")]
 pub(crate) struct Leave;
 
-/// Firewall writer → journal: see [`crate::journal::Journal::intend`].
+/// Firewall writer → journal: see [`crate::journal::Journal::intend`]. Of many records there are several
+/// such messages.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Intend(pub Vec<Record>);
+pub(crate) struct Intend {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Whether they are the last of a call, which survives a power cut once this is answered.
+    pub is_last: bool,
+}
 
 /// Firewall writer → journal: see [`crate::journal::Journal::commit`].
 #[derive(Debug, Message)]

@@ -18,7 +18,6 @@ mod reports;
 mod resync;
 mod resyncing;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,7 @@ use slog::{Logger, warn};
 
 pub(crate) use self::drift_watch::DriftWatch;
 use self::drift_watch::{MOST_VERIFIED, VERIFY_PAUSE, VERIFY_WINDOW};
+use self::observe::host_ports;
 use self::resyncing::Resyncing;
 use super::abort;
 use super::firewall_writer::FirewallWriter;
@@ -42,9 +42,9 @@ use crate::mapper::compute::{
     Choice, Computed, DockerState, HairpinMode, HostFacts, MapperOptions,
 };
 use crate::mapper::forwards::Resolved;
+use crate::mapper::parts::Parts;
 use crate::model::conditions::ForeignRules;
 use crate::model::container::Snapshot;
-use crate::model::forward::Proto;
 use crate::netlink::watch::{Watched, watch};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -121,8 +121,11 @@ pub(crate) struct PortMapper {
     resolved: Arc<Resolved>,
     /// Whether the host is about to be observed again.
     host_changed: bool,
-    /// The published ports at the last scan for docker-proxies; `None` before the first.
-    scanned: Option<BTreeSet<(Proto, u16)>>,
+    /// What each container came to.
+    parts: Parts,
+    /// The published ports at the last scan for docker-proxies, by [`Computed::changes`]; `None`
+    /// before the first.
+    scanned: Option<u64>,
     /// Where the served ports were read from then.
     port_source: Option<PortSource>,
     /// Rules inserted or removed since free memory was last returned.
@@ -169,6 +172,7 @@ impl PortMapper {
             asks_foreign: false,
             resolved: Arc::default(),
             host_changed: false,
+            parts: Parts::default(),
             scanned: None,
             port_source: None,
             changes: 0,
@@ -201,22 +205,26 @@ impl PortMapper {
             None if self.host.grace_over => DockerState::Silence,
             None => DockerState::NotYet,
         };
-        let mut computed = self.options.compute(heard, &self.host);
-        let ports = host_ports(&computed);
+        let mut computed = self
+            .options
+            .compute_from(&mut self.parts, heard, &self.host);
         let auto = self.options.hairpin == HairpinMode::Auto;
-        let is_scanned = self.on_ready.is_none() || self.scanned.as_ref() == Some(&ports);
+        let is_scanned = self.on_ready.is_none() || self.scanned == Some(computed.changes);
         if auto && !is_scanned && self.snapshot.is_some() {
             // The first round must know which hairpin rules of an earlier run to keep.
-            self.observe_proxies(&ports);
+            self.observe_proxies(&host_ports(&computed.resolved), computed.changes);
             let heard = self
                 .snapshot
                 .as_deref()
                 .map_or(DockerState::NotYet, DockerState::Snapshot);
-            computed = self.options.compute(heard, &self.host);
+            computed = self
+                .options
+                .compute_from(&mut self.parts, heard, &self.host);
         }
         let Computed {
             intent,
             published,
+            changes,
             resolved,
         } = computed;
         let intent = Arc::new(intent);
@@ -250,9 +258,11 @@ impl PortMapper {
                     this.note_round(&round, verify, sent_at, listed_at);
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, because this reads all of /proc.
-                    if auto && heard && this.scanned.as_ref() != Some(&ports) {
-                        this.observe_proxies(&ports);
-                        this.want(ctx);
+                    if auto && heard && this.scanned != Some(changes) {
+                        let ports = host_ports(&this.resolved);
+                        if this.observe_proxies(&ports, changes) {
+                            this.want(ctx);
+                        }
                     }
                     this.pump(ctx);
                 }
@@ -284,11 +294,6 @@ impl PortMapper {
                 "reason" => chain(&error));
         }
     }
-}
-
-fn host_ports(computed: &Computed) -> BTreeSet<(Proto, u16)> {
-    let forwards = computed.resolved.forwards.iter();
-    forwards.map(|f| (f.proto, f.host_port)).collect()
 }
 
 impl Actor for PortMapper {

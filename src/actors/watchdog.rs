@@ -26,8 +26,12 @@ use crate::sys::supervisor::Supervisor;
 /// 10 s, or longer with very many rules; that is worth reporting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often actors are asked, unless the supervisor's watchdog needs it more often.
+/// How often actors are asked while something is not as it should be, or does not answer, unless the
+/// supervisor's watchdog needs it more often.
 const PERIOD: Duration = Duration::from_secs(2);
+
+/// The same while all is well: each question wakes three threads, and an idle daemon should sleep.
+const CALM_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a start may take before the daemon reports ready anyway. Units that wait for the daemon
 /// then start; and a supervisor does not restart it (systemd after 90 s by default), which would not
@@ -83,33 +87,58 @@ impl Probe {
         self.progress.as_mut().is_some_and(Progress::is_made)
     }
 
-    /// Sends a ping unless one is still open. Returns for how long the open one has waited.
-    fn silence(&mut self, now: Instant) -> Option<Duration> {
-        let ask = &self.ask;
-        let (answer, since) = self.open.get_or_insert_with(|| (ask(), now));
-        let since = *since;
-        match answer.now_or_never() {
-            Some(_) => {
-                self.open = None;
-                None
-            }
-            None => Some(now - since),
+    /// Waits until no ping is open.
+    async fn answered(&mut self) {
+        if let Some((answer, _)) = &mut self.open {
+            answer.await;
+            self.open = None;
         }
+    }
+
+    /// Sends a ping unless one is still open.
+    fn ask(&mut self, now: Instant) {
+        let ask = &self.ask;
+        self.open.get_or_insert_with(|| (ask(), now));
+    }
+
+    /// For how long the open ping has waited; `None` if none is open.
+    fn silence(&mut self, now: Instant) -> Option<Duration> {
+        let (answer, since) = self.open.as_mut()?;
+        let since = *since;
+        if answer.now_or_never().is_some() {
+            self.open = None;
+            return None;
+        }
+        Some(now - since)
     }
 }
 
 /// Asks all actors periodically, until the future is dropped.
 pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board: StatusBoard) {
     let wanted = supervisor.watchdog.map(|interval| interval / PER_INTERVAL);
-    let period = wanted.map_or(PERIOD, |wanted| wanted.min(PERIOD));
+    let at_most = |period| wanted.map_or(period, |wanted| wanted.min(period));
+    let (period, calm_period) = (at_most(PERIOD), at_most(CALM_PERIOD));
+    let mut is_calm = false;
     let mut reported = String::new();
     let mut extended_at: Option<Instant> = None;
     loop {
         failpoint::panic("the watchdog looks");
+        let asked_at = Instant::now();
         for probe in &mut probes {
-            probe.silence(Instant::now());
+            probe.ask(asked_at);
         }
-        tokio::time::sleep(period).await;
+        let answers = async {
+            for probe in &mut probes {
+                probe.answered().await;
+            }
+        };
+        // If all answer they do so at once. What is silent is looked at again soon.
+        let answered = tokio::time::timeout(period, answers).await.is_ok();
+        let pause = match is_calm && answered {
+            true => calm_period,
+            false => period,
+        };
+        tokio::time::sleep(pause.saturating_sub(asked_at.elapsed())).await;
         let now = Instant::now();
         let mut all_progress = true;
         let mut silent = Vec::new();
@@ -144,6 +173,7 @@ pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board:
             supervisor.status(&escape(doing.chars()).to_string());
             reported = doing;
         }
+        is_calm = status.state == State::Running;
         let uptime = now.duration_since(board.started());
         let is_staying = status.state != State::Stopping;
         if is_staying && !supervisor.is_ready() && uptime + period >= LONGEST_START {

@@ -1,76 +1,48 @@
 //! From an intent to the rules that a backend should hold. Pure: the same intent gives the same
 //! rules, and nothing here fails.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::compiler::Compiler;
 use super::{ip6tables, nftables};
 use crate::model::change::Desired;
-use crate::model::forward::{Forward, Owner};
+use crate::model::forward::Forward;
 use crate::model::intent::{Intent, Policy, RuleLimit};
-use crate::model::rule::{BackendKind, Basis, OwnedRule, Rule, RuleId};
+use crate::model::rule::{BackendKind, Rule};
 
 /// Most rules for forwards with ip6tables. Its tool lists 45,000 rules in 6 s and takes them out
 /// within 20 s to a minute; both grow faster than the rules. With 60,000 each listing takes 20 s,
 /// and the writer does nothing else.
 const MOST_RULES: usize = 50_000;
 
-/// The rules that follow from a policy.
-type OfPolicy = fn(&Policy) -> Vec<Rule>;
+/// What a backend makes of the parts of an intent.
+pub(super) struct Makers {
+    /// The rules that follow from a policy alone.
+    pub(super) statics: fn(&Policy) -> Vec<Rule>,
+    /// Those for source addresses of subnets, once Docker has answered.
+    pub(super) snat: fn(&Policy) -> Vec<Rule>,
+    /// The rules that one forward needs.
+    pub(super) of_forward: fn(&Policy, &Forward) -> Vec<Rule>,
+}
 
-/// The rules that one forward needs.
-type OfForward = fn(&Policy, &Forward) -> Vec<Rule>;
+pub(super) fn makers(backend: BackendKind) -> Makers {
+    match backend {
+        BackendKind::Ip6tables => Makers {
+            statics: ip6tables::compile::statics,
+            snat: ip6tables::compile::snat,
+            of_forward: ip6tables::compile::of_forward,
+        },
+        BackendKind::Nftables => Makers {
+            statics: nftables::compile::statics,
+            snat: nftables::compile::snat,
+            of_forward: nftables::compile::of_forward,
+        },
+    }
+}
 
 /// What should be in the kernel, as this backend writes it.
 pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {
-    let Intent {
-        forwards,
-        policy,
-        known,
-        undecided,
-    } = intent;
-    let (statics, snat, of_forward) = match backend {
-        BackendKind::Ip6tables => {
-            use ip6tables::compile::{of_forward, snat, statics};
-            (
-                statics as OfPolicy,
-                snat as OfPolicy,
-                of_forward as OfForward,
-            )
-        }
-        BackendKind::Nftables => {
-            use nftables::compile::{of_forward, snat, statics};
-            (
-                statics as OfPolicy,
-                snat as OfPolicy,
-                of_forward as OfForward,
-            )
-        }
-    };
-    let mut rules: BTreeMap<RuleId, OwnedRule> = BTreeMap::new();
-    let mut want = |rule: Rule, owner: Option<&Owner>| {
-        let owner = owner.filter(|_| rule.facts.basis == Basis::Forward);
-        let owned = rules.entry(rule.id()).or_insert_with(|| OwnedRule {
-            rule,
-            owners: BTreeSet::new(),
-        });
-        owned.owners.extend(owner.cloned());
-    };
-    statics(policy)
-        .into_iter()
-        .for_each(|rule| want(rule, None));
-    if let Some(forwards) = forwards {
-        snat(policy).into_iter().for_each(|rule| want(rule, None));
-        for forward in forwards {
-            let all = of_forward(policy, forward).into_iter();
-            all.for_each(|rule| want(rule, Some(&forward.owner)));
-        }
-    }
-    Desired {
-        rules,
-        known: *known,
-        undecided: undecided.clone(),
-        may_insert: true,
-    }
+    let mut compiler = Compiler::new(backend);
+    compiler.follow(intent);
+    compiler.desired
 }
 
 /// The rule of a backend with this text in its normal form; `None` if no rule of it has that text.

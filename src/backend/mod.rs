@@ -23,13 +23,14 @@
 
 pub(crate) mod authors;
 pub mod compile;
+pub mod compiler;
 pub mod fake;
 pub mod ip6tables;
 pub(crate) mod kind;
 pub mod nftables;
 pub(crate) mod rehearsal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,6 +107,16 @@ pub trait Backend: Send {
     /// [`ErrorKind::Uncertain`] where the answer is not complete or not certain: then nothing
     /// may be concluded from it. Any other kind: no answer. Nothing was retried.
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError>;
+
+    /// The same, of rules with these identities only.
+    ///
+    /// # Errors
+    /// As [`Backend::list`].
+    fn list_of(&mut self, ids: &BTreeSet<RuleId>) -> Result<Vec<ObservedRule>, BackendError> {
+        let mut observed = self.list()?;
+        observed.retain(|seen| ids.contains(&seen.id));
+        Ok(observed)
+    }
 
     /// Applies one batch. `Ok` means that all of it is in the kernel.
     ///

@@ -269,7 +269,7 @@ mod tests {
                 owned: OwnedRule {
                     rule: crate::backend::compile::rule(BackendKind::Ip6tables, &text)
                         .expect("a rule of ours"),
-                    owners: BTreeSet::from([Owner::new("0".repeat(64), "web", "bridge")]),
+                    owners: BTreeSet::from([Owner::new("0".repeat(64), "web", "bridge")]).into(),
                 },
                 state: State::Intended,
                 inserted_at: 0,

@@ -118,7 +118,7 @@ pub(super) fn run(
             let mut observer = Observer::new(ours, &ToolSettings::default());
             let observe = Box::new(move || observer.observe());
             let watch = Watch::new(observe, Logger::root(Discard, o!()));
-            settled(watch, computed.published.as_ref(), desired.has_forwards())?
+            settled(watch, computed.published.as_deref(), desired.has_forwards())?
         }
     };
     add(
@@ -306,7 +306,7 @@ fn facts(options: &MapperOptions, snapshot: &Snapshot) -> Result<HostFacts, Fail
         let forwards = computed.resolved.forwards.iter();
         let published: BTreeSet<_> = forwards.map(|f| (f.proto, f.host_port)).collect();
         let served = host::proxied_ports()?.ports;
-        facts.unserved = published.difference(&served).copied().collect();
+        facts.unserved = (&published - &served).into();
     }
     Ok(facts)
 }

@@ -28,10 +28,11 @@ use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::text::escape;
 use crate::sys::causes::chain;
 use crate::sys::panics::guard::guarded;
-use crate::sys::{host, privilege};
+use crate::sys::{host, memory, privilege};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
+    memory::keep_little();
     config::require_both(&args.dev, &args.prefix)?;
     let devices = config::devices(&args.dev)?;
     let (prefixes, warnings) = config::prefixes(&args.prefix)?;

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use rustix::io::Errno;
 
 use crate::model::forward::Proto;
-use crate::model::rule::Rule;
+use crate::model::rule::{HostPort, Rule};
 use crate::netlink::{Malformed, NetlinkError};
 
 /// One published port whose flows are wanted.
@@ -33,6 +33,15 @@ impl Flow {
             host_port: port.port,
             target: (target.addr, target.port),
         })
+    }
+
+    /// The published port.
+    pub(crate) fn port(&self) -> HostPort {
+        HostPort {
+            proto: self.proto,
+            addr: self.host_addr,
+            port: self.host_port,
+        }
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) async fn snapshot(engine: &Engine) -> Result<Snapshot, EngineError> {
                 }
             },
         };
-        snapshot.containers.insert(row.id, container);
+        snapshot.containers.insert(row.id, container.into());
     }
     for network in engine.networks().await?.rows {
         snapshot.networks.insert(network.id.clone(), network);

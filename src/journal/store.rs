@@ -126,6 +126,16 @@ impl Store {
         })
     }
 
+    /// Stores a part of the records of an intent. They survive a power cut once the last part, which is
+    /// for [`Journal::intend`], is stored.
+    ///
+    /// # Errors
+    /// As [`Journal::intend`].
+    pub(crate) fn intend_in_part(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let new = records.iter().map(|r| (r.id(), Some(r.clone()))).collect();
+        self.change("recording a part of the intent of", new, false)
+    }
+
     /// Makes everything durable and closes the database.
     ///
     /// # Errors

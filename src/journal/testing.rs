@@ -29,7 +29,7 @@ pub(super) fn record(port: u16) -> Record {
     Record {
         owned: OwnedRule {
             rule: rule(port),
-            owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]),
+            owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]).into(),
         },
         state: State::Intended,
         inserted_at: 1_767_323_045,

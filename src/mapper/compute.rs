@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv6Net;
 
-use super::forwards::{Bounds, Resolved, resolve};
-use super::published::published;
+use super::forwards::{Bounds, Resolved};
+use super::parts::Parts;
 use super::{holders, limit, networks};
 use crate::model::change::{Known, Undecided};
 use crate::model::container::Snapshot;
@@ -14,6 +15,7 @@ use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::model::intent::{Hairpin, Intent, Outgoing, Policy, RuleLimit, Unpublished};
 use crate::model::published::Published;
+use crate::model::shared::Shared;
 
 /// The command line's options that decide what is open.
 #[derive(Debug, Clone)]
@@ -63,7 +65,7 @@ pub struct HostFacts {
     /// Whether the host has an IPv6 default route now.
     pub routed: bool,
     /// Published ports that no docker-proxy serves.
-    pub unserved: BTreeSet<(Proto, u16)>,
+    pub unserved: Shared<BTreeSet<(Proto, u16)>>,
     /// Whether the time in which Docker may confirm forwards of an earlier run is over
     /// (`--stale-grace`).
     pub grace_over: bool,
@@ -86,7 +88,9 @@ pub struct Computed {
     /// What is to be open while Docker's own NAT is off.
     pub intent: Intent,
     /// What the audit compares Docker's own NAT with; `None` before it is known.
-    pub published: Option<Published>,
+    pub published: Option<Arc<Published>>,
+    /// A number that changes whenever the published ports may have.
+    pub(crate) changes: u64,
     /// The snapshot's forwards and skipped ports; empty without a snapshot.
     pub resolved: Resolved,
 }
@@ -103,6 +107,16 @@ impl MapperOptions {
 
     /// Computes what is to be open now.
     pub fn compute(&self, docker: DockerState<'_>, host: &HostFacts) -> Computed {
+        self.compute_from(&mut Parts::default(), docker, host)
+    }
+
+    /// The same, with what is known of the containers from the last time.
+    pub(crate) fn compute_from(
+        &self,
+        parts: &mut Parts,
+        docker: DockerState<'_>,
+        host: &HostFacts,
+    ) -> Computed {
         let snapshot = match docker {
             DockerState::Snapshot(snapshot) => Some(snapshot),
             DockerState::NotYet | DockerState::Silence => None,
@@ -125,11 +139,13 @@ impl MapperOptions {
             },
         };
         let mut resolved = snapshot.map(|snapshot| {
+            // The others come and go with the containers' interfaces, and are no targets anyway.
+            let is_inside = |addr: &&Ipv6Addr| prefixes.iter().any(|p| p.contains(*addr));
             let bounds = Bounds {
                 prefixes: prefixes.clone(),
-                host_addrs: host.host_addrs.clone(),
+                host_addrs: host.host_addrs.iter().filter(is_inside).copied().collect(),
             };
-            resolve(snapshot, &bounds)
+            parts.resolve(snapshot, &bounds)
         });
         let policy = Policy {
             devices,
@@ -157,9 +173,11 @@ impl MapperOptions {
             intent: Intent {
                 known,
                 undecided,
-                ..Intent::new(policy, forwards)
+                forwards,
+                ..Intent::new(policy, None)
             },
-            published: snapshot.and_then(|s| published(s, host.grace_over)),
+            published: snapshot.and_then(|s| parts.published(s, host.grace_over)),
+            changes: parts.changes(),
             resolved: resolved.unwrap_or_default(),
         }
     }
@@ -246,7 +264,7 @@ mod tests {
     #[test]
     fn a_port_that_nobody_serves_gets_its_hairpin() {
         let host = HostFacts {
-            unserved: BTreeSet::from([(Proto::Tcp, 8080)]),
+            unserved: BTreeSet::from([(Proto::Tcp, 8080)]).into(),
             ..host()
         };
         let rules = rules(&automatic().compute(DockerState::Snapshot(&snapshot()), &host));
@@ -266,7 +284,7 @@ mod tests {
         let allow = "2001:db8::/32,fd99::1".to_owned();
         c.labels.insert("docker-nat66.allow".into(), allow);
         let host = HostFacts {
-            unserved: BTreeSet::from([(Proto::Tcp, 8080)]),
+            unserved: BTreeSet::from([(Proto::Tcp, 8080)]).into(),
             ..host()
         };
         let rules = rules(&automatic().compute(DockerState::Snapshot(&limited), &host));

@@ -1,18 +1,20 @@
 //! Maps a snapshot to forwards: each published port to a container's address.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::holders::{Holders, order};
+use super::holders::Holders;
 use super::labels::{self, LabelFilter};
 use super::networks;
+use super::parts::Parts;
 use super::publish::{Publication, Scope};
 use super::skipped::{Reason, Refusal, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
 use crate::model::forward::{Forward, Owner, Proto};
+use crate::model::forwards::Forwards;
 use crate::model::text::Untrusted;
 
 /// Which addresses may be targets, besides what Docker says.
@@ -29,73 +31,49 @@ pub struct Bounds {
 pub struct Resolved {
     /// One entry per published port and container. Entries for the same host port have the same
     /// target.
-    pub forwards: Vec<Forward>,
+    pub forwards: Forwards,
     /// Containers and ports that open nothing, with the reason.
     pub skipped: Vec<Skipped>,
 }
 
 /// Maps a snapshot to forwards.
 pub fn resolve(snapshot: &Snapshot, bounds: &Bounds) -> Resolved {
-    let mut resolved = Resolved::default();
-    // The last start first: where Docker shows two containers with one port, the older one is
-    // ending.
-    let mut containers: Vec<&Container> = snapshot.containers.values().collect();
-    containers.sort_by_key(|c| Reverse(order(c)));
-    let context = Context {
-        snapshot,
-        bounds,
-        holders: Holders::of(snapshot),
-    };
-    let mut taken = BTreeMap::new();
-    for container in containers {
-        resolve_container(&context, container, &mut taken, &mut resolved);
-    }
-    resolved.forwards.sort();
-    resolved.forwards.dedup();
-    resolved
+    Parts::default().resolve(snapshot, bounds)
 }
 
 /// What a container's forwards depend on besides the container.
-struct Context<'s> {
-    snapshot: &'s Snapshot,
-    bounds: &'s Bounds,
-    holders: Holders<'s>,
+pub(super) struct Context<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) bounds: &'s Bounds,
+    pub(super) holders: &'s Holders<'s>,
 }
 
-/// Host side of a forward: protocol, address, port.
-type HostKey = (Proto, Option<Ipv6Addr>, u16);
+/// What a container opens, as far as no other container has the same host port.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Sorted, each once.
+    pub(super) forwards: Vec<Forward>,
+    pub(super) skipped: Vec<Skipped>,
+}
 
-/// Which container holds each host port, and the target.
-type Taken = BTreeMap<HostKey, (String, Ipv6Addr, u16)>;
-
-fn resolve_container(
-    context: &Context<'_>,
-    container: &Container,
-    taken: &mut Taken,
-    resolved: &mut Resolved,
-) {
-    let skip = |port, reason| Skipped {
-        container_id: container.id.clone(),
-        container_name: container.name.clone(),
-        port,
-        reason,
-    };
-    for what in &container.unreadable {
-        resolved
-            .skipped
-            .push(skip(None, Reason::Unreadable(what.clone())));
-    }
+/// Maps one container.
+pub(super) fn part(context: &Context<'_>, container: &Container) -> Part {
+    let mut part = Part::default();
+    let skip = |port, reason| skipped(container, port, reason);
+    let unreadable = container.unreadable.iter().cloned();
+    part.skipped
+        .extend(unreadable.map(|what| skip(None, Reason::Unreadable(what))));
     let filter = match labels::read(&container.labels) {
         Ok(filter) => filter,
         Err(closed) => {
-            resolved.skipped.push(skip(None, Reason::Label(closed)));
-            return;
+            part.skipped.push(skip(None, Reason::Label(closed)));
+            return part;
         }
     };
     let networks = container.endpoints.iter();
     let networks = networks.filter_map(|e| context.snapshot.networks.get(&e.network_id));
     if networks.filter(|network| network.ingress).count() > 0 {
-        resolved.skipped.push(skip(None, Reason::SwarmIngress));
+        part.skipped.push(skip(None, Reason::SwarmIngress));
     }
     let mut target = None;
     let mut reported = BTreeSet::new();
@@ -119,25 +97,29 @@ fn resolve_container(
             forward(row, scope, endpoint, &filter)
         });
         match outcome {
+            Ok(forward) => part.forwards.push(forward),
             Err(reason) => {
                 if reported.insert((port, reason.to_string())) {
-                    resolved.skipped.push(skip(port, reason));
-                }
-            }
-            Ok(forward) => {
-                let key = (forward.proto, forward.host_addr, forward.host_port);
-                let holder = taken.entry(key).or_insert_with(|| {
-                    let id = container.id.clone();
-                    (id, forward.container_addr, forward.container_port)
-                });
-                if (holder.1, holder.2) == (forward.container_addr, forward.container_port) {
-                    resolved.forwards.push(forward);
-                } else {
-                    let reason = Reason::TakenBy(holder.0.clone());
-                    resolved.skipped.push(skip(port, reason));
+                    part.skipped.push(skip(port, reason));
                 }
             }
         }
+    }
+    part.forwards.sort();
+    part.forwards.dedup();
+    part
+}
+
+pub(super) fn skipped(
+    container: &Container,
+    port: Option<(Proto, u16)>,
+    reason: Reason,
+) -> Skipped {
+    Skipped {
+        container_id: container.id.clone(),
+        container_name: container.name.clone(),
+        port,
+        reason,
     }
 }
 
@@ -222,6 +204,8 @@ fn choose(context: &Context<'_>, container: &Container) -> Result<(Untrusted, Ip
 
 #[cfg(test)]
 pub(crate) mod samples {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::model::container::{Bindings, GatewayMode, HostIp, Network, Start};
 
@@ -289,7 +273,7 @@ pub(crate) mod samples {
         c.endpoints[0].network_id = "n".into();
         let network = network();
         Snapshot {
-            containers: [(c.id.clone(), c)].into(),
+            containers: [(c.id.clone(), c.into())].into(),
             networks: [(network.id.clone(), network)].into(),
             ..Snapshot::default()
         }

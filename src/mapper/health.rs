@@ -12,6 +12,7 @@ use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::device::Device;
 use crate::model::problem::{Problem, ProblemId};
+use crate::model::shared::Shared;
 
 /// The bridges whose state [`problems`] needs.
 pub(crate) fn bridges(snapshot: Option<&Snapshot>) -> Vec<Device> {
@@ -166,7 +167,7 @@ fn no_prefix_match(
     snapshot: &Snapshot,
     resolved: &Resolved,
 ) -> Option<Problem> {
-    let publishes = |c: &&Container| c.ports.iter().any(|row| row.host_port.is_some());
+    let publishes = |c: &&Shared<Container>| c.ports.iter().any(|row| row.host_port.is_some());
     let publishing = || snapshot.containers.values().filter(publishes);
     let addresses = || {
         publishing()
@@ -206,7 +207,12 @@ pub(crate) fn prefix_partial(
         return Vec::new();
     };
     let mut found: Vec<Problem> = Vec::new();
+    let mut seen = None;
     for forward in &resolved.forwards {
+        let id = Some(&forward.owner.container_id);
+        if std::mem::replace(&mut seen, id) == id {
+            continue;
+        }
         let Some(owner) = snapshot.containers.get(&forward.owner.container_id) else {
             continue;
         };
@@ -254,7 +260,13 @@ fn wrong_netns(
     resolved: &Resolved,
 ) -> Option<Problem> {
     let mut missing = None;
+    let mut seen = None;
     for forward in &resolved.forwards {
+        // Those of a container stand together, and lead to one address.
+        let led = Some((&forward.owner.container_id, forward.container_addr));
+        if std::mem::replace(&mut seen, led) == led {
+            continue;
+        }
         let owner = snapshot.containers.get(&forward.owner.container_id)?;
         match bridge(owner, forward.container_addr, snapshot, host) {
             Some(bridge) if conditions.interfaces.get(bridge) == Some(&InterfaceState::Missing) => {

@@ -20,14 +20,19 @@ pub(super) fn order(container: &Container) -> Order<'_> {
 }
 
 /// The container that holds each address.
-#[derive(Debug)]
-pub(super) struct Holders<'s>(BTreeMap<Ipv6Addr, Order<'s>>);
+#[derive(Debug, Default)]
+pub(super) struct Holders<'s> {
+    by_addr: BTreeMap<Ipv6Addr, Order<'s>>,
+    /// Whether some address has more than one candidate.
+    pub(super) contested: bool,
+}
 
 impl<'s> Holders<'s> {
     pub(super) fn of(snapshot: &'s Snapshot) -> Self {
-        let mut holders: BTreeMap<Ipv6Addr, Order<'s>> = BTreeMap::new();
+        let mut holders = Self::default();
         let mut claim = |addr, order: Order<'s>| {
-            let holder = holders.entry(addr).or_insert(order);
+            let holder = holders.by_addr.entry(addr).or_insert(order);
+            holders.contested |= holder.2 != order.2;
             *holder = (*holder).max(order);
         };
         for container in snapshot.containers.values() {
@@ -43,12 +48,12 @@ impl<'s> Holders<'s> {
             };
             claim(*addr, (start, i64::MAX, &next.container_id));
         }
-        Self(holders)
+        holders
     }
 
     /// The full id of the container that holds `addr`, if it is not `id`.
     pub(super) fn other(&self, addr: &Ipv6Addr, id: &str) -> Option<&'s str> {
-        let (_, _, holder) = self.0.get(addr)?;
+        let (_, _, holder) = self.by_addr.get(addr)?;
         (*holder != id).then_some(*holder)
     }
 }
@@ -58,7 +63,7 @@ pub(super) fn undecided(snapshot: &Snapshot) -> Undecided {
     if snapshot.unanswered.is_empty() {
         return Undecided::default();
     }
-    let Holders(holders) = Holders::of(snapshot);
+    let holders = Holders::of(snapshot).by_addr;
     let endpoints = snapshot.containers.values().flat_map(|c| &c.endpoints);
     let left = endpoints.filter(|e| e.left);
     Undecided {

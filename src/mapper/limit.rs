@@ -33,7 +33,7 @@ pub(super) fn keep_within(
     if rules.values().sum::<usize>() <= limit.most {
         return;
     }
-    let mut containers: Vec<&Container> = snapshot.containers.values().collect();
+    let mut containers: Vec<&Container> = snapshot.containers.values().map(|c| &**c).collect();
     containers.sort_by_key(|c| (c.created, &c.id));
     let mut used = 0;
     let mut refused: BTreeSet<String> = BTreeSet::new();

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`compute::MapperOptions::compute`] does all of it, from the options, a snapshot and the host's
-//! facts. [`standby::admitted`] adds, just before the kernel changes, what Docker's own NAT does.
+//! facts; what it found of a container it finds again in [`parts`], as long as nothing has changed. [`standby::admitted`] adds, just before the kernel changes, what Docker's own NAT does.
 
 pub mod compute;
 pub mod forwards;
@@ -16,6 +16,7 @@ mod holders;
 mod labels;
 mod limit;
 pub mod networks;
+pub(crate) mod parts;
 mod publish;
 pub mod published;
 pub(crate) mod skipped;

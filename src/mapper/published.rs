@@ -3,10 +3,13 @@
 
 use std::cmp::Reverse;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use super::forwards::Bounds;
 use super::holders::Holders;
 use super::labels;
 use super::networks;
+use super::parts::Parts;
 use super::publish::{NotPublished, Publication, Scope};
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Endpoint, PortRow, Snapshot};
@@ -20,52 +23,61 @@ const ANY_V4: NotPublished = NotPublished::BoundToV4(Ipv4Addr::UNSPECIFIED);
 /// Docker has not answered about some containers and the others publish nothing; once the grace for
 /// forwards of an earlier run is over, what is known counts.
 pub fn published(snapshot: &Snapshot, grace_over: bool) -> Option<Published> {
-    let published = so_far(snapshot);
-    let knows = grace_over || !published.partial || !published.forwards.is_empty();
-    knows.then_some(published)
+    let mut parts = Parts::default();
+    parts.resolve(snapshot, &Bounds::default());
+    let published = parts.published(snapshot, grace_over);
+    drop(parts);
+    published.map(Arc::unwrap_or_clone)
 }
 
-fn so_far(snapshot: &Snapshot) -> Published {
-    let holders = Holders::of(snapshot);
-    let mut published = Published {
-        partial: !snapshot.unanswered.is_empty(),
-        ..Published::default()
-    };
-    for container in snapshot.containers.values() {
-        if !snapshot.unanswered.contains_key(&container.id) {
-            let addresses = container.endpoints.iter().filter_map(|e| e.address);
-            published.answered.extend(addresses);
+/// Adds what a container publishes; Docker's own NAT leads it to `target`.
+pub(super) fn add(published: &mut Published, container: &Container, target: Ipv6Addr) {
+    let filter = labels::read(&container.labels);
+    each(container, target, |row, forward, kind| {
+        let is_open = filter.as_ref().is_ok_and(|filter| {
+            filter.allows(row.proto, row.container_port) && filter.sources == Sources::Any
+        });
+        if !is_open {
+            published.closed.insert(forward);
         }
-        let Some(target) = target(snapshot, container, &holders) else {
-            continue;
-        };
-        let filter = labels::read(&container.labels);
-        let publication = Publication::of(container);
-        for row in &container.ports {
-            let Some((forward, kind)) = forward(&publication, row, target) else {
-                continue;
-            };
-            let is_open = filter.as_ref().is_ok_and(|filter| {
-                filter.allows(row.proto, row.container_port) && filter.sources == Sources::Any
-            });
-            if !is_open {
-                published.closed.insert(forward);
+        match kind {
+            Kind::Outside => {
+                published.forwards.insert(forward);
             }
-            match kind {
-                Kind::Outside => {
-                    published.forwards.insert(forward);
-                }
-                Kind::Local => {
-                    published.local.insert(forward);
-                }
-                Kind::AnyV4 => {
-                    let line = reported_as_closed(container, &forward).to_string();
-                    published.any_v4.insert(forward, line);
-                }
+            Kind::Local => {
+                published.local.insert(forward);
             }
+            Kind::AnyV4 => {
+                let line = reported_as_closed(container, &forward).to_string();
+                published.any_v4.insert(forward, line);
+            }
+        }
+    });
+}
+
+/// Takes the same out again. No other container has an address of it.
+pub(super) fn remove(published: &mut Published, container: &Container, target: Ipv6Addr) {
+    each(container, target, |_, forward, kind| {
+        published.closed.remove(&forward);
+        match kind {
+            Kind::Outside => drop(published.forwards.remove(&forward)),
+            Kind::Local => drop(published.local.remove(&forward)),
+            Kind::AnyV4 => drop(published.any_v4.remove(&forward)),
+        }
+    });
+}
+
+fn each(
+    container: &Container,
+    target: Ipv6Addr,
+    mut take: impl FnMut(&PortRow, HostForward, Kind),
+) {
+    let publication = Publication::of(container);
+    for row in &container.ports {
+        if let Some((forward, kind)) = forward(&publication, row, target) {
+            take(row, forward, kind);
         }
     }
-    published
 }
 
 /// From where clients reach a row's port over IPv6.
@@ -111,7 +123,11 @@ fn reported_as_closed(container: &Container, forward: &HostForward) -> Skipped {
 
 /// The container's address to which Docker's NAT leads: that on the network of its IPv6 gateway,
 /// which is never an internal one. `None` if that network forwards no ports.
-fn target(snapshot: &Snapshot, container: &Container, holders: &Holders<'_>) -> Option<Ipv6Addr> {
+pub(super) fn target(
+    snapshot: &Snapshot,
+    container: &Container,
+    holders: &Holders<'_>,
+) -> Option<Ipv6Addr> {
     let is_internal = |endpoint: &Endpoint| {
         let network = snapshot.networks.get(&endpoint.network_id);
         network.is_some_and(|network| network.internal)
@@ -128,9 +144,13 @@ fn target(snapshot: &Snapshot, container: &Container, holders: &Holders<'_>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapper::forwards::resolve;
     use crate::mapper::forwards::samples::{known, row, snapshot};
-    use crate::mapper::forwards::{Bounds, resolve};
     use crate::model::container::GatewayMode;
+
+    fn so_far(snapshot: &Snapshot) -> Published {
+        published(snapshot, true).expect("as much as there is")
+    }
 
     fn texts<'a>(forwards: impl IntoIterator<Item = &'a HostForward>) -> Vec<String> {
         forwards.into_iter().map(ToString::to_string).collect()

@@ -227,7 +227,7 @@ mod tests {
         };
         OwnedRule {
             rule,
-            owners: BTreeSet::new(),
+            owners: BTreeSet::new().into(),
         }
     }
 

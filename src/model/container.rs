@@ -8,13 +8,14 @@ use ipnet::Ipv6Net;
 use super::device::Device;
 use super::forward::Proto;
 use super::interface::MacAddr;
+use super::shared::Shared;
 use super::text::Untrusted;
 
 /// Docker's state now: every running container and every network, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Running containers by their full id.
-    pub containers: BTreeMap<String, Container>,
+    pub containers: BTreeMap<String, Shared<Container>>,
     /// Networks by their full id.
     pub networks: BTreeMap<String, Network>,
     /// Containers that Docker has not answered about: either since the connection's first list

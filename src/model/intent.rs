@@ -9,12 +9,14 @@ use ipnet::Ipv6Net;
 use super::change::{Known, Undecided};
 use super::device::Device;
 use super::forward::{Forward, Proto};
+use super::forwards::Forwards;
+use super::shared::Shared;
 
 /// What should be reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     /// The published ports to forward; `None` until Docker has answered.
-    pub forwards: Option<Vec<Forward>>,
+    pub forwards: Option<Forwards>,
     /// The policy for all forwards, and for containers that publish nothing.
     pub policy: Policy,
     /// Which of the applied rules this intent decides about.
@@ -70,7 +72,7 @@ pub enum Hairpin {
     /// Always.
     On,
     /// For these host ports, which no other program serves.
-    Only(BTreeSet<(Proto, u16)>),
+    Only(Shared<BTreeSet<(Proto, u16)>>),
 }
 
 impl Hairpin {
@@ -93,7 +95,7 @@ impl Intent {
                 statics: true,
                 forwards: forwards.is_some(),
             },
-            forwards,
+            forwards: forwards.map(Into::into),
             policy,
             undecided: Undecided::default(),
         }

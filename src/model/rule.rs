@@ -12,6 +12,7 @@ use ipnet::Ipv6Net;
 use super::device::Device;
 use super::forward::{Forward, Owner, Proto};
 pub use super::identity::{COMMENT_PREFIX, RuleId};
+use super::shared::Shared;
 
 /// Which program's rules they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +55,8 @@ pub struct RuleContent {
     /// Where it lives.
     pub backend: BackendKind,
     id: RuleId,
+    /// Whether the identity is that of the text.
+    is_named_by_text: bool,
 }
 
 impl Deref for Rule {
@@ -183,13 +186,20 @@ impl Rule {
     /// A rule of this text.
     pub fn new(backend: BackendKind, text: impl Into<Box<str>>, facts: Facts) -> Self {
         let text = text.into();
-        Self::recorded(RuleId::of(backend.as_str(), &text), backend, text, facts)
+        Self(Arc::new(RuleContent {
+            id: RuleId::of(backend.as_str(), &text),
+            facts,
+            text,
+            backend,
+            is_named_by_text: true,
+        }))
     }
 
     /// A rule that was inserted under this identity, by an earlier release perhaps, whose
     /// identities and texts were others.
     pub fn recorded(id: RuleId, backend: BackendKind, text: Box<str>, facts: Facts) -> Self {
         Self(Arc::new(RuleContent {
+            is_named_by_text: id == RuleId::of(backend.as_str(), &text),
             facts,
             text,
             backend,
@@ -200,6 +210,11 @@ impl Rule {
     /// The identity in its comment.
     pub fn id(&self) -> RuleId {
         self.id
+    }
+
+    /// Whether its identity is that of its text; that of a rule of an earlier release may not be.
+    pub(crate) fn is_named_by_text(&self) -> bool {
+        self.is_named_by_text
     }
 
     /// Whether the rule follows from the settings alone, and not from what Docker says.
@@ -218,6 +233,6 @@ impl Rule {
 pub struct OwnedRule {
     /// The kernel content.
     pub rule: Rule,
-    /// Who wants it.
-    pub owners: BTreeSet<Owner>,
+    /// Who wants it. The rules of a container share this.
+    pub owners: Shared<BTreeSet<Owner>>,
 }

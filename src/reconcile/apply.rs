@@ -240,15 +240,16 @@ impl<'a> Applier<'a> {
     /// The part of these edits that a fresh listing shows to be missing. If the listing shows that a
     /// batch which failed has done its work all the same, that is logged as done.
     fn outstanding(&mut self, edits: &[Edit<'_>]) -> Result<Batch, BackendError> {
+        let olds: BTreeSet<RuleId> = edits.iter().filter_map(|edit| edit.old).collect();
         let mut listed = match self.listing.take() {
             Some(listed) => listed,
-            None => self.backend.list()?,
+            None if self.copies == Copies::Surplus => self.backend.list()?,
+            None => self.backend.list_of(&self.concerned(edits, &olds))?,
         };
         if self.copies == Copies::Surplus {
             listed = Listing::sort(listed).surplus;
         }
         self.settle_doubt(&listed);
-        let olds: BTreeSet<RuleId> = edits.iter().filter_map(|edit| edit.old).collect();
         let is_old = |seen: &ObservedRule| olds.contains(&seen.id);
         let (remove, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_old);
         let mut batch = removal_of(remove);
@@ -259,6 +260,16 @@ impl<'a> Applier<'a> {
             batch.insert = missing.cloned().collect();
         }
         Ok(batch)
+    }
+
+    /// The rules that a listing must show, if it has them.
+    fn concerned(&self, edits: &[Edit<'_>], olds: &BTreeSet<RuleId>) -> BTreeSet<RuleId> {
+        let in_doubt = &self.in_doubt;
+        let news = edits.iter().filter_map(|edit| edit.new);
+        let news = news.chain(&in_doubt.insert).map(|rule| rule.id());
+        let olds = olds.iter().copied();
+        let in_doubt = in_doubt.remove.iter().map(|seen| seen.id);
+        olds.chain(news).chain(in_doubt).collect()
     }
 
     /// Which of the rules that were to be removed a fresh listing still shows.

@@ -3,6 +3,7 @@
 //! there is one line for each container.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Instant;
 
 use slog::{KV, Logger, Record as LogRecord, Serializer, debug, info};
@@ -23,6 +24,15 @@ pub(super) struct ChangeLog<'a> {
     pub(super) records: Option<&'a Records>,
     /// When the event was read that has led to the changes.
     pub(super) event_at: Option<Instant>,
+}
+
+/// A text that is made when it is written.
+struct Lazily<F>(F);
+
+impl<F: Fn() -> String> fmt::Display for Lazily<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&(self.0)())
+    }
 }
 
 /// A published port of which rules have changed, with what the log says of it.
@@ -94,13 +104,18 @@ impl ChangeLog<'_> {
             self.log_containers(verb, rules);
         }
         for rule in rules {
-            let line = describe(rule);
+            // Made only where it is logged: there may be very many.
+            let line = Lazily(|| describe(rule));
             let Some(port) = rule.facts.port else {
                 info!(self.log, "{line}");
                 continue;
             };
+            if many {
+                debug!(self.log, "{line}");
+                continue;
+            }
             // The first rule of a port stands for all of them.
-            match ports.remove(&port).filter(|_| !many) {
+            match ports.remove(&port) {
                 None => debug!(self.log, "{line}"),
                 Some(rules) => {
                     let to = rule.facts.target.as_ref();

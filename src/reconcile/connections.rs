@@ -5,15 +5,15 @@
 //! again. A crash forgets it. A flow may then outlive its rule until it ends by itself, but never
 //! reaches a rule that the kernel does not hold.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use slog::{Logger, debug, info, warn};
 
+use super::applied::Applied;
 use super::report::{Report, Trouble};
 use super::stale::Stale;
 use crate::conntrack::{Flow, FlowError, Flows, Purge};
-use crate::journal::record::Record;
 use crate::model::change::ChangeSet;
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::Rule;
@@ -84,14 +84,9 @@ impl Connections {
 
     /// Cuts what the changes of this round, and of earlier ones that failed, have left over: flows,
     /// and then packets that wait for an address that has gone.
-    pub(super) fn cut<'r>(
-        &mut self,
-        records: impl Iterator<Item = &'r Record>,
-        report: &mut Report,
-        log: &Logger,
-    ) {
+    pub(super) fn cut(&mut self, applied: &Applied, report: &mut Report, log: &Logger) {
         if !self.stale.is_empty() {
-            self.purge(records, report, log);
+            self.purge(applied, report, log);
         }
         if self.awaited.is_empty() {
             return;
@@ -102,14 +97,8 @@ impl Connections {
         }
     }
 
-    fn purge<'r>(
-        &mut self,
-        records: impl Iterator<Item = &'r Record>,
-        report: &mut Report,
-        log: &Logger,
-    ) {
-        let allowed: HashSet<Flow> = records.filter_map(|r| Flow::of(&r.owned.rule)).collect();
-        let purges = self.stale.purges(&allowed);
+    fn purge(&mut self, applied: &Applied, report: &mut Report, log: &Logger) {
+        let purges = self.stale.purges(|flow| applied.allows(flow));
         let removed = purges.iter().filter(|p| matches!(p, Purge::Removed(_)));
         self.awaited.extend(removed.map(|p| p.flow().target.0));
         match self.flows.purge(&purges) {

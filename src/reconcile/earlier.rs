@@ -38,6 +38,24 @@ impl Recognising {
             .collect();
         self.recorded = Some(records.keys().copied().collect());
     }
+
+    /// Recognises rules among these; `recorded` are the records of earlier runs, at the first listing.
+    fn recognise(&mut self, observed: &mut [ObservedRule], recorded: Option<&BTreeSet<RuleId>>) {
+        for seen in observed {
+            let Some(content) = &seen.altered else {
+                continue;
+            };
+            if recorded.is_some_and(|ids| !ids.contains(&seen.id)) {
+                self.earlier.insert(seen.id, content.facts.clone());
+            }
+            let earlier = self.earlier.get(&seen.id);
+            if earlier.is_some_and(|facts| do_the_same(facts, &content.facts)) {
+                let (kind, text) = (self.backend.kind(), content.text.clone());
+                seen.rule = Some(Rule::recorded(seen.id, kind, text, content.facts.clone()));
+                seen.altered = None;
+            }
+        }
+    }
 }
 
 /// Rules that are to go, and whose work a rule does that is yet to come: an earlier release had several
@@ -72,20 +90,13 @@ impl Backend for Recognising {
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
         let mut observed = self.backend.list()?;
         let recorded = self.recorded.take();
-        for seen in &mut observed {
-            let Some(content) = &seen.altered else {
-                continue;
-            };
-            if recorded.as_ref().is_some_and(|ids| !ids.contains(&seen.id)) {
-                self.earlier.insert(seen.id, content.facts.clone());
-            }
-            let earlier = self.earlier.get(&seen.id);
-            if earlier.is_some_and(|facts| do_the_same(facts, &content.facts)) {
-                let (kind, text) = (self.backend.kind(), content.text.clone());
-                seen.rule = Some(Rule::recorded(seen.id, kind, text, content.facts.clone()));
-                seen.altered = None;
-            }
-        }
+        self.recognise(&mut observed, recorded.as_ref());
+        Ok(observed)
+    }
+
+    fn list_of(&mut self, ids: &BTreeSet<RuleId>) -> Result<Vec<ObservedRule>, BackendError> {
+        let mut observed = self.backend.list_of(ids)?;
+        self.recognise(&mut observed, None);
         Ok(observed)
     }
 

@@ -47,7 +47,7 @@ impl<J: Journal> Reconciler<J> {
         }
         for (id, record) in &records {
             self.owed.settle(*id);
-            self.records.insert(*id, record.clone());
+            self.records.put(record.clone());
         }
         self.connections.keep(change, &self.log);
         let log = ChangeLog {

@@ -42,6 +42,7 @@
 //! [`apply`] makes every change of the kernel, with its fallbacks; [`owed`] holds what the journal
 //! does not know yet; the states of a record are in [`crate::journal::record`].
 
+mod applied;
 mod apply;
 mod change_log;
 pub(crate) mod compare;
@@ -64,19 +65,22 @@ use std::time::Instant;
 
 use slog::{Logger, error, info};
 
+use self::applied::Applied;
+pub(crate) use self::applied::Led;
 use self::connections::Connections;
 use self::earlier::{Recognising, superseded};
 use self::listing::Kernel;
 use self::owed::Owed;
 pub use self::report::{Report, Trouble};
+use crate::backend::compiler::Touched;
 use crate::backend::{Backend, BackendError, compile};
 use crate::conntrack::Flows;
 use crate::journal::Journal;
-use crate::journal::record::{Record, RecordEvent, Records, State, step_one};
+use crate::journal::record::{Record, RecordEvent, State};
 use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::intent::Intent;
-use crate::model::rule::{OwnedRule, RuleId};
+use crate::model::rule::{BackendKind, HostPort, OwnedRule, RuleId};
 
 /// See the module's documentation.
 pub struct Reconciler<J> {
@@ -87,13 +91,18 @@ pub struct Reconciler<J> {
     log: Logger,
     boot_id: BootId,
     /// Applied: every rule that is, or may be, in the kernel.
-    records: Records,
+    records: Applied,
     kernel: Kernel,
     owed: Owed,
     connections: Connections,
     /// When the event was read that the next changes follow from.
     event_at: Option<Instant>,
+    /// Whether the rules of the last borrowed desired state are applied, and no others.
+    is_in_step: bool,
 }
+
+/// Up to so many rules a debug build compares what it has computed in part with the whole.
+const COMPARED: usize = 2_000;
 
 impl<J: Journal> Reconciler<J> {
     /// A reconciler that has not listed the kernel yet; call [`Reconciler::recover`] first.
@@ -112,11 +121,12 @@ impl<J: Journal> Reconciler<J> {
             journal,
             log,
             boot_id,
-            records: Records::new(),
+            records: Applied::default(),
             kernel: Kernel::default(),
             owed: Owed::default(),
             connections: Connections::new(flows),
             event_at: None,
+            is_in_step: false,
         }
     }
 
@@ -129,11 +139,12 @@ impl<J: Journal> Reconciler<J> {
         let mut report = Report::default();
         self.kernel = Kernel::Unlisted;
         self.owed = Owed::default();
+        self.is_in_step = false;
         for record in &salvaged {
             self.owed.record(record.id());
         }
         let all = salvaged.into_iter().chain(records);
-        self.records = all.map(|r| (r.id(), r)).collect();
+        self.records = Applied::of(all);
         self.backend.know(&self.records);
         match self.resync_since_boot(now, &mut report) {
             Ok(()) => self.end_round(&mut report),
@@ -166,6 +177,11 @@ impl<J: Journal> Reconciler<J> {
         Ok(())
     }
 
+    /// The backend in use.
+    pub(crate) fn kind(&self) -> BackendKind {
+        self.backend.kind()
+    }
+
     /// What the intent comes to with the backend in use.
     pub fn compile(&self, intent: &Intent) -> Desired {
         compile::desired(self.backend.kind(), intent)
@@ -183,27 +199,45 @@ impl<J: Journal> Reconciler<J> {
 
     /// Takes the kernel from applied to `desired`, as far as it can be done now.
     pub fn converge(&mut self, desired: &Desired, now: u64) -> Report {
-        self.converge_to(|| Cow::Borrowed(desired), now)
+        self.converge_by(|| Cow::Borrowed(desired), None, now)
     }
 
     /// The same if `desired` depends on the rules of other programs: it is called after the listing,
     /// which takes a while, and just before the first change, so that it sees them as they are then.
+    /// `touched`: in which rules a borrowed `desired` may differ from the borrowed one before.
     pub fn converge_to<'d>(
         &mut self,
         desired: impl FnOnce() -> Cow<'d, Desired>,
+        touched: &Touched,
+        now: u64,
+    ) -> Report {
+        self.converge_by(desired, Some(touched), now)
+    }
+
+    fn converge_by<'d>(
+        &mut self,
+        desired: impl FnOnce() -> Cow<'d, Desired>,
+        touched: Option<&Touched>,
         now: u64,
     ) -> Report {
         let mut report = Report::default();
-        if self.kernel.needs_listing()
-            && let Err(trouble) = self.resync_since_boot(now, &mut report)
-        {
+        // Only this round, if all goes well, makes applied and desired equal again.
+        let was_in_step = std::mem::take(&mut self.is_in_step);
+        let is_listed = self.kernel.needs_listing();
+        if is_listed && let Err(trouble) = self.resync_since_boot(now, &mut report) {
             report.troubles.push(trouble);
             let behind = self.owed.end_round();
             report.troubles.extend(behind.map(Trouble::Journal));
             return report;
         }
         let desired = desired();
-        let change = ChangeSet::between(&desired, &self.applied());
+        let is_own = touched.is_some() && matches!(desired, Cow::Borrowed(_));
+        let change = match touched {
+            Some(Touched::Only(ids)) if was_in_step && is_own && !is_listed => {
+                self.change_within(&desired, ids)
+            }
+            _ => ChangeSet::between(&desired, &self.applied()),
+        };
         let superseded = superseded(&change, &self.records);
         let leaving = change.remove.iter().copied();
         let leaving = leaving.filter(|id| !superseded.contains(id)).collect();
@@ -224,12 +258,49 @@ impl<J: Journal> Reconciler<J> {
             self.remove_from_previous(&mut report);
         }
         self.end_round(&mut report);
+        self.is_in_step = is_own
+            && desired.is_complete()
+            && desired.may_insert
+            && report.troubles.is_empty()
+            && self.owed.len() == 0
+            && !self.kernel.needs_listing();
         report
     }
 
+    /// The difference between desired and applied, which were equal before `touched` changed.
+    fn change_within(&self, desired: &Desired, touched: &BTreeSet<RuleId>) -> ChangeSet {
+        let here = self.backend.kind();
+        let record = |id: &RuleId| self.records.get(id);
+        let applied = touched.iter().filter_map(record);
+        let applied = applied.filter(|record| record.owned.rule.backend == here);
+        let applied = applied.map(|record| (record.id(), record.owned.clone()));
+        let rule = |id: &RuleId| Some((*id, desired.rules.get(id)?.clone()));
+        let part = Desired {
+            rules: touched.iter().filter_map(rule).collect(),
+            known: desired.known,
+            undecided: desired.undecided.clone(),
+            may_insert: desired.may_insert,
+        };
+        let change = ChangeSet::between(&part, &applied.collect());
+        if cfg!(debug_assertions) && desired.rules.len() <= COMPARED {
+            assert_eq!(change, ChangeSet::between(desired, &self.applied()));
+        }
+        change
+    }
+
     /// The records of all rules that are, or may be, in the kernel.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &Record> {
         self.records.values()
+    }
+
+    /// How many ports are open, and to how many containers.
+    pub(crate) fn open(&self) -> (usize, usize) {
+        (self.records.ports(), self.records.containers())
+    }
+
+    /// The ports that have changed since the last call: see [`Applied::take_changes`].
+    pub(crate) fn take_port_changes(&mut self) -> Vec<(HostPort, Option<Led>, Option<Led>)> {
+        self.records.take_changes()
     }
 
     /// Prepares the rules, which stay, for a time without a daemon.
@@ -271,7 +342,7 @@ impl<J: Journal> Reconciler<J> {
 
     /// Lets an event happen to a record. Returns the record if it goes by that.
     fn step(&mut self, id: RuleId, event: RecordEvent) -> Option<Record> {
-        step_one(&mut self.records, id, event).unwrap_or_else(|illegal| {
+        self.records.step(id, event).unwrap_or_else(|illegal| {
             error!(self.log, "a record is left as it is"; "rule" => %id, "reason" => %illegal);
             debug_assert!(false, "{illegal}");
             None
@@ -292,19 +363,19 @@ impl<J: Journal> Reconciler<J> {
         self.pay();
         let behind = self.owed.end_round();
         report.troubles.extend(behind.map(Trouble::Journal));
-        self.connections
-            .cut(self.records.values(), report, &self.log);
+        self.connections.cut(&self.records, report, &self.log);
     }
 
     fn reown(&mut self, changed: &[OwnedRule]) {
         for owned in changed {
-            let id = owned.rule.id();
-            if let Some(record) = self.records.get_mut(&id) {
-                let before = &record.owned.owners;
-                self.connections.reowned(&owned.rule, before, &owned.owners);
-                record.owned = owned.clone();
-                record.boot_id = self.boot_id.clone();
-                self.owed.record(id);
+            let boot_id = &self.boot_id;
+            let reowned = self.records.reown(owned, |record| {
+                record.boot_id = boot_id.clone();
+            });
+            if let Some(before) = reowned {
+                self.connections
+                    .reowned(&owned.rule, &before, &owned.owners);
+                self.owed.record(owned.rule.id());
             }
         }
     }

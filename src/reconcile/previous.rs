@@ -85,6 +85,9 @@ impl<J: Journal> Reconciler<J> {
     /// could have restored them.
     fn report_unlisted(&mut self, report: &mut Report) {
         let here = self.backend.kind();
+        if !self.records.has_others_than(here) {
+            return;
+        }
         let is_unlisted = |record: &&Record| {
             let kind = record.owned.rule.backend;
             kind != here && self.previous.iter().all(|other| other.kind() != kind)

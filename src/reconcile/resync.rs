@@ -93,14 +93,14 @@ impl<J: Journal> Reconciler<J> {
                     let record = Record {
                         owned: OwnedRule {
                             rule: rule.clone(),
-                            owners: BTreeSet::new(),
+                            owners: BTreeSet::new().into(),
                         },
                         state: State::Applied,
                         inserted_at: now,
                         // The boot in which it was inserted is not known.
                         boot_id: BootId::new(""),
                     };
-                    self.records.insert(*id, record);
+                    self.records.put(record);
                 }
             }
             self.owed.record(*id);

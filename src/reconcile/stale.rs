@@ -43,9 +43,10 @@ impl Stale {
     }
 
     /// What to ask for, given the flows that rules in the kernel allow.
-    pub(super) fn purges(&self, allowed: &HashSet<Flow>) -> Vec<Purge> {
-        let gone = self.gone.difference(allowed).chain(&self.passed_on);
-        let fresh = self.fresh.intersection(allowed);
+    pub(super) fn purges(&self, allowed: impl Fn(&Flow) -> bool) -> Vec<Purge> {
+        let gone = self.gone.iter().filter(|flow| !allowed(flow));
+        let gone = gone.chain(&self.passed_on);
+        let fresh = self.fresh.iter().filter(|flow| allowed(flow));
         gone.cloned()
             .map(Purge::Removed)
             .chain(fresh.cloned().map(Purge::Installed))

@@ -5,10 +5,11 @@
 //! `torture`), what `check` says of a host ([`check`]), how `explain` follows a packet ([`explain`]) and what
 //! `cleanup` removes of other programs ([`migration`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
-//! harmed from outside ([`outside`]) and from inside ([`hardened`]), and what monitoring gets of one
-//! ([`monitoring`]).
+//! harmed from outside ([`outside`]) and from inside ([`hardened`]), what monitoring gets of one
+//! ([`monitoring`]), and what a change takes ([`counts`]).
 
 mod check;
+mod counts;
 mod disk;
 mod docker_nat;
 mod explain;

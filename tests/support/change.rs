@@ -86,7 +86,7 @@ pub(crate) fn record(port: u16) -> Record {
     Record {
         owned: OwnedRule {
             rule: compile::rule(BackendKind::Nftables, &text).expect("a rule of ours"),
-            owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]),
+            owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]).into(),
         },
         state: State::Intended,
         inserted_at: 1,

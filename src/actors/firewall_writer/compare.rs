@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use actix::{Handler, SyncContext};
 
-use super::{FirewallWriter, JOURNAL_PATIENCE};
+use super::FirewallWriter;
+use super::journal_client::JOURNAL_PATIENCE;
 use crate::actors::messages::{Dump, Work};
 use crate::control::comparison::{Comparison, Difference};
 use crate::control::connections::PortConnections;

@@ -1,82 +1,53 @@
-//! What is open, by the records of the rules, and what has changed of it.
+//! What the last change of the open ports was, for `status`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::control::moment::Moment;
 use crate::control::status::{LastChange, PortChange};
-use crate::journal::record::Record;
-use crate::model::rule::{ContainerPort, HostPort};
-use crate::model::text::Untrusted;
+use crate::model::rule::HostPort;
+use crate::reconcile::Led;
 
-/// The published ports that are open.
-#[derive(Debug, Default)]
-pub(super) struct OpenPorts {
-    ports: BTreeMap<HostPort, Led>,
-    /// How many containers they lead to.
-    pub(super) containers: usize,
-}
+/// A port, where it led to, and where it leads to now.
+type Changed = (HostPort, Option<Led>, Option<Led>);
 
-/// Where a port leads to, and whose it is.
-type Led = (ContainerPort, Untrusted);
-
-impl OpenPorts {
-    /// Those of which there are records.
-    pub(super) fn of<'r>(records: impl Iterator<Item = &'r Record>) -> Self {
-        let mut ports = BTreeMap::new();
-        let mut containers = BTreeSet::new();
-        for record in records {
-            let Some((port, target)) = record.owned.rule.dnat() else {
-                continue;
-            };
-            let owners = &record.owned.owners;
-            containers.extend(owners.iter().map(|owner| owner.container_id.as_str()));
-            let name = owners.first().map(|owner| owner.container_name.clone());
-            ports.insert(port, (target, name.unwrap_or_default()));
-        }
-        Self {
-            containers: containers.len(),
-            ports,
-        }
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// What has changed since `before`; `None` if nothing has. A port that was opened is worth more
-    /// than one that was closed. `since` is when the event came that caused it.
-    pub(super) fn change_since(&self, before: &Self, since: Option<Instant>) -> Option<LastChange> {
-        let fresh = self.ports.iter().filter_map(|(port, led)| {
-            let change = match before.ports.get(port) {
-                None => PortChange::Opened,
-                Some((target, _)) if *target != led.0 => PortChange::Moved,
-                Some(_) => return None,
-            };
-            Some((change, port, led))
-        });
-        let gone = before.ports.iter();
-        let gone = gone.filter(|(port, _)| !self.ports.contains_key(port));
-        let gone = gone.map(|(port, led)| (PortChange::Closed, port, led));
-        let mut all = fresh.chain(gone);
-        let (change, port, (_, container)) = all.next()?;
-        let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).ok();
-        Some(LastChange {
-            at: Moment::now(),
-            change,
-            port: port.to_string(),
-            container: container.raw().to_owned(),
-            others: all.count(),
-            after_us: since.and_then(micros),
-        })
-    }
+/// What has changed; `None` if nothing has. A port that was opened is worth more than one that was
+/// closed. `since` is when the event came that caused it.
+pub(super) fn last_change(changes: &[Changed], since: Option<Instant>) -> Option<LastChange> {
+    let fresh = changes.iter().filter_map(|(port, before, now)| {
+        let led = now.as_ref()?;
+        let change = match before {
+            None => PortChange::Opened,
+            Some((target, _)) if *target != led.0 => PortChange::Moved,
+            Some(_) => return None,
+        };
+        Some((change, port, led))
+    });
+    let gone = changes.iter().filter_map(|(port, before, now)| match now {
+        None => Some((PortChange::Closed, port, before.as_ref()?)),
+        Some(_) => None,
+    });
+    let mut all = fresh.chain(gone);
+    let (change, port, (_, container)) = all.next()?;
+    let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).ok();
+    Some(LastChange {
+        at: Moment::now(),
+        change,
+        port: port.to_string(),
+        container: container.raw().to_owned(),
+        others: all.count(),
+        after_us: since.and_then(micros),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
     use crate::model::forward::Proto;
+    use crate::model::rule::ContainerPort;
+
+    type OpenPorts = BTreeMap<HostPort, Led>;
 
     fn open(ports: &[(u16, u16)]) -> OpenPorts {
         let port = |&(port, to): &(u16, u16)| {
@@ -87,16 +58,20 @@ mod tests {
             };
             (HostPort { proto, addr, port }, (target, "web".into()))
         };
-        OpenPorts {
-            ports: ports.iter().map(port).collect(),
-            containers: 1,
-        }
+        ports.iter().map(port).collect()
+    }
+
+    fn change_since(after: &OpenPorts, before: &OpenPorts) -> Option<LastChange> {
+        let ports: BTreeSet<HostPort> = before.keys().chain(after.keys()).copied().collect();
+        let ports = ports.into_iter();
+        let led = |port: HostPort| (port, before.get(&port).cloned(), after.get(&port).cloned());
+        last_change(&ports.map(led).collect::<Vec<_>>(), Some(Instant::now()))
     }
 
     #[test]
     fn the_first_change_is_named_and_the_others_are_counted() {
         let before = open(&[(80, 80), (81, 81), (82, 82)]);
-        assert_eq!(before.change_since(&before, None), None);
+        assert_eq!(change_since(&before, &before), None);
         let cases = [
             (
                 open(&[(80, 80), (81, 81), (82, 82), (90, 1)]),
@@ -108,9 +83,7 @@ mod tests {
             (open(&[]), "80/tcp", PortChange::Closed, 2),
         ];
         for (after, port, change, others) in cases {
-            let seen = after
-                .change_since(&before, Some(Instant::now()))
-                .expect("a change");
+            let seen = change_since(&after, &before).expect("a change");
             assert_eq!(
                 (&*seen.port, seen.change, seen.others),
                 (port, change, others)

@@ -60,6 +60,7 @@ struct Host {
 struct Daemon {
     host: Host,
     reconciler: Reconciler<MemoryJournal>,
+    compiler: Compiler,
     watch: Watch,
 }
 
@@ -82,6 +83,7 @@ impl Host {
         };
         Daemon {
             host: self.clone(),
+            compiler: Compiler::new(reconciler.kind()),
             reconciler,
             watch: Watch::new(Box::new(observe), log),
         }
@@ -95,12 +97,14 @@ impl Daemon {
         *self.host.docker_nat.lock().unwrap() = shown;
         let message = Converge {
             intent: Arc::new(intent),
-            published: Some(published(&[8080])),
+            published: Some(published(&[8080]).into()),
             verify: false,
             event_at: None,
         };
         let watch = Some(&mut self.watch);
-        let round = round(&mut self.reconciler, watch, &message, || at(second), 1);
+        let compiler = &mut self.compiler;
+        let now = || at(second);
+        let round = round(&mut self.reconciler, compiler, watch, &message, now, 1);
         let rules = self.host.kernel.ours().len();
         assert_eq!(self.host.journal.records().len(), rules);
         (rules, round)

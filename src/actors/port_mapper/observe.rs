@@ -6,10 +6,17 @@ use slog::{info, warn};
 
 use super::PortMapper;
 use crate::mapper::compute::Choice;
+use crate::mapper::forwards::Resolved;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::sys::causes::chain;
 use crate::sys::host::{self, PortSource, ProxiedPorts};
+
+/// The host ports that are published.
+pub(super) fn host_ports(resolved: &Resolved) -> BTreeSet<(Proto, u16)> {
+    let forwards = resolved.forwards.iter();
+    forwards.map(|f| (f.proto, f.host_port)).collect()
+}
 
 impl PortMapper {
     /// Reads the host's addresses and, with `--dev auto`, its default routes.
@@ -28,8 +35,14 @@ impl PortMapper {
         Ok(())
     }
 
-    /// With `--hairpin auto`: finds the published ports that no docker-proxy serves.
-    pub(super) fn observe_proxies(&mut self, published: &BTreeSet<(Proto, u16)>) {
+    /// With `--hairpin auto`: finds the published ports that no docker-proxy serves. `changes` is the
+    /// number of these ports. Returns whether they are others than at the last scan.
+    pub(super) fn observe_proxies(
+        &mut self,
+        published: &BTreeSet<(Proto, u16)>,
+        changes: u64,
+    ) -> bool {
+        self.scanned = Some(changes);
         match host::proxied_ports() {
             Ok(ProxiedPorts { ports, source }) => {
                 if source == PortSource::Listeners && self.port_source != Some(source) {
@@ -41,13 +54,18 @@ impl PortMapper {
                     );
                 }
                 self.port_source = Some(source);
-                self.host.unserved = published.difference(&ports).copied().collect();
+                let unserved = published - &ports;
+                if *self.host.unserved == unserved {
+                    return false;
+                }
+                self.host.unserved = unserved.into();
+                true
             }
             Err(error) => {
                 let why = chain(&error);
                 warn!(self.log, "cannot find out which ports docker-proxy serves"; "reason" => why);
+                false
             }
         }
-        self.scanned = Some(published.clone());
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn of_forward(policy: &Policy, forward: &Forward) -> Vec<Rule> {
 
 fn rules(all: impl IntoIterator<Item = SetElement>) -> Vec<Rule> {
     all.into_iter()
-        .filter_map(|element| element.rule())
+        .filter_map(|element| element.made())
         .collect()
 }
 

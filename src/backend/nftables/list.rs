@@ -5,19 +5,17 @@
 //! all tables, and a program that keeps changing others must not keep us from ours: what is read
 //! twice in a row, the same to the last element, counts as well.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::chains::chains;
 use super::error::Fault;
 use super::exec::Call;
+use super::members::Members;
 use super::parse::{Elements, Rules, TableHeader, is_chain, own_set};
 use super::render::Step;
-use super::rule::SetElement;
 use super::sets::Set;
 use crate::backend::{Batch, ObservedRule};
-use crate::model::rule::RuleId;
+use crate::model::rule::{Rule, RuleId};
 use crate::netlink::NetlinkError;
 use crate::netlink::message::Writer;
 use crate::netlink::nf_tables::{chain, element, message, rule, set, table};
@@ -41,7 +39,7 @@ pub(super) struct TableState {
     /// Chains and rules are as we make them.
     pub(super) has_our_chains: bool,
     /// By locator.
-    pub(super) rules: BTreeMap<Arc<str>, ObservedRule>,
+    pub(super) rules: Members,
 }
 
 /// The locator by which a table without elements is removed; no element has it.
@@ -54,7 +52,17 @@ impl TableState {
             let nobody = RuleId::from_bytes([0; 8]);
             return vec![ObservedRule::new(nobody, None, WHOLE_TABLE)];
         }
-        self.rules.values().cloned().collect()
+        self.rules.all().cloned().collect()
+    }
+
+    /// The part of the same with these identities.
+    pub(super) fn observed_of(&self, ids: &BTreeSet<RuleId>) -> Vec<ObservedRule> {
+        if self.rules.is_empty() {
+            let mut observed = self.observed();
+            observed.retain(|seen| ids.contains(&seen.id));
+            return observed;
+        }
+        self.rules.of(ids)
     }
 
     /// Whether the table belongs to the socket with this port alone.
@@ -65,10 +73,7 @@ impl TableState {
 
     /// How many elements a set holds.
     pub(super) fn count(&self, set: Set) -> usize {
-        let name = format!("{} ", set.name());
-        let from = (Bound::Included(name.as_str()), Bound::Unbounded);
-        let after = self.rules.range::<str, _>(from);
-        after.take_while(|(l, _)| l.starts_with(&name)).count()
+        self.rules.count(set)
     }
 
     /// What stands there once these steps, which were those for `batch`, are done.
@@ -90,9 +95,8 @@ impl TableState {
                 }
                 Step::DropSet(set) => {
                     // Elements in it that are not ours go with it.
-                    let name = format!("{} ", set.name());
                     self.rules
-                        .retain(|l, seen| seen.content().is_some() || !l.starts_with(&name));
+                        .remove_from(*set, |seen| seen.content().is_none());
                 }
                 Step::Chains | Step::FlushRules | Step::Insert(_) | Step::Remove(_) => {}
             }
@@ -100,12 +104,18 @@ impl TableState {
         for gone in &batch.remove {
             self.rules.remove(&gone.locator);
         }
-        for rule in &batch.insert {
-            let Some(element) = SetElement::read(&rule.text) else {
-                continue;
-            };
-            let observed = ObservedRule::new(rule.id(), Some(rule.clone()), element.locator());
-            self.rules.insert(observed.locator.clone(), observed);
+        let inserted = batch.insert.iter().map(|rule| (rule.id(), rule));
+        let inserted: HashMap<RuleId, &Rule> = inserted.collect();
+        let elements = steps.iter().filter_map(|step| match step {
+            Step::Insert(elements) => Some(elements),
+            _ => None,
+        });
+        for (element, id) in elements.flatten() {
+            if let Some(rule) = inserted.get(id) {
+                let (rule, locator) = (Rule::clone(rule), element.locator());
+                self.rules
+                    .insert(ObservedRule::new(*id, Some(rule), locator));
+            }
         }
     }
 }
@@ -191,7 +201,7 @@ fn read(call: &mut Call<'_>, name: &str) -> Result<(TableState, Ended), NetlinkE
         let mut take = |payload: &[u8]| elements.read(payload);
         ended = ended.max(call.dump(message::GET_ELEMENTS, &of_set, &mut take)?);
         for observed in elements.observed(set) {
-            state.rules.insert(observed.locator.clone(), observed);
+            state.rules.insert(observed);
         }
     }
     Ok((state, ended))

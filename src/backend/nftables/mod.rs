@@ -29,6 +29,7 @@ pub(crate) mod error;
 mod exec;
 mod expression;
 mod list;
+mod members;
 pub(crate) mod outcome;
 mod parse;
 mod plan;
@@ -45,7 +46,7 @@ mod tests;
 #[path = "../../../tests/fuzz/oracles/nftables.rs"]
 pub(crate) mod oracle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -148,13 +149,12 @@ impl Nftables {
         self.options.flags != 0
     }
 
-    fn listing(&mut self) -> Result<Vec<ObservedRule>, Fault> {
+    /// Makes sure that what is known is what stands in the kernel, and returns it.
+    fn listing(&mut self) -> Result<&TableState, Fault> {
         if let Some((known, state)) = self.known.take() {
             let now = self.session.call()?.generation()?;
             if now == known || self.still_owns(&state)? {
-                let observed = state.observed();
-                self.known = Some((now, state));
-                return Ok(observed);
+                return Ok(&self.known.insert((now, state)).1);
             }
         }
         let (mut generation, mut state) = self.read()?;
@@ -167,9 +167,7 @@ impl Nftables {
                 (generation, state) = self.read()?;
             }
         }
-        let observed = state.observed();
-        self.known = Some((generation, state));
-        Ok(observed)
+        Ok(&self.known.insert((generation, state)).1)
     }
 
     /// Carries out an adoption or a release. While the table is made anew, another does its work:
@@ -242,7 +240,13 @@ impl Backend for Nftables {
     /// earlier run left, or that another program altered, is made ours on the way.
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
         let during = |fault: Fault| fault.during(format!("listing of table ip6 {TABLE}"));
-        self.listing().map_err(during)
+        self.listing().map(TableState::observed).map_err(during)
+    }
+
+    fn list_of(&mut self, ids: &BTreeSet<RuleId>) -> Result<Vec<ObservedRule>, BackendError> {
+        let during = |fault: Fault| fault.during(format!("listing of table ip6 {TABLE}"));
+        let listed = self.listing().map(|state| state.observed_of(ids));
+        listed.map_err(during)
     }
 
     /// One batch.

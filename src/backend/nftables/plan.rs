@@ -82,7 +82,7 @@ pub(super) fn steps(
     } else {
         leaving.len() == batch.remove.len()
             && leaving.len() == state.rules.len()
-            && leaving.iter().all(|gone| state.rules.contains_key(*gone))
+            && leaving.iter().all(|gone| state.rules.contains(gone))
     };
     if is_last && insert.is_empty() {
         return Ok(vec![Step::DropTable]);
@@ -187,7 +187,7 @@ fn with_elements(options: TableOptions, insert: Vec<(SetElement, RuleId)>) -> Ve
 
 /// Every element that is a rule of ours, with the identity in its comment.
 fn genuine(state: &TableState) -> impl Iterator<Item = (SetElement, RuleId)> {
-    let rules = state.rules.values();
+    let rules = state.rules.all();
     rules.filter_map(|seen| Some((SetElement::read(&seen.content()?.text)?, seen.id)))
 }
 

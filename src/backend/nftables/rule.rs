@@ -19,6 +19,9 @@ pub(in crate::backend) fn rule(text: &str) -> Option<Rule> {
     SetElement::read(text)?.rule()
 }
 
+/// Bytes of most texts.
+const TEXT: usize = 96;
+
 /// An element without its comment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SetElement {
@@ -156,8 +159,16 @@ impl SetElement {
         Some(Rule::new(BackendKind::Nftables, text, self.facts()?))
     }
 
+    /// The rule that an element of our own making stands for: its bytes are what we would write.
+    pub(super) fn made(&self) -> Option<Rule> {
+        let rule = Rule::new(BackendKind::Nftables, self.text()?, self.facts()?);
+        debug_assert_eq!(Self::read(&rule.text).as_ref(), Some(self));
+        Some(rule)
+    }
+
     fn text(&self) -> Option<String> {
-        let mut text = format!("{} {{ ", self.set.name());
+        let mut text = String::with_capacity(TEXT);
+        write!(text, "{} {{ ", self.set.name()).ok()?;
         Reader::new(&self.key, &self.last).write(&mut text, self.set.key())?;
         if !self.set.data().is_empty() {
             text.push_str(" : ");

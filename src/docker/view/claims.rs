@@ -155,7 +155,9 @@ impl View {
         shown.unanswered.clear();
         shown.claims.clear();
         for container in shown.containers.values_mut() {
-            container.start.heard = 0;
+            if container.start.heard != 0 {
+                container.start.heard = 0;
+            }
         }
     }
 }

@@ -116,7 +116,7 @@ impl View {
         self.release_claims(&id);
         Arc::make_mut(&mut self.shown)
             .containers
-            .insert(id, container);
+            .insert(id, container.into());
     }
 }
 

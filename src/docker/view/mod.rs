@@ -223,9 +223,10 @@ impl View {
         container.start.heard = self.starts.get(&id).copied().unwrap_or(0);
         self.release_claims(&id);
         self.settle(&id);
-        if self.shown.containers.get(&id) != Some(&container) {
+        let shown = self.shown.containers.get(&id).map(|known| &**known);
+        if shown != Some(&container) {
             let containers = &mut Arc::make_mut(&mut self.shown).containers;
-            containers.insert(id, container);
+            containers.insert(id, container.into());
             self.changed = true;
         }
     }
@@ -235,7 +236,9 @@ impl View {
     fn leave_unanswered(&mut self, id: &str) {
         let shown = Arc::make_mut(&mut self.shown);
         let container = shown.containers.get(id);
-        if container.is_none_or(Container::needs_answer) && !shown.unanswered.contains_key(id) {
+        if container.is_none_or(|container| container.needs_answer())
+            && !shown.unanswered.contains_key(id)
+        {
             let name = container.map(|c| c.name.clone()).unwrap_or_default();
             shown.unanswered.insert(id.to_owned(), name);
             self.changed = true;

@@ -73,7 +73,10 @@ fn record() -> impl Strategy<Value = Record> {
     let state = prop::sample::select(vec![State::Intended, State::Applied, State::Removing]);
     (rule(), owners(), state, any::<u64>(), "[0-9a-f-]{0,36}").prop_map(
         |(rule, owners, state, inserted_at, boot)| Record {
-            owned: OwnedRule { rule, owners },
+            owned: OwnedRule {
+                rule,
+                owners: owners.into(),
+            },
             state,
             inserted_at,
             boot_id: BootId::new(boot),
@@ -85,7 +88,7 @@ fn sample(host_port: u16, names: &str) -> Record {
     Record {
         owned: OwnedRule {
             rule: testing::rule(host_port),
-            owners: BTreeSet::from([Owner::new("c".repeat(64), names, names)]),
+            owners: BTreeSet::from([Owner::new("c".repeat(64), names, names)]).into(),
         },
         state: State::Applied,
         inserted_at: 1_700_000_000,
@@ -269,9 +272,8 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
     let others = body(&v2::RecordV2::from(&two)).expect("it fits");
     assert!(is_damage(&envelope(&key, VERSION, &others)));
     let mut crowded = one;
-    crowded.owned.owners = (1..100)
-        .flat_map(|n| testing::record(n).owned.owners)
-        .collect();
+    let owners = (1..100).flat_map(|n| (*testing::record(n).owned.owners).clone());
+    crowded.owned.owners = owners.collect::<BTreeSet<_>>().into();
     let long = options().with_no_limit();
     let long = long
         .serialize(&v2::RecordV2::from(&crowded))

@@ -2,6 +2,8 @@
 //! not its text. Frozen.
 
 use ipnet::Ipv6Net;
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
@@ -115,7 +117,12 @@ impl RecordV1 {
         Ok(Record {
             owned: OwnedRule {
                 rule: rule::Rule::recorded(key, self.backend.into(), "".into(), facts),
-                owners: self.owners.into_iter().map(Into::into).collect(),
+                owners: self
+                    .owners
+                    .into_iter()
+                    .map(Into::into)
+                    .collect::<BTreeSet<_>>()
+                    .into(),
             },
             state: self.state.into(),
             inserted_at: self.inserted_at,

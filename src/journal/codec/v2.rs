@@ -1,6 +1,8 @@
 //! Version 2 of a record's body: the rule's text, and its facts. Frozen: never add or move a field. What
 //! this version cannot express needs a new version beside it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
@@ -40,13 +42,12 @@ impl From<&Record> for RecordV2 {
     fn from(record: &Record) -> Self {
         let OwnedRule { rule, owners } = &record.owned;
         let facts = &rule.facts;
-        let is_named_by_text = rule.id() == RuleId::of(rule.backend.as_str(), &rule.text);
         Self {
             state: record.state.into(),
             inserted_at: record.inserted_at,
             boot_id: record.boot_id.as_str().to_owned(),
             backend: rule.backend.into(),
-            text: match is_named_by_text {
+            text: match rule.is_named_by_text() {
                 true => rule.text.to_string(),
                 false => String::new(),
             },
@@ -106,7 +107,12 @@ impl RecordV2 {
         Ok(Record {
             owned: OwnedRule {
                 rule: Rule::recorded(key, self.backend.into(), self.text.into(), facts),
-                owners: self.owners.into_iter().map(Into::into).collect(),
+                owners: self
+                    .owners
+                    .into_iter()
+                    .map(Into::into)
+                    .collect::<BTreeSet<_>>()
+                    .into(),
             },
             state: self.state.into(),
             inserted_at: self.inserted_at,

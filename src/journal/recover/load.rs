@@ -10,6 +10,7 @@ use crate::journal::store::{Database, DatabaseError};
 use crate::model::boot::BootId;
 use crate::model::forward::Owner;
 use crate::model::rule::RuleId;
+use crate::model::shared::Shared;
 
 pub(super) fn newer(found: u16) -> OpenError {
     OpenError::NewerVersion {
@@ -84,7 +85,7 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
 #[derive(Default)]
 struct Contents {
     records: BTreeMap<RuleId, Record>,
-    shared: Shared,
+    common: Common,
     sentinel: Option<Sentinel>,
     damage: Option<String>,
     newer: Option<u16>,
@@ -92,16 +93,15 @@ struct Contents {
 
 /// What many records have in common. Each of them then holds it by reference.
 #[derive(Default)]
-struct Shared {
-    owners: BTreeSet<Owner>,
+struct Common {
+    owners: BTreeSet<Shared<BTreeSet<Owner>>>,
     boot_ids: BTreeSet<BootId>,
 }
 
-impl Shared {
+impl Common {
     fn share(&mut self, record: &mut Record) {
         let owners = std::mem::take(&mut record.owned.owners);
-        let owners = owners.into_iter().map(|own| shared(&mut self.owners, own));
-        record.owned.owners = owners.collect();
+        record.owned.owners = shared(&mut self.owners, owners);
         record.boot_id = shared(&mut self.boot_ids, record.boot_id.clone());
     }
 }
@@ -120,7 +120,7 @@ impl Contents {
             codec::decode_sentinel(value).map(|sentinel| self.sentinel = Some(sentinel))
         } else {
             codec::decode(key, value).map(|mut record| {
-                self.shared.share(&mut record);
+                self.common.share(&mut record);
                 self.records.insert(record.id(), record);
             })
         };

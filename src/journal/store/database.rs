@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::journal::error::is_damage;
 use crate::sys::failpoint;
 use crate::sys::panics::guard::guarded;
+use crate::sys::slack::with_late_timers;
 
 /// sled's page cache, in bytes. 10,000 records take about 4 MiB; writes need hardly any of it,
 /// for the store keeps the records itself.
@@ -94,7 +95,8 @@ impl Database {
                 .flush_every_ms(None)
                 .cache_capacity(CACHE_BYTES)
                 .mode(sled::Mode::LowSpace);
-            match catch("open", || config.open()) {
+            // sled starts the threads that write for it, and they wake once a second.
+            match catch("open", || with_late_timers(|| config.open())) {
                 Err(DatabaseError::InUse) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(2));
                 }

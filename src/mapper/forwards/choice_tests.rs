@@ -125,7 +125,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
                 snapshot.networks.insert(network.id.clone(), network);
             }
         }
-        snapshot.containers.insert(c.id.clone(), c);
+        snapshot.containers.insert(c.id.clone(), c.into());
         snapshot
     })
 }
@@ -227,7 +227,7 @@ fn an_address_that_two_containers_show_is_that_of_the_later_start() {
         let snapshot = Snapshot {
             containers: containers
                 .iter()
-                .map(|c| (c.id.clone(), c.clone()))
+                .map(|c| (c.id.clone(), c.clone().into()))
                 .collect(),
             claims: claims.iter().map(claim).collect(),
             ..Snapshot::default()

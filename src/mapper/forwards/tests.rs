@@ -1,5 +1,7 @@
 //! What a snapshot opens, case by case, and properties over random snapshots.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::samples::{container, row};
@@ -22,7 +24,10 @@ fn bounds() -> Bounds {
 
 fn snapshot(containers: Vec<Container>) -> Snapshot {
     Snapshot {
-        containers: containers.into_iter().map(|c| (c.id.clone(), c)).collect(),
+        containers: containers
+            .into_iter()
+            .map(|c| (c.id.clone(), c.into()))
+            .collect(),
         ..Snapshot::default()
     }
 }
@@ -256,8 +261,9 @@ fn policy() -> Policy {
     }
 }
 
-fn desired(policy: &Policy, forwards: Option<&[Forward]>) -> Desired {
-    let intent = Intent::new(policy.clone(), forwards.map(<[Forward]>::to_vec));
+fn desired(policy: &Policy, forwards: Option<&Forwards>) -> Desired {
+    let all = forwards.map(|all| all.iter().cloned().collect());
+    let intent = Intent::new(policy.clone(), all);
     compile::desired(BackendKind::Ip6tables, &intent)
 }
 
@@ -300,6 +306,24 @@ proptest! {
             last = Some(wanted);
         }
         prop_assert_eq!(applied, last.unwrap().rules);
+    }
+
+    #[test]
+    fn what_is_kept_of_containers_makes_no_difference(
+        snapshots in prop::collection::vec(any_snapshot(), 1..6)
+    ) {
+        let mut parts = Parts::default();
+        for snapshot in &snapshots {
+            let kept = parts.resolve(snapshot, &bounds());
+            let mut fresh = Parts::default();
+            prop_assert_eq!(&kept, &fresh.resolve(snapshot, &bounds()));
+            let published = fresh.published(snapshot, true);
+            prop_assert_eq!(parts.published(snapshot, true), published);
+            // Looked at once more, nothing has changed.
+            let changes = parts.changes();
+            prop_assert_eq!(&kept, &parts.resolve(snapshot, &bounds()));
+            prop_assert_eq!(parts.changes(), changes);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn record(port: u16, owner: char, state: State) -> Record {
 }
 
 fn pay(owed: &mut Owed, journal: &mut MemoryJournal, records: &[&Record]) {
-    let records: Records = records.iter().map(|r| (r.id(), (*r).clone())).collect();
+    let records: BTreeMap<_, _> = records.iter().map(|r| (r.id(), (*r).clone())).collect();
     owed.pay(journal, &records, &Logger::root(Discard, o!()));
 }
 

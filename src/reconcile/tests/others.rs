@@ -65,7 +65,7 @@ fn left_over(kernel: &FakeKernel, journal: &mut MemoryJournal) {
     let record = Record {
         owned: OwnedRule {
             rule,
-            owners: BTreeSet::new(),
+            owners: BTreeSet::new().into(),
         },
         state: State::Applied,
         inserted_at: 1,
@@ -195,7 +195,7 @@ fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
     let record = Record {
         owned: OwnedRule {
             rule: forward,
-            owners: BTreeSet::new(),
+            owners: BTreeSet::new().into(),
         },
         state: State::Applied,
         inserted_at: 1,

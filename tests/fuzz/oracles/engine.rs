@@ -74,7 +74,7 @@ pub(crate) fn snapshot(answers: &Answers) -> Snapshot {
     for row in list.rows {
         if let Some(container) = row.container {
             assert_eq!(container.id, row.id);
-            snapshot.containers.insert(row.id, container);
+            snapshot.containers.insert(row.id, container.into());
         }
     }
     for text in &answers.inspects {
@@ -82,7 +82,7 @@ pub(crate) fn snapshot(answers: &Answers) -> Snapshot {
         let id = id["Id"].as_str().unwrap_or("ab").to_owned();
         if let Ok(Inspected::Running(container)) = container::inspect(&id, text) {
             assert_eq!(container.id, id);
-            snapshot.containers.insert(id, *container);
+            snapshot.containers.insert(id, (*container).into());
         }
     }
     for container in snapshot.containers.values() {
@@ -124,7 +124,7 @@ fn opens_only_containers(snapshot: &Snapshot) {
 /// Every owner has its end at the target, and Docker publishes the port there, no wider.
 fn check_target(snapshot: &Snapshot, wanted: &OwnedRule, at: HostPort, target: ContainerPort) {
     assert!(!wanted.owners.is_empty());
-    for owner in &wanted.owners {
+    for owner in wanted.owners.iter() {
         let container = &snapshot.containers[&owner.container_id];
         let mut ends = container.endpoints.iter();
         let is_there = ends.any(|end| end.address == Some(target.addr));

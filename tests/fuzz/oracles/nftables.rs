@@ -105,8 +105,8 @@ pub(super) fn observed(rules: &[Rule], set: Set) -> Vec<ObservedRule> {
 }
 
 fn check_state(bytes: &[u8], state: &TableState) {
-    for (locator, seen) in &state.rules {
-        assert_eq!(*locator, seen.locator);
+    for seen in state.rules.all() {
+        assert!(state.rules.contains(&seen.locator));
         check_observed(bytes, seen);
     }
     let removing = |remove| Batch {
@@ -120,11 +120,7 @@ fn check_state(bytes: &[u8], state: &TableState) {
     // All of it goes with the table, and one of it alone.
     let all = steps(state, &removing(state.observed()), OPTIONS);
     assert_eq!(all, Ok(vec![Step::DropTable]));
-    if let Some(seen) = state
-        .rules
-        .values()
-        .next()
-        .filter(|_| state.rules.len() > 1)
+    if let Some(seen) = state.rules.all().next().filter(|_| state.rules.len() > 1)
         && let Some(element) = SetElement::located(&seen.locator)
     {
         let one = steps(state, &removing(vec![seen.clone()]), OPTIONS);

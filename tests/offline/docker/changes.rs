@@ -135,7 +135,7 @@ impl World {
     /// Every forward has a row of its own container that says so, and none that says otherwise.
     fn check(&self, snapshot: &Snapshot) {
         let any_v6 = HostIp::V6(Ipv6Addr::UNSPECIFIED);
-        for forward in everywhere(snapshot).forwards {
+        for forward in everywhere(snapshot).forwards.iter().cloned() {
             let container = &snapshot.containers[&forward.owner.container_id];
             let port = (forward.proto, forward.container_port);
             let of_port = |rows: &[PortRow]| -> Vec<PortRow> {

@@ -77,7 +77,7 @@ fn record(n: u16) -> Record {
     Record {
         owned: OwnedRule {
             rule: compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours"),
-            owners: BTreeSet::new(),
+            owners: BTreeSet::new().into(),
         },
         state: State::Intended,
         inserted_at: 1,

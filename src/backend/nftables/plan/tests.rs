@@ -67,7 +67,7 @@ fn the_table_comes_with_the_first_element_and_goes_with_the_last() {
 #[test]
 fn a_table_without_elements_is_one_thing_to_remove() {
     let mut empty = state(&[tcp(1)]);
-    empty.rules.clear();
+    empty.rules = Default::default();
     let seen = empty.observed();
     assert_eq!(seen.len(), 1);
     let batch = Batch {

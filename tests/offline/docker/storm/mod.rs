@@ -101,7 +101,11 @@ fn essence(snapshot: &Snapshot) -> Essence {
     });
     let networks = snapshot.networks.keys().cloned().collect();
     (
-        resolve(snapshot, &bounds).forwards,
+        resolve(snapshot, &bounds)
+            .forwards
+            .iter()
+            .cloned()
+            .collect(),
         texts.collect(),
         networks,
     )

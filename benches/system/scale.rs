@@ -1,0 +1,290 @@
+//! Many containers, and very many ports, with a fake Engine.
+
+use std::time::{Duration, Instant};
+
+use crate::Options;
+use crate::rows::{Figure, Goal, Table, median};
+use crate::subject::{Running, Subject, since_epoch};
+use crate::support::fake_engine::{FakeContainer, FakeEngine, Fault, Route};
+use crate::support::lab::Lab;
+use crate::support::wait::let_pass;
+
+/// How often each daemon has its turn, and how often the small things are measured.
+const TURNS: usize = 7;
+const TIMES: usize = 9;
+
+/// Containers of the start, and ports of each.
+const CONTAINERS: u16 = 100;
+const PORTS_EACH: u16 = 3;
+
+/// Ports of the large table: four containers of 15,000.
+const LARGE: u16 = 4;
+const LARGE_EACH: u16 = 15_000;
+
+/// The words of the log behind which the rules are in the kernel.
+const OPENED: &str = "NAT66 add portfwd";
+
+fn ms(time: Duration) -> Figure {
+    Figure::Ms(time.as_secs_f64() * 1e3)
+}
+
+/// A container whose answer to an inspect is written down, so that writing it takes no time.
+fn written(number: u16, first: u16, ports: u16) -> FakeContainer {
+    let mut container = FakeContainer::new(number, &format!("c{number}"));
+    for port in first..first + ports {
+        container = container.publish(port, port);
+    }
+    container.raw_inspect = Some(container.inspect());
+    container
+}
+
+/// Writes down the answer to a list of these, too.
+fn put(engine: &FakeEngine, containers: &[FakeContainer]) {
+    let rows: Vec<_> = containers.iter().map(FakeContainer::row).collect();
+    let list = serde_json::Value::from(rows).to_string();
+    engine.fault(Route::List, Fault::Body(list), usize::MAX);
+    containers.iter().for_each(|one| engine.put(one.clone()));
+}
+
+/// The daemons that take our arguments.
+fn subjects(options: &Options) -> impl Iterator<Item = Option<&Subject>> {
+    let all = options.subjects.iter();
+    all.map(|subject| subject.is_like_ours.then_some(subject))
+}
+
+/// From exec to ready, with many containers.
+pub(crate) fn ready(backend: &str, options: &Options, table: &mut Table) {
+    let lab = Lab::up(&format!("system_ready_{backend}"));
+    let engine = FakeEngine::start();
+    let containers = (0..CONTAINERS).map(|n| written(n + 2, 10_000 + n * PORTS_EACH, PORTS_EACH));
+    put(&engine, &containers.collect::<Vec<_>>());
+    let url = format!("unix://{}", engine.socket().display());
+    let mut times: Vec<Vec<Duration>> = options.subjects.iter().map(|_| Vec::new()).collect();
+    for _ in 0..TURNS {
+        for (subject, times) in subjects(options).zip(&mut times) {
+            let Some(subject) = subject else { continue };
+            let mut daemon = subject.start(&lab, backend, &["--docker-host", &url]);
+            times.push(daemon.ready());
+            daemon.leaves();
+        }
+    }
+    let goal = if backend == "nftables" { 40.0 } else { 70.0 };
+    let all = CONTAINERS * PORTS_EACH;
+    let what = format!("exec → READY, {CONTAINERS} containers, {all} ports");
+    let figures = times.into_iter().map(median).collect();
+    table.add(backend, what, Goal::AtMost(Figure::Ms(goal)), figures, None);
+}
+
+/// One container with 10,000 ports, and the memory for fewer.
+pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
+    const MANY: u16 = 10_000;
+    let [mut into, mut idle, mut few, mut many, mut back] = [const { Vec::new() }; 5];
+    for subject in subjects(options) {
+        let Some(subject) = subject else { continue };
+        let lab = Lab::up(&format!("system_ports_{backend}"));
+        let engine = FakeEngine::start();
+        let url = format!("unix://{}", engine.socket().display());
+        let mut daemon = subject.start(&lab, backend, &["--docker-host", &url]);
+        daemon.ready();
+        let before = daemon.memory();
+        idle.push(Some(Figure::Mib(before)));
+        engine.run(written(2, 1, 300));
+        daemon.opens(300);
+        few.push(Some(Figure::Mib(daemon.memory())));
+        engine.die(&written(2, 1, 300).id);
+        daemon.opens(0);
+        let mut times = Vec::new();
+        for number in 0..if backend == "nftables" { TURNS } else { 1 } {
+            let container = written(3, 1, MANY);
+            let id = container.id.clone();
+            let said = daemon.said(OPENED).len();
+            let began = since_epoch();
+            engine.run(container);
+            times.push(daemon.says_more(OPENED, said).saturating_sub(began));
+            daemon.opens(MANY.into());
+            if number == 0 {
+                many.push(Some(Figure::Mib(daemon.memory())));
+            }
+            engine.die(&id);
+            daemon.opens(0);
+        }
+        into.push(median(times));
+        back.push(Some(Figure::Mib(daemon.memory() - before)));
+        daemon.leaves();
+    }
+    let most = |mib| Goal::AtMost(Figure::Mib(mib));
+    let goal = match backend {
+        "nftables" => Goal::AtMost(Figure::Ms(300.0)),
+        _ => Goal::None,
+    };
+    let what = "10,000 ports of one container: event → all rules";
+    table.add(backend, what, goal, into, None);
+    table.add(backend, "memory idle", most(8.0), idle, None);
+    table.add(backend, "memory with 300 forwards", most(9.0), few, None);
+    table.add(
+        backend,
+        "memory with 10,000 forwards",
+        most(40.0),
+        many,
+        None,
+    );
+    table.add(
+        backend,
+        "memory above idle when they are gone",
+        most(20.0),
+        back,
+        None,
+    );
+}
+
+/// What is measured of one daemon with 60,000 ports.
+#[derive(Default)]
+struct Large(Vec<(&'static str, Goal, Figure)>);
+
+impl Large {
+    fn add(&mut self, what: &'static str, goal: Goal, figure: Figure) {
+        self.0.push((what, goal, figure));
+    }
+}
+
+/// 60,000 ports.
+pub(crate) fn full(backend: &str, options: &Options, table: &mut Table) {
+    let all: Vec<Option<Large>> = subjects(options)
+        .map(|subject| subject.map(|subject| large(backend, subject)))
+        .collect();
+    let rows = all.iter().flatten().map(|large| large.0.len()).max();
+    for at in 0..rows.unwrap_or_default() {
+        let row = |large: &Option<Large>| large.as_ref().map(|large| large.0[at]);
+        let figures: Vec<_> = all.iter().map(row).collect();
+        if let Some((what, goal, _)) = figures.iter().flatten().next() {
+            let figures = figures.iter().map(|row| row.map(|(.., figure)| figure));
+            table.add(backend, *what, *goal, figures.collect(), None);
+        }
+    }
+}
+
+fn large(backend: &str, subject: &Subject) -> Large {
+    let mut rows = Large::default();
+    let at_most = |n| Goal::AtMost(Figure::Ms(n));
+    let lab = Lab::up(&format!("system_scale_{backend}"));
+    let engine = FakeEngine::start();
+    let url = format!("unix://{}", engine.socket().display());
+    let args = ["--docker-host", &url, "--hairpin", "on"];
+    let mut daemon = subject.start(&lab, backend, &args);
+    daemon.ready();
+    let idle = daemon.memory();
+
+    engine.run(written(90, 60_001, 1_000));
+    daemon.opens(1_000);
+    let (small_resync, small_change) = (resync(&daemon), changes(&engine, &daemon));
+    engine.die(&written(90, 60_001, 1_000).id);
+    daemon.opens(0);
+
+    let containers = (0..LARGE).map(|n| written(n + 2, 1 + n * LARGE_EACH, LARGE_EACH));
+    let containers: Vec<_> = containers.collect();
+    let ports = usize::from(LARGE) * usize::from(LARGE_EACH);
+    let began = Instant::now();
+    containers.iter().for_each(|one| engine.run(one.clone()));
+    daemon.opens(ports);
+    rows.add("60,000 forwards: in", at_most(2000.0), ms(began.elapsed()));
+    put(&engine, &containers);
+    let held = daemon.memory();
+    rows.add(
+        "memory with 60,000 forwards",
+        Goal::AtMost(Figure::Mib(200.0)),
+        Figure::Mib(held),
+    );
+
+    let (change, cpu) = changes(&engine, &daemon);
+    rows.add(
+        "1 more forward while 60,000 stand: event → rule",
+        at_most(3.0),
+        change,
+    );
+    rows.add("the same: CPU", at_most(2.0), cpu);
+    let times = |n| Goal::AtMost(Figure::Times(n));
+    let ratio = |large: Figure, small: Figure| match (large, small) {
+        (Figure::Ms(large), Figure::Ms(small)) => Figure::Times(large / small),
+        _ => Figure::Times(f64::NAN),
+    };
+    let resync = ratio(resync(&daemon), small_resync);
+    rows.add(
+        "growth from 1,000 to 60,000: full resync",
+        times(65.0),
+        resync,
+    );
+    let growth = ratio(change, small_change.0);
+    rows.add(
+        "growth from 1,000 to 60,000: one change",
+        times(1.2),
+        growth,
+    );
+
+    let began = Instant::now();
+    let dump = daemon.command(&["dump", "--json"]);
+    assert!(dump.status.success());
+    rows.add("dump of 60,000", at_most(1000.0), ms(began.elapsed()));
+    let status = (0..TIMES).map(|_| {
+        let began = Instant::now();
+        daemon.command(&["status", "--json"]);
+        began.elapsed()
+    });
+    let status = median(status.collect()).expect("some");
+    rows.add("status of 60,000", at_most(20.0), status);
+
+    daemon.sigkill();
+    let mut daemon = subject.start(&lab, backend, &args);
+    let ready = daemon.ready();
+    rows.add("60,000 forwards: kill → READY", at_most(2500.0), ms(ready));
+    let found = daemon.memory();
+    rows.add(
+        "memory when they are found again",
+        Goal::None,
+        Figure::Mib(found),
+    );
+    let began = Instant::now();
+    containers.iter().for_each(|one| engine.die(&one.id));
+    daemon.opens(0);
+    rows.add("60,000 forwards: out", at_most(2000.0), ms(began.elapsed()));
+    let back = Figure::Mib(daemon.memory() - idle);
+    rows.add(
+        "memory above idle when 60,000 are gone",
+        Goal::AtMost(Figure::Mib(20.0)),
+        back,
+    );
+    engine.heal();
+    daemon.leaves();
+    rows
+}
+
+/// One forward more and less: how late it comes, and what that takes of the processor.
+fn changes(engine: &FakeEngine, daemon: &Running<'_>) -> (Figure, Figure) {
+    let (mut times, mut cpu) = (Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        let container = written(77, 65_000, 1);
+        let id = container.id.clone();
+        let said = daemon.said(OPENED).len();
+        let before = daemon.cpu();
+        let began = since_epoch();
+        engine.run(container);
+        times.push(daemon.says_more(OPENED, said).saturating_sub(began));
+        // The health of the host is reported a quarter of a second later.
+        let_pass(Duration::from_millis(500));
+        cpu.push(daemon.cpu() - before);
+        engine.die(&id);
+        let_pass(Duration::from_millis(500));
+    }
+    let middle = |times| median(times).expect("some");
+    (middle(times), middle(cpu))
+}
+
+/// Everything is listed and compared.
+fn resync(daemon: &Running<'_>) -> Figure {
+    let times = (0..TIMES).map(|_| {
+        let began = Instant::now();
+        let done = daemon.command(&["reload"]);
+        assert!(done.status.success(), "{done:?}");
+        began.elapsed()
+    });
+    median(times.collect()).expect("some")
+}

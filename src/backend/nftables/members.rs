@@ -1,0 +1,109 @@
+//! The elements of our table, found by their places and by their identities. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::sets::Set;
+use crate::backend::ObservedRule;
+use crate::model::rule::RuleId;
+
+/// Elements by locator.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Members {
+    by_locator: BTreeMap<Arc<str>, ObservedRule>,
+    by_id: HashMap<RuleId, Arc<str>>,
+    /// Whether an identity was ever found in two places: then `by_id` does not tell all of them.
+    has_copies: bool,
+    counts: BTreeMap<Set, usize>,
+}
+
+impl Members {
+    pub(super) fn len(&self) -> usize {
+        self.by_locator.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_locator.is_empty()
+    }
+
+    pub(super) fn contains(&self, locator: &str) -> bool {
+        self.by_locator.contains_key(locator)
+    }
+
+    /// In the order of the locators.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ObservedRule> {
+        self.by_locator.values()
+    }
+
+    /// Those with these identities.
+    pub(super) fn of(&self, ids: &BTreeSet<RuleId>) -> Vec<ObservedRule> {
+        if self.has_copies {
+            let found = self.all().filter(|seen| ids.contains(&seen.id));
+            return found.cloned().collect();
+        }
+        let locators = ids.iter().filter_map(|id| self.by_id.get(id));
+        let found: BTreeSet<&Arc<str>> = locators.collect();
+        let found = found.into_iter().filter_map(|l| self.by_locator.get(l));
+        found.cloned().collect()
+    }
+
+    /// How many elements a set holds.
+    pub(super) fn count(&self, set: Set) -> usize {
+        self.counts.get(&set).copied().unwrap_or_default()
+    }
+
+    pub(super) fn insert(&mut self, observed: ObservedRule) {
+        let locator = observed.locator.clone();
+        self.remove(&locator);
+        if let Some(set) = set_of(&locator) {
+            *self.counts.entry(set).or_default() += 1;
+        }
+        let other = self.by_id.insert(observed.id, locator.clone());
+        self.has_copies |= other.is_some();
+        self.by_locator.insert(locator, observed);
+    }
+
+    pub(super) fn remove(&mut self, locator: &str) {
+        let Some(gone) = self.by_locator.remove(locator) else {
+            return;
+        };
+        if self.by_id.get(&gone.id).is_some_and(|at| **at == *locator) {
+            self.by_id.remove(&gone.id);
+        }
+        if let Some(count) = set_of(locator).and_then(|set| self.counts.get_mut(&set)) {
+            *count -= 1;
+        }
+    }
+
+    /// Removes the elements of a set of which `goes` holds.
+    pub(super) fn remove_from(&mut self, set: Set, goes: impl Fn(&ObservedRule) -> bool) {
+        let leaving = self
+            .all()
+            .filter(|seen| set_of(&seen.locator) == Some(set) && goes(seen));
+        let leaving: Vec<Arc<str>> = leaving.map(|seen| seen.locator.clone()).collect();
+        for locator in leaving {
+            self.remove(&locator);
+        }
+    }
+}
+
+/// The set in which the element of a locator is.
+fn set_of(locator: &str) -> Option<Set> {
+    Set::named(locator.split(' ').next()?)
+}
+
+impl PartialEq for Members {
+    fn eq(&self, other: &Self) -> bool {
+        self.by_locator == other.by_locator
+    }
+}
+
+impl Eq for Members {}
+
+impl FromIterator<ObservedRule> for Members {
+    fn from_iter<I: IntoIterator<Item = ObservedRule>>(all: I) -> Self {
+        let mut members = Self::default();
+        all.into_iter().for_each(|seen| members.insert(seen));
+        members
+    }
+}

@@ -1,0 +1,214 @@
+//! Keeps what each container comes to, from one snapshot to the next: a container that has not changed
+//! is not looked at again, however many ports it has.
+//!
+//! What a container opens depends on itself, the networks, the bounds, and on other containers in two
+//! ways. Two may show one address ([`Holders`]): then, and in the next snapshot, all are looked at. Two
+//! may publish one host port: the one that started last has it, and only their forwards are compared
+//! each time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use super::forwards::{Bounds, Context, Resolved, part, skipped};
+use super::holders::{Holders, order};
+use super::published;
+use super::skipped::{Reason, Skipped};
+use crate::model::container::{Container, Network, Snapshot};
+use crate::model::forward::{Forward, Owner, Proto};
+use crate::model::forwards::Group;
+use crate::model::published::Published;
+use crate::model::shared::Shared;
+
+/// Host side of a forward: protocol, address, port.
+type HostKey = (Proto, Option<Ipv6Addr>, u16);
+
+fn key(forward: &Forward) -> HostKey {
+    (forward.proto, forward.host_addr, forward.host_port)
+}
+
+/// What the containers of the last snapshot come to.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// By the containers' ids.
+    known: BTreeMap<String, Known>,
+    networks: BTreeMap<String, Network>,
+    bounds: Bounds,
+    /// Whether the last snapshot showed an address of two containers.
+    contested: bool,
+    /// How many forwards there are for each host port.
+    claims: HashMap<HostKey, u32>,
+    /// Host ports with more than one.
+    rivals: usize,
+    published: Arc<Published>,
+    /// Counts the changes of the published ports.
+    changes: u64,
+}
+
+/// What one container comes to.
+#[derive(Debug)]
+struct Known {
+    container: Shared<Container>,
+    group: Group,
+    skipped: Vec<Skipped>,
+    /// Where Docker's own NAT leads its ports.
+    target: Option<Ipv6Addr>,
+}
+
+impl Parts {
+    /// Maps a snapshot to forwards.
+    pub(super) fn resolve(&mut self, snapshot: &Snapshot, bounds: &Bounds) -> Resolved {
+        self.follow(snapshot, bounds);
+        let mut known: Vec<&Known> = self.known.values().collect();
+        // The last start first: where Docker shows two containers with one port, the older one is
+        // ending.
+        known.sort_by_key(|known| Reverse(order(&known.container)));
+        let mut taken = HashMap::new();
+        let mut resolved = Resolved::default();
+        for known in known {
+            resolved.skipped.extend(known.skipped.iter().cloned());
+            resolved
+                .forwards
+                .push(self.without_rivals(known, &mut taken, &mut resolved.skipped));
+        }
+        resolved.forwards.sort();
+        resolved
+    }
+
+    /// What Docker publishes; see [`published::published`].
+    pub(super) fn published(
+        &mut self,
+        snapshot: &Snapshot,
+        grace_over: bool,
+    ) -> Option<Arc<Published>> {
+        let published = Arc::make_mut(&mut self.published);
+        published.partial = !snapshot.unanswered.is_empty();
+        let is_answered = |c: &&Shared<Container>| !snapshot.unanswered.contains_key(&c.id);
+        let answered = snapshot.containers.values().filter(is_answered);
+        let addresses = answered
+            .flat_map(|c| &c.endpoints)
+            .filter_map(|e| e.address);
+        published.answered = addresses.collect();
+        let knows = grace_over || !published.partial || !published.forwards.is_empty();
+        knows.then(|| self.published.clone())
+    }
+
+    /// A number that changes whenever the published ports may have.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    fn follow(&mut self, snapshot: &Snapshot, bounds: &Bounds) {
+        let holders = &Holders::of(snapshot);
+        let mut before: BTreeMap<String, Group> = BTreeMap::new();
+        let is_new_ground = self.networks != snapshot.networks || self.bounds != *bounds;
+        if is_new_ground || self.contested || holders.contested {
+            let known = std::mem::take(&mut self.known).into_iter();
+            before.extend(known.map(|(id, known)| (id, known.group)));
+            *self = Self {
+                networks: snapshot.networks.clone(),
+                bounds: bounds.clone(),
+                contested: holders.contested,
+                changes: self.changes,
+                ..Self::default()
+            };
+        }
+        let context = Context {
+            snapshot,
+            bounds,
+            holders,
+        };
+        let is_same = |known: &Known| {
+            let now = snapshot.containers.get(&known.container.id);
+            now.is_some_and(|now| now.is_same(&known.container) || **now == *known.container)
+        };
+        let changed = self.known.iter().filter(|(_, known)| !is_same(known));
+        let changed: Vec<String> = changed.map(|(id, _)| id.clone()).collect();
+        for id in changed {
+            if let Some(known) = self.known.remove(&id) {
+                self.drop_part(&known);
+                before.insert(id, known.group);
+            }
+        }
+        for (id, container) in &snapshot.containers {
+            if self.known.contains_key(id) {
+                continue;
+            }
+            let part = part(&context, container);
+            let known = Known {
+                container: container.clone(),
+                group: part.forwards.into(),
+                skipped: part.skipped,
+                target: published::target(snapshot, container, holders),
+            };
+            let old = before.remove(id).unwrap_or_default();
+            let has_same_ports = old.iter().map(key).eq(known.group.iter().map(key));
+            self.changes += u64::from(!has_same_ports);
+            self.add_part(&known);
+            self.known.insert(id.clone(), known);
+        }
+        let gone = before.values().filter(|group| !group.is_empty());
+        self.changes += gone.count() as u64;
+    }
+
+    fn add_part(&mut self, known: &Known) {
+        for forward in known.group.iter() {
+            let count = self.claims.entry(key(forward)).or_default();
+            *count += 1;
+            self.rivals += usize::from(*count == 2);
+        }
+        if let Some(target) = known.target {
+            published::add(Arc::make_mut(&mut self.published), &known.container, target);
+        }
+    }
+
+    fn drop_part(&mut self, known: &Known) {
+        for forward in known.group.iter() {
+            let key = key(forward);
+            if let Some(count) = self.claims.get_mut(&key) {
+                *count -= 1;
+                self.rivals -= usize::from(*count == 1);
+                if *count == 0 {
+                    self.claims.remove(&key);
+                }
+            }
+        }
+        if let Some(target) = known.target {
+            published::remove(Arc::make_mut(&mut self.published), &known.container, target);
+        }
+    }
+
+    /// The container's forwards, less those for host ports that others have.
+    fn without_rivals<'k>(
+        &self,
+        known: &'k Known,
+        taken: &mut HashMap<HostKey, (&'k Owner, Ipv6Addr, u16)>,
+        skips: &mut Vec<Skipped>,
+    ) -> Group {
+        let mut group = known.group.clone();
+        if self.rivals == 0 {
+            return group;
+        }
+        let has_rivals = |forward: &Forward| self.claims.get(&key(forward)).is_some_and(|n| *n > 1);
+        let mut lost = Vec::new();
+        for forward in known.group.iter().filter(|forward| has_rivals(forward)) {
+            let target = (
+                &forward.owner,
+                forward.container_addr,
+                forward.container_port,
+            );
+            let holder = *taken.entry(key(forward)).or_insert(target);
+            if (holder.1, holder.2) != (forward.container_addr, forward.container_port) {
+                let port = Some((forward.proto, forward.host_port));
+                let reason = Reason::TakenBy(holder.0.container_id.clone());
+                skips.push(skipped(&known.container, port, reason));
+                lost.push(forward);
+            }
+        }
+        if !lost.is_empty() {
+            group.retain(|forward| !lost.contains(&forward));
+        }
+        group
+    }
+}

@@ -1,0 +1,147 @@
+//! What a change costs, in counts that no load of the machine alters: requests to Docker, programs
+//! started, writes to the disk; and how often an idle daemon wakes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::running::{container, engine};
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
+use crate::support::fake_engine::{FakeContainer, FakeEngine};
+use crate::support::namespace;
+use crate::support::process::signal;
+use crate::support::scene::Scene;
+use crate::support::wait::{SOON, eventually, let_pass, until};
+
+/// Ports of the container that starts: of more than 500, the journal gets several requests.
+const PORTS: u16 = 1_200;
+
+/// Watches the system calls of a daemon that are counted here.
+struct Watched {
+    strace: Child,
+    output: PathBuf,
+}
+
+impl Watched {
+    fn daemon(daemon: &Daemon<'_>, output: PathBuf) -> Self {
+        let strace = Command::new("strace")
+            .args([
+                "-f",
+                "-qq",
+                "-e",
+                "trace=execve,fsync,fdatasync,sync_file_range",
+            ])
+            .args(["-e", "signal=none", "-o"])
+            .arg(&output)
+            .args(["-p", &daemon.id().to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace is installed");
+        let watched = Self { strace, output };
+        // It has attached once it traces each thread.
+        let tasks = format!("/proc/{}/task", daemon.id());
+        let tracer = format!("TracerPid:\t{}", watched.strace.id());
+        until("strace to attach", || {
+            let tasks = fs::read_dir(&tasks).expect("it runs").flatten();
+            let mut status = tasks.filter_map(|t| fs::read_to_string(t.path().join("status")).ok());
+            status.all(|status| status.contains(&tracer))
+        });
+        watched
+    }
+
+    /// Ends, and returns how often each call was made.
+    fn counts(mut self) -> impl Fn(&str) -> usize {
+        signal(&self.strace, rustix::process::Signal::TERM);
+        self.strace.wait().expect("waits");
+        let calls = fs::read_to_string(&self.output).expect("written");
+        move |name: &str| {
+            let call = format!(" {name}(");
+            calls.lines().filter(|line| line.contains(&call)).count()
+        }
+    }
+}
+
+fn many() -> FakeContainer {
+    let ports = 10_000..10_000 + PORTS;
+    ports.fold(container(7, 9_000), |it, port| it.publish(port, port))
+}
+
+fn opens(scene: &Scene, ports: usize) {
+    eventually(SOON, &format!("{ports} open ports"), || {
+        let open = scene.status().map(|status| status.forwards);
+        (open == Some(ports)).then_some(()).ok_or(open)
+    });
+}
+
+/// Starts a container and ends it, and counts.
+fn counted(scene: &Scene, engine: &FakeEngine, daemon: &Daemon<'_>) -> [(usize, usize, usize); 2] {
+    let steps = [true, false];
+    steps.map(|starts| {
+        let asked = engine.inspects();
+        let watched = Watched::daemon(daemon, scene.state_dir().join("../calls"));
+        let container = many();
+        let id = container.id.clone();
+        match starts {
+            true => engine.run(container),
+            false => engine.die(&id),
+        }
+        opens(scene, if starts { usize::from(PORTS) + 2 } else { 1 });
+        // What belongs to the change comes at once.
+        let_pass(Duration::from_millis(300));
+        let count = watched.counts();
+        let syncs = count("fsync") + count("fdatasync");
+        (engine.inspects() - asked, count("execve"), syncs)
+    })
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_change_takes_one_question_one_sync_and_no_more_tools_than_it_must() {
+    // Of ip6tables: a listing of each table before the change, and the change.
+    for (backend, tools) in [(Backend::Nftables, 0), (Backend::Ip6tables, 3)] {
+        namespace::fresh(|| {
+            let scene = Scene::new(backend);
+            let engine = engine(&[(2, 8080)]);
+            let mut daemon = Daemon::ready(&scene, &engine, &[]);
+            opens(&scene, 1);
+            let [start, end] = counted(&scene, &engine, &daemon);
+            assert_eq!(start, (1, tools, 1), "{backend:?}: {}", scene.log());
+            assert_eq!(end, (0, tools, 0), "{backend:?}: {}", scene.log());
+            daemon.leaves();
+        });
+    }
+}
+
+/// How often the threads of a process have gone to sleep by themselves.
+fn sleeps(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let of = |task: fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let mut lines = status.lines();
+        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        count.trim().parse::<u64>().ok()
+    };
+    tasks.flatten().filter_map(of).sum()
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn an_idle_daemon_sleeps() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = engine(&[(2, 8080)]);
+        let mut daemon = Daemon::ready(&scene, &engine, &[]);
+        opens(&scene, 1);
+        // Once in ten seconds it asks the Engine and its own parts whether they are alive; seven idle
+        // threads of the database would wake once a second.
+        eventually(SOON, "three quiet seconds", || {
+            let before = sleeps(daemon.id());
+            let_pass(Duration::from_secs(3));
+            let slept = sleeps(daemon.id()) - before;
+            (slept <= 3).then_some(()).ok_or(slept)
+        });
+        daemon.leaves();
+    });
+}
