@@ -48,39 +48,36 @@ const COPIES: u32 = 5;
 /// Pause between two copies: a write takes a millisecond.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What would be done, and what would stay.
-struct Plan {
-    script: Script,
-    report: Report,
-    held: usize,
-}
-
-impl Plan {
-    /// Prints it.
-    fn print(&self) -> Result<Exit, Failure> {
-        if !self.report.is_in_step() {
-            let troubles: Vec<String> = self.report.troubles.iter().map(chain).collect();
-            return Err(unknown(troubles.join("; ")));
-        }
-        let mut text = String::new();
-        for line in self.script.lines() {
-            text.push_str(&line);
-            text.push('\n');
-        }
-        for trouble in &self.report.troubles {
-            text.push_str(&format!("not known: {}\n", chain(trouble)));
-        }
-        let Report {
-            inserted, removed, ..
-        } = self.report;
-        let keep = self.held.saturating_sub(inserted);
-        text.push_str(&format!(
-            "would insert {inserted}, remove {removed}, keep {keep}\n"
-        ));
-        output::print(&text)?;
-        let is_known = self.report.troubles.is_empty();
-        Ok(if is_known { Exit::Done } else { Exit::Failed })
+/// Converges, and prints what that did in place of doing it: the script, and how many rules come, go
+/// and stay.
+fn rehearse(
+    mut reconciler: Reconciler<MemoryJournal>,
+    recovered: Report,
+    desired: &Desired,
+    script: &Script,
+) -> Result<Exit, Failure> {
+    let report = reconciler.converge(desired, host::now());
+    if !report.is_in_step() {
+        let troubles: Vec<String> = report.troubles.iter().map(chain).collect();
+        return Err(unknown(troubles.join("; ")));
     }
+    let mut text = String::new();
+    for line in script.lines() {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    for trouble in &report.troubles {
+        text.push_str(&format!("not known: {}\n", chain(trouble)));
+    }
+    let insert = recovered.inserted + report.inserted;
+    let remove = recovered.removed + report.removed;
+    let keep = reconciler.records().count().saturating_sub(insert);
+    text.push_str(&format!(
+        "would insert {insert}, remove {remove}, keep {keep}\n"
+    ));
+    output::print(&text)?;
+    let is_known = report.troubles.is_empty();
+    Ok(if is_known { Exit::Done } else { Exit::Failed })
 }
 
 fn unknown(why: impl std::fmt::Display) -> Failure {
@@ -109,8 +106,8 @@ pub(super) fn run(
     let computed = options.compute(DockerState::Snapshot(&snapshot), &facts);
     let ours = backends.variant;
     let script = Script::default();
-    let mut reconciler = backends.rehearse(&script, &records)?;
-    let mut report = reconciler.recover(records, Vec::new(), host::now());
+    let mut reconciler = backends.rehearsal(&script, &records)?;
+    let recovered = reconciler.recover(records, Vec::new(), host::now());
     let desired = reconciler.compile(&computed.intent);
     let state = match stands_by {
         false => StandbyState::Off,
@@ -121,17 +118,12 @@ pub(super) fn run(
             settled(watch, computed.published.as_deref(), desired.has_forwards())?
         }
     };
-    add(
-        &mut report,
-        reconciler.converge(&admitted(&desired, state), host::now()),
-    );
-    let held = reconciler.records().count();
-    Plan {
-        script,
-        report,
-        held,
-    }
-    .print()
+    rehearse(
+        reconciler,
+        recovered,
+        &admitted(&desired, state),
+        &script,
+    )
 }
 
 /// What `cleanup` would do.
@@ -139,25 +131,9 @@ pub(super) fn cleanup(state_dir: &Path) -> Result<Exit, Failure> {
     let backends = Backends::find(BackendChoice::Auto)?;
     let script = Script::default();
     let records = records(state_dir)?;
-    let mut reconciler = backends.rehearse(&script, &records)?;
-    let mut report = reconciler.recover(records, Vec::new(), host::now());
-    add(
-        &mut report,
-        reconciler.converge(&Desired::nothing(), host::now()),
-    );
-    let held = reconciler.records().count();
-    Plan {
-        script,
-        report,
-        held,
-    }
-    .print()
-}
-
-fn add(report: &mut Report, later: Report) {
-    report.inserted += later.inserted;
-    report.removed += later.removed;
-    report.troubles = later.troubles;
+    let mut reconciler = backends.rehearsal(&script, &records)?;
+    let recovered = reconciler.recover(records, Vec::new(), host::now());
+    rehearse(reconciler, recovered, &Desired::nothing(), &script)
 }
 
 /// Backends that only look.
@@ -223,7 +199,8 @@ impl Backends {
         }
     }
 
-    fn rehearse(
+    /// A reconciler that writes into the script what it would do.
+    fn rehearsal(
         self,
         script: &Script,
         records: &[Record],
