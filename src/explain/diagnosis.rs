@@ -173,9 +173,7 @@ impl Case<'_> {
     fn unseen(&self) -> Diagnosis {
         let (what, device) = (self.what(), &self.link.name);
         if !self.link.is_up {
-            let sentence = format!("{what} cannot arrive: interface {device} is down.");
-            return Diagnosis::closed("device-down", sentence)
-                .or_do(format!("ip link set {device} up"));
+            return self.device_is_down();
         }
         let sentence = format!(
             "{what} is taken on interface {device} before any rule of nf_tables sees it: by an XDP \
@@ -186,8 +184,17 @@ impl Case<'_> {
         ))
     }
 
+    fn device_is_down(&self) -> Diagnosis {
+        let (what, device) = (self.what(), &self.link.name);
+        let sentence = format!("{what} cannot arrive: interface {device} is down.");
+        Diagnosis::closed("device-down", sentence).or_do(format!("ip link set {device} up"))
+    }
+
     fn not_received(&self) -> Diagnosis {
         let (what, device) = (self.what(), &self.link.name);
+        if !self.link.is_up {
+            return self.device_is_down();
+        }
         if self.facts.disabled.contains(device) {
             let sentence = format!("{what} is dropped because IPv6 is off on interface {device}.");
             return Diagnosis::closed("ipv6-disabled", sentence)

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use crate::backend::ErrorKind;
 use crate::backend::nftables::error::Fault;
 use crate::netlink::NetlinkError;
+use crate::sys::locks::LockError;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,11 @@ pub(crate) enum ExplainError {
     /// The entry of the packet could not be removed from connection tracking.
     #[error("removing the probe's entry from connection tracking: {0}")]
     Flow(String),
+    /// The kernel's log for legacy rules cannot be had alone.
+    #[error("waiting for another explain")]
+    Lock(#[from] LockError),
     /// A file of the system cannot be read.
-    #[error("reading the host's state failed")]
+    #[error("reading or writing the host's state failed")]
     Io(#[from] io::Error),
 }
 
@@ -66,6 +70,11 @@ impl ExplainError {
             self,
             Self::Denied { .. } | Self::Unsupported(_) | Self::NoInjection { .. }
         )
+    }
+
+    /// Whether the kernel did not make the probe's table, which the way back takes more for.
+    pub(super) fn is_of_table(&self) -> bool {
+        matches!(self, Self::Unsupported(_) | Self::Table(_))
     }
 }
 

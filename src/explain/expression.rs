@@ -130,7 +130,7 @@ pub(super) fn is_packet(mark: Mark) -> Vec<u8> {
 }
 
 /// The same in a table of the family netdev, whose rules know the protocol of the frame.
-pub(super) fn is_leaving_packet(mark: Mark) -> Vec<u8> {
+pub(super) fn is_packet_of_netdev(mark: Mark) -> Vec<u8> {
     [
         meta(META_FRAME),
         compare(EQUAL, &ETHERTYPE_IPV6),
@@ -158,6 +158,13 @@ fn acknowledges_with(mark: Mark, flag: u8) -> Vec<u8> {
     [
         is(Proto::Tcp.number()),
         has_number(ACKNOWLEDGED, mark.nonce.wrapping_add(1)),
+        has_flag(flag),
+    ]
+    .concat()
+}
+
+fn has_flag(flag: u8) -> Vec<u8> {
+    [
         payload(TRANSPORT, FLAGS, 1),
         mask(&[flag]),
         compare(UNEQUAL, &[0]),
@@ -173,6 +180,17 @@ pub(super) fn is_reset(mark: Mark) -> Vec<u8> {
 /// Goes on if it is the answer of a port that is open.
 pub(super) fn is_synack(mark: Mark) -> Vec<u8> {
     acknowledges_with(mark, SYN)
+}
+
+/// Goes on if it is the reset with which the host's kernel refuses such an answer: its number is the
+/// one that the answer acknowledges (RFC 9293, 3.10.7.3).
+pub(super) fn is_refusal(mark: Mark) -> Vec<u8> {
+    [
+        is(Proto::Tcp.number()),
+        has_number(mark.nonce_offset(), mark.nonce.wrapping_add(1)),
+        has_flag(RST),
+    ]
+    .concat()
 }
 
 /// For each kind of answer to it that the host itself may send: goes on if it is one.
@@ -215,6 +233,11 @@ pub(super) fn drop_it() -> Vec<u8> {
             w.nested(DATA_VERDICT, |w| w.number(VERDICT_CODE, DROP));
         });
     })
+}
+
+/// Drops a packet of TCP, and answers it with a reset (`NFTA_REJECT_TYPE`, `NFT_REJECT_TCP_RST`).
+pub(super) fn refuse_it() -> Vec<u8> {
+    numbers("reject", &[(1, 1)])
 }
 
 /// The chain of the rule in a message's payload, and how many packets it has counted; `None` for a

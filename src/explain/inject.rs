@@ -12,6 +12,7 @@ use super::error::ExplainError;
 use super::packet::Packet;
 use crate::netlink::interface::Link;
 use crate::sys::causes::chain;
+use crate::sys::failpoint;
 
 /// A packet that was sent.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Sent {
 /// A capability is missing, or the interface does not take the packet.
 pub(super) fn send(link: &Link, packet: &Packet) -> Result<Sent, ExplainError> {
     let frame = packet.frame(link.mac.unwrap_or_default());
+    failpoint::crash("before a packet is sent");
     let refused = match bpf::inject(link.index, &frame) {
         Ok(()) => {
             return Ok(Sent {

@@ -1,16 +1,17 @@
 //! A knock: an opening packet that goes through to the container, whose kernel answers it.
 //!
-//! The answer is dropped as soon as connection tracking has seen it, so that the client gets nothing,
-//! and a reset follows, which ends the connection before the program in the container is told of it.
-//! Then the entry of connection tracking is deleted. The container's kernel sees two packets, and a
-//! firewall or a sniffer there may note them. After a SIGKILL in between, the half-open connection
-//! in the container ends by itself within a minute, and the entry within seconds.
+//! The answer is dropped as soon as connection tracking has seen it, so that the client gets nothing.
+//! In the same moment the host's kernel sends the container a reset, which ends the connection before
+//! the program there is told of it, and forgets its entry of connection tracking: a SIGKILL finds
+//! nothing between them. The container's kernel sees two packets, and a firewall or a sniffer there
+//! may note them. An entry that nobody has answered ends by itself within two seconds.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::ExplainError;
 use super::inject;
+use super::neighbour;
 use super::packet::Packet;
 use super::probe_chains::{End, Knocked};
 use super::probe_table::ProbeTable;
@@ -20,13 +21,7 @@ use crate::netlink::interface::Link;
 use crate::sys::causes::chain;
 use crate::sys::host;
 
-/// How long the container's kernel may take to answer. It does at once, unless the host has to look
-/// for its hardware address first: up to three questions a second apart (`mcast_solicit` and
-/// `retrans_time_ms` of the kernel's neighbour tables). The packet waits in the host until then, and
-/// without the table its answer would go to the client.
-const ANSWER: Duration = Duration::from_millis(3200);
-
-/// How long the reset may take through the host.
+/// How long the reset may take to leave the host.
 const THROUGH: Duration = Duration::from_millis(200);
 
 /// How often the counters are read meanwhile.
@@ -49,21 +44,19 @@ pub(super) fn is_possible(proto: Proto) -> bool {
     proto == Proto::Tcp
 }
 
-/// Knocks with a packet like `asked`, sent into `link`.
+/// Knocks with a packet like `asked`, sent into `link`, which leaves by the interface `out`. The
+/// container's kernel answers at once, unless the host has to look for its hardware address first: the
+/// packet waits in the host until then, and without the table its answer would go to the client.
 ///
 /// # Errors
 /// A capability or a feature of the kernel is missing; the kernel does not answer; the entry of
 /// connection tracking could not be deleted.
-pub(super) fn knock(asked: &Packet, link: &Link) -> Result<Knock, ExplainError> {
+pub(super) fn knock(asked: &Packet, link: &Link, out: &Link) -> Result<Knock, ExplainError> {
     let packet = Packet::draw(asked.mark.proto, asked.from.0, asked.to)?;
-    let made = ProbeTable::make(
-        packet.mark,
-        &link.name,
-        End::Knock,
-        Instant::now() + PATIENCE,
-    );
-    let mut table = made.map_err(|refused| ExplainError::from(refused.0))?;
-    let knocked = knock_with(&mut table, &packet, link);
+    let deadline = Instant::now() + PATIENCE;
+    let mut table = ProbeTable::make(packet.mark, &link.name, End::Knock, deadline)?;
+    let patience = neighbour::patience(&out.name);
+    let knocked = knock_with(&mut table, &packet, link, patience);
     let mut flows = Conntrack::new(host::addresses);
     let forgotten = flows.forget(packet.mark.proto, packet.from, packet.to);
     let knock = knocked?;
@@ -72,9 +65,14 @@ pub(super) fn knock(asked: &Packet, link: &Link) -> Result<Knock, ExplainError> 
     Ok(knock)
 }
 
-fn knock_with(table: &mut ProbeTable, packet: &Packet, link: &Link) -> Result<Knock, ExplainError> {
+fn knock_with(
+    table: &mut ProbeTable,
+    packet: &Packet,
+    link: &Link,
+    patience: Duration,
+) -> Result<Knock, ExplainError> {
     let sent = inject::send(link, packet)?;
-    let answer = wait(ANSWER, || Ok(table.knocked(Instant::now() + PATIENCE)?.0))?;
+    let answer = wait(patience, || Ok(table.knocked(Instant::now() + PATIENCE)?.0))?;
     drop(sent);
     if answer != Some(Knocked::Open) {
         return Ok(Knock {
@@ -82,15 +80,13 @@ fn knock_with(table: &mut ProbeTable, packet: &Packet, link: &Link) -> Result<Kn
             is_left: false,
         });
     }
-    let sent = inject::send(link, &packet.reset())?;
-    let through = wait(THROUGH, || {
+    let has_left = wait(THROUGH, || {
         let (_, has_left) = table.knocked(Instant::now() + PATIENCE)?;
         Ok(has_left.then_some(()))
     })?;
-    drop(sent);
     Ok(Knock {
         answer,
-        is_left: through.is_none(),
+        is_left: has_left.is_none(),
     })
 }
 

@@ -1,21 +1,18 @@
 //! Which rule of a legacy table dropped the packet: the kernel logs the way of a packet that is
 //! marked for tracing through those tables, to whoever is bound to that log.
 //!
-//! Being bound changes the sysctl `net.netfilter.nf_log.10`, which is put back afterwards; after a
-//! SIGKILL in between it stays. Nothing else that the kernel logs goes by it, except packets that
-//! connection tracking calls invalid.
+//! Being bound changes a setting, of which [`super::log_setting`] takes care. Nothing else that the
+//! kernel logs goes by it, except packets that connection tracking calls invalid.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
+use super::error::ExplainError;
+use super::log_setting::LogSetting;
 use super::packet::Mark;
 use crate::netlink::NetlinkError;
 use crate::netlink::message::{ACK, IPV6, Messages, REQUEST, Writer, find, nfgenmsg, text};
 use crate::netlink::request::{self, Channel as _};
 use crate::netlink::socket::Socket;
-
-/// Which logger IPv6 has (Documentation/networking/nf_conntrack-sysctl.rst names its use).
-const LOGGER: &str = "/proc/sys/net/netfilter/nf_log/10";
 
 /// `NFNL_SUBSYS_ULOG << 8` with `NFULNL_MSG_PACKET` and `NFULNL_MSG_CONFIG`
 /// (linux/netfilter/nfnetlink_log.h).
@@ -64,12 +61,11 @@ impl Logged {
     }
 }
 
-/// Hears the log, until it is dropped.
+/// Hears the log, until it is closed.
 #[derive(Debug)]
 pub(super) struct Log {
     socket: Socket,
-    /// What the sysctl was.
-    before: String,
+    setting: LogSetting,
 }
 
 impl Log {
@@ -77,12 +73,10 @@ impl Log {
     ///
     /// # Errors
     /// The kernel has no such log (nfnetlink_log), or another program is bound to it.
-    pub(super) fn open() -> Result<Self, NetlinkError> {
-        let before = fs::read_to_string(LOGGER).unwrap_or_default();
-        let socket = Socket::netfilter()?;
+    pub(super) fn open() -> Result<Self, ExplainError> {
         let mut log = Self {
-            socket,
-            before: before.trim().to_owned(),
+            setting: LogSetting::hold()?,
+            socket: Socket::netfilter()?,
         };
         let parts: [(u8, u16, &[u8]); 4] = [
             (IPV6, COMMAND, &[BIND_FAMILY]),
@@ -99,9 +93,17 @@ impl Log {
         let deadline = Instant::now() + PATIENCE;
         let mut done = 0;
         match request::send_each(&mut log.socket, deadline, &parts, write, &mut done)? {
-            Some((_, errno)) => Err(NetlinkError::Refused(errno)),
+            Some((_, errno)) => Err(NetlinkError::Refused(errno).into()),
             None => Ok(log),
         }
+    }
+
+    /// Puts the setting back.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn close(self) -> Result<(), ExplainError> {
+        self.setting.put_back()
     }
 
     /// The last rule of a legacy table that the packet with this mark met.
@@ -128,15 +130,6 @@ impl Log {
                     last = Some(logged);
                 }
             }
-        }
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        if !self.before.is_empty() {
-            // There is nobody to tell, and the log works with either.
-            let _ = fs::write(LOGGER, &self.before);
         }
     }
 }

@@ -24,6 +24,9 @@ mod facts;
 mod inject;
 mod knock;
 mod legacy;
+mod log_setting;
+mod means;
+mod neighbour;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/fuzz/oracles/trace.rs"]
 pub(crate) mod oracle;
@@ -31,6 +34,7 @@ mod owner;
 mod packet;
 mod place;
 mod probe;
+mod probe_batch;
 mod probe_chains;
 mod probe_table;
 pub(crate) mod published;

@@ -47,14 +47,6 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// The mark of the reset that ends the connection: TCP counts the opening packet as one byte.
-    pub(super) fn of_reset(self) -> Self {
-        Self {
-            nonce: self.nonce.wrapping_add(1),
-            ..self
-        }
-    }
-
     /// Where the nonce lies, in bytes from the beginning of the transport header.
     pub(super) fn nonce_offset(self) -> u32 {
         match self.proto {
@@ -73,8 +65,6 @@ pub(crate) struct Packet {
     pub(crate) to: (Ipv6Addr, u16),
     /// For the answer to another packet: the number of TCP that it acknowledges.
     pub(crate) acknowledges: Option<u32>,
-    /// Whether it ends the connection.
-    pub(super) is_reset: bool,
 }
 
 /// Random bytes from the kernel.
@@ -105,17 +95,7 @@ impl Packet {
             from: (from, port),
             to,
             acknowledges: None,
-            is_reset: false,
         })
-    }
-
-    /// The packet of TCP that ends the connection which this one opens.
-    pub(super) fn reset(&self) -> Self {
-        Self {
-            mark: self.mark.of_reset(),
-            is_reset: true,
-            ..*self
-        }
     }
 
     /// The answer to this packet, which went on from `from` to `to` after all rewriting.
@@ -158,7 +138,6 @@ impl Packet {
                 header.extend(nonce);
                 header.extend(self.acknowledges.unwrap_or(0).to_be_bytes());
                 let flags = match self.acknowledges {
-                    _ if self.is_reset => RST,
                     Some(_) => SYN | ACK,
                     None => SYN,
                 };
@@ -236,7 +215,6 @@ mod tests {
             from: ("2001:db8::9".parse().unwrap(), 50_000),
             to: ("2001:db8::1".parse().unwrap(), 8080),
             acknowledges: None,
-            is_reset: false,
         }
     }
 
@@ -285,16 +263,6 @@ mod tests {
         let frame = answer.frame([0; 6]);
         assert_eq!(frame[62..66], 0x0102_0305_u32.to_be_bytes());
         assert_eq!(frame[67], SYN | ACK);
-    }
-
-    #[test]
-    fn a_reset_follows_upon_the_opening_packet() {
-        let asked = packet(Proto::Tcp);
-        let reset = asked.reset();
-        assert_eq!((reset.from, reset.to), (asked.from, asked.to));
-        let frame = reset.frame([0; 6]);
-        assert_eq!(frame[58..62], 0x0102_0305_u32.to_be_bytes());
-        assert_eq!(frame[67], RST);
     }
 
     #[test]

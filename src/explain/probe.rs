@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::error::ExplainError;
 use super::inject::{self, Sent};
+use super::means::Ingress;
 use super::packet::Packet;
 use super::place;
 use super::probe_chains::{End, place_of};
@@ -33,7 +34,7 @@ const TRIES: usize = 5;
 /// come while the packet is being sent, unless the processor puts its work off.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// How long all of it may take.
+/// How long all of it may take, besides that silence.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A packet for an interface.
@@ -48,6 +49,8 @@ pub(crate) struct Probe {
 pub(crate) struct Followed {
     pub(crate) course: Course,
     pub(crate) sent: Sent,
+    /// What the probe's table did without, one sentence each.
+    pub(super) lacks: Vec<&'static str>,
 }
 
 impl Probe {
@@ -84,11 +87,11 @@ impl Probe {
         end: End<'_>,
         silence: Duration,
     ) -> Result<(Followed, ProbeTable), ExplainError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE + silence;
         let mut reports = Socket::netfilter_groups(GROUP, ROOM)?;
         let device = &self.link.name;
         let table = ProbeTable::make(self.packet.mark, device, end, deadline);
-        let mut table = table.map_err(|refused| ExplainError::from(refused.0))?;
+        let mut table = table?;
         let sent = inject::send(&self.link, &self.packet)?;
         let mut heard = Heard::new(table.name.clone());
         heard.listen(&mut reports, silence, deadline)?;
@@ -98,8 +101,14 @@ impl Probe {
             events: heard.events,
             passed,
             answered,
+            is_wire_watched: table.means.ingress != Ingress::Nowhere,
         };
-        Ok((Followed { course, sent }, table))
+        let followed = Followed {
+            course,
+            sent,
+            lacks: table.means.notes(),
+        };
+        Ok((followed, table))
     }
 }
 

@@ -7,7 +7,7 @@ use super::place::{self, BRACKETS, Hook, Place};
 /// The chain that drops what the host would answer.
 pub(super) const ANSWERS: &str = "answers";
 
-/// The chain that counts the reset which ends a knock, where it leaves the host.
+/// The chain that counts the reset with which the host's kernel ends a knock, where it leaves.
 pub(super) const RESET: &str = "reset";
 
 /// The object that makes connection tracking forget the packet soon, and where it is given to the
@@ -27,7 +27,7 @@ pub(super) enum End<'e> {
     /// interface.
     Away(&'e str),
     /// Nowhere: it goes on to the container, and what the container answers is dropped behind
-    /// connection tracking.
+    /// connection tracking, with a reset for an answer that opens the connection.
     Knock,
 }
 
@@ -59,7 +59,7 @@ impl Knocked {
 pub(super) type ChainToMake = (String, Place, Vec<Vec<u8>>);
 
 /// The name of the chain at a place.
-fn name_of(place: Place) -> String {
+pub(super) fn name_of(place: Place) -> String {
     match BRACKETS.iter().position(|bracket| *bracket == place) {
         Some(at) => format!("{}_{at}", place.hook),
         None => match place {
@@ -121,10 +121,14 @@ pub(super) fn chains(mark: Mark, end: End<'_>) -> Vec<ChainToMake> {
                 Knocked::Refused => expression::is_reset(mark),
                 Knocked::Error => expression::is_error(mark),
             };
-            let rule = with(is_it, &[counter(), drop_it()]);
+            let verdict = match answer {
+                Knocked::Open => expression::refuse_it(),
+                Knocked::Refused | Knocked::Error => drop_it(),
+            };
+            let rule = with(is_it, &[counter(), verdict]);
             all.push((answer.chain().to_owned(), TRACKED, vec![rule]));
         }
-        let reset = with(expression::is_packet(mark.of_reset()), &[counter()]);
+        let reset = with(expression::is_refusal(mark), &[counter()]);
         all.push((RESET.to_owned(), place::LAST_OUT, vec![reset]));
     }
     all

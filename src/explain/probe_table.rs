@@ -1,45 +1,35 @@
 //! The probe's own table: marks the one packet for tracing, counts where it passes, and drops it
 //! before it reaches anybody and before connection tracking keeps it.
 //!
-//! The table belongs to its socket: the kernel removes it when that is closed, after a SIGKILL too.
+//! The table belongs to its socket: the kernel removes it when that is closed, after a SIGKILL too. A
+//! kernel that cannot do that leaves it, and the next probe removes it.
 //! All rules match the packet's own numbers, so that no other packet is touched, and several probes
 //! at a time do not meet.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::expression::{self, counter, drop_it};
+use super::expression;
+use super::means::{Feature, Ingress, Means};
 use super::packet::Mark;
-use super::place::{Hook, Place};
-use super::probe_chains::{ANSWERS, End, FORGET, Knocked, RESET, chains, place_of};
+use super::place::Place;
+use super::probe_batch::{Batch, NETDEV};
+use super::probe_chains::{ANSWERS, End, Knocked, RESET, place_of};
+use crate::backend::ErrorKind;
 use crate::backend::nftables::error::Fault;
 use crate::backend::nftables::outcome::Outcome;
-use crate::netlink::message::{CREATE, INET, IPV6, Malformed, REQUEST, Writer, nfgenmsg};
-use crate::netlink::nf_tables::{
-    APPEND, BATCH_BEGIN, BATCH_END, SUBSYSTEM, chain, message, object, rule, table,
-};
+use crate::netlink::NetlinkError;
+use crate::netlink::message::{INET, Malformed, NFGENMSG_IPV6, Writer, find, nfgenmsg, text};
+use crate::netlink::nf_tables::{message, rule, table};
 use crate::netlink::request::{self, Channel};
+use crate::netlink::shown::number;
 use crate::netlink::socket::Socket;
 
 /// What the names of our tables begin with; the process and a number follow.
 pub(crate) const TABLE_PREFIX: &str = "docker_nat66_explain_";
-
-/// The chain that drops it as it leaves the host, in a table of the family netdev.
-const AWAY: &str = "away";
-
-/// `NFPROTO_NETDEV`, and `NF_NETDEV_EGRESS` (linux/netfilter.h).
-const NETDEV: u8 = 5;
-const EGRESS: u32 = 1;
-
-/// After how many seconds: longer than the packet and the answer take.
-const FORGET_AFTER: u32 = 2;
-
-/// `CTA_TIMEOUT_TCP_SYN_SENT` and `CTA_TIMEOUT_TCP_SYN_RECV`, and with the same numbers
-/// `CTA_TIMEOUT_UDP_UNREPLIED` and `CTA_TIMEOUT_UDP_REPLIED`
-/// (linux/netfilter/nfnetlink_cttimeout.h): an entry comes no further here.
-const STATES: [u16; 2] = [1, 2];
 
 /// Sockets that have no table any more. To close one takes the kernel some 15 ms; at the end of the
 /// process it closes all at once, and by then the answer is printed.
@@ -54,41 +44,80 @@ fn spare() -> MutexGuard<'static, Vec<Socket>> {
 pub(super) struct ProbeTable {
     socket: Socket,
     pub(super) name: String,
+    pub(super) means: Means,
     /// Whether there is one in the family netdev, too.
-    has_away: bool,
+    is_in_netdev: bool,
 }
 
-/// What the kernel refused of the table.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.detail)]
-pub(super) struct Refused(pub(super) Fault);
+/// What the kernel refused of a batch.
+struct Refused {
+    fault: Fault,
+    /// The feature that it lacks, where the table can do without.
+    feature: Option<Feature>,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            feature: None,
+        }
+    }
+}
+
+impl From<NetlinkError> for Refused {
+    fn from(error: NetlinkError) -> Self {
+        Fault::from(error).into()
+    }
+}
 
 impl ProbeTable {
-    /// Makes the table for the packet with this mark, arriving at `device`.
+    /// Makes the table for the packet with this mark, arriving at `device`, without what the kernel is
+    /// too old for.
     pub(super) fn make(
         mark: Mark,
         device: &str,
         end: End<'_>,
         deadline: Instant,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, Fault> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{TABLE_PREFIX}{}_{count}", std::process::id());
         let socket = match spare().pop() {
             Some(socket) => socket,
-            None => Socket::netfilter().map_err(|e| Refused(e.into()))?,
+            None => Socket::netfilter()?,
         };
         let mut made = Self {
             socket,
             name,
-            has_away: matches!(end, End::Away(_)),
+            means: Means::ALL,
+            is_in_netdev: false,
         };
-        let batch = Batch::of(&made.name, mark, device, end);
-        made.commit(batch, deadline).map_err(Refused)?;
-        Ok(made)
+        loop {
+            let means = made.means;
+            made.is_in_netdev = matches!(end, End::Away(_)) || means.ingress == Ingress::Netdev;
+            let batch = Batch::of(&made.name, mark, device, end, means);
+            let Err(refused) = made.try_commit(batch, deadline) else {
+                return Ok(made);
+            };
+            match refused.feature {
+                Some(feature) if means.without(feature) != means => {
+                    made.means = means.without(feature);
+                    if feature == Feature::Owner {
+                        made.remove_left(deadline)?;
+                    }
+                }
+                _ => return Err(refused.fault),
+            }
+        }
     }
 
     fn commit(&mut self, batch: Batch, deadline: Instant) -> Result<(), Fault> {
+        self.try_commit(batch, deadline)
+            .map_err(|refused| refused.fault)
+    }
+
+    fn try_commit(&mut self, batch: Batch, deadline: Instant) -> Result<(), Refused> {
         let first = self.socket.take_seq(batch.labels.len());
         let bytes = batch.encode(first);
         let mut outcome = Outcome::new(first, &batch.labels);
@@ -99,7 +128,36 @@ impl ProbeTable {
         while let Some(datagram) = self.socket.pending()? {
             outcome.take(datagram)?;
         }
-        outcome.result()
+        let missing = outcome
+            .failure()
+            .filter(|(_, _, errno)| Feature::is_missing(*errno));
+        let feature = missing.and_then(|(place, ..)| batch.features.get(&place).copied());
+        let result = outcome.result();
+        result.map_err(|fault| Refused { fault, feature })
+    }
+
+    /// Removes the tables that others have left which were killed, where the kernel does not.
+    fn remove_left(&mut self, deadline: Instant) -> Result<(), Fault> {
+        let mut left = Vec::new();
+        let which = |w: &mut Writer| w.raw(&nfgenmsg(0));
+        let mut each = |payload: &[u8]| -> Result<(), Malformed> {
+            left.extend(left_table(payload));
+            Ok(())
+        };
+        let kind = message::GET_TABLE;
+        request::dump(&mut self.socket, deadline, kind, &which, &mut each)?;
+        for (family, name) in left {
+            let mut batch = Batch::default();
+            let label = "removal of a table that was left";
+            let remove = |w: &mut Writer| w.text(table::NAME, &name);
+            batch.add(family, message::DEL_TABLE, 0, label, remove);
+            match self.try_commit(batch, deadline) {
+                // Another one was first.
+                Err(refused) if refused.fault.kind == ErrorKind::NotFound => {}
+                ended => ended.map_err(|refused| refused.fault)?,
+            }
+        }
+        Ok(())
     }
 
     /// The places that have counted the packet, and whether an answer of the host was kept back.
@@ -120,23 +178,20 @@ impl ProbeTable {
     /// The chains that have counted something.
     fn counting(&mut self, deadline: Instant) -> Result<BTreeSet<String>, Fault> {
         let mut chains = BTreeSet::new();
-        let name = self.name.clone();
-        let which = |w: &mut Writer| {
-            w.raw(&nfgenmsg(INET));
-            w.text(rule::TABLE, &name);
-        };
         let mut each = |payload: &[u8]| -> Result<(), Malformed> {
             let count = expression::count(payload).filter(|(_, packets)| *packets > 0);
             chains.extend(count.map(|(chain, _)| chain));
             Ok(())
         };
-        request::dump(
-            &mut self.socket,
-            deadline,
-            message::GET_RULE,
-            &which,
-            &mut each,
-        )?;
+        let families = [INET, NETDEV];
+        for family in &families[..1 + usize::from(self.is_in_netdev)] {
+            let which = |w: &mut Writer| {
+                w.raw(&nfgenmsg(*family));
+                w.text(rule::TABLE, &self.name);
+            };
+            let (socket, kind) = (&mut self.socket, message::GET_RULE);
+            request::dump(socket, deadline, kind, &which, &mut each)?;
+        }
         Ok(chains)
     }
 
@@ -146,7 +201,7 @@ impl ProbeTable {
         let name = self.name.clone();
         let remove = |w: &mut Writer| w.text(table::NAME, &name);
         batch.add(INET, message::DEL_TABLE, 0, "removal of the table", remove);
-        if self.has_away {
+        if self.is_in_netdev {
             batch.add(
                 NETDEV,
                 message::DEL_TABLE,
@@ -161,137 +216,14 @@ impl ProbeTable {
     }
 }
 
-/// Messages to be committed at once, with what each is for.
-#[derive(Default)]
-struct Batch {
-    /// Family, type, flags and attributes.
-    messages: Vec<(u8, u16, u16, Vec<u8>)>,
-    /// One for each message, and for the begin and the end.
-    labels: Vec<String>,
-}
-
-impl Batch {
-    fn of(name: &str, mark: Mark, device: &str, end: End<'_>) -> Self {
-        let mut batch = Self::default();
-        let owned = |w: &mut Writer| {
-            w.text(table::NAME, name);
-            w.number(table::FLAGS, table::OWNER_FLAG);
-        };
-        let (kind, label) = (message::NEW_TABLE, "a table with an owner");
-        batch.add(INET, kind, CREATE, label, owned);
-        if let End::Away(device) = end {
-            batch.add(NETDEV, kind, CREATE, label, owned);
-            batch.add_away(name, mark, device);
-        }
-        if end != End::Inside {
-            batch.add_timeout(name, mark);
-        }
-        for (chain_name, place, rules) in chains(mark, end) {
-            let label = format!("a chain at {} {}", place.hook, place.priority);
-            batch.add(INET, message::NEW_CHAIN, CREATE, &label, |w| {
-                w.text(chain::TABLE, name);
-                w.text(chain::NAME, &chain_name);
-                w.nested(chain::HOOK, |w| {
-                    w.number(chain::HOOK_NUMBER, place.hook.number());
-                    w.attr(chain::HOOK_PRIORITY, &place.priority.to_be_bytes());
-                    if place.hook == Hook::Ingress {
-                        w.text(chain::HOOK_DEVICE, device);
-                    }
-                });
-                w.number(chain::POLICY, chain::ACCEPT);
-                w.text(chain::TYPE, "filter");
-            });
-            for expressions in rules {
-                let label = format!("a rule at {} {}", place.hook, place.priority);
-                batch.add(INET, message::NEW_RULE, CREATE | APPEND, &label, |w| {
-                    w.text(rule::TABLE, name);
-                    w.text(rule::CHAIN, &chain_name);
-                    w.nested(rule::EXPRESSIONS, |w| w.raw(&expressions));
-                });
-            }
-        }
-        batch
-    }
-
-    /// The object that lets the packet's entry end soon, whatever becomes of this process.
-    fn add_timeout(&mut self, name: &str, mark: Mark) {
-        let label = "a timeout for connection tracking";
-        self.add(INET, message::NEW_OBJECT, CREATE, label, |w| {
-            w.text(object::TABLE, name);
-            w.text(object::NAME, FORGET);
-            w.number(object::TYPE, object::CT_TIMEOUT);
-            w.nested(object::DATA, |w| {
-                w.attr(object::TIMEOUT_FAMILY, &u16::from(IPV6).to_be_bytes());
-                w.attr(object::TIMEOUT_PROTO, &[mark.proto.number()]);
-                w.nested(object::TIMEOUT_DATA, |w| {
-                    for state in STATES {
-                        w.number(state, FORGET_AFTER);
-                    }
-                });
-            });
-        });
-    }
-
-    /// The chain that drops the packet where it leaves by `device`.
-    fn add_away(&mut self, name: &str, mark: Mark, device: &str) {
-        let label = format!("a chain at egress of {device}");
-        self.add(NETDEV, message::NEW_CHAIN, CREATE, &label, |w| {
-            w.text(chain::TABLE, name);
-            w.text(chain::NAME, AWAY);
-            w.nested(chain::HOOK, |w| {
-                w.number(chain::HOOK_NUMBER, EGRESS);
-                w.attr(chain::HOOK_PRIORITY, &i32::MIN.to_be_bytes());
-                w.text(chain::HOOK_DEVICE, device);
-            });
-            w.number(chain::POLICY, chain::ACCEPT);
-            w.text(chain::TYPE, "filter");
-        });
-        let expressions = [expression::is_leaving_packet(mark), counter(), drop_it()].concat();
-        self.add(NETDEV, message::NEW_RULE, CREATE | APPEND, &label, |w| {
-            w.text(rule::TABLE, name);
-            w.text(rule::CHAIN, AWAY);
-            w.nested(rule::EXPRESSIONS, |w| w.raw(&expressions));
-        });
-    }
-
-    fn add(
-        &mut self,
-        family: u8,
-        kind: u16,
-        flags: u16,
-        label: &str,
-        fill: impl FnOnce(&mut Writer),
-    ) {
-        if self.labels.is_empty() {
-            self.labels = vec!["the batch's begin".to_owned(), "the batch's end".to_owned()];
-        }
-        let mut writer = Writer::default();
-        fill(&mut writer);
-        self.messages
-            .push((family, kind, flags, writer.into_bytes()));
-        self.labels.insert(self.labels.len() - 1, label.to_owned());
-    }
-
-    /// The datagram; the last message asks to be acknowledged.
-    fn encode(&self, first: u32) -> Vec<u8> {
-        let mut writer = Writer::default();
-        let mut seqs = (0..).map(|n| first.wrapping_add(n));
-        let mut seq = || seqs.next().unwrap_or(first);
-        let [high, low] = SUBSYSTEM.to_be_bytes();
-        let frame = |w: &mut Writer| w.raw(&[0, 0, high, low]);
-        writer.message(BATCH_BEGIN, REQUEST, seq(), frame);
-        let last = self.messages.len().saturating_sub(1);
-        for (at, (family, kind, flags, attributes)) in self.messages.iter().enumerate() {
-            let ack = match at == last {
-                true => crate::netlink::message::ACK,
-                false => 0,
-            };
-            writer.message(*kind, REQUEST | flags | ack, seq(), |w| {
-                w.raw(&nfgenmsg(*family));
-                w.raw(attributes);
-            });
-        }
-        writer.message(BATCH_END, REQUEST, seq(), frame);
-        writer.into_bytes()
-    }
+/// A table of a probe whose process has ended, from the payload that shows it.
+fn left_table(payload: &[u8]) -> Option<(u8, String)> {
+    let family = *payload.first()?;
+    let attributes = payload.get(NFGENMSG_IPV6.len()..)?;
+    let name = String::from_utf8_lossy(text(find(attributes, table::NAME)?)).into_owned();
+    let flags = find(attributes, table::FLAGS).and_then(number).unwrap_or(0);
+    let (pid, _) = name.strip_prefix(TABLE_PREFIX)?.split_once('_')?;
+    let pid: u32 = pid.parse().ok()?;
+    let is_left = flags & table::OWNER_FLAG == 0 && !Path::new(&format!("/proc/{pid}")).exists();
+    is_left.then_some((family, name))
 }

@@ -8,6 +8,7 @@ use super::error::ExplainError;
 use super::facts::Facts;
 use super::knock::{self, Knock};
 use super::legacy::{Log, Logged};
+use super::log_setting;
 use super::packet::Packet;
 use super::probe::{Followed, Probe};
 use super::published::Publication;
@@ -68,6 +69,17 @@ impl Question {
     /// # Errors
     /// A capability or a feature of the kernel is missing, or the kernel did not answer.
     pub(crate) fn answer(mut self) -> Result<Report, ExplainError> {
+        match log_setting::put_back_left() {
+            Ok(false) => {}
+            Ok(true) => self.notes.push(
+                "net.netfilter.nf_log.10 was put back, which an explain that was killed had left"
+                    .to_owned(),
+            ),
+            Err(error) => self.notes.push(format!(
+                "net.netfilter.nf_log.10 may be as an explain that was killed has left it: {}",
+                chain(&error)
+            )),
+        }
         let link = self.link()?;
         if link.has_native_xdp {
             let name = &link.name;
@@ -78,7 +90,12 @@ impl Question {
         }
         let packet = Packet::draw(self.proto, self.from, self.sent)?;
         let probe = Probe { packet, link };
-        let Followed { course, sent } = probe.follow()?;
+        let Followed {
+            course,
+            sent,
+            lacks,
+        } = probe.follow()?;
+        self.notes.extend(lacks.into_iter().map(str::to_owned));
         let link = probe.link;
         let injected_by = sent.by;
         if injected_by == "tap" {
@@ -107,7 +124,7 @@ impl Question {
         };
         let knock = match (&fault, &back) {
             (None, None | Some(Tried::Answer(Ending::Out(..), _))) => {
-                self.knock(&packet, &ending, &link)?
+                self.knock(&packet, &ending, &link, &facts)?
             }
             _ => None,
         };
@@ -217,10 +234,13 @@ impl Question {
         let mut log = Log::open()?;
         let packet = Packet::draw(self.proto, self.from, self.sent)?;
         let link = link.clone();
-        Probe { packet, link }.follow()?;
-        let Some(logged) = log.last(packet.mark)? else {
-            return Ok(None);
+        let followed = Probe { packet, link }.follow();
+        let heard = followed.and_then(|_| Ok(log.last(packet.mark)?));
+        let closed = log.close();
+        let Some(logged) = heard? else {
+            return closed.map(|()| None);
         };
+        closed?;
         let line = match logged.is_policy() {
             true => None,
             false => Words::open()?.legacy(&logged),
@@ -257,7 +277,7 @@ impl Question {
                 );
                 return Ok(None);
             }
-            Err(error @ (ExplainError::Unsupported(_) | ExplainError::Table(_))) => {
+            Err(error) if error.is_of_table() => {
                 self.notes
                     .push(format!("the way back was not tried: {}", chain(&error)));
                 return Ok(None);
@@ -294,7 +314,11 @@ impl Question {
         packet: &Packet,
         ending: &Ending,
         link: &Link,
+        facts: &Facts,
     ) -> Result<Option<Knock>, ExplainError> {
+        let Some(out) = facts.out.as_ref() else {
+            return Ok(None);
+        };
         if self.way_back != WayBack::Knock || !self.is_through(ending, link) {
             return Ok(None);
         }
@@ -305,9 +329,16 @@ impl Question {
             ));
             return Ok(None);
         }
-        let knock = knock::knock(packet, link)?;
+        let knock = match knock::knock(packet, link, out) {
+            Ok(knock) => knock,
+            Err(error) if error.is_of_table() => {
+                self.notes.push(format!("not knocked: {}", chain(&error)));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         if knock.is_left {
-            let note = "the reset after the knock did not get through: a half-open connection ends \
+            let note = "the reset after the knock did not leave the host: a half-open connection ends \
                         by itself in the container within a minute";
             self.notes.push(note.to_owned());
         }

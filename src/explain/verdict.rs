@@ -17,6 +17,8 @@ pub(crate) struct Course {
     pub(super) passed: BTreeSet<Place>,
     /// Whether the host has answered it, with an error or a reset.
     pub(super) answered: bool,
+    /// Whether a chain of ours stood at ingress.
+    pub(super) is_wire_watched: bool,
 }
 
 /// A rule, or the end of a chain.
@@ -79,7 +81,8 @@ pub(crate) fn ending(course: &Course) -> Ending {
         }
     }
     match course.passed.last() {
-        None => Ending::Unseen,
+        None if course.is_wire_watched => Ending::Unseen,
+        None => Ending::NotReceived,
         Some(&place::WIRE) => Ending::NotReceived,
         Some(&place::BEFORE_ROUTING) => Ending::Unrouted,
         Some(place) => Ending::Vanished(*place),
@@ -125,6 +128,7 @@ mod tests {
             passed: all.filter(|place| *place <= end).collect(),
             events,
             answered: false,
+            is_wire_watched: true,
         }
     }
 
@@ -169,7 +173,13 @@ mod tests {
     #[test]
     fn without_a_report_the_counters_say_between_which_places_it_vanished() {
         let at = |hook, priority| ending(&as_far_as(hook, priority, Vec::new()));
-        assert_eq!(ending(&Course::default()), Ending::Unseen);
+        let mut unseen = Course {
+            is_wire_watched: true,
+            ..Course::default()
+        };
+        assert_eq!(ending(&unseen), Ending::Unseen);
+        unseen.is_wire_watched = false;
+        assert_eq!(ending(&unseen), Ending::NotReceived);
         assert_eq!(at(Hook::Ingress, i32::MIN), Ending::NotReceived);
         assert_eq!(
             at(Hook::Prerouting, i32::MIN),

@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::ExplainError;
+use super::neighbour;
 use super::packet::Packet;
 use super::place;
 use super::probe::Probe;
@@ -21,9 +22,8 @@ use crate::netlink::interface::Link;
 use crate::sys::causes::chain;
 use crate::sys::host;
 
-/// How long the kernel may look for a neighbour: it asks three times, a second apart
-/// (`mcast_solicit` and `retrans_time`, Documentation/networking/ip-sysctl.rst).
-const NEIGHBOUR: Duration = Duration::from_millis(1500);
+/// After how long the packet's entry in connection tracking may have ended: half of its timeout.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How long the kernel may take to remove the table.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,13 +44,23 @@ pub(crate) enum Back {
 /// # Errors
 /// As [`Probe::follow`]; an entry of connection tracking could not be deleted.
 pub(super) fn try_back(asked: &Packet, link: &Link, out: &Link) -> Result<Back, ExplainError> {
+    let begun = Instant::now();
+    let back = attempt(asked, link, out)?;
+    // The entry may have ended while the kernel was looking for the neighbour, who is known by now.
+    match &back {
+        Back::Answer(_) if begun.elapsed() > LATE => attempt(asked, link, out),
+        _ => Ok(back),
+    }
+}
+
+fn attempt(asked: &Packet, link: &Link, out: &Link) -> Result<Back, ExplainError> {
     let packet = Packet::draw(asked.mark.proto, asked.from.0, asked.to)?;
     let there = Probe {
         packet,
         link: link.clone(),
     };
     // The table stays until the entry is deleted: while it does, the entry ends by itself.
-    let followed = there.follow_to(End::Away(&out.name), NEIGHBOUR);
+    let followed = there.follow_to(End::Away(&out.name), neighbour::patience(&out.name));
     let back = followed.and_then(|(followed, table)| {
         let back = answer_to(&packet, &followed.course, out)?;
         Ok((back, table))

@@ -5,6 +5,8 @@
 //!   and prints all steps.
 //! * [`panic`] panics at the place that [`FAIL_AT`] names.
 //! * [`stops`] makes the part of the daemon that [`FAIL_AT`] names stop by itself.
+//! * [`lacks`] makes the program ask the kernel for what no kernel has, in place of what [`FAIL_AT`]
+//!   names, so that the kernel refuses it.
 //!
 //! The kill tests run every step, the panic tests every name. A release build contains no failpoint.
 
@@ -52,6 +54,12 @@ pub fn stops(part: &str) -> bool {
     is_named(part)
 }
 
+/// Whether a test wants the kernel to lack this.
+#[cfg(debug_assertions)]
+pub fn lacks(feature: &str) -> bool {
+    is_named(feature)
+}
+
 #[cfg(debug_assertions)]
 fn is_named(name: &str) -> bool {
     use std::sync::OnceLock;
@@ -75,5 +83,12 @@ pub fn panic(_place: &str) {}
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn stops(_part: &str) -> bool {
+    false
+}
+
+/// Whether a test wants the kernel to lack this.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn lacks(_feature: &str) -> bool {
     false
 }

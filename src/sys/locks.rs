@@ -196,6 +196,11 @@ pub(crate) fn netns_path(inode: u64) -> PathBuf {
     PathBuf::from(format!("/run/docker-nat66/netns-{inode}.lock"))
 }
 
+/// The lock of this network namespace's logger for IPv6.
+pub(crate) fn nf_log_path(inode: u64) -> PathBuf {
+    PathBuf::from(format!("/run/docker-nat66/nf-log-{inode}.lock"))
+}
+
 /// The lock of a state directory.
 pub fn state_path(state_dir: &Path) -> PathBuf {
     state_dir.join("lock")

@@ -11,7 +11,7 @@ use crate::support::shell::sh;
 use crate::support::wait::{eventually, same};
 
 impl Host {
-    fn knock(&self, port: &str) -> Told {
+    pub(super) fn knock(&self, port: &str) -> Told {
         self.explain(&[port, HOST, "--from", CLIENT, "--back", "knock"])
     }
 }

@@ -3,7 +3,10 @@
 //! The host, the client and the containers are those of [`super::packets`]; the Engine is the fake
 //! one, and says that container `one` publishes the port.
 
+mod alone;
+mod killed;
 mod knock;
+mod old_kernels;
 mod others;
 mod random;
 mod scenarios;
