@@ -85,7 +85,7 @@ impl Watch {
             again_in: changes.into_iter().flatten().min(),
             failure: None,
         });
-        log_changes(&self.log, self.last.as_deref(), &observation);
+        log_changes(&self.log, self.last.as_deref(), &observation, seen.chains);
         self.last = Some(observation.clone());
         observation
     }
@@ -102,15 +102,27 @@ impl Watch {
     }
 }
 
-fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation) {
+/// `chains`: whether chains of Docker's own NAT stand here.
+fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation, chains: bool) {
     let state_before = before.map(|before| before.state);
     if state_before != Some(now.state) {
         match now.state {
+            // Nothing shows yet that it is on, or off.
+            StandbyState::On if now.audit.served.is_empty() => info!(
+                log,
+                "Docker's chains stand in the IPv6 nat table, and no published port shows whether \
+                it uses them: standing by, with no rule of ours"
+            ),
             StandbyState::On => {
-                info!(log, "Docker's own IPv6 NAT is on: standing by, no rule of ours is in the \
-                    kernel"; "served" => now.audit.served.len());
+                info!(log, "Docker's own IPv6 NAT is on: standing by, with no rule of ours";
+                    "served" => now.audit.served.len());
             }
             StandbyState::Off if before.is_none() => {}
+            StandbyState::Off if chains => info!(
+                log,
+                "Docker's own IPv6 NAT has chains here and serves no published port: publishing \
+                them"
+            ),
             StandbyState::Off => info!(log, "Docker's own IPv6 NAT is off: publishing ports"),
             StandbyState::Unsettled => {
                 info!(
@@ -138,11 +150,76 @@ fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation) {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::Mutex;
 
     use slog::o;
 
+    use super::super::since::SETTLES_AFTER;
+    use super::super::testing::{docker, published};
     use super::*;
+    use crate::logging::{self, Format, Verbosity};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_says_on_and_off_only_where_that_is_known() {
+        let chains = || docker(&[]);
+        let later = Duration::from_secs(100);
+        let cases = [
+            // Chains, and no port that shows more; a port is served; the chains go.
+            (
+                chains(),
+                Some(&[][..]),
+                "no published port shows whether it uses them",
+            ),
+            (docker(&[80]), Some(&[80]), ""),
+            (
+                DockerNat::default(),
+                Some(&[80]),
+                "NAT is off: publishing ports",
+            ),
+            // It comes back, and serves; then its chains stand idle.
+            (docker(&[80]), Some(&[80]), "NAT is on: standing by"),
+            (chains(), Some(&[80]), ""),
+            (
+                chains(),
+                Some(&[80]),
+                "has chains here and serves no published port",
+            ),
+        ];
+        let sink = Sink::default();
+        let log = logging::to_writer(sink.clone(), Format::Journald, Verbosity::Info);
+        let next = Arc::new(Mutex::new(DockerNat::default()));
+        let observed = next.clone();
+        let observe = Box::new(move || Ok(observed.lock().unwrap().clone()));
+        let mut watch = Watch::new(observe, log);
+        let mut now = later;
+        for (n, (seen, ports, words)) in cases.into_iter().enumerate() {
+            *next.lock().unwrap() = seen;
+            now += SETTLES_AFTER + Duration::from_secs(1);
+            watch.observe(ports.map(published).as_ref(), true, || now);
+            let said = std::mem::take(&mut *sink.0.lock().unwrap());
+            let said = String::from_utf8(said).unwrap();
+            let states: Vec<_> = said
+                .lines()
+                .filter(|line| line.starts_with("<6>"))
+                .collect();
+            let expected = usize::from(!words.is_empty());
+            assert_eq!(states.len(), expected, "observation {n}: {said}");
+            assert!(said.contains(words), "observation {n}: {said}");
+        }
+    }
 
     #[test]
     fn what_is_observed_counts_from_when_it_was_observed() {

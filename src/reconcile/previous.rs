@@ -30,7 +30,7 @@ impl<J: Journal> Reconciler<J> {
             match removed {
                 Ok(removed) => {
                     if removed > 0 {
-                        info!(self.log, "removed rules of ours that another tool had inserted";
+                        info!(self.log, "removed rules of ours from a backend that is not in use";
                             "count" => removed, "backend" => %kind);
                     }
                     let mut left = waiting.iter().chain(&self.previous);

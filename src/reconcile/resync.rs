@@ -71,13 +71,39 @@ impl<J: Journal> Reconciler<J> {
         if lost.is_empty() {
             return;
         }
-        warn!(self.log, "recorded rules are not in the kernel any more"; "count" => lost.len());
+        self.log_lost(&lost);
         for id in lost {
             if let Some(record) = self.step(id, RecordEvent::Forget) {
                 report.drift += usize::from(record.state == State::Applied);
                 self.connections.removed(&record.owned.rule);
                 self.owed.lose(id, record);
             }
+        }
+    }
+
+    /// Only what was there in this boot has somebody removed.
+    fn log_lost(&self, lost: &[RuleId]) {
+        let records: Vec<&Record> = lost.iter().filter_map(|id| self.records.get(id)).collect();
+        let (applied, begun): (Vec<&Record>, Vec<&Record>) = records
+            .into_iter()
+            .partition(|record| record.state == State::Applied);
+        let count = |earlier: bool| {
+            let of = applied.iter();
+            of.filter(|record| self.is_of_earlier_boot(record) == earlier)
+                .count()
+        };
+        let words = "recorded rules are not in the kernel any more";
+        match count(true) {
+            0 => {}
+            count => info!(self.log, "{words}"; "count" => count, "of" => "an earlier boot"),
+        }
+        match count(false) {
+            0 => {}
+            count => warn!(self.log, "{words}"; "count" => count),
+        }
+        if !begun.is_empty() {
+            info!(self.log, "rules whose insertion or removal was cut off are not in the kernel";
+                "count" => begun.len());
         }
     }
 
