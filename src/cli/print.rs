@@ -25,6 +25,10 @@ const CONTAINERFILE: &str = include_str!("../assets/Containerfile");
 /// Prometheus' alerting rules for the metrics.
 const ALERTS: &str = include_str!("../assets/alerts.yaml");
 
+/// Grafana's dashboard for the metrics, in the model of Grafana 10 and 11
+/// (<https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/>).
+const DASHBOARD: &str = include_str!("../assets/dashboard.json");
+
 /// What changed from version to version, in Debian's form (deb-changelog(5)).
 const CHANGELOG: &str = include_str!("../assets/changelog");
 
@@ -56,6 +60,8 @@ enum Asset {
     Config(ConfigArgs),
     /// Alerts for Prometheus
     Alerts,
+    /// A dashboard for Grafana, to be imported
+    Dashboard,
     /// What changed from version to version
     Changelog,
 }
@@ -97,6 +103,7 @@ pub(super) fn run(args: &PrintArgs, cli: Command) -> Result<Exit, Failure> {
         Asset::Containerfile => CONTAINERFILE.to_owned(),
         Asset::Config(args) => config::file(args, &cli)?,
         Asset::Alerts => ALERTS.to_owned(),
+        Asset::Dashboard => DASHBOARD.to_owned(),
         Asset::Changelog => CHANGELOG.to_owned(),
     };
     output::print(&text)?;
@@ -113,6 +120,9 @@ fn completions(shell: ShellChoice, mut cli: Command) -> String {
     clap_complete::generate(shell, &mut cli, "docker-nat66", &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
+
+#[cfg(test)]
+mod dashboard_tests;
 
 #[cfg(test)]
 mod tests {
