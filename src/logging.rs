@@ -15,10 +15,10 @@ use std::os::fd::AsFd;
 use std::panic::UnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use slog::{Drain, Level, Logger, OwnedKVList, Record, b, o, record};
+use slog::{Drain, Level, Logger, OwnedKVList, Record, b, crit, o, record};
 use slog_term::{Decorator, FullFormat, RecordDecorator};
 
-use line::write_line;
+use line::{one_line, write_line};
 use output::{Lost, Output, WholeLines};
 pub use verbosity::Verbosity;
 use verbosity::{Current, Filter};
@@ -71,10 +71,17 @@ pub(crate) fn catch_up() {
     }
 }
 
-/// Writes the last message of a program to standard error, without waiting long either.
-pub fn last_words(text: &str) {
-    // This does not fail, and the process ends anyway.
-    let _ = Output::new(io::stderr(), Lost::default()).write_all(text.as_bytes());
+/// Says why the program ends, on one line and without waiting long either: in the log where programs
+/// read it, else on standard error for people.
+pub fn last_words(message: &str) {
+    match STDERR.get() {
+        Some(log) if log.format != Format::Term => crit!(Arc::clone(log).logger(), "{message}"),
+        _ => {
+            let line = format!("docker-nat66: {}\n", one_line(message));
+            // This does not fail, and the process ends anyway.
+            let _ = Output::new(io::stderr(), Lost::default()).write_all(line.as_bytes());
+        }
+    }
 }
 
 type Lines = Arc<dyn slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never>>;
@@ -82,6 +89,7 @@ type Lines = Arc<dyn slog::SendSyncRefUnwindSafeDrain<Ok = (), Err = slog::Never
 /// A log that may lose lines, and reports their number with the next line that gets through.
 struct LossyLog {
     lines: Lines,
+    format: Format,
     lost: Lost,
     current: Current,
 }
@@ -103,6 +111,7 @@ impl LossyLog {
         let current = Current::new(verbosity);
         Arc::new(Self {
             lines,
+            format,
             lost,
             current,
         })

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match docker_nat66::cli::main(args) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
-            docker_nat66::logging::last_words(&format!("docker-nat66: {failure}\n"));
+            docker_nat66::logging::last_words(&failure.message);
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) backend: Option<BackendKind>,
     pub(crate) docker: DockerHost,
     pub(crate) state_dir: PathBuf,
+    /// The backend of the daemon that runs.
+    pub(crate) running: Option<BackendKind>,
     pub(crate) tools: Tools,
 }
 

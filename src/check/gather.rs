@@ -14,8 +14,6 @@ use super::ruleset::read::{Unseen, nf_tables};
 use super::ruleset::{Home, Ruleset, text};
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use crate::backend::{BackendError, ErrorKind};
-use crate::control::client;
-use crate::control::protocol::{Answer, Request};
 use crate::docker::host::DockerHost;
 use crate::docker::survey::survey;
 use crate::docker_nat::observer::Observer;
@@ -172,10 +170,7 @@ fn firewall(settings: &Settings) -> Firewall {
         Err(Unseen::NoNfTables) => rules = Ok(legacy),
         Err(_) => {}
     }
-    let running = match settings.tools {
-        Tools::Run => running(settings),
-        Tools::Spare(_) => settings.backend,
-    };
+    let running = settings.running;
     let ours = match (settings.backend.or(running), &tool) {
         (Some(BackendKind::Nftables), _) | (_, Err(_)) => None,
         (_, Ok(variant)) => Some(*variant),
@@ -208,17 +203,6 @@ fn is_in_use(rules: &Ruleset, table: &str) -> bool {
     let mut of_rules = rules.rules.iter().map(|rule| &rule.place);
     chains.any(|place| place.home == home && place.table == table)
         || of_rules.any(|place| place.home == home && place.table == table)
-}
-
-/// The backend of the daemon that holds the state directory.
-fn running(settings: &Settings) -> Option<BackendKind> {
-    let holder = locks::inspect(&locks::state_path(&settings.state_dir)).ok()??;
-    match client::ask(&holder?.control?, Request::Status).ok()? {
-        Answer::Status(status) => [BackendKind::Ip6tables, BackendKind::Nftables]
-            .into_iter()
-            .find(|kind| kind.as_str() == status.backend),
-        _ => None,
-    }
 }
 
 fn daemon_is_here() -> Option<bool> {

@@ -40,6 +40,7 @@ fn facts() -> Facts {
             backend: None,
             docker: DockerHost::default(),
             state_dir: "/var/lib/docker-nat66".into(),
+            running: None,
             tools: Tools::Run,
         },
         egress: vec![eth0.clone()],

@@ -1,7 +1,7 @@
 //! Asking the running daemon.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,22 +22,53 @@ const QUIETLY: Duration = Duration::from_millis(200);
 /// Pause between two attempts to reach a daemon.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Asks the daemon at the control socket that the user has named, else the one that holds the state
-/// directory; `None` if none does.
-pub(super) fn ask_daemon(daemon: &DaemonArgs, request: Request) -> Result<Option<Answer>, Failure> {
-    let is_typed = daemon.is_typed("control");
-    // A socket that the environment names is not that of another state directory.
-    let is_meant = is_typed || !daemon.is_typed("state_dir");
-    if let Some(control) = daemon.control.as_deref().filter(|_| is_meant) {
-        match client::ask(control, request) {
-            Ok(answer) => return Ok(Some(answer)),
-            Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
-            Err(error) if is_typed => return Err(not_there(error)),
-            // The lock says whether there is a daemon, and which socket it has.
-            Err(ClientError::Connect { .. } | ClientError::Exchange { .. }) => {}
+/// Where a running daemon is looked for.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) state_dir: PathBuf,
+    /// A control socket, if one was named that is not that of another state directory.
+    pub(super) control: Option<PathBuf>,
+    /// Whether the user typed it: then no other daemon is asked.
+    pub(super) is_typed: bool,
+}
+
+impl Place {
+    /// `is_typed` says of the name of an option whether it stands on the command line.
+    pub(super) fn of(
+        state_dir: PathBuf,
+        control: Option<PathBuf>,
+        is_typed: impl Fn(&str) -> bool,
+    ) -> Self {
+        let is_control_typed = is_typed("control");
+        // A socket that the environment names is not that of another state directory.
+        let is_meant = is_control_typed || !is_typed("state_dir");
+        Self {
+            state_dir,
+            control: control.filter(|_| is_meant),
+            is_typed: is_control_typed,
         }
     }
-    ask(&daemon.state.state_dir, request)
+
+    /// Asks the daemon at the control socket that the user has named, else the one that holds the
+    /// state directory; `None` if none does.
+    pub(super) fn ask(&self, request: Request) -> Result<Option<Answer>, Failure> {
+        if let Some(control) = &self.control {
+            match client::ask(control, request) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+                Err(error) if self.is_typed => return Err(not_there(error)),
+                // The lock says whether there is a daemon, and which socket it has.
+                Err(ClientError::Connect { .. } | ClientError::Exchange { .. }) => {}
+            }
+        }
+        ask(&self.state_dir, request)
+    }
+}
+
+/// As [`Place::ask`].
+pub(super) fn ask_daemon(daemon: &DaemonArgs, request: Request) -> Result<Option<Answer>, Failure> {
+    let (state_dir, control) = (daemon.state.state_dir.clone(), daemon.control.clone());
+    Place::of(state_dir, control, |name| daemon.is_typed(name)).ask(request)
 }
 
 /// For a socket that the user typed: the answer of another daemon would be taken for this one's.
@@ -54,7 +85,7 @@ fn not_there(error: ClientError) -> Failure {
 }
 
 /// Asks the daemon that holds `state_dir`; `None` if none does.
-pub(super) fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, Failure> {
+fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, Failure> {
     let lock = locks::state_path(state_dir);
     let deadline = Instant::now() + ANSWER_PATIENCE;
     let mut waiting = None;

@@ -3,11 +3,14 @@
 use clap::{Args, ValueEnum};
 
 use super::args::BackendChoice;
+use super::ask::Place;
 use super::defaults::Defaults;
 use super::failure::{Exit, Failure};
+use super::given::Given;
 use super::host_args::{HostArgs, WHERE_FROM};
 use super::output;
 use crate::check::{CheckId, Settings, Tools, check};
+use crate::control::protocol::{Answer, Request};
 use crate::mapper::compute::{HairpinMode, MapperOptions};
 use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::rule::BackendKind;
@@ -16,7 +19,8 @@ use crate::model::rule::BackendKind;
 #[derive(Debug, Args)]
 #[command(
     after_help = format!(
-        "{WHERE_FROM}\n\nExit codes:\n  0  no line says fail\n  1  at least one does\n  2  wrong usage"
+        "{WHERE_FROM}\n\nExit codes:\n  0  no line says fail\n  1  at least one does\n  2  wrong usage, \
+         or no daemon listens at the --control that was given"
     )
 )]
 pub(super) struct CheckArgs {
@@ -27,7 +31,7 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     ignore: Vec<String>,
     #[command(flatten)]
-    host: HostArgs,
+    host: Given<HostArgs>,
     /// Which part of the kernel's firewall holds the rules, as for `run`
     #[arg(long, value_enum, env = "DOCKER_NAT66_BACKEND")]
     backend: Option<BackendChoice>,
@@ -36,7 +40,10 @@ pub(super) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let ignored = args.ignore.iter().map(|name| id(name));
     let ignored: Vec<CheckId> = ignored.collect::<Result<_, _>>()?;
-    let settings = settings(args, &Defaults::read()?)?;
+    let defaults = Defaults::read()?;
+    let place = HostArgs::place(&args.host, &defaults);
+    let daemon = daemon(&place)?;
+    let settings = settings(args, &defaults, place, daemon)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -62,7 +69,25 @@ fn id(name: &str) -> Result<CheckId, Failure> {
     })
 }
 
-fn settings(args: &CheckArgs, defaults: &Defaults) -> Result<Settings, Failure> {
+/// The backend of the daemon that runs; `None` where none runs, or none answers, unless the user has
+/// named it.
+fn daemon(place: &Place) -> Result<Option<BackendKind>, Failure> {
+    match place.ask(Request::Status) {
+        Ok(Some(Answer::Status(status))) => Ok([BackendKind::Ip6tables, BackendKind::Nftables]
+            .into_iter()
+            .find(|kind| kind.as_str() == status.backend)),
+        // `check` knows no exit code for it, as it works without a daemon.
+        Err(failure) if place.is_typed => Err(Failure::new(Exit::Usage, failure.message)),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+fn settings(
+    args: &CheckArgs,
+    defaults: &Defaults,
+    place: Place,
+    running: Option<BackendKind>,
+) -> Result<Settings, Failure> {
     let backend = match (args.backend, defaults.get("BACKEND")) {
         (Some(backend), _) => Some(backend),
         (None, Some(name)) => Some(BackendChoice::from_str(name, false).map_err(|_| {
@@ -87,7 +112,8 @@ fn settings(args: &CheckArgs, defaults: &Defaults) -> Result<Settings, Failure> 
             Some(BackendChoice::Nftables) => Some(BackendKind::Nftables),
         },
         docker: args.host.docker_host(defaults)?,
-        state_dir: args.host.state_dir(defaults),
+        state_dir: place.state_dir,
+        running,
         tools: Tools::Run,
     })
 }

@@ -55,6 +55,7 @@ pub(super) struct CleanupArgs {
 }
 
 pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
+    let log = begin_log(&args.log);
     // In the environment it is meant for `run`.
     if args.foreign.is_none() && args.is_typed("prefix") {
         return Err(Failure::new(
@@ -63,7 +64,6 @@ pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
              docker-nat66, whatever its prefix; leave --prefix out to do so",
         ));
     }
-    let log = begin_log(&args.log);
     require_privilege()?;
     if let Some(whose) = args.foreign {
         return foreign::run(whose, &args.prefix, args.yes);

@@ -1,15 +1,15 @@
 //! `explain`: why a published port is reached, or by whom it is not.
 
 use std::net::Ipv6Addr;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ipnet::Ipv6Net;
 
-use super::ask::ask;
+use super::ask::Place;
 use super::defaults::Defaults;
 use super::failure::{Exit, Failure};
+use super::given::Given;
 use super::host_args::{HostArgs, WHERE_FROM, fixed};
 use super::output;
 use crate::control::protocol::{Answer, Request};
@@ -51,7 +51,7 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "SRC")]
     from: Option<Ipv6Addr>,
     #[command(flatten)]
-    host: HostArgs,
+    host: Given<HostArgs>,
     /// Whether to try the way back of an answer, too
     #[arg(long, value_enum, default_value_t = BackChoice::Mirror)]
     back: BackChoice,
@@ -102,7 +102,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     }
     let (port, proto) = args.port;
     let mut notes = Vec::new();
-    let daemon = ask_daemon(&args.host.state_dir(&defaults), &mut notes);
+    let daemon = ask_daemon(&HostArgs::place(&args.host, &defaults), &mut notes)?;
     let docker = ask_docker(&docker_host, &mut notes);
     let is_published_known = daemon.is_some() || docker.is_some();
     let prefixes = first_known([given.1, daemons_prefixes(daemon.as_ref()), in_file.1]);
@@ -183,25 +183,29 @@ fn first_known<T>(lists: [Vec<T>; 3]) -> Vec<T> {
     lists.find(|list| !list.is_empty()).unwrap_or_default()
 }
 
-/// What the daemon says; `None` where none runs, or none answers.
-fn ask_daemon(state_dir: &Path, notes: &mut Vec<String>) -> Option<FromDaemon> {
-    let rows = match ask(state_dir, Request::Dump) {
+/// What the daemon says; `None` where none runs, or none answers, unless the user has named it.
+fn ask_daemon(place: &Place, notes: &mut Vec<String>) -> Result<Option<FromDaemon>, Failure> {
+    let rows = match place.ask(Request::Dump) {
         Ok(Some(Answer::Dump(rows))) => rows,
-        Ok(None) => return None,
+        Ok(None) => return Ok(None),
         Ok(Some(_)) => {
             notes.push("the daemon answered something else".to_owned());
-            return None;
+            return Ok(None);
+        }
+        // Exit code 3 means here that nothing publishes the port.
+        Err(failure) if place.is_typed && failure.exit == Exit::Held => {
+            return Err(Failure::new(Exit::Usage, failure.message));
         }
         Err(failure) => {
             notes.push(format!("the daemon could not be asked: {failure}"));
-            return None;
+            return Ok(None);
         }
     };
-    let status = match ask(state_dir, Request::Status) {
+    let status = match place.ask(Request::Status) {
         Ok(Some(Answer::Status(status))) => Some(*status),
         _ => None,
     };
-    Some(FromDaemon { rows, status })
+    Ok(Some(FromDaemon { rows, status }))
 }
 
 /// What the Engine says; `None` where it does not answer.

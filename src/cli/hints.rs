@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::failure::{Exit, Failure};
-use super::output;
+use super::{output, startup};
+use crate::logging;
 
 /// An option, and the environment variable that can set it.
 struct Variable {
@@ -41,15 +42,32 @@ pub(super) fn exit_with(error: &clap::Error, args: &[OsString], cli: &clap::Comm
     }
     // As every other message of the program begins.
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    eprint!("docker-nat66: {text}");
-    if let Some(hint) = hint(error, args, cli).or_else(|| origin(text, args, cli)) {
-        eprintln!("note: {hint}");
+    let hint = hint(error, args, cli).or_else(|| origin(text, args, cli));
+    if startup::begin_log_unparsed(args, cli) {
+        logging::last_words(&on_one_line(text, hint.as_deref()));
+    } else {
+        eprint!("docker-nat66: {text}");
+        if let Some(hint) = hint {
+            eprintln!("note: {hint}");
+        }
     }
     if asks_for_json(args) {
         let first = text.lines().next().unwrap_or_default();
         output::print_failure(&Failure::new(Exit::Usage, first));
     }
     std::process::exit(error.exit_code())
+}
+
+/// What is wrong, with its tips and without the usage.
+fn on_one_line(text: &str, hint: Option<&str>) -> String {
+    let what = text.split("\n\nUsage:").next().unwrap_or_default();
+    let what = what.split("\n\nFor more information").next();
+    let words = what.unwrap_or_default().split_whitespace();
+    let mut line = words.collect::<Vec<_>>().join(" ");
+    if let Some(hint) = hint {
+        line.push_str(&format!(" ({hint})"));
+    }
+    line
 }
 
 /// Whether the answer is to be JSON.

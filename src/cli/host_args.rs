@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::Ipv6Net;
 
+use super::ask::Place;
 use super::defaults::{self, Defaults};
 use super::failure::{Exit, Failure};
+use super::given::Given;
 use super::run;
 use crate::config::{self, ConfigError};
 use crate::docker::host::DockerHost;
@@ -48,6 +50,10 @@ pub(super) struct HostArgs {
     /// Directory of the journal
     #[arg(long, value_name = "DIR", env = "DOCKER_NAT66_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// Control socket of the daemon, and no other [default: the one that it names in its state
+    /// directory]
+    #[arg(long, value_name = "PATH", env = "DOCKER_NAT66_CONTROL")]
+    control: Option<PathBuf>,
 }
 
 /// Values as somebody wrote them.
@@ -130,6 +136,15 @@ impl HostArgs {
         let given = self.state_dir.clone();
         given.unwrap_or_else(|| defaults.get("STATE_DIR").unwrap_or(STATE_DIR).into())
     }
+
+    /// Where a running daemon is looked for.
+    pub(super) fn place(given: &Given<Self>, defaults: &Defaults) -> Place {
+        let in_file = || defaults.get("CONTROL").map(PathBuf::from);
+        let control = given.control.clone().or_else(in_file);
+        Place::of(given.state_dir(defaults), control, |name| {
+            given.is_typed(name)
+        })
+    }
 }
 
 /// The values of a choice; none of `auto`.
@@ -150,6 +165,7 @@ mod tests {
             prefix: Vec::new(),
             docker_host: None,
             state_dir: None,
+            control: None,
         }
     }
 

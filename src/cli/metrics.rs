@@ -1,11 +1,13 @@
 //! `metrics`: the running daemon's figures for monitoring.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::args::DaemonArgs;
 use super::ask::{ask_daemon, no_daemon, wrong_answer};
@@ -15,7 +17,14 @@ use crate::control::protocol::{Answer, Request};
 
 /// Options of `metrics`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes:\n  0  done\n  1  failed, or the daemon does not answer\n  2  wrong \
+                  usage\n  3  no daemon runs\n  4  the daemon answers only root"
+)]
 pub(super) struct MetricsArgs {
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "write")]
+    json: bool,
     /// Write them to FILE instead, which is replaced at once, for the textfile collector of
     /// node_exporter; where no daemon runs, or it gives no figures, FILE is removed
     #[arg(long, value_name = "FILE")]
@@ -26,7 +35,11 @@ pub(super) struct MetricsArgs {
 
 pub(super) fn run(args: &MetricsArgs) -> Result<Exit, Failure> {
     let Some(file) = &args.write else {
-        output::print(&figures(&args.daemon)?)?;
+        let figures = figures(&args.daemon)?;
+        output::print(&match args.json {
+            true => output::json_line(&samples(&figures)?)?,
+            false => figures,
+        })?;
         return Ok(Exit::Done);
     };
     write(file, figures(&args.daemon))?;
@@ -40,6 +53,75 @@ fn figures(daemon: &DaemonArgs) -> Result<String, Failure> {
         Some(_) => Err(wrong_answer()),
         None => Err(no_daemon(daemon)),
     }
+}
+
+/// The object of `--json`.
+#[derive(Debug, PartialEq, Serialize)]
+struct Samples<'t> {
+    v: u32,
+    samples: Vec<Sample<'t>>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Sample<'t> {
+    name: &'t str,
+    labels: BTreeMap<&'t str, String>,
+    value: f64,
+}
+
+/// Reads Prometheus' text format, without the comments.
+fn samples(text: &str) -> Result<Samples<'_>, Failure> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let lines = lines.filter(|line| !line.is_empty());
+    let samples = lines.map(|line| {
+        let message = || format!("the daemon's figures have a line that is no sample: {line:?}");
+        sample(line).ok_or_else(|| Failure::new(Exit::Failed, message()))
+    });
+    Ok(Samples {
+        v: 1,
+        samples: samples.collect::<Result<_, _>>()?,
+    })
+}
+
+/// Reads `name{label="value",…} number`.
+fn sample(line: &str) -> Option<Sample<'_>> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let value: f64 = value.parse().ok()?;
+    let (name, mut rest) = match series.split_once('{') {
+        Some((name, rest)) => (name, rest.strip_suffix('}')?),
+        None => (series, ""),
+    };
+    let mut labels = BTreeMap::new();
+    while !rest.is_empty() {
+        let (label, after) = rest.split_once("=\"")?;
+        let (value, end) = quoted(after)?;
+        labels.insert(label, value);
+        rest = &after[end..];
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+    }
+    Some(Sample {
+        name,
+        labels,
+        value,
+    })
+}
+
+/// A label's value up to the quote that ends it, and how many bytes that takes. A backslash stands
+/// before a backslash, a quote, and the `n` that is a line feed.
+fn quoted(text: &str) -> Option<(String, usize)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, at + 1)),
+            '\\' => value.push(match chars.next()?.1 {
+                'n' => '\n',
+                other => other,
+            }),
+            c => value.push(c),
+        }
+    }
+    None
 }
 
 /// Writes the figures to the file, or removes it where there are none: old figures would look like
@@ -108,6 +190,29 @@ mod tests {
         replace(&missing, "c 3\n").expect_err("no directory");
         let there = fs::read_dir(dir.path()).expect("listed").count();
         assert_eq!(there, 1);
+    }
+
+    #[test]
+    fn every_sample_is_read_with_its_labels_as_they_were() {
+        let text = "# HELP a b\na 1\nb_bucket{le=\"+Inf\",x=\"a\\\\b\\\"{}, =\\n\"} 2.5\n";
+        let read = samples(text).expect("samples");
+        let labels = [("le", "+Inf"), ("x", "a\\b\"{}, =\n")];
+        let labels = labels.map(|(name, value)| (name, value.to_owned()));
+        let of = |name, labels, value| Sample {
+            name,
+            labels,
+            value,
+        };
+        assert_eq!(
+            read.samples,
+            [
+                of("a", BTreeMap::new(), 1.0),
+                of("b_bucket", labels.into(), 2.5)
+            ]
+        );
+        for line in ["a", "a b", "a{x} 1", "a{x=\"} 1", "a{x=\"y\" 1"] {
+            assert!(samples(line).is_err(), "{line}");
+        }
     }
 
     #[test]

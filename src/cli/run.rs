@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use slog::{Logger, crit, error, o, warn};
+use slog::{Logger, error, o, warn};
 
 use super::args::{self, BackendChoice, OnExit, RunArgs};
 use super::backends::{self, Chosen};
@@ -33,6 +33,7 @@ use crate::sys::{host, memory, privilege};
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     memory::keep_little();
+    let log = begin_log(&args.log);
     config::require_both(&args.dev, &args.prefix)?;
     let devices = config::devices(&args.dev)?;
     let (prefixes, warnings) = config::prefixes(&args.prefix)?;
@@ -41,7 +42,6 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let control = std::path::absolute(&args.control)
         .map_err(|e| Failure::new(Exit::Usage, format!("--control: {e}")))?;
 
-    let log = begin_log(&args.log);
     let runtime = daemon::Runtime::new()?;
     for warning in &warnings {
         let Warning::PrefixReadAs { text, prefix, why } = warning;
@@ -108,6 +108,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         backend: Some(backend.kind()),
         docker: docker_host.clone(),
         state_dir: state_dir.clone(),
+        running: Some(backend.kind()),
         tools: check::Tools::Spare(variant),
     };
     let log_of_check = log.new(o!("actor" => "check"));
@@ -154,10 +155,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
             "left without having removed everything; `docker-nat66 cleanup` does it, or the \
              next start",
         )),
-        Err(e) => {
-            crit!(log, "not started");
-            Err(e.into())
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

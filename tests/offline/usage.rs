@@ -29,6 +29,11 @@ fn a_failure_is_an_object_where_one_was_asked_for() {
         (&["dump", "--diff", "--json"], 3),
         (&["status", "--json", "--bogus"], 2),
         (&["check", "--json", "--ignore", "nothing"], 2),
+        (&["metrics", "--json"], 3),
+        (&["reload", "--json"], 3),
+        (&["log-level", "debug", "--json"], 3),
+        (&["log-level", "loud", "--json"], 2),
+        (&["explain", "0", "--json"], 2),
     ] {
         let ended = output(args);
         assert_eq!(ended.status.code(), Some(exit), "{args:?}: {ended:?}");
@@ -55,7 +60,19 @@ fn every_help_names_its_exit_codes_and_no_value_of_the_environment() {
         usage.contains("Usage: docker-nat66 [COMMAND] [OPTIONS]"),
         "{usage}"
     );
-    for command in ["run", "dump", "status", "cleanup", "check", "print"] {
+    let commands = [
+        "run",
+        "dump",
+        "status",
+        "cleanup",
+        "check",
+        "explain",
+        "metrics",
+        "reload",
+        "log-level",
+        "print",
+    ];
+    for command in commands {
         for flag in ["-h", "--help"] {
             let text = help(&[command, flag]);
             assert!(text.contains("Exit codes:\n  0 "), "{command}: {text}");
@@ -68,6 +85,62 @@ fn every_help_names_its_exit_codes_and_no_value_of_the_environment() {
         let text = help(&[command, "-h"]);
         for option in ["--json", "--state-dir", "--control", "--wide"] {
             assert!(text.contains(option), "{command}: {option}");
+        }
+    }
+    for command in commands
+        .iter()
+        .filter(|it| !["run", "cleanup", "print"].contains(it))
+    {
+        let text = help(&[command, "-h"]);
+        for option in ["--json", "--state-dir", "--control"] {
+            assert!(text.contains(option), "{command}: {option}");
+        }
+    }
+}
+
+#[test]
+fn a_fatal_error_is_one_line_in_the_format_of_the_log() {
+    let wrong: [(&[&str], &str); 6] = [
+        (&["--dev", "eth0/1", "--prefix", "fd00::/64"], "--dev"),
+        (&[], "--dev"),
+        (&["--bogus"], "unexpected argument '--bogus' found"),
+        (
+            &["run", "status"],
+            "the command goes first: docker-nat66 status",
+        ),
+        (
+            &["run", "--stale-grace", "soon"],
+            "give a number with its unit",
+        ),
+        (
+            &["cleanup", "--prefix", "fd00::/64"],
+            "--prefix goes with --foreign",
+        ),
+    ];
+    for (args, words) in wrong {
+        for (format, begin) in [("json", "{"), ("journald", "<2>")] {
+            let typed = [args, &["--log-format", format]].concat();
+            let option = format!("--log-format={format}");
+            let assigned = [args, &[&*option]].concat();
+            let mut by_environment = Command::new(PROGRAM);
+            by_environment.env_clear().args(args);
+            by_environment.env("DOCKER_NAT66_LOG_FORMAT", format);
+            let by_environment = by_environment.output().expect("runs");
+            for ended in [output(&typed), output(&assigned), by_environment] {
+                assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");
+                let said = String::from_utf8(ended.stderr).expect("UTF-8");
+                let [line] = said.lines().collect::<Vec<_>>()[..] else {
+                    panic!("{args:?}: {said}");
+                };
+                assert!(
+                    line.starts_with(begin) && line.contains(words),
+                    "{args:?}: {line}"
+                );
+                if format == "json" {
+                    let object: Value = serde_json::from_str(line).expect("an object");
+                    assert_eq!(object["level"], "CRIT", "{line}");
+                }
+            }
         }
     }
 }
@@ -160,5 +233,19 @@ fn the_daemon_that_the_command_line_names_is_asked_and_no_other() {
         let (code, said) = status(control.map(String::as_str), args);
         assert_eq!(code, Some(exit), "{control:?} {args:?}: {said}");
         assert!(said.contains(words), "{control:?} {args:?}: {said}");
+    }
+    // Those that work without a daemon, too, take no other for the one that is named.
+    for command in [&["check"][..], &["explain", "8080"]] {
+        let ended = output(&[command, &["--control", &nowhere]].concat());
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let is_told = said.contains("no daemon listens at --control");
+        // Without root explain asks nobody.
+        let is_root = rustix::process::geteuid().is_root();
+        if command == ["check"] || is_root {
+            assert!(
+                ended.status.code() == Some(2) && is_told,
+                "{command:?}: {ended:?}"
+            );
+        }
     }
 }
