@@ -1,6 +1,8 @@
 //! A log that nobody reads any more: ports open and close as before, and `status` says it.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::Stdio;
 
 use docker_nat66::control::status::State;
 use rustix::process::Signal;
@@ -11,7 +13,31 @@ use crate::support::fake_engine::{FakeContainer, FakeEngine};
 use crate::support::namespace;
 use crate::support::process::full_pipe;
 use crate::support::scene::Scene;
+use crate::support::shell::sh;
 use crate::support::wait::PATIENCE;
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn what_keeps_the_daemon_from_starting_is_the_last_line_of_its_log() {
+    namespace::fresh(|| {
+        sh("ip link set lo up");
+        let busy = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = busy.local_addr().expect("bound").to_string();
+        let scene = Scene::new(Backend::Nftables);
+        let engine = FakeEngine::start();
+        for (format, begin) in [("json", "{"), ("journald", "<2>--metrics: ")] {
+            let mut command = scene.daemon(engine.socket());
+            command.args(["--metrics", &address, "--log-format", format]);
+            let ended = command.stderr(Stdio::piped()).output().expect("runs");
+            assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+            let said = String::from_utf8(ended.stderr).expect("UTF-8");
+            let last = said.lines().last().expect("a line");
+            let words = "--metrics: cannot listen on 127.0.0.1";
+            assert!(last.starts_with(begin) && last.contains(words), "{said}");
+            assert_eq!(said.matches(words).count(), 1, "{said}");
+        }
+    });
+}
 
 #[test]
 #[ignore = "needs root: run by tests/run"]
