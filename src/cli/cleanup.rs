@@ -5,7 +5,9 @@ use slog::{Logger, info};
 
 use super::args::{LogArgs, StateArgs};
 use super::backends::{self, Chosen};
+use super::defaults::Defaults;
 use super::dry;
+use super::engine_url::docker_host;
 use super::failure::{Exit, Failure};
 use super::foreign::{self, Foreign};
 use super::given::Given;
@@ -41,7 +43,7 @@ pub(super) struct CleanupArgs {
     /// List the rules that another program has left, instead of removing ours
     #[arg(long, value_enum, value_name = "PROGRAM")]
     foreign: Option<Foreign>,
-    /// Prefix of the containers' addresses in those rules; may be repeated
+    /// Prefix of the containers' addresses in the rules of docker-nat66-go; may be repeated
     #[arg(
         long,
         value_name = "PREFIX",
@@ -49,6 +51,9 @@ pub(super) struct CleanupArgs {
         value_delimiter = ','
     )]
     prefix: Vec<String>,
+    /// Docker socket, as for `run`: with --foreign docker the Engine is asked whether its NAT is on
+    #[arg(long, value_name = "URL", env = "DOCKER_NAT66_DOCKER_HOST")]
+    docker_host: Option<String>,
     /// Remove those rules
     #[arg(long, requires = "foreign")]
     yes: bool,
@@ -57,16 +62,15 @@ pub(super) struct CleanupArgs {
 pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
     let log = begin_log(&args.log);
     // In the environment it is meant for `run`.
-    if args.foreign.is_none() && args.is_typed("prefix") {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--prefix goes with --foreign PROGRAM only: without that, cleanup removes every rule of \
-             docker-nat66, whatever its prefix; leave --prefix out to do so",
-        ));
+    if args.is_typed("prefix") {
+        takes_prefix(args.foreign)?;
     }
     require_privilege()?;
     if let Some(whose) = args.foreign {
-        return foreign::run(whose, &args.prefix, args.yes);
+        let defaults = Defaults::read()?;
+        let given = args.docker_host.as_deref();
+        let docker = docker_host(given.or(defaults.get("DOCKER_HOST")))?;
+        return foreign::run(whose, &args.prefix, &docker, args.yes);
     }
     let state_dir = &args.state.state_dir;
     if args.dry_run {
@@ -93,6 +97,22 @@ pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
     finish(&sweep(&mut reconciler, records), &log)?;
     reconciler.into_journal().close()?;
     Ok(Exit::Done)
+}
+
+/// Refuses a prefix where it would limit nothing.
+fn takes_prefix(foreign: Option<Foreign>) -> Result<(), Failure> {
+    let message = match foreign {
+        Some(whose) if whose.has_prefix() => return Ok(()),
+        Some(whose) => format!(
+            "--prefix goes with --foreign docker-nat66-go only: the rules of {} are known without \
+             it; leave --prefix out",
+            whose.name()
+        ),
+        None => "--prefix goes with --foreign PROGRAM only: without that, cleanup removes every \
+                 rule of docker-nat66, whatever its prefix; leave --prefix out to do so"
+            .to_owned(),
+    };
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// Removes every rule of ours that the kernel shows, whatever the journal says.

@@ -9,9 +9,9 @@ use ipnet::Ipv6Net;
 
 use super::ask::Place;
 use super::defaults::{self, Defaults};
+use super::engine_url::docker_host;
 use super::failure::{Exit, Failure};
 use super::given::Given;
-use super::run;
 use crate::config::{self, ConfigError};
 use crate::docker::host::DockerHost;
 use crate::mapper::compute::Choice;
@@ -128,7 +128,7 @@ impl HostArgs {
     /// It is not one, or the daemon cannot speak to such a one.
     pub(super) fn docker_host(&self, defaults: &Defaults) -> Result<DockerHost, Failure> {
         let given = self.docker_host.as_deref();
-        run::docker_host(given.or(defaults.get("DOCKER_HOST")))
+        docker_host(given.or(defaults.get("DOCKER_HOST")))
     }
 
     /// Where the journal is.

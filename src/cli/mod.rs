@@ -12,6 +12,7 @@ mod compat;
 mod defaults;
 mod dry;
 mod dump;
+mod engine_url;
 mod explain;
 mod failure;
 mod foreign;

@@ -1,6 +1,5 @@
 //! `run`: the daemon.
 
-use std::env::VarError;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +11,7 @@ use super::args::{self, BackendChoice, OnExit, RunArgs};
 use super::backends::{self, Chosen};
 use super::cleanup;
 use super::dry;
+use super::engine_url::docker_host;
 use super::failure::{Exit, Failure};
 use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
@@ -20,7 +20,6 @@ use crate::backend::compile;
 use crate::check;
 use crate::config::{self, Warning};
 use crate::daemon::{self, Left, Parts};
-use crate::docker::host::DockerHost;
 use crate::docker::stream;
 use crate::docker_nat::watch::Watch;
 use crate::mapper::compute::{HairpinMode, MapperOptions};
@@ -177,25 +176,4 @@ fn log_fails(settings: check::Settings, log: Logger) {
     };
     // Where no thread can be started, the host is not checked: the daemon needs its own threads more.
     let _ = thread::Builder::new().name("check".to_owned()).spawn(look);
-}
-
-/// The Engine's address: the option, else `DOCKER_HOST`, else the usual socket.
-pub(super) fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
-    let usage = |message| Failure::new(Exit::Usage, message);
-    let inherited = match std::env::var("DOCKER_HOST") {
-        Ok(host) => Some(host).filter(|host| !host.is_empty()),
-        Err(VarError::NotPresent) => None,
-        Err(VarError::NotUnicode(_)) => {
-            return Err(usage(
-                "DOCKER_HOST in the environment is not UTF-8".to_owned(),
-            ));
-        }
-    };
-    let tls = std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty());
-    let (url, origin) = match (option, &inherited) {
-        (Some(url), _) => (url, "--docker-host"),
-        (None, Some(url)) => (url.as_str(), "DOCKER_HOST"),
-        (None, None) => return Ok(DockerHost::default()),
-    };
-    DockerHost::parse(url, tls).map_err(|e| usage(format!("{origin}: {e}")))
 }

@@ -27,6 +27,7 @@ mod labels;
 mod limits;
 mod lives;
 mod matrix;
+mod migration;
 mod native;
 mod networks;
 mod outgoing;

@@ -28,6 +28,7 @@ mod describe;
 pub(crate) mod error;
 mod exec;
 mod expression;
+pub(crate) mod foreign;
 mod list;
 mod members;
 pub(crate) mod outcome;

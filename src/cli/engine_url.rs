@@ -1,0 +1,27 @@
+//! Where the Engine is, for every command that asks it.
+
+use std::env::VarError;
+
+use super::failure::{Exit, Failure};
+use crate::docker::host::DockerHost;
+
+/// The Engine's address: the option, else `DOCKER_HOST`, else the usual socket.
+pub(super) fn docker_host(option: Option<&str>) -> Result<DockerHost, Failure> {
+    let usage = |message| Failure::new(Exit::Usage, message);
+    let inherited = match std::env::var("DOCKER_HOST") {
+        Ok(host) => Some(host).filter(|host| !host.is_empty()),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => {
+            return Err(usage(
+                "DOCKER_HOST in the environment is not UTF-8".to_owned(),
+            ));
+        }
+    };
+    let tls = std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty());
+    let (url, origin) = match (option, &inherited) {
+        (Some(url), _) => (url, "--docker-host"),
+        (None, Some(url)) => (url.as_str(), "DOCKER_HOST"),
+        (None, None) => return Ok(DockerHost::default()),
+    };
+    DockerHost::parse(url, tls).map_err(|e| usage(format!("{origin}: {e}")))
+}

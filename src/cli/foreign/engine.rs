@@ -1,0 +1,143 @@
+//! What an Engine has left behind that drops what is forwarded, now that its own IPv6 NAT is off.
+
+use std::time::Duration;
+
+use super::super::failure::{Exit, Failure};
+use super::super::output;
+use super::tables::{self, listing};
+use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
+use crate::backend::nftables::foreign::remove_table;
+use crate::docker::host::DockerHost;
+use crate::docker::survey::survey;
+use crate::docker_nat::observation::DockerNat;
+use crate::docker_nat::observer::Observer;
+use crate::docker_nat::since::SETTLES_AFTER;
+use crate::mapper::published::published;
+
+/// How long the Engine may take for each answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The table of an Engine that uses nftables, and the command that removes it.
+const BRIDGES: &str = "docker-bridges";
+const REMOVES_BRIDGES: &str = "nft delete table ip6 docker-bridges";
+
+/// Lists the rules, and with `yes` removes them.
+pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
+    // Our own rules may be in any table: what drops there counts.
+    let mut observer = Observer::new(None, &ToolSettings::default());
+    let seen = observer.observe()?;
+    if seen.left_behind.is_empty() {
+        return tables::conclude(0, yes);
+    }
+    is_off(docker, &seen)?;
+    if yes {
+        // A container that is just being started has no rule yet.
+        std::thread::sleep(SETTLES_AFTER);
+        let again = observer.observe()?;
+        is_off(docker, &again)?;
+    }
+    let mut total = 0;
+    let names = |command: &str| seen.left_behind.iter().any(|left| left.remedy == command);
+    if names(REMOVES_BRIDGES) {
+        total += 1;
+        output::print(&format!("{REMOVES_BRIDGES}\n"))?;
+        if yes {
+            remove_table(BRIDGES)?;
+        }
+    }
+    let settings = ToolSettings::default();
+    let variants = [Ip6tables::nft(&settings), Ip6tables::legacy(&settings)];
+    for mut tables in variants.into_iter().flatten() {
+        let changes = drops(&listing(&mut tables, "filter")?, tables.variant(), &names);
+        if changes.is_empty() {
+            continue;
+        }
+        total += changes.len();
+        tables::print(tables.variant(), "filter", &changes)?;
+        if yes {
+            tables.change_foreign("filter", &changes)?;
+        }
+    }
+    if yes && let left @ 1.. = observer.observe()?.left_behind.len() {
+        return Err(tables::again(left));
+    }
+    tables::conclude(total, yes)
+}
+
+/// The removals of the drops in a listing of the filter table that are named as left behind.
+fn drops(listing: &str, variant: Variant, names: &impl Fn(&str) -> bool) -> Vec<String> {
+    // So it is named, whatever the tool is called that makes the change here.
+    let tool = match variant {
+        Variant::Nft => "ip6tables",
+        Variant::Legacy => "ip6tables-legacy",
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " _-.!".contains(c);
+    let rules = listing.lines().filter_map(|line| line.strip_prefix("-A "));
+    let named = rules.filter(|rule| names(&format!("{tool} -t filter -D {rule}")));
+    let plain = named.filter(|rule| rule.chars().all(is_plain));
+    plain.map(|rule| format!("-D {rule}")).collect()
+}
+
+/// Makes sure that no published port is served by Docker's own IPv6 NAT.
+///
+/// # Errors
+/// One is, or that is not known.
+fn is_off(docker: &DockerHost, seen: &DockerNat) -> Result<(), Failure> {
+    let refused = |why: String| Err(Failure::new(Exit::Failed, why));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let snapshot = match runtime.block_on(survey(docker, PATIENCE)) {
+        Ok(survey) => survey.snapshot,
+        Err(error) => Err(error.to_string()),
+    };
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(why) => {
+            return refused(format!(
+                "Docker is not to be asked whether its own IPv6 NAT is on, and then these rules are \
+                 in use: {why}; start Docker, or name it with --docker-host"
+            ));
+        }
+    };
+    if !snapshot.unanswered.is_empty() {
+        return refused(
+            "Docker does not answer about every container, so that nobody knows whether its own \
+             IPv6 NAT is on; try again"
+                .to_owned(),
+        );
+    }
+    let published = published(&snapshot, true).unwrap_or_default().forwards;
+    let serving = &seen.forwards | &seen.podman;
+    if let Some(forward) = published.intersection(&serving).next() {
+        return refused(format!(
+            "Docker's own IPv6 NAT is on (it serves {forward}), and these rules are in use: nothing \
+             is removed. To turn it off, set \"ip6tables\": false in /etc/docker/daemon.json and \
+             restart Docker"
+        ));
+    }
+    if seen.chains && published.is_empty() {
+        return refused(
+            "no container publishes a port over IPv6, so that nobody knows whether Docker's own \
+             IPv6 NAT is on: start one that does, and try again"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_drops_that_are_named_go_and_by_the_tool_of_their_variant() {
+        let listing = "*filter\n:DOCKER - [0:0]\n-A DOCKER ! -i docker0 -o docker0 -j DROP\n\
+            -A DOCKER ! -i br0 -o br0 -j DROP\n-A DOCKER -j DROP\nCOMMIT\n";
+        let named = "ip6tables-legacy -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
+        let names = |command: &str| command == named;
+        let expected = ["-D DOCKER ! -i docker0 -o docker0 -j DROP"];
+        assert_eq!(drops(listing, Variant::Legacy, &names), expected);
+        assert!(drops(listing, Variant::Nft, &names).is_empty());
+    }
+}

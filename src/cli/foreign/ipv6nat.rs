@@ -1,0 +1,71 @@
+//! The rules of docker-ipv6nat, which can be told from those of an Engine ([`shapes`]).
+
+use super::super::failure::{Exit, Failure};
+use super::super::output;
+use super::shapes::{self, Found};
+use super::tables::{self, listing};
+use crate::backend::ip6tables::Ip6tables;
+use crate::sys::{host, locks};
+
+/// Lists the rules, and with `yes` removes them: nat first, so that nothing is forwarded meanwhile
+/// that the filter table no longer knows.
+pub(super) fn run(yes: bool) -> Result<Exit, Failure> {
+    let mut variants = tables::variants()?;
+    let mut total = 0;
+    // Before anything goes, all is known to be theirs.
+    let found: Vec<_> = variants.iter_mut().map(changes).collect::<Result<_, _>>()?;
+    for (tables, changes) in variants.iter_mut().zip(found) {
+        for (table, changes) in changes.iter().filter(|(_, changes)| !changes.is_empty()) {
+            total += changes.len();
+            tables::print(tables.variant(), table, changes)?;
+            if yes {
+                tables.change_foreign(table, changes)?;
+            }
+        }
+        if yes && total > 0 {
+            let left: usize = self::changes(tables)?
+                .iter()
+                .map(|(_, left)| left.len())
+                .sum();
+            if left > 0 {
+                return Err(tables::again(left));
+            }
+        }
+    }
+    if total > 0 && !yes && !daemon_runs() {
+        output::print(
+            "no docker-nat66 runs here: without these rules published ports are closed over IPv6 \
+             until it does\n",
+        )?;
+    }
+    tables::conclude(total, yes)
+}
+
+/// What removes their rules from each table.
+///
+/// # Errors
+/// A table cannot be listed, or rules of an Engine are among them.
+fn changes(tables: &mut Ip6tables) -> Result<[(&'static str, Vec<String>); 2], Failure> {
+    let nat = listing(tables, "nat")?;
+    let filter = listing(tables, "filter")?;
+    match shapes::find(&nat, &filter) {
+        Found::Nothing => Ok([("nat", Vec::new()), ("filter", Vec::new())]),
+        Found::Theirs { nat, filter } => Ok([("nat", nat), ("filter", filter)]),
+        Found::Engine(sign) => {
+            let tool = tables::tool(tables.variant());
+            let message = format!(
+                "{sign} ({tool}) is a Docker Engine's, and its rules stand in the chains that \
+                 docker-ipv6nat would use: nothing is removed. Where the Engine does IPv6 NAT \
+                 itself, stop docker-ipv6nat, and restart Docker; `docker-nat66 check` says \
+                 whether it does (docker-native)"
+            );
+            Err(Failure::new(Exit::Failed, message))
+        }
+    }
+}
+
+/// Whether a daemon holds this network namespace.
+fn daemon_runs() -> bool {
+    let lock = host::netns_inode().map(locks::netns_path);
+    lock.is_ok_and(|lock| matches!(locks::inspect(&lock), Ok(Some(_))))
+}
