@@ -10,6 +10,7 @@ mod ends;
 mod fake;
 mod journal;
 mod readers;
+mod readme;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "no tier uses all of it")]
 mod support;

@@ -14,6 +14,7 @@ pub(crate) mod fake_engine;
 pub(crate) mod lab;
 pub(crate) mod namespace;
 pub(crate) mod process;
+pub(crate) mod readme;
 pub(crate) mod scene;
 pub(crate) mod score;
 pub(crate) mod shell;

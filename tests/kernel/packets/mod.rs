@@ -1,6 +1,7 @@
 //! What becomes of packets: the rules as the mapper wants them, in the kernel, between a client,
 //! a host and two containers.
 
+mod firewalls;
 mod near;
 pub(crate) mod scenery;
 
