@@ -28,7 +28,7 @@ use crate::sys::host;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes:\n  0  no rule is left; with --dry-run: what would be done is known\n  1  \
-                  failed; with --dry-run: it is not known\n  2  wrong usage or \
+                  failed, or an Engine uses the rules of --foreign; with --dry-run: it is not known\n  2  wrong usage or \
                   configuration\n  3  a daemon runs\n  4  no privilege, tool or kernel feature; or a \
                   journal of a newer version"
 )]

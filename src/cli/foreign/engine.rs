@@ -95,15 +95,15 @@ fn is_off(docker: &DockerHost, seen: &DockerNat) -> Result<(), Failure> {
         Ok(snapshot) => snapshot,
         Err(why) => {
             return refused(format!(
-                "Docker is not to be asked whether its own IPv6 NAT is on, and then these rules are \
-                 in use: {why}; start Docker, or name it with --docker-host"
+                "Docker cannot be asked whether its own IPv6 NAT is on, which uses these rules: \
+                 {why}; start Docker, or name it with --docker-host"
             ));
         }
     };
     if !snapshot.unanswered.is_empty() {
         return refused(
-            "Docker does not answer about every container, so that nobody knows whether its own \
-             IPv6 NAT is on; try again"
+            "Docker does not answer about every container, so whether its own IPv6 NAT is on is \
+             not known: try again"
                 .to_owned(),
         );
     }
@@ -118,8 +118,8 @@ fn is_off(docker: &DockerHost, seen: &DockerNat) -> Result<(), Failure> {
     }
     if seen.chains && published.is_empty() {
         return refused(
-            "no container publishes a port over IPv6, so that nobody knows whether Docker's own \
-             IPv6 NAT is on: start one that does, and try again"
+            "no container publishes a port over IPv6, so whether Docker's own IPv6 NAT is on is not \
+             known: start one that does, and try again"
                 .to_owned(),
         );
     }

@@ -54,10 +54,9 @@ fn changes(tables: &mut Ip6tables) -> Result<[(&'static str, Vec<String>); 2], F
         Found::Engine(sign) => {
             let tool = tables::tool(tables.variant());
             let message = format!(
-                "{sign} ({tool}) is a Docker Engine's, and its rules stand in the chains that \
-                 docker-ipv6nat would use: nothing is removed. Where the Engine does IPv6 NAT \
-                 itself, stop docker-ipv6nat, and restart Docker; `docker-nat66 check` says \
-                 whether it does (docker-native)"
+                "{sign} ({tool}) is a Docker Engine's, which uses the same chains as docker-ipv6nat: \
+                 nothing is removed. `docker-nat66 check` says whether the Engine \
+                 does IPv6 NAT itself (docker-native); then stop docker-ipv6nat and restart Docker"
             );
             Err(Failure::new(Exit::Failed, message))
         }

@@ -1,10 +1,12 @@
-//! What the README says about other firewalls, taken from it as it stands there: each closes a port
-//! or keeps a container in before its two lines, and not after them. The rules of ufw and firewalld,
+//! What the README says about other firewalls, taken from it as it stands there: with each backend, what
+//! one lets through before its two lines, and that nothing is missing after them. The rules of ufw and firewalld,
 //! and what their commands make of them, are recorded from Debian's packages (`recorded`), each from
 //! a run in namespaces of its own.
 
+use docker_nat66::backend::ip6tables::{Ip6tables, ToolSettings};
 use docker_nat66::backend::nftables::{Nftables, TableSettings};
 use docker_nat66::model::forward::Sources;
+use docker_nat66::model::rule::BackendKind;
 
 use super::super::flows::scenery::{HOST, ONE, PORT};
 use super::scenery::{CLIENT, Firewall, SERVED, asker, build, client, forwards, policy};
@@ -51,23 +53,27 @@ const OWN: &str = "table inet filter {
   }
 }";
 
-/// A firewall, how its rules come into the kernel, and whether it lets published ports through.
-const FIREWALLS: [(&str, &str, &str, bool); 3] = [
-    ("ufw", "ip6tables-restore", UFW, false),
-    ("firewall-cmd", "nft -f -", FIREWALLD, true),
-    ("nft", "nft -f -", OWN, false),
+/// A firewall, how its rules come into the kernel, and what they are.
+const FIREWALLS: [(&str, &str, &str); 3] = [
+    ("ufw", "ip6tables-restore --noflush", UFW),
+    ("firewall-cmd", "nft -f -", FIREWALLD),
+    ("nft", "nft -f -", OWN),
 ];
 
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn the_lines_of_the_readme_open_ports_and_let_containers_out() {
     namespace::fresh(|| {
-        let each = FIREWALLS.map(|it| case(it.0, move || is_mended(it)));
-        together(each.into());
+        let backends = [BackendKind::Nftables, BackendKind::Ip6tables];
+        let each = FIREWALLS.into_iter().flat_map(|firewall| {
+            let name = firewall.0;
+            backends.map(|kind| case(name, move || is_mended(firewall, kind)))
+        });
+        together(each.collect());
     });
 }
 
-fn is_mended((program, load, recorded, is_open): (&str, &str, &str, bool)) {
+fn is_mended((program, load, recorded): (&str, &str, &str), kind: BackendKind) {
     let readme = text();
     let mut lines = commands(section(&readme, "## Firewalls"));
     lines.retain(|line| line.starts_with(program));
@@ -76,8 +82,14 @@ fn is_mended((program, load, recorded, is_open): (&str, &str, &str, bool)) {
     // So Docker's own bridge is called.
     sh("ip link set br0 down name docker0 && ip link set docker0 up
         ip addr replace fdfd:5898:4917:1::1/64 dev docker0 nodad");
-    let backend = Nftables::detect(TableSettings::default()).expect("usable");
-    let mut ours = Firewall::of(Box::new(backend));
+    let mut ours = Firewall::of(match kind {
+        BackendKind::Nftables => {
+            Box::new(Nftables::detect(TableSettings::default()).expect("usable"))
+        }
+        BackendKind::Ip6tables => {
+            Box::new(Ip6tables::detect(ToolSettings::default()).expect("usable"))
+        }
+    });
     ours.set(&policy(), &forwards(&Sources::Any));
     let container = asker(Some("one"), ONE);
     client().is_answered(HOST, PORT, "one", CLIENT);
@@ -85,12 +97,18 @@ fn is_mended((program, load, recorded, is_open): (&str, &str, &str, bool)) {
 
     sh_with(load, recorded);
     sh("conntrack -F 2>/dev/null || :");
-    if is_open {
+    // firewalld lets through what has been rewritten, and ours stand before ufw's in the same table.
+    let before_ufw = program == "ufw" && kind == BackendKind::Ip6tables;
+    if before_ufw || program == "firewall-cmd" {
         client().is_answered(HOST, PORT, "one", CLIENT);
     } else {
         client().gets_nothing(HOST, PORT);
     }
-    container.gets_nothing(CLIENT, SERVED);
+    if before_ufw {
+        container.is_answered(CLIENT, SERVED, "client", HOST);
+    } else {
+        container.gets_nothing(CLIENT, SERVED);
+    }
 
     sh_with("cat >/run/reloaded", WITH_DOCKER0);
     sh(PROGRAMS);
