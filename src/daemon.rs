@@ -11,6 +11,7 @@
 //! (unless they stay), and closes the journal, the control socket and the locks. After a crash at any
 //! point the same start recovers.
 
+mod counting;
 mod leaving;
 mod requests;
 
@@ -22,6 +23,7 @@ use slog::{Logger, error, info, o};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use self::counting::Counting;
 pub use self::leaving::Left;
 use self::leaving::{keep_rules, leave_at_once, remove_rules};
 use self::requests::{Following, Serving};
@@ -40,6 +42,7 @@ use crate::control::server::Server;
 use crate::control::status::AboutBackend;
 use crate::docker;
 use crate::docker_nat::watch::Watch;
+use crate::journal::history::cause::Cause;
 use crate::journal::recover::Opened;
 use crate::mapper::compute::MapperOptions;
 use crate::metrics::address::MetricsAddress;
@@ -85,6 +88,8 @@ pub struct Parts {
     pub find_drops: FindDrops,
     /// Where the metrics are served; `None`: nowhere.
     pub metrics: Option<MetricsAddress>,
+    /// Whether they have the connections of each published port.
+    pub metrics_connections: bool,
     /// Called once the first complete list has been applied.
     pub at_ready: Box<dyn FnOnce() + Send>,
 }
@@ -162,6 +167,8 @@ async fn serve(
 ) -> Left {
     let board = StatusBoard::new(parts.started, parts.backend.kind().to_string());
     board.set_backend(parts.about_backend);
+    let boot_id = parts.boot_id.clone();
+    board.lock().cause = Cause::Recovery { boot_id };
     let supervisor = Supervisor::new(log.clone());
     let Opened {
         store,
@@ -195,9 +202,14 @@ async fn serve(
     );
     let writer = start_once("the firewall writer is gone", writer, log);
     let following = Following::default();
+    let log_of_metrics = log.new(o!("part" => "metrics"));
+    let is_on = parts.metrics_connections;
+    let counting = Counting::new(writer.clone(), is_on, log_of_metrics.clone());
     let control = {
         let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
-        let serving = Serving::new(board, following.clone(), writer.clone());
+        let counting = counting.clone();
+        let actors = (writer.clone(), journal.clone());
+        let serving = Serving::new(board, following.clone(), actors, counting);
         let answer = async move |request| serving.answer(request).await;
         let page = async move |after| match journal.send(Dump { after }).await {
             Ok(page) => page.map_err(|e| chain(&e)),
@@ -209,8 +221,8 @@ async fn serve(
         })
     };
     let metrics = metrics.map(|server| {
-        let (board, log) = (board.clone(), log.new(o!("part" => "metrics")));
-        actix_rt::spawn(server.serve(board, log))
+        let refresh = async move || counting.refresh().await;
+        actix_rt::spawn(server.serve(board.clone(), refresh, log_of_metrics))
     });
     let recover = Recover {
         records,

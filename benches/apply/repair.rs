@@ -142,6 +142,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         about_backend: AboutBackend::default(),
         find_drops: Box::new(|_, _| None),
         metrics: None,
+        metrics_connections: false,
         at_ready: Box::new(|| {}),
         options: MapperOptions {
             devices: Choice::Fixed(vec!["eth0".parse().expect("a device")]),

@@ -5,10 +5,10 @@
 //! [`crate::reconcile`].
 
 mod compare;
+mod figures;
 mod journal_client;
 mod open_ports;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,17 +16,19 @@ use actix::{Actor, ActorContext, Handler, SyncContext};
 use ipnet::Ipv6Net;
 use slog::{Logger, debug};
 
+use self::figures::{cause_of, figures_of};
 pub(crate) use self::journal_client::JournalClient;
 use self::open_ports::last_change;
 use super::messages::{Converge, FindForeign, Leave, Ping, Recover, RemoveAll, Round};
 use crate::backend::BackendError;
 use crate::backend::compiler::Compiler;
 use crate::control::board::{Reporter, StatusBoard};
+use crate::control::connections::ConnectionTotals;
 use crate::control::moment::Moment;
-use crate::control::status::DockerNatFigures;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::{Observation, Watch};
 use crate::journal::Journal;
+use crate::journal::history::cause::Cause;
 use crate::mapper::standby::admitted;
 use crate::model::change::Desired;
 use crate::model::conditions::ForeignRules;
@@ -34,7 +36,6 @@ use crate::model::device::Device;
 use crate::model::forwards::Forwards;
 use crate::model::intent::Intent;
 use crate::model::problem::ProblemId;
-use crate::model::published::HostForward;
 use crate::reconcile::{Reconciler, Report, Trouble};
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
@@ -52,6 +53,8 @@ pub(crate) struct FirewallWriter {
     has_recovered: bool,
     /// What the last round was to bring about, and what Docker's own NAT did then.
     desired: Option<(Arc<Intent>, StandbyState)>,
+    /// Connections since the start, for monitoring.
+    totals: ConnectionTotals,
     find_drops: FindDrops,
     board: StatusBoard,
     log: Logger,
@@ -77,6 +80,7 @@ impl FirewallWriter {
             find_drops,
             has_recovered: false,
             desired: None,
+            totals: ConnectionTotals::since(clock()),
             board,
             log,
             clock,
@@ -147,20 +151,6 @@ impl FirewallWriter {
     }
 }
 
-/// Docker's own IPv6 NAT as `status` shows it.
-fn figures_of(observation: &Observation) -> DockerNatFigures {
-    let audit = &observation.audit;
-    let texts =
-        |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
-    DockerNatFigures {
-        state: observation.state,
-        served: audit.served.len(),
-        unserved: texts(&audit.unserved),
-        stray: texts(&audit.stray),
-        closed: texts(&audit.closed),
-    }
-}
-
 impl Actor for FirewallWriter {
     type Context = SyncContext<Self>;
 }
@@ -190,12 +180,15 @@ impl Handler<Converge> for FirewallWriter {
         let now = (self.clock)();
         let since_start = || started.elapsed();
         self.reconciler.follow_event(message.event_at);
+        let (board, intent) = (&self.board, message.intent.clone());
+        let begin = |state| board.lock().cause = cause_of(intent, state);
         let round = round(
             &mut self.reconciler,
             compiler,
             watch,
             &message,
             since_start,
+            begin,
             now,
         );
         self.measure(&message, &round);
@@ -209,13 +202,15 @@ impl Handler<Converge> for FirewallWriter {
     }
 }
 
-/// Observes Docker's own NAT and makes the kernel match the rules that are desired beside it.
+/// Observes Docker's own NAT and makes the kernel match the rules that are desired beside it. `begin` is
+/// called with its state before the first change.
 fn round<J: Journal>(
     reconciler: &mut Reconciler<J>,
     compiler: &mut Compiler,
     watch: Option<&mut Watch>,
     message: &Converge,
     since_start: impl FnOnce() -> Duration,
+    begin: impl FnOnce(StandbyState),
     now: u64,
 ) -> Round {
     let Converge {
@@ -236,7 +231,9 @@ fn round<J: Journal>(
     let admitted = || {
         docker_nat = watch.map(observe);
         let state = docker_nat.as_ref().map(|it| it.state);
-        admitted(desired, state.unwrap_or(StandbyState::Off))
+        let state = state.unwrap_or(StandbyState::Off);
+        begin(state);
+        admitted(desired, state)
     };
     let report = reconciler.converge_to(admitted, &touched, now);
     Round { report, docker_nat }
@@ -255,6 +252,7 @@ impl Handler<RemoveAll> for FirewallWriter {
         failpoint::panic("a round begins");
         let began = Instant::now();
         self.reconciler.follow_event(None);
+        self.board.lock().cause = Cause::Leaving;
         let report = remove_all(&mut self.reconciler, (self.clock)());
         self.publish(&report, None, began, None);
         actix::MessageResult(report)

@@ -10,16 +10,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Handler, SyncContext};
-use slog::{Logger, debug, warn};
+use slog::{Logger, debug, info, warn};
 
-use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, Removing};
+use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, ReadHistory, Removing};
 use crate::control::board::{Reporter, StatusBoard};
+use crate::control::history::HistoryPage;
 use crate::control::row::Row;
 use crate::control::server::Page;
 use crate::control::status::JournalFigures;
+use crate::journal::history::cause::Cause;
+use crate::journal::history::chain::Link;
 use crate::journal::record::Record;
 use crate::journal::recover;
 use crate::journal::store::Store;
@@ -27,12 +30,42 @@ use crate::journal::{Journal, JournalError};
 use crate::model::problem::ProblemId;
 use crate::sys::causes::chain;
 use crate::sys::failpoint;
+use crate::sys::host;
 use crate::sys::locks::Lock;
 use crate::sys::progress::{self, Worker};
 
 /// How many records of a dump are in memory at once: some hundred kilobytes, and a change does not
 /// wait long for them.
 const RECORDS_AT_ONCE: usize = 500;
+
+/// How often the newest seal of the history is logged: who puts the whole journal back to an earlier
+/// state cannot put back a log that is kept elsewhere.
+const HEAD_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Remembers which seal of the history was logged.
+struct HeadLog {
+    last: Link,
+    since: Instant,
+}
+
+impl HeadLog {
+    fn new(now: Instant) -> Self {
+        let last = Link::default();
+        Self { last, since: now }
+    }
+
+    /// Whether this seal is to be logged now, which is then done.
+    fn is_due(&mut self, head: &Link, now: Instant) -> bool {
+        let is_due = *head != self.last && now.duration_since(self.since) >= HEAD_INTERVAL;
+        if is_due {
+            *self = Self {
+                last: *head,
+                since: now,
+            };
+        }
+        is_due
+    }
+}
 
 /// The state directory, held by its lock.
 pub struct HeldStateDir {
@@ -64,6 +97,7 @@ pub(crate) struct JournalActor {
     /// `None` once closed.
     store: Option<Store>,
     state_dir: HeldStateDir,
+    head_log: HeadLog,
     board: StatusBoard,
     log: Logger,
 }
@@ -79,6 +113,7 @@ impl JournalActor {
         Self {
             store: Some(store),
             state_dir,
+            head_log: HeadLog::new(Instant::now()),
             board,
             log,
         }
@@ -109,7 +144,14 @@ impl JournalActor {
         f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let began = Instant::now();
-        let written = self.change(what, f);
+        let (cause, now) = (self.board.lock().cause.clone(), host::now());
+        let written = self.change(what, |store| {
+            store.because(cause, now);
+            let written = f(store);
+            // A cause may hold the forwards of tens of thousands of ports.
+            store.because(Cause::Unknown, now);
+            written
+        });
         let took = began.elapsed();
         self.board.lock().measured.journal_sync.observe(took);
         written
@@ -202,6 +244,15 @@ impl Handler<Dump> for JournalActor {
     }
 }
 
+impl Handler<ReadHistory> for JournalActor {
+    type Result = Result<HistoryPage, JournalError>;
+
+    fn handle(&mut self, message: ReadHistory, _: &mut SyncContext<Self>) -> Self::Result {
+        let page = self.with("history", |store| store.history_after(message.after))?;
+        Ok(page.into())
+    }
+}
+
 impl Handler<Close> for JournalActor {
     type Result = Result<(), JournalError>;
 
@@ -223,8 +274,43 @@ impl Handler<Ping> for JournalActor {
         let kept = self.change("keeping the journal in its place", Store::keep_in_place);
         let troubles = kept.err().as_ref().map(chain).into_iter().collect();
         let bytes = self.store.as_ref().map_or(0, Store::size);
+        let head = self.store.as_ref().map(Store::history_head);
+        if let Some(head) = head.filter(|head| self.head_log.is_due(head, Instant::now())) {
+            info!(self.log, "history: the seal of its newest entry"; "entry" => head.number,
+                "sha256" => head.hex());
+        }
         let mut reports = self.board.lock();
         reports.measured.journal_bytes = bytes;
         reports.set_sentences(Reporter::StateDir, ProblemId::StateDir, troubles);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_seal_is_logged_once_an_hour() {
+        let began = Instant::now();
+        let mut log = HeadLog::new(began);
+        let [none, one, two] = [0, 1, 2].map(|number| Link {
+            number,
+            ..Link::default()
+        });
+        let steps = [
+            (&none, HEAD_INTERVAL, false),
+            (&one, HEAD_INTERVAL / 2, false),
+            (&one, HEAD_INTERVAL, true),
+            (&one, HEAD_INTERVAL * 3, false),
+            (&two, HEAD_INTERVAL * 3, true),
+            (&one, HEAD_INTERVAL * 3, false),
+        ];
+        for (head, after, is_due) in steps {
+            assert_eq!(
+                log.is_due(head, began + after),
+                is_due,
+                "{head:?} {after:?}"
+            );
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! All messages between actors.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Message;
 use ipnet::Ipv6Net;
 
 use crate::backend::BackendError;
+use crate::control::history::HistoryPage;
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::Page;
 use crate::docker_nat::gate::StandbyState;
@@ -185,11 +186,25 @@ pub(crate) struct Dump {
     pub after: Option<RuleId>,
 }
 
+/// Control server → journal: the next entries of the history.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<HistoryPage, JournalError>")]
+pub(crate) struct ReadHistory {
+    /// The number of the entry behind which the page begins; 0 for the first page.
+    pub after: u64,
+}
+
 /// Daemon → firewall writer: a request whose answer takes a look at the kernel. The error is in
 /// words.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Answer, String>")]
 pub(crate) struct Work(pub Request);
+
+/// Daemon → firewall writer: read the counters of the rules that forward, for monitoring. The answer is
+/// how long that took; the error is in words.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Duration, String>")]
+pub(crate) struct CountConnections;
 
 /// Daemon → journal: write everything out. No message follows.
 #[derive(Debug, Clone, Copy, Message)]

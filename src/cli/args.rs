@@ -82,6 +82,10 @@ pub(super) struct RunArgs {
     /// Serve metrics for Prometheus over HTTP on this address: ADDRESS:PORT or unix:/PATH
     #[arg(long, value_name = "ADDRESS", env = "DOCKER_NAT66_METRICS")]
     pub(super) metrics: Option<MetricsAddress>,
+    /// Whether the metrics name each published port with its container and its connections
+    #[arg(long, value_enum, env = "DOCKER_NAT66_METRICS_CONNECTIONS",
+          default_value_t = MetricsConnections::On)]
+    pub(super) metrics_connections: MetricsConnections,
     /// Print what would be done to the rules now, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -183,6 +187,15 @@ pub(super) enum Native {
     Standby,
     /// Set our rules beside it, without a look at whether it is on.
     Force,
+}
+
+/// `--metrics-connections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MetricsConnections {
+    /// They do: 200 by themselves, all others together.
+    On,
+    /// They have neither.
+    Off,
 }
 
 /// `--log-level`.

@@ -118,12 +118,7 @@ pub(super) fn run(
             settled(watch, computed.published.as_deref(), desired.has_forwards())?
         }
     };
-    rehearse(
-        reconciler,
-        recovered,
-        &admitted(&desired, state),
-        &script,
-    )
+    rehearse(reconciler, recovered, &admitted(&desired, state), &script)
 }
 
 /// What `cleanup` would do.

@@ -1,7 +1,6 @@
 //! `dump`: what is open and what is closed, from the running daemon; or, if none runs, the journal
 //! from a copy of the database.
 
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use clap::Args;
 use super::args::DaemonArgs;
 use super::ask::{ask_daemon, no_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
+use super::history::{self, PastMoment, Query};
 use super::output;
 use super::screen::Canvas;
 use super::screen::forwards::{self, Source};
@@ -19,9 +19,7 @@ use crate::control::protocol::{Answer, Request};
 use crate::control::row::Row;
 use crate::control::status::{ClosedPort, Status};
 use crate::docker_nat::gate::StandbyState;
-use crate::journal::recover::{OpenError, snapshot_copy};
 use crate::model::forward::Proto;
-use crate::sys::locks::{self, Lock, LockError};
 
 /// Options of `dump`.
 #[derive(Debug, Args)]
@@ -29,8 +27,12 @@ use crate::sys::locks::{self, Lock, LockError};
     after_help = "With a daemon, dump shows each published port: where it leads, who may use it, and \
                   what is closed with the reason. Without one it shows the ports of the journal that \
                   the last daemon left.\n\n\
+                  The history has at most 10,000 entries and 4 MiB, and says nothing of images, which the \
+                  daemon does not ask for. Each entry is sealed with the seal of the one before. That a \
+                  journal was put back whole to an earlier state does not show in it: compare the newest \
+                  seal with the log, which has it once an hour.\n\n\
                   Exit codes:\n  0  done; with --diff: all three are equal\n  1  failed; with --diff: \
-                  they differ\n  2  wrong usage\n  3  with --diff: no daemon runs\n  4  the journal \
+                  they differ; with --history: a seal is broken\n  2  wrong usage\n  3  with --diff: no daemon runs\n  4  the journal \
                   has a newer version, or is only for root"
 )]
 pub(super) struct DumpArgs {
@@ -43,6 +45,16 @@ pub(super) struct DumpArgs {
     /// Compare the journal, the kernel and Docker, and show the rules that differ
     #[arg(long, conflicts_with_all = ["rules", "container", "port"])]
     diff: bool,
+    /// Show what was open, from when to when, and why it ended
+    #[arg(long, conflicts_with_all = ["rules", "diff"])]
+    history: bool,
+    /// With --history: only what was open then or later; a time, or how long ago: 2h
+    #[arg(long, value_name = "TIME", requires = "history", value_parser = PastMoment::parse)]
+    since: Option<PastMoment>,
+    /// With --history: only what was open then; a time, or how long ago
+    #[arg(long, value_name = "TIME", requires = "history", conflicts_with = "since",
+          value_parser = PastMoment::parse)]
+    at: Option<PastMoment>,
     /// Show only this container, by its name or the beginning of its id
     #[arg(long, value_name = "NAME")]
     container: Option<String>,
@@ -73,6 +85,12 @@ fn wanted_port(text: &str) -> Result<WantedPort, String> {
 }
 
 impl DumpArgs {
+    fn is_container(&self, name: Option<&str>, id: Option<&str>) -> bool {
+        self.container.as_deref().is_none_or(|wanted| {
+            name == Some(wanted) || id.is_some_and(|id| id.starts_with(wanted))
+        })
+    }
+
     fn is_filtered(&self) -> bool {
         self.container.is_some() || self.port.is_some()
     }
@@ -84,9 +102,7 @@ impl DumpArgs {
         (port, proto): (Option<u16>, Option<&str>),
         closes_all: bool,
     ) -> bool {
-        let is_named = self.container.as_deref().is_none_or(|wanted| {
-            name == Some(wanted) || id.is_some_and(|id| id.starts_with(wanted))
-        });
+        let is_named = self.is_container(name, id);
         let is_port = self.port.is_none_or(|(wanted, of)| {
             let is_proto = of.is_none_or(|of| proto == Some(of.as_str()));
             (port.is_none() && closes_all) || (port == Some(wanted) && is_proto)
@@ -110,6 +126,17 @@ impl DumpArgs {
 pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
     if args.diff {
         return run_diff(args);
+    }
+    if args.history {
+        let query = Query {
+            since: args.since,
+            at: args.at,
+            port: args.port,
+            is_container: &|name, id| args.is_container(Some(name), Some(id)),
+            json: args.json,
+            wide: args.wide,
+        };
+        return history::run(&query, &args.daemon);
     }
     let (mut rows, source) = rows(&args.daemon)?;
     rows.retain(|row| args.wants_row(row));
@@ -207,7 +234,8 @@ fn rows(daemon: &DaemonArgs) -> Result<(Vec<Row>, Source), Failure> {
             Some(_) => return Err(wrong_answer()),
             None => {
                 // A daemon may start at this moment; then it is asked.
-                if let Some(rows) = from_copy(&daemon.state.state_dir)? {
+                if let Some(copy) = history::from_copy(&daemon.state.state_dir)? {
+                    let rows = copy.records.iter().flat_map(Row::of).collect();
                     return Ok((rows, Source::Journal));
                 }
             }
@@ -222,20 +250,6 @@ fn status(daemon: &DaemonArgs) -> Result<Option<Status>, Failure> {
         Some(_) => Err(wrong_answer()),
         None => Ok(None),
     }
-}
-
-/// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
-fn from_copy(state_dir: &Path) -> Result<Option<Vec<Row>>, Failure> {
-    if !state_dir.is_dir() {
-        return Err(OpenError::Missing(state_dir.to_owned()).into());
-    }
-    let _lock = match Lock::for_reading(&locks::state_path(state_dir)) {
-        Ok(lock) => lock,
-        Err(LockError::Held { .. }) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    let snapshot = snapshot_copy(state_dir, &std::env::temp_dir())?;
-    Ok(Some(snapshot.records.iter().flat_map(Row::of).collect()))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod failure;
 mod foreign;
 mod given;
 mod hints;
+mod history;
 mod host_args;
 mod lock;
 mod metrics;

@@ -132,6 +132,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
             })
         }),
         metrics: args.metrics.clone(),
+        metrics_connections: args.metrics_connections == args::MetricsConnections::On,
         at_ready: Box::new(move || log_fails(settings, log_of_check)),
         started,
         stale_grace: args.stale_grace,

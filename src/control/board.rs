@@ -13,6 +13,7 @@ use super::moment::Moment;
 use super::row::Row;
 use super::status::{AboutBackend, ReportedProblem, State, Status};
 use crate::docker_nat::gate::StandbyState;
+use crate::journal::history::cause::Cause;
 use crate::logging;
 use crate::model::problem::{Problem, ProblemId};
 
@@ -53,6 +54,8 @@ pub(crate) struct Reports {
     pub malformed: Vec<Row>,
     /// For monitoring.
     pub measured: Measured,
+    /// What the firewall writer is doing, for the history.
+    pub cause: Cause,
     problems: BTreeMap<Reporter, Vec<Problem>>,
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::connections::ConnectionFigures;
 use super::histogram::Histogram;
 use super::resync::ResyncReason;
 use crate::reconcile::report::{Change, Operation, Report};
@@ -29,6 +30,8 @@ pub(crate) struct Measured {
     pub resyncs: BTreeMap<ResyncReason, u64>,
     /// Connections to Docker after the first.
     pub docker_reconnects: u64,
+    /// Connections that published ports have taken, as last read; `None` where nobody reads them.
+    pub connections: Option<ConnectionFigures>,
     /// Since when the writer has had a round to do that has not ended; `None`: it has none.
     pub in_flight_since: Option<Instant>,
 }

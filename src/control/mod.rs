@@ -6,8 +6,8 @@
 //!
 //! [`status`] is the one struct of every figure; the parts of the daemon write into it through the
 //! [`board`]. [`measured`] is what they have counted and timed since the start. [`row`] is one line of
-//! a dump, [`comparison`] what `dump --diff` shows, [`connections`] what `status --watch` counts,
-//! [`moment`] a time in any of them.
+//! a dump, [`comparison`] what `dump --diff` shows, [`history`] what `dump --history` is made of,
+//! [`connections`] what `status --watch` counts, [`moment`] a time in any of them.
 
 pub(crate) mod board;
 pub mod client;
@@ -15,6 +15,7 @@ pub mod comparison;
 mod connect;
 pub mod connections;
 pub(crate) mod histogram;
+pub mod history;
 pub mod listen;
 pub(crate) mod measured;
 pub mod moment;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::comparison::Comparison;
 use super::connections::PortConnections;
+use super::history::HistoryPage;
 use super::row::Row;
 use super::status::Status;
 use crate::logging::Verbosity;
@@ -33,6 +34,11 @@ pub enum Request {
     Diff,
     /// How many connections each published port has taken.
     Connections,
+    /// What was open before.
+    History {
+        /// The number of the entry behind which the answer begins; 0 for the beginning.
+        after: u64,
+    },
     /// Its figures for monitoring.
     Metrics,
     /// Compare everything; answered once that is over.
@@ -50,9 +56,11 @@ impl Request {
     /// takes a listing of the kernel, for which the writer may have to wait.
     pub(crate) fn patience(self) -> Duration {
         match self {
-            Self::Dump | Self::Status | Self::Metrics | Self::LogLevel { .. } => {
-                Duration::from_secs(2)
-            }
+            Self::Dump
+            | Self::Status
+            | Self::History { .. }
+            | Self::Metrics
+            | Self::LogLevel { .. } => Duration::from_secs(2),
             Self::Diff | Self::Connections | Self::Reload => Duration::from_secs(30),
         }
     }
@@ -70,7 +78,9 @@ impl Request {
             Self::Reload,
         ];
         let levels = Verbosity::ALL.map(|level| Self::LogLevel { level });
-        let mut known = plain.into_iter().chain(levels);
+        let after = line.get("after").and_then(Value::as_u64);
+        let history = after.map(|after| Self::History { after });
+        let mut known = plain.into_iter().chain(levels).chain(history);
         known.find(|request| json!(request) == line)
     }
 }
@@ -87,6 +97,8 @@ pub enum Answer {
     Diff(Box<Comparison>),
     /// To [`Request::Connections`].
     Connections(Vec<PortConnections>),
+    /// To [`Request::History`].
+    History(HistoryPage),
     /// To [`Request::Metrics`]: Prometheus' text.
     Metrics(String),
     /// To the others: what came of it, in a sentence.

@@ -8,12 +8,15 @@ use actix::Addr;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::counting::Counting;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::FirewallWriter;
-use crate::actors::messages::{Reload, Resync, Resynced, Work};
+use crate::actors::journal::JournalActor;
+use crate::actors::messages::{ReadHistory, Reload, Resync, Resynced, Work};
 use crate::actors::port_mapper::PortMapper;
 use crate::control::board::StatusBoard;
 use crate::control::protocol::{Answer, RELOAD_PATIENCE, Request};
+use crate::sys::causes::chain;
 use crate::{logging, metrics};
 
 /// How long a look at the kernel may take, with its wait for the writer.
@@ -27,6 +30,8 @@ pub(super) struct Serving {
     board: StatusBoard,
     following: Following,
     writer: Addr<FirewallWriter>,
+    journal: Addr<JournalActor>,
+    counting: Counting,
     /// The writer does one at a time, and looks at the kernel for each.
     working: Semaphore,
 }
@@ -35,12 +40,15 @@ impl Serving {
     pub(super) fn new(
         board: StatusBoard,
         following: Following,
-        writer: Addr<FirewallWriter>,
+        (writer, journal): (Addr<FirewallWriter>, Addr<JournalActor>),
+        counting: Counting,
     ) -> Self {
         Self {
             board,
             following,
             writer,
+            journal,
+            counting,
             working: Semaphore::new(1),
         }
     }
@@ -50,11 +58,19 @@ impl Serving {
         let now = Instant::now();
         match request {
             Request::Status | Request::Dump => Answer::Status(Box::new(self.board.status(now))),
-            Request::Metrics => Answer::Metrics(metrics::server::text(&self.board, now)),
+            Request::Metrics => {
+                self.counting.refresh().await;
+                Answer::Metrics(metrics::server::text(&self.board, now))
+            }
             Request::LogLevel { level } => {
                 logging::set_verbosity(level);
                 Answer::Done(format!("log level: {level}"))
             }
+            Request::History { after } => match self.journal.send(ReadHistory { after }).await {
+                Ok(Ok(page)) => Answer::History(page),
+                Ok(Err(why)) => Answer::Error(chain(&why)),
+                Err(_) => Answer::Error("the journal has stopped".to_owned()),
+            },
             Request::Reload => match self.reload().await {
                 Ok(resynced) => Answer::Done(format!("resync done: {resynced}")),
                 Err(why) => Answer::Error(why),

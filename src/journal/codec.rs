@@ -15,6 +15,7 @@
 //!
 //! Pure: no I/O. No input makes it panic.
 
+pub(crate) mod history;
 mod parts;
 mod v1;
 mod v2;

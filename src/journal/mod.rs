@@ -4,10 +4,11 @@
 //! [`record`] defines a record and its states, [`codec`] its format on disk; [`store`] keeps records in
 //! sled and is the only module that names it; [`recover`] opens a store in whatever state a crash or
 //! damage has left the disk. The journal never proves that a rule is absent: the kernel's listing
-//! decides.
+//! decides. What was open before is in its [`history`].
 
 pub(crate) mod codec;
 mod error;
+pub mod history;
 mod layout;
 mod marker;
 pub mod memory;

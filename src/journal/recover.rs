@@ -12,7 +12,8 @@
 //!   any       newer        left unchanged, and refused
 //! ```
 //!
-//! An empty journal with a higher generation replaces a quarantined one. No rule is lost by that:
+//! An empty journal with a higher generation replaces a quarantined one; it has that one's history, as
+//! far as that could be read. No rule is lost by that:
 //! applied is the journal *and* everything of ours in the kernel. An error of the system (a full,
 //! read-only, forbidden or failing disk) is never treated as damage: nothing is moved, and the same
 //! call may succeed later. One exception: if a full disk has no room to open the journal, but the
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use super::error::OpenError;
+use super::history::past::StoredHistory;
 use super::layout::{self, OPENS_BEFORE_DISTRUST, StateDir};
 use super::marker::{self, Found, Marker};
 use super::record::Record;
@@ -99,18 +101,23 @@ fn open_settled(
         Found::Generation(generation) => Some(generation),
         _ => None,
     };
-    let (reason, salvaged) = if !layout::exists(&journal)? {
+    let nothing = (Vec::new(), Box::default());
+    let (reason, (salvaged, history)) = if !layout::exists(&journal)? {
         if found == Found::Nothing {
-            return start_anew(dir, 1, None, now);
+            return start_anew(dir, 1, None, &StoredHistory::default(), now);
         }
-        ("the database has vanished".to_owned(), Vec::new())
+        ("the database has vanished".to_owned(), nothing)
     } else if unended >= OPENS_BEFORE_DISTRUST {
         let reason = format!("{unended} attempts to open it never ended");
-        (reason, Vec::new())
+        (reason, nothing)
     } else {
         match load(&journal, reached) {
             Ok(loaded) => return resume(dir, loaded, now),
-            Err(LoadError::Damaged { reason, salvaged }) => (reason, salvaged),
+            Err(LoadError::Damaged {
+                reason,
+                salvaged,
+                history,
+            }) => (reason, (salvaged, history)),
             Err(LoadError::NewerVersion(version)) => return Err(newer(version)),
             Err(LoadError::Refused(error)) => {
                 return match store::refusal("opening", &journal, error) {
@@ -131,7 +138,7 @@ fn open_settled(
         salvaged,
     };
     let generation = reached.unwrap_or(0).saturating_add(1);
-    start_anew(dir, generation, Some(quarantined), now)
+    start_anew(dir, generation, Some(quarantined), &history, now)
 }
 
 /// File systems in memory, which have room even if the disk is full (hier(7), shm_overview(7)).
@@ -156,7 +163,8 @@ fn open_on_full_disk(
     };
     let records: BTreeMap<RuleId, Record> = copy.records.into_iter().map(|r| (r.id(), r)).collect();
     let generation = copy.generation + 1;
-    store::fill_in_place(dir, &records, generation).unwrap_or(Err(refusal))?;
+    let filled = store::fill_in_place(dir, &records, &copy.history, generation);
+    filled.unwrap_or(Err(refusal))?;
     if let Some(emptied) = dir.replace()? {
         dir.discard(&emptied)?;
     }
@@ -167,9 +175,10 @@ fn start_anew(
     dir: &StateDir,
     generation: u64,
     quarantined: Option<Quarantined>,
+    history: &StoredHistory,
     now: SystemTime,
 ) -> Result<Opened, OpenError> {
-    store::build(dir, &BTreeMap::new(), generation)?;
+    store::build(dir, &BTreeMap::new(), history, generation)?;
     let opened = open_new(dir, BTreeMap::new(), generation, now)?;
     Ok(Opened {
         quarantined,
@@ -187,9 +196,11 @@ fn open_new(
     let journal = dir.journal();
     let database =
         Database::open(&journal).map_err(|error| store::refusal("opening", &journal, error))?;
+    let history = store::ends(&database).map_err(|e| store::refusal("reading", &journal, e))?;
     let loaded = Loaded {
         database,
         records,
+        history,
         generation,
     };
     resume(dir, loaded, now)
@@ -199,6 +210,7 @@ fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, Ope
     let Loaded {
         database,
         records,
+        history,
         generation,
     } = loaded;
     // A killed predecessor may only have flushed; the generation must be on disk before the marker
@@ -210,7 +222,14 @@ fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, Ope
     let marker = Marker::write(dir, generation)?;
     let listed = records.values().cloned().collect();
     Ok(Opened {
-        store: Store::new(dir.clone(), database, marker, records, generation, now),
+        store: Store::new(
+            dir.clone(),
+            database,
+            marker,
+            (records, history),
+            generation,
+            now,
+        ),
         records: listed,
         quarantined: None,
     })

@@ -18,6 +18,7 @@
 
 mod build;
 mod database;
+mod history;
 mod shrink;
 
 use std::collections::BTreeMap;
@@ -28,9 +29,15 @@ pub(super) use self::build::{build, fill_in_place, refusal};
 use self::build::{content, fill_beside, sentinel_change, size};
 use self::database::Change;
 pub(super) use self::database::{Database, DatabaseError};
+use self::history::{History, appended};
+pub(super) use self::history::{ends, stored};
 use self::shrink::{free_garbage, has_outgrown, slack_of};
 use super::codec::{self, Sentinel};
 use super::error::OpenError;
+use super::history::cause::Cause;
+use super::history::chain::{Ends, Link};
+use super::history::closing::Closing;
+use super::history::past::StoredHistory;
 use super::layout::{self, StateDir};
 use super::marker::Marker;
 use super::record::{IllegalStep, Record, RecordEvent, Records, step};
@@ -48,6 +55,7 @@ pub struct Store {
     damaged: bool,
     marker: Option<Marker>,
     records: Records,
+    history: History,
     generation: u64,
     /// The generation at which the database's size was last checked.
     checked_at: u64,
@@ -58,12 +66,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store over an open database that holds exactly `records`.
+    /// A store over an open database that holds exactly `records`, and a history with these ends.
     pub(super) fn new(
         dir: StateDir,
         database: Database,
         marker: Marker,
-        records: Records,
+        (records, history): (Records, Ends),
         generation: u64,
         opened_at: SystemTime,
     ) -> Self {
@@ -73,6 +81,7 @@ impl Store {
             damaged: false,
             marker: Some(marker),
             records,
+            history: History::new(history),
             generation,
             checked_at: 0,
             slack: 0,
@@ -90,6 +99,32 @@ impl Store {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = self.records.range((from, Bound::Unbounded));
         rest.take(most).map(|(_, record)| record.clone()).collect()
+    }
+
+    /// From now on forwards that end go into the history: they end for this cause, at the second `now`
+    /// since the epoch.
+    pub fn because(&mut self, cause: Cause, now: u64) {
+        self.history.because(cause, now);
+    }
+
+    /// Some entries of the history behind the one of this number, and where it begins and ends.
+    ///
+    /// # Errors
+    /// The database has failed. Nothing was retried.
+    pub fn history_after(&self, number: u64) -> Result<StoredHistory, JournalError> {
+        let failed = |detail: String| JournalError {
+            operation: "reading the history".to_owned(),
+            detail,
+        };
+        let database = self.database.as_ref();
+        let database = database.ok_or_else(|| failed("the journal has failed".to_owned()))?;
+        let page = self.history.page(database, number);
+        page.map_err(|e| failed(e.to_string()))
+    }
+
+    /// The newest entry of the history.
+    pub(crate) fn history_head(&self) -> Link {
+        self.history.ends.head
     }
 
     /// How many records there are.
@@ -186,10 +221,15 @@ impl Store {
             live: live as u64,
         };
         changes.push(sentinel_change(sentinel));
-        if let Err(error) = self.write(changes, durable) {
-            self.damaged = matches!(error, DatabaseError::Damaged(_));
-            self.database = None;
-            return Err(failed(error.to_string()));
+        let closings = self.history.closings(&self.records, &new);
+        match self.write(changes, &closings, durable) {
+            Ok(ends) => self.history.ends = ends,
+            Err(error) => {
+                self.damaged = matches!(error, DatabaseError::Damaged(_));
+                let left = self.database.take().filter(|_| !self.damaged);
+                self.history.save(left.as_ref());
+                return Err(failed(error.to_string()));
+            }
         }
         self.generation = sentinel.generation;
         for (id, record) in new {
@@ -204,15 +244,22 @@ impl Store {
         Ok(())
     }
 
-    fn write(&self, changes: Vec<Change>, durable: bool) -> Result<(), DatabaseError> {
+    /// Returns where the history then ends.
+    fn write(
+        &self,
+        changes: Vec<Change>,
+        closings: &[Closing],
+        durable: bool,
+    ) -> Result<Ends, DatabaseError> {
         let missing = || DatabaseError::Damaged("the database was moved away".to_owned());
         let database = self.database.as_ref().ok_or_else(missing)?;
-        database.apply(changes)?;
+        let (history, ends) = appended(database, &self.history.ends, closings)?;
+        database.apply(changes, history)?;
         if durable {
             database.sync()?;
         }
         if database.is_in_place() {
-            Ok(())
+            Ok(ends)
         } else {
             Err(missing())
         }
@@ -221,14 +268,16 @@ impl Store {
     /// Replaces the database by a new one with all acknowledged records.
     fn rebuild(&mut self) -> Result<(), OpenError> {
         if let Some(moved) = self.database.take() {
+            self.history.save(Some(&moved));
             // Somebody else put a database in its place, which is quarantined and not removed.
             self.damaged |= !moved.is_in_place();
         }
         self.dir = StateDir::prepare(self.dir.path())?;
-        let generation = self.generation + 1;
-        match fill_beside(&self.dir, &self.records, generation) {
+        let (generation, history) = (self.generation + 1, self.history.saved());
+        match fill_beside(&self.dir, &self.records, &history, generation) {
             Err(refusal @ OpenError::NoSpace { .. }) if !self.damaged => {
-                fill_in_place(&self.dir, &self.records, generation).unwrap_or(Err(refusal))?;
+                fill_in_place(&self.dir, &self.records, &history, generation)
+                    .unwrap_or(Err(refusal))?;
             }
             filled => filled?,
         }
@@ -252,6 +301,8 @@ impl Store {
         // Opening the database has created files.
         layout::sync_dir(&journal)?;
         self.marker = Some(Marker::write(&self.dir, generation)?);
+        let ends = ends(&database).map_err(|e| refusal("reading", &journal, e))?;
+        self.history.goes_on(ends);
         self.database = Some(database);
         self.damaged = false;
         Ok(())
@@ -269,9 +320,12 @@ impl Store {
         self.checked_at = self.generation;
         free_garbage()?;
         let generation = self.generation + 1;
-        if !has_outgrown(self.size(), content(&self.records), self.slack)
-            || fill_beside(&self.dir, &self.records, generation).is_err()
-        {
+        if !has_outgrown(self.size(), self.content(), self.slack) {
+            return Ok(());
+        }
+        self.history.save(self.database.as_ref());
+        if fill_beside(&self.dir, &self.records, &self.history.saved(), generation).is_err() {
+            self.history.save(None);
             return Ok(());
         }
         let failed = |detail: String| JournalError {
@@ -285,8 +339,13 @@ impl Store {
         self.exchange(generation).map_err(|e| failed(chain(&e)))?;
         free_garbage()?;
         self.checked_at = self.generation;
-        self.slack = slack_of(self.size(), content(&self.records));
+        self.slack = slack_of(self.size(), self.content());
         Ok(())
+    }
+
+    /// Estimated bytes of the records and the history.
+    fn content(&self) -> u64 {
+        content(&self.records) + self.history.ends.bytes
     }
 
     /// The size of its files, in bytes; 0 if they cannot be read.

@@ -15,6 +15,7 @@ pub(crate) fn text(status: &Status, reports: &Reports) -> String {
     let mut text = Text::default();
     state(&mut text, status, reports);
     rules(&mut text, status, reports);
+    connections(&mut text, reports);
     docker_and_journal(&mut text, status, reports);
     process::write(&mut text);
     text.into_string()
@@ -138,6 +139,34 @@ fn rules(text: &mut Text, status: &Status, reports: &Reports) {
     .sample(&[], status.drift_repairs);
 }
 
+/// What the ports without a series of their own have instead of each label.
+const OTHER: &str = "other";
+
+fn connections(text: &mut Text, reports: &Reports) {
+    let Some(figures) = &reports.measured.connections else {
+        return;
+    };
+    let mut family = text.family(
+        "docker_nat66_connections_total",
+        Kind::Counter,
+        "Connections to published ports; of 200 by themselves, of all others together.",
+    );
+    for (at, container, connections) in &figures.ports {
+        let port = match at.addr {
+            Some(addr) => format!("[{addr}]:{}", at.port),
+            None => at.port.to_string(),
+        };
+        let labels = [
+            ("port", port.as_str()),
+            ("proto", at.proto.as_str()),
+            ("container", container),
+        ];
+        family.sample(&labels, *connections);
+    }
+    let labels = ["port", "proto", "container"].map(|label| (label, OTHER));
+    family.sample(&labels, figures.others);
+}
+
 fn docker_and_journal(text: &mut Text, status: &Status, reports: &Reports) {
     let measured = &reports.measured;
     text.family(
@@ -183,6 +212,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::control::connections::ConnectionFigures;
+    use crate::model::forward::Proto;
+    use crate::model::rule::HostPort;
 
     /// The words of a text that are names of metrics.
     fn names(text: &str) -> BTreeSet<&str> {
@@ -207,6 +239,36 @@ mod tests {
         assert!(
             asked.len() > 5 && asked.is_subset(&there),
             "{asked:?} {there:?}"
+        );
+    }
+
+    #[test]
+    fn connections_are_named_by_port_and_container_where_they_are_read() {
+        let mut reports = Reports::default();
+        let name = "docker_nat66_connections_total";
+        let shown = |reports: &Reports| {
+            let text = text(&Status::default(), reports);
+            let lines = text.lines().filter(|line| line.starts_with(name));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&reports), Vec::<String>::new());
+        let (proto, port) = (Proto::Udp, 53);
+        let bound = "2001:db8::1".parse().ok();
+        let at = |addr| HostPort { proto, addr, port };
+        let ports = vec![
+            (at(None), "a\"b".to_owned(), 3),
+            (at(bound), r"c\n".to_owned(), 4),
+        ];
+        let others = 5;
+        reports.measured.connections = Some(ConnectionFigures { ports, others });
+        let expected = [
+            r#"{port="53",proto="udp",container="a\"b"} 3"#,
+            r#"{port="[2001:db8::1]:53",proto="udp",container="c\\n"} 4"#,
+            r#"{port="other",proto="other",container="other"} 5"#,
+        ];
+        assert_eq!(
+            shown(&reports),
+            expected.map(|labels| format!("{name}{labels}"))
         );
     }
 

@@ -33,6 +33,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, so that a process without descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where the metrics are.
+const METRICS: &str = "/metrics";
+
 /// The media type of the text format, version 0.0.4.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -82,21 +85,25 @@ impl MetricsServer {
         }
     }
 
-    /// Serves until it is cancelled, in a `LocalSet`.
-    pub(crate) async fn serve(self, board: StatusBoard, log: Logger) {
+    /// Serves until it is cancelled, in a `LocalSet`. `refresh` brings up to date what is read only for
+    /// a scrape.
+    pub(crate) async fn serve<R>(self, board: StatusBoard, refresh: R, log: Logger)
+    where
+        R: AsyncFn() + 'static,
+    {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let board = Rc::new(board);
+        let shared = Rc::new((board, refresh));
         loop {
             let Ok(slot) = slots.clone().acquire_owned().await else {
                 return;
             };
-            let board = board.clone();
+            let shared = shared.clone();
             let accepted = match &self {
                 Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::task::spawn_local(exchange(stream, board, log.clone(), slot));
+                    tokio::task::spawn_local(exchange(stream, shared, log.clone(), slot));
                 }),
                 Self::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| {
-                    tokio::task::spawn_local(exchange(stream, board, log.clone(), slot));
+                    tokio::task::spawn_local(exchange(stream, shared, log.clone(), slot));
                 }),
             };
             if let Err(error) = accepted {
@@ -108,17 +115,25 @@ impl MetricsServer {
 }
 
 /// Answers one request.
-async fn exchange<S>(
+async fn exchange<S, R>(
     stream: S,
-    board: Rc<StatusBoard>,
+    shared: Rc<(StatusBoard, R)>,
     log: Logger,
     _slot: tokio::sync::OwnedSemaphorePermit,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
+    R: AsyncFn() + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &board);
-        async { Ok::<_, Infallible>(response) }
+        let shared = shared.clone();
+        async move {
+            let (board, refresh) = &*shared;
+            let path = request.uri().path();
+            if path == METRICS {
+                refresh().await;
+            }
+            Ok::<_, Infallible>(answer(request.method(), path, board))
+        }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -139,7 +154,7 @@ fn answer(method: &Method, path: &str, board: &StatusBoard) -> Response<String> 
     }
     let now = Instant::now();
     match path {
-        "/metrics" => {
+        METRICS => {
             let mut response = plain(StatusCode::OK, text(board, now));
             let format = HeaderValue::from_static(TEXT_FORMAT);
             response.headers_mut().insert(CONTENT_TYPE, format);

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::process::Command;
 use std::time::Instant;
 
 use docker_nat66::control::status::State;
 use docker_nat66::sys::failpoint;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::running::{self, Running, are_open};
+use crate::support::PROGRAM;
 use crate::support::daemon::{Daemon, End, keeps};
 use crate::support::fake_engine::FakeEngine;
 use crate::support::process::tools_but_of;
@@ -82,6 +85,8 @@ pub(crate) struct Found {
     pub(crate) ids: Vec<String>,
     /// The ids in the journal.
     pub(crate) journal: Vec<String>,
+    /// What is wrong with the history, or how it differs from what is open.
+    pub(crate) history: Vec<String>,
 }
 
 /// The Engine as it is after a stage.
@@ -192,13 +197,53 @@ pub(crate) fn restart(scene: &Scene, stage: usize) -> Found {
     let ours = scene.ours();
     let ids = scene::ids(&ours);
     let journal = daemon.journal();
+    let history = faults_of_history(scene, stage);
     daemon.leaves();
     Found {
         ready,
         ours,
         ids,
         journal,
+        history,
     }
+}
+
+/// The seals hold; what runs at this stage is open, once, and nothing else; and no port was open twice at
+/// a time.
+fn faults_of_history(scene: &Scene, stage: usize) -> Vec<String> {
+    let mut command = Command::new(PROGRAM);
+    command.args(["dump", "--history", "--json", "--state-dir"]);
+    let output = command.arg(scene.state_dir()).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        return vec![format!("{output:?}")];
+    }
+    let mut faults = Vec::new();
+    let (mut open, mut last_closed) = (Vec::new(), BTreeMap::new());
+    for line in text.lines().filter(|line| line.contains("host_port")) {
+        let row: Value = serde_json::from_str(line).expect("an object");
+        let port = row["host_port"].as_u64().expect("a port");
+        let time = |field: &str| row[field].as_str().map(str::to_owned);
+        if time("opened") < last_closed.get(&port).cloned().flatten() {
+            faults.push(format!("open twice: {line}"));
+        }
+        match (time("closed"), row["reason"].as_str()) {
+            (None, _) => open.push(port),
+            // Its end is when that was found.
+            (_, Some("rule-gone" | "daemon-killed")) => {}
+            (closed, _) => drop(last_closed.insert(port, closed)),
+        }
+    }
+    open.sort_unstable();
+    let mut running: Vec<u64> = running_after(stage)
+        .iter()
+        .map(|(_, port)| (*port).into())
+        .collect();
+    running.sort_unstable();
+    if open != running {
+        faults.push(format!("{open:?} are open"));
+    }
+    faults
 }
 
 /// What a daemon that is never killed has in the kernel after each stage.
@@ -231,6 +276,7 @@ pub(crate) fn recovers(
         ("journal", &found.journal, &found.ids),
         ("left behind", &scene.traces(), &Vec::new()),
         ("tools", &tools_but_of(None), &Vec::new()),
+        ("history", &found.history, &Vec::new()),
     ];
     for (which, is, should) in as_it_should_be {
         scene.has(score, &format!("{which}: {what}"), should, is);

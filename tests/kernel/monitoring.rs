@@ -91,6 +91,14 @@ fn metrics_count_what_the_daemon_does_and_health_checks_say_whether_it_can() {
                 "docker_nat66_event_to_rule_seconds_bucket{le=\"+Inf\"}",
                 2.0,
             ),
+            (
+                "docker_nat66_connections_total{port=\"8080\",proto=\"tcp\",container=\"c2\"}",
+                0.0,
+            ),
+            (
+                "docker_nat66_connections_total{port=\"other\",proto=\"other\",container=\"other\"}",
+                0.0,
+            ),
             ("docker_nat66_degraded{reason=\"forwarding\"}", 0.0),
             ("docker_nat66_degraded{reason=\"log\"}", 0.0),
             ("docker_nat66_closed_ports{reason=\"label\"}", 0.0),
@@ -186,9 +194,12 @@ fn a_reload_is_over_when_it_says_so_and_the_log_says_more_on_demand() {
         let engine = engine(&[(2, 8080)]);
         let socket = scene.state_dir().with_file_name("metrics.sock");
         let address = format!("unix:{}", socket.display());
-        let mut daemon = Daemon::ready(&scene, &engine, &["--metrics", &address]);
+        let args = ["--metrics", &address, "--metrics-connections", "off"];
+        let mut daemon = Daemon::ready(&scene, &engine, &args);
         let stream = UnixStream::connect(&socket).expect("it listens");
         assert!(ask(stream, "GET /readyz").0.starts_with("HTTP/1.1 200"));
+        let (_, printed) = said(&command(&scene, &["metrics"]));
+        assert!(!printed.contains("connections_total"), "{printed}");
         let nothing = (Some(0), "resync done: nothing to do\n".to_owned());
         eventually(SOON, "nothing to do", || {
             let is = said(&command(&scene, &["reload"]));

@@ -46,6 +46,33 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
     let engine = Engine::up(&lab, &[]);
     let id = engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
     let daemon = Daemon::ready(&lab, &ARGS);
+    engine.run("brief", &["-p", "8082:80"], &["tcp:80"]);
+    let history = |output: Output| {
+        let mut rows: Vec<Value> = text(&output)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let chain = rows.pop().expect("the chain");
+        assert_eq!(chain["chain"], "whole", "{chain}");
+        rows
+    };
+    let is_brief = |row: &Value, closed: bool| {
+        row["container_name"] == "brief" && row["closed"].is_string() == closed
+    };
+    let shows = |closed| {
+        eventually(SOON, "the short life of a container", || {
+            let rows = history(daemon.command(&["dump", "--history", "--json"]));
+            let found = rows.iter().find(|row| is_brief(row, closed)).cloned();
+            found.ok_or(rows)
+        })
+    };
+    let open = shows(false);
+    engine.remove("brief");
+    let brief = shows(true);
+    for field in ["container_id", "container_addr", "host_port", "opened"] {
+        assert_eq!(brief[field], open[field], "{field} of {brief}");
+    }
+    assert_eq!(brief["reason"], "container-ended");
     let alive = eventually(SOON, "every rule to be applied", || {
         let rows = rows(&daemon.command(&["dump", "--json"]));
         let applied = rows.iter().filter(|row| row["state"] == "applied").count();
@@ -90,6 +117,20 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
         rows(&daemon::command(&lab, &["dump", "--json"])),
         [Value::Null; 0]
     );
+    // The kill ended nothing: the forward was open from the first daemon to the end of the second.
+    let call = ["dump", "--history", "--json"];
+    let past = history(daemon::command(&lab, &call));
+    assert_eq!(past[0], brief);
+    let web: Vec<&Value> = past[1..].iter().collect();
+    assert_eq!(web.len(), 1, "{past:#?}");
+    assert_eq!(web[0]["opened"], forward["inserted"]);
+    assert_eq!(web[0]["reason"], "daemon-left");
+    let screen = text(&daemon::command(&lab, &["dump", "--history"]));
+    println!("{screen}");
+    let of_port = [&call[..], &["--port", "8080"]].concat();
+    assert_eq!(history(daemon::command(&lab, &of_port)), past[1..]);
+    let long_ago = [&call[..], &["--at", "2026-01-01T00:00:00Z"]].concat();
+    assert_eq!(history(daemon::command(&lab, &long_ago)), [Value::Null; 0]);
 }
 
 #[test]
@@ -171,6 +212,47 @@ fn watch_shows_new_connections_and_a_terminal_is_never_too_narrow() {
             .any(|(rate, _)| rate.is_some_and(|r| r > 0.0)),
         "{lines:?}"
     );
+    // The counter of monitoring goes on where the kernel's begins again.
+    let series = "docker_nat66_connections_total{port=\"8080\",proto=\"tcp\",container=\"web\"} ";
+    let total = || {
+        let shown = text(&daemon.command(&["metrics"]));
+        let value = shown.lines().find_map(|line| line.strip_prefix(series));
+        value
+            .and_then(|value| value.parse::<u64>().ok())
+            .ok_or(shown)
+    };
+    let last = lines.last().map_or(0, |(_, total)| *total);
+    let before = eventually(SOON, "all connections", || {
+        total().and_then(|total| {
+            if total >= last {
+                Ok(total)
+            } else {
+                Err(total.to_string())
+            }
+        })
+    });
+    engine.docker(&["restart", "-t", "0", "web"]);
+    eventually(SOON, "the port again", || {
+        let shown = text(&daemon.command(&["dump"]));
+        let is_open = |line: &str| line.starts_with("8080/tcp") && line.contains("open");
+        if shown.lines().any(is_open) {
+            Ok(())
+        } else {
+            Err(shown)
+        }
+    });
+    for _ in 0..2 {
+        lab.answers(Tcp, "[2001:db8::1]:8080", "web", CLIENT);
+    }
+    eventually(SOON, "two more connections", || {
+        total().and_then(|total| {
+            if total >= before + 2 {
+                Ok(())
+            } else {
+                Err(total.to_string())
+            }
+        })
+    });
     let diff = daemon.command(&["dump", "--diff"]);
     assert!(diff.status.success(), "{diff:?}");
     // On a terminal, in colour and as wide as it is; with NO_COLOR without.

@@ -59,6 +59,16 @@ impl Change {
         .expect("the disk is sound");
     }
 
+    /// How many ports it closes that were open, where that is there.
+    pub(crate) fn closes(&self, before: &Expected) -> u64 {
+        let mut after = before.clone();
+        self.apply(&mut after);
+        let is_open = |state: Option<&State>| state.is_some_and(|state| *state != State::Intended);
+        let ports = self.ports.iter();
+        let closed = ports.filter(|port| is_open(before.get(port)) && !is_open(after.get(port)));
+        closed.count() as u64
+    }
+
     /// The same change of what should be there.
     pub(crate) fn apply(&self, expected: &mut Expected) {
         for port in &self.ports {

@@ -1,17 +1,17 @@
 //! Answers what takes a look at the kernel: the comparison of the journal, the kernel and Docker for
-//! `dump --diff`, and the counters for `status --watch`. The writer does it, so that no rule and no
-//! record changes in between.
+//! `dump --diff`, and the counters for `status --watch` and for monitoring. The writer does it, so that
+//! no rule and no record changes in between.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Handler, SyncContext};
 
 use super::FirewallWriter;
 use super::journal_client::JOURNAL_PATIENCE;
-use crate::actors::messages::{Dump, Work};
+use crate::actors::messages::{CountConnections, Dump, Work};
 use crate::control::comparison::{Comparison, Difference};
-use crate::control::connections::PortConnections;
+use crate::control::connections::{CountedRule, PortConnections};
 use crate::control::protocol::{Answer, Request};
 use crate::control::row::Row;
 use crate::mapper::standby::admitted;
@@ -29,12 +29,35 @@ impl Handler<Work> for FirewallWriter {
             Request::Diff => Answer::Diff(Box::new(self.compared()?)),
             Request::Dump
             | Request::Status
+            | Request::History { .. }
             | Request::Metrics
             | Request::Reload
             | Request::LogLevel { .. } => {
                 return Err("the writer is not asked for that".to_owned());
             }
         })
+    }
+}
+
+impl Handler<CountConnections> for FirewallWriter {
+    type Result = Result<Duration, String>;
+
+    fn handle(&mut self, _: CountConnections, _: &mut SyncContext<Self>) -> Self::Result {
+        let began = Instant::now();
+        let counts = self.reconciler.connections().map_err(|e| chain(&e))?;
+        let rules = self.reconciler.records().filter_map(|record| {
+            let owned = &record.owned;
+            Some(CountedRule {
+                id: record.id(),
+                inserted_at: record.inserted_at,
+                port: owned.rule.dnat()?.0,
+                container: owned.owners.first().map(|owner| &owner.container_name),
+                connections: counts.get(&record.id()).copied(),
+            })
+        });
+        self.totals.add(rules);
+        self.board.lock().measured.connections = Some(self.totals.figures());
+        Ok(began.elapsed())
     }
 }
 

@@ -104,7 +104,16 @@ impl Daemon {
         let watch = Some(&mut self.watch);
         let compiler = &mut self.compiler;
         let now = || at(second);
-        let round = round(&mut self.reconciler, compiler, watch, &message, now, 1);
+        let begin = |_| {};
+        let round = round(
+            &mut self.reconciler,
+            compiler,
+            watch,
+            &message,
+            now,
+            begin,
+            1,
+        );
         let rules = self.host.kernel.ours().len();
         assert_eq!(self.host.journal.records().len(), rules);
         (rules, round)

@@ -5,6 +5,7 @@
 
 pub(super) mod diff;
 pub(super) mod forwards;
+pub(super) mod history;
 pub(super) mod lines;
 mod ports;
 pub(super) mod rates;

@@ -4,6 +4,7 @@
 //! DOCKER_NAT66_WRITE_GOLDENS=1 cargo test --lib screen
 //! ```
 
+mod past;
 mod samples;
 
 use std::fs;
@@ -13,7 +14,7 @@ use anstream::adapter::strip_str;
 use unicode_width::UnicodeWidthStr;
 
 use super::forwards::Source;
-use super::{Canvas, forwards, rules, status};
+use super::{Canvas, forwards, history, rules, status};
 
 const WRITE: &str = "DOCKER_NAT66_WRITE_GOLDENS";
 
@@ -60,6 +61,17 @@ fn dump_shows_what_is_open_and_what_is_closed() {
     });
     let empty = forwards::screen(&[], &[], daemon, &canvas(Some(80)));
     assert_eq!(empty, "");
+}
+
+#[test]
+fn the_history_shows_what_was_open_and_what_is() {
+    let intervals = past::intervals();
+    for (name, shown, chain) in past::chains() {
+        is_golden(name, |c| history::screen(&intervals[..shown], &chain, c));
+    }
+    is_golden("history-empty", |c| {
+        history::screen(&[], &past::no_chain(), c)
+    });
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use crate::journal::codec::{self, DecodeError, Sentinel};
 use crate::journal::error::OpenError;
+use crate::journal::history::chain::Ends;
+use crate::journal::history::past::StoredHistory;
 use crate::journal::record::Record;
-use crate::journal::store::{Database, DatabaseError};
+use crate::journal::store::{self, Database, DatabaseError};
 use crate::model::boot::BootId;
 use crate::model::forward::Owner;
 use crate::model::rule::RuleId;
@@ -23,6 +25,7 @@ pub(super) fn newer(found: u16) -> OpenError {
 pub(super) struct Loaded {
     pub(super) database: Database,
     pub(super) records: BTreeMap<RuleId, Record>,
+    pub(super) history: Ends,
     pub(super) generation: u64,
 }
 
@@ -31,6 +34,8 @@ pub(super) enum LoadError {
     Damaged {
         reason: String,
         salvaged: Vec<Record>,
+        /// As far as it can be read.
+        history: Box<StoredHistory>,
     },
     NewerVersion(u16),
     /// The system refused, or another process has the database open.
@@ -43,6 +48,7 @@ impl From<DatabaseError> for LoadError {
             DatabaseError::Damaged(reason) => Self::Damaged {
                 reason,
                 salvaged: Vec::new(),
+                history: Box::default(),
             },
             refused => Self::Refused(refused),
         }
@@ -70,6 +76,7 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
     }
     match contents.check(reached) {
         Ok(generation) => Ok(Loaded {
+            history: store::ends(&database)?,
             database,
             records: contents.records,
             generation,
@@ -77,6 +84,7 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
         Err(reason) => Err(LoadError::Damaged {
             reason,
             salvaged: contents.records.into_values().collect(),
+            history: Box::new(store::stored(&database).unwrap_or_default()),
         }),
     }
 }

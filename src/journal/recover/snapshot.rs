@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::load::{LoadError, load, newer};
 use crate::journal::error::OpenError;
+use crate::journal::history::past::StoredHistory;
 use crate::journal::layout::{self, StateDir};
 use crate::journal::marker::{self, Found};
 use crate::journal::record::Record;
@@ -18,6 +19,8 @@ use crate::journal::store;
 pub struct Snapshot {
     /// Its records, by id.
     pub records: Vec<Record>,
+    /// What was open before.
+    pub history: StoredHistory,
     /// Its generation.
     pub generation: u64,
 }
@@ -54,6 +57,8 @@ pub fn snapshot_copy(state_dir: &Path, scratch: &Path) -> Result<Snapshot, OpenE
     })?;
     match load(&copied, reached) {
         Ok(loaded) => Ok(Snapshot {
+            history: store::stored(&loaded.database)
+                .map_err(|error| store::refusal("reading", &copied, error))?,
             records: loaded.records.into_values().collect(),
             generation: loaded.generation,
         }),

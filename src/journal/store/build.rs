@@ -1,4 +1,4 @@
-//! Writes a complete new database of given records.
+//! Writes a complete new database of given records and their history.
 //!
 //! It is written beside the present one, and [`StateDir::replace`] exchanges the two. On a small, full
 //! disk the new database needs the space of the old one, which is then removed first. A crash between
@@ -10,8 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::database::{Change, Database, DatabaseError};
+use super::history::copied;
 use crate::journal::codec::{self, Sentinel};
 use crate::journal::error::OpenError;
+use crate::journal::history::past::StoredHistory;
 use crate::journal::layout::{self, StateDir};
 use crate::journal::record::Record;
 use crate::model::rule::RuleId;
@@ -25,26 +27,28 @@ pub(super) const SLACK: u64 = 4;
 /// How many records are encoded to estimate the size of all.
 const SAMPLE: usize = 64;
 
-/// Writes a complete, durable database of `records` and replaces the present one by it. Returns the
-/// path of the replaced database, if there was one.
+/// Writes a complete, durable database of `records` and `history`, and replaces the present one by it.
+/// Returns the path of the replaced database, if there was one.
 pub(in crate::journal) fn build(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
+    history: &StoredHistory,
     generation: u64,
 ) -> Result<Option<PathBuf>, OpenError> {
-    fill_beside(dir, records, generation)?;
+    fill_beside(dir, records, history, generation)?;
     dir.replace()
 }
 
-/// Writes a complete, durable database of `records` as `journal.new`.
+/// Writes a complete, durable database of `records` and `history` as `journal.new`.
 pub(super) fn fill_beside(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
+    history: &StoredHistory,
     generation: u64,
 ) -> Result<(), OpenError> {
     let new = dir.new_journal();
     layout::remove(&new)?;
-    let filled = layout::make_private(&new).and_then(|()| fill(&new, records, generation));
+    let filled = layout::make_private(&new).and_then(|()| fill(&new, records, history, generation));
     if filled.is_err() {
         // Free the space of the incomplete database: space may be what is missing.
         let _ = layout::remove(&new);
@@ -52,7 +56,12 @@ pub(super) fn fill_beside(
     filled
 }
 
-fn fill(path: &Path, records: &BTreeMap<RuleId, Record>, generation: u64) -> Result<(), OpenError> {
+fn fill(
+    path: &Path,
+    records: &BTreeMap<RuleId, Record>,
+    history: &StoredHistory,
+    generation: u64,
+) -> Result<(), OpenError> {
     let failed = |error| refusal("creating", path, error);
     let database = Database::open(path).map_err(failed)?;
     let mut changes = Vec::with_capacity(records.len() + 1);
@@ -65,7 +74,10 @@ fn fill(path: &Path, records: &BTreeMap<RuleId, Record>, generation: u64) -> Res
         generation,
         live: records.len() as u64,
     }));
-    database.apply(changes).map_err(failed)?;
+    for part in copied(history) {
+        database.apply(Vec::new(), part).map_err(failed)?;
+    }
+    database.apply(changes, Vec::new()).map_err(failed)?;
     database.close().map_err(failed)?;
     layout::sync_tree(path)
 }
@@ -88,25 +100,35 @@ pub(in crate::journal) fn refusal(operation: &str, path: &Path, error: DatabaseE
 }
 
 /// Removes the present database, which has failed, and writes `journal.new` in the space that this
-/// frees. Returns `None`, and changes nothing, if that space would not suffice.
+/// frees; without the history's entries if there is no room for them. Returns `None`, and changes
+/// nothing, if that space would not suffice.
 pub(in crate::journal) fn fill_in_place(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
+    history: &StoredHistory,
     generation: u64,
 ) -> Option<Result<(), OpenError>> {
     let journal = dir.journal();
     let old = size(&journal).unwrap_or(0);
     let free =
         rustix::fs::statvfs(dir.path()).map_or(0, |at| at.f_bavail.saturating_mul(at.f_frsize));
-    if old.saturating_add(free) < EMPTY + SLACK * content(records) {
+    let content = content(records);
+    let fits = |content| old.saturating_add(free) >= EMPTY + SLACK * content;
+    if !fits(content) {
         return None;
     }
+    // The records are worth more.
+    let bare = history.without_entries();
+    let history = match fits(content + history.bytes()) {
+        true => history,
+        false => &bare,
+    };
     // While an empty `journal` exists, a start does not use an incomplete `journal.new`.
     let emptied = layout::remove(&dir.old_journal())
         .and_then(|()| layout::remove(&dir.new_journal()))
         .and_then(|()| layout::remove(&journal))
         .and_then(|()| layout::make_private(&journal));
-    Some(emptied.and_then(|()| fill_beside(dir, records, generation)))
+    Some(emptied.and_then(|()| fill_beside(dir, records, history, generation)))
 }
 
 /// Estimated bytes of all records. Encodes only a sample, because there may be very many and this

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use sled::Transactional;
+use sled::transaction::{ConflictableTransactionError, TransactionError};
 
 use crate::journal::error::is_damage;
 use crate::sys::failpoint;
@@ -39,6 +43,9 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
 /// A key, and its new value or its removal.
 pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// The name of the history's tree. It is apart from the records, so that these are read without it.
+const HISTORY: &[u8] = b"history";
 
 /// Why an operation of the database failed. The database must not be used after it.
 #[derive(Debug)]
@@ -135,23 +142,65 @@ impl Database {
         })
     }
 
-    /// Makes all changes or none, and writes them to the kernel: they survive the end of this
-    /// process.
-    pub(crate) fn apply(&self, changes: Vec<Change>) -> Result<(), DatabaseError> {
+    /// Makes all changes or none, of the records and of the history, and writes them to the kernel: they
+    /// survive the end of this process.
+    pub(crate) fn apply(
+        &self,
+        records: Vec<Change>,
+        history: Vec<Change>,
+    ) -> Result<(), DatabaseError> {
         let db = self.db()?;
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
+        let (records, past) = (
+            batch(records),
+            (!history.is_empty()).then(|| batch(history)),
+        );
         failpoint::crash("before the database is changed");
-        catch("apply", || db.apply_batch(batch))?;
+        catch("apply", || match past {
+            None => db.apply_batch(records),
+            Some(past) => both(db, &records, &past),
+        })?;
         failpoint::crash("before the database is flushed");
         catch("flush", || flush(db))?;
         failpoint::crash("after the database was flushed");
         Ok(())
+    }
+
+    /// The history's entries that stand behind this key, at most so many, with their keys; the keys of
+    /// entries are 8 bytes long. No history is an empty one.
+    pub(crate) fn history_after(
+        &self,
+        key: [u8; 8],
+        most: usize,
+    ) -> Result<Vec<Entry>, DatabaseError> {
+        let Some(tree) = self.history()? else {
+            return Ok(Vec::new());
+        };
+        let behind = (Bound::Excluded(&key[..]), Bound::Unbounded);
+        catch("read the history", || {
+            let pairs = tree.range::<&[u8], _>(behind);
+            let pairs = pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())));
+            let is_entry =
+                |pair: &Result<Entry, _>| pair.as_ref().map_or(true, |(k, _)| k.len() == key.len());
+            pairs.filter(is_entry).take(most).collect()
+        })
+    }
+
+    /// The value of one key of the history.
+    pub(crate) fn history_value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DatabaseError> {
+        let Some(tree) = self.history()? else {
+            return Ok(None);
+        };
+        let value = catch("read the history", || tree.get(key))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    /// The history's tree, if there is one.
+    fn history(&self) -> Result<Option<sled::Tree>, DatabaseError> {
+        let db = self.db()?;
+        catch("find the history", || {
+            let exists = db.tree_names().iter().any(|name| name == HISTORY);
+            exists.then(|| db.open_tree(HISTORY)).transpose()
+        })
     }
 
     /// Makes all applied changes survive a power cut.
@@ -193,6 +242,32 @@ impl Drop for Database {
             close(db);
         }
     }
+}
+
+fn batch(changes: Vec<Change>) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    for (key, value) in changes {
+        match value {
+            Some(value) => batch.insert(key, value),
+            None => batch.remove(key),
+        }
+    }
+    batch
+}
+
+/// Applies both batches, or neither.
+fn both(db: &sled::Db, records: &sled::Batch, history: &sled::Batch) -> Result<(), sled::Error> {
+    let tree = db.open_tree(HISTORY)?;
+    let changed = (&**db, &tree).transaction(|(live, past)| {
+        live.apply_batch(records)?;
+        past.apply_batch(history)?;
+        Ok::<_, ConflictableTransactionError<()>>(())
+    });
+    changed.map_err(|error| match error {
+        TransactionError::Storage(error) => error,
+        // Nothing aborts it.
+        TransactionError::Abort(()) => sled::Error::Unsupported("it was aborted".to_owned()),
+    })
 }
 
 /// Drops sled's handle, which flushes and may panic (it unwraps an fsync).

@@ -76,7 +76,7 @@ fn check_request(bytes: &[u8]) {
         Answer::Error(_) => assert!(asked.is_empty()),
         Answer::Status(_) => assert_eq!(asked, [Request::Status]),
         Answer::Done(_) => assert_eq!(asked.len(), 1),
-        Answer::Metrics(_) | Answer::Diff(_) | Answer::Connections(_) => {
+        Answer::Metrics(_) | Answer::Diff(_) | Answer::Connections(_) | Answer::History(_) => {
             unreachable!("it is not given here")
         }
         Answer::Dump(rows) => assert_eq!((asked.as_slice(), rows.len()), (&[Request::Dump][..], 4)),

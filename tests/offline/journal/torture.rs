@@ -4,7 +4,7 @@
 //! changes drawn from a seeded sequence, says before each what it will try and after each that it
 //! was acknowledged. The parent kills it with SIGKILL at a random moment (also while the journal is
 //! being opened or rebuilt), opens the journal itself and compares: all acknowledged changes are
-//! there, and of the one that was being made either all or nothing.
+//! there, and of the one that was being made either all or nothing, in the records and in the history.
 //!
 //! SIGKILL leaves the page cache alone; what a power cut does is not shown here.
 //! `DOCKER_NAT66_SEED` repeats a run's draws, though not its timing.
@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime};
 
+use docker_nat66::journal::history::cause::Cause;
 use docker_nat66::journal::recover;
+use docker_nat66::journal::store::Store;
 
 use crate::support::again::again;
 use crate::support::change::{Change, Expected, port_of};
@@ -37,6 +39,7 @@ fn exchange_database(dir: &Path) {
 fn write_for_ever(dir: &Path, seed: u64) {
     let mut draw = Draw(seed);
     let mut journal = recover::open(dir, SystemTime::now()).expect("opens").store;
+    journal.because(Cause::Leaving, 2);
     // not println: it goes through the test harness
     let mut out = std::io::stdout().lock();
     loop {
@@ -79,6 +82,8 @@ impl Drop for Writer {
 struct Known {
     /// What must be there, by all that was acknowledged.
     expected: Expected,
+    /// How many ports were closed, each of which makes an entry of the history.
+    closed: u64,
     /// The change that was begun and not acknowledged.
     tried: Option<Change>,
     acknowledged: u64,
@@ -90,6 +95,7 @@ impl Known {
             self.tried = Some(Change::parse(change));
         } else if line == "ack" {
             let change = self.tried.take().expect("tried before it was acknowledged");
+            self.closed += change.closes(&self.expected);
             change.apply(&mut self.expected);
             self.acknowledged += 1;
         }
@@ -135,18 +141,49 @@ impl Known {
             .collect();
         let tried = self.tried.take();
         let mut with_tried = self.expected.clone();
+        let mut closed_with_tried = self.closed;
         if let Some(change) = &tried {
+            closed_with_tried += change.closes(&with_tried);
             change.apply(&mut with_tried);
         }
-        if found != self.expected && found != with_tried {
+        let history = history(&opened.store)?;
+        // Records and history change together, or not at all.
+        let whole = [
+            (&self.expected, self.closed),
+            (&with_tried, closed_with_tried),
+        ];
+        if !whole.contains(&(&found, history)) {
             return Err(format!(
-                "after {} acknowledged changes, while trying {tried:?}:\nexpected {:?}\nor       \
-                 {with_tried:?}\nfound    {found:?}",
-                self.acknowledged, self.expected
+                "after {} acknowledged changes, while trying {tried:?}:\nexpected {whole:?}\n\
+                 found    {found:?}, {history}",
+                self.acknowledged
             ));
         }
+        self.closed = history;
         self.expected = found;
         Ok(())
+    }
+}
+
+/// How many entries the history of a journal has had, after a check of its seals.
+fn history(journal: &Store) -> Result<u64, String> {
+    let read = |after| {
+        journal
+            .history_after(after)
+            .map_err(|e| format!("history: {e}"))
+    };
+    let mut history = read(0)?;
+    loop {
+        let last = history.entries.last().map_or(0, |(number, _)| *number);
+        let page = read(last)?;
+        if page.entries.is_empty() {
+            break;
+        }
+        history.entries.extend(page.entries);
+    }
+    match history.broken() {
+        None => Ok(history.head.number),
+        Some(how) => Err(format!("history: {how}")),
     }
 }
 

@@ -19,11 +19,11 @@ pub(super) fn now() -> Moment {
     Moment::from_secs(NOW_SECS)
 }
 
-fn ago(secs: u64) -> Moment {
+pub(super) fn ago(secs: u64) -> Moment {
     Moment::from_secs(NOW_SECS - secs)
 }
 
-fn addr(text: &str) -> Option<Ipv6Addr> {
+pub(super) fn addr(text: &str) -> Option<Ipv6Addr> {
     Some(text.parse().expect("an address"))
 }
 

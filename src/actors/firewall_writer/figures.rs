@@ -1,0 +1,31 @@
+//! What `status` shows of a round, and why ports close in it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::control::status::DockerNatFigures;
+use crate::docker_nat::gate::StandbyState;
+use crate::docker_nat::watch::Observation;
+use crate::journal::history::cause::Cause;
+use crate::model::intent::Intent;
+use crate::model::published::HostForward;
+
+/// Docker's own IPv6 NAT as `status` shows it.
+pub(super) fn figures_of(observation: &Observation) -> DockerNatFigures {
+    let audit = &observation.audit;
+    let texts =
+        |forwards: &BTreeSet<HostForward>| forwards.iter().map(ToString::to_string).collect();
+    DockerNatFigures {
+        state: observation.state,
+        served: audit.served.len(),
+        unserved: texts(&audit.unserved),
+        stray: texts(&audit.stray),
+        closed: texts(&audit.closed),
+    }
+}
+
+/// Why ports close in a round with this intent, in which Docker's own NAT has this state.
+pub(super) fn cause_of(intent: Arc<Intent>, state: StandbyState) -> Cause {
+    let stands_by = state == StandbyState::On;
+    Cause::Round { intent, stands_by }
+}

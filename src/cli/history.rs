@@ -1,0 +1,367 @@
+//! `dump --history`: what was open, from the running daemon; or, if none runs, from a copy of the
+//! journal.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::DaemonArgs;
+use super::ask::{ask_daemon, wrong_answer};
+use super::failure::{Exit, Failure};
+use super::output;
+use super::screen::Canvas;
+use super::screen::history::{self, Chain, Interval};
+use crate::control::moment::Moment;
+use crate::control::protocol::{Answer, Request};
+use crate::control::row::Row;
+use crate::journal::history::chain::Link;
+use crate::journal::history::closing::{Closing, EndReason, PortRun};
+use crate::journal::history::past::{Past, StoredHistory};
+use crate::journal::recover::{OpenError, Snapshot, snapshot_copy};
+use crate::model::forward::{Owner, Proto};
+use crate::model::rule::HostPort;
+use crate::sys::locks::{self, Lock, LockError};
+
+/// Version of the shape of a row.
+const VERSION: u32 = 1;
+
+/// How often the pages are read from the beginning because their first entries were cut off meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// A moment in the past as the user gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PastMoment {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(Moment),
+}
+
+impl PastMoment {
+    /// Reads `2h` or a time of RFC 3339.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(ago) = humantime::parse_duration(text) {
+            return Ok(Self::Ago(ago));
+        }
+        let moment = serde_json::from_value(text.into()).map(Self::At);
+        moment.map_err(|_| {
+            "this is neither a time nor how long ago; give it such as 2026-11-30T09:08:02Z, or 2h"
+                .to_owned()
+        })
+    }
+
+    fn moment(self, now: Moment) -> Moment {
+        match self {
+            Self::Ago(ago) => Moment::from_secs(now.as_secs().saturating_sub(ago.as_secs())),
+            Self::At(moment) => moment,
+        }
+    }
+}
+
+/// What of the history is wanted.
+pub(super) struct Query<'q> {
+    /// Only what was open then, or later.
+    pub(super) since: Option<PastMoment>,
+    /// Only what was open then.
+    pub(super) at: Option<PastMoment>,
+    /// Only this port.
+    pub(super) port: Option<(u16, Option<Proto>)>,
+    /// Only containers that this names.
+    pub(super) is_container: &'q dyn Fn(&str, &str) -> bool,
+    /// Print objects.
+    pub(super) json: bool,
+    /// Shorten nothing.
+    pub(super) wide: bool,
+}
+
+impl Query<'_> {
+    /// The part of an interval that is wanted.
+    fn wanted(&self, interval: Interval, now: Moment) -> Option<Interval> {
+        let (from, to) = (interval.from, interval.to.map(|(to, _)| to));
+        let ended_before = |moment: Moment| to.is_some_and(|to| to < moment);
+        let since = self.since.map(|since| since.moment(now));
+        let at = self.at.map(|at| at.moment(now));
+        if since.is_some_and(ended_before) || at.is_some_and(|at| from > at || ended_before(at)) {
+            return None;
+        }
+        let (name, id) = match &interval.container {
+            Some(owner) => (owner.container_name.raw(), owner.container_id.as_str()),
+            None => ("", ""),
+        };
+        if !(self.is_container)(name, id) {
+            return None;
+        }
+        let Some((port, proto)) = self.port else {
+            return Some(interval);
+        };
+        let run = interval.run;
+        let further = port.checked_sub(run.first.port)?;
+        let is_it = port <= run.last && proto.is_none_or(|proto| proto == run.first.proto);
+        is_it.then(|| Interval {
+            run: PortRun {
+                first: HostPort { port, ..run.first },
+                last: port,
+                to: run.to + further,
+            },
+            ..interval
+        })
+    }
+}
+
+pub(super) fn run(query: &Query<'_>, daemon: &DaemonArgs) -> Result<Exit, Failure> {
+    let (stored, rows) = fetch(daemon)?;
+    let past = Past::read(&stored);
+    let chain = Chain {
+        first: stored.anchor.number + 1,
+        head: stored.head,
+        broken: past.broken.clone(),
+    };
+    let canvas = Canvas::of_stdout(query.wide);
+    let all = intervals(&past, &rows);
+    let wanted = all.into_iter();
+    let wanted: Vec<Interval> = wanted
+        .filter_map(|it| query.wanted(it, canvas.now))
+        .collect();
+    if query.json {
+        output::print(&json(&wanted, &chain)?)?;
+    } else {
+        output::print_screen(&history::screen(&wanted, &chain, &canvas))?;
+    }
+    Ok(match chain.broken {
+        None => Exit::Done,
+        Some(_) => Exit::Failed,
+    })
+}
+
+/// What was open before, and then what is.
+fn intervals(past: &Past, rows: &[Row]) -> Vec<Interval> {
+    // A container that took over a rule of another has had it since then, though the rule is older.
+    let mut taken: BTreeMap<HostPort, Moment> = BTreeMap::new();
+    let since = |taken: &BTreeMap<HostPort, Moment>, port: &HostPort, from: Moment| {
+        taken.get(port).map_or(from, |since| from.max(*since))
+    };
+    let mut all = Vec::new();
+    let mut closed: BTreeMap<_, Vec<PortRun>> = BTreeMap::new();
+    for (entry, closing) in &past.closings {
+        let key = (closing.container.clone(), closing.addr, closing.from);
+        closed.entry(key).or_default().extend(&closing.ports);
+        for mut interval in of_closing(*entry, closing) {
+            let first = interval.run.first;
+            interval.from = since(&taken, &first, interval.from);
+            all.push(interval);
+            if closing.reason == EndReason::TakenOver {
+                let to = Moment::from_secs(closing.to);
+                let ports = first.port..=all[all.len() - 1].run.last;
+                taken.extend(ports.map(|port| (HostPort { port, ..first }, to)));
+            }
+        }
+    }
+    for row in rows {
+        let Some(mut open) = of_row(row) else {
+            continue;
+        };
+        // It may have been closed between the two questions.
+        let key = (open.container.clone(), open.addr, open.from.as_secs());
+        let is_in = |run: &PortRun| {
+            let (first, port) = (run.first, open.run.first);
+            let is_kin = (first.proto, first.addr) == (port.proto, port.addr);
+            is_kin && (first.port..=run.last).contains(&port.port)
+        };
+        if closed.get(&key).is_some_and(|runs| runs.iter().any(is_in)) {
+            continue;
+        }
+        open.from = since(&taken, &open.run.first, open.from);
+        all.push(open);
+    }
+    all
+}
+
+fn of_closing(entry: Link, closing: &Closing) -> impl Iterator<Item = Interval> {
+    closing.ports.iter().map(move |run| Interval {
+        entry: Some(entry),
+        container: closing.container.clone(),
+        addr: closing.addr,
+        dev: closing.dev.as_ref().map(ToString::to_string),
+        source: closing.source.map(|source| source.to_string()),
+        run: *run,
+        from: Moment::from_secs(closing.from),
+        to: Some((Moment::from_secs(closing.to), closing.reason)),
+    })
+}
+
+/// A port that is open to the outside.
+fn of_row(row: &Row) -> Option<Interval> {
+    let is_outside = matches!(row.purpose.as_deref(), None | Some("outside"));
+    if row.kind != "dnat" || !is_outside || row.state == "intended" {
+        return None;
+    }
+    let first = HostPort {
+        proto: row.proto.as_ref()?.parse().ok()?,
+        addr: row.host_addr,
+        port: row.host_port?,
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let owner = |id: &String| {
+        let (name, network) = (text(&row.container_name), text(&row.network));
+        Owner::new(id, name.as_str(), network.as_str())
+    };
+    Some(Interval {
+        entry: None,
+        container: row.container_id.as_ref().map(owner),
+        addr: row.container_addr?,
+        dev: row.dev.clone(),
+        source: row.source.clone(),
+        run: PortRun {
+            first,
+            last: first.port,
+            to: row.container_port?,
+        },
+        from: Moment::from_secs(row.inserted_at),
+        to: None,
+    })
+}
+
+/// One port and one time that it was open.
+#[derive(Debug, Serialize)]
+struct HistoryRow<'r> {
+    v: u32,
+    /// The entry's number; null: the port is open.
+    entry: Option<u64>,
+    /// The entry's seal.
+    sha256: Option<String>,
+    proto: &'static str,
+    host_addr: Option<Ipv6Addr>,
+    host_port: u16,
+    container_addr: Ipv6Addr,
+    container_port: u16,
+    container_id: Option<&'r str>,
+    container_name: Option<&'r str>,
+    network: Option<&'r str>,
+    dev: Option<&'r str>,
+    source: Option<&'r str>,
+    opened: Moment,
+    closed: Option<Moment>,
+    reason: Option<&'static str>,
+}
+
+/// What checking the seals has found: the last object.
+#[derive(Debug, Serialize)]
+struct ChainRow<'r> {
+    v: u32,
+    chain: &'static str,
+    first: u64,
+    newest: u64,
+    sha256: String,
+    error: Option<&'r str>,
+}
+
+fn json(intervals: &[Interval], chain: &Chain) -> Result<String, Failure> {
+    let mut lines = String::new();
+    for interval in intervals {
+        let (run, owner) = (&interval.run, interval.container.as_ref());
+        for further in 0..=run.last - run.first.port {
+            lines.push_str(&output::json_line(&HistoryRow {
+                v: VERSION,
+                entry: interval.entry.map(|entry| entry.number),
+                sha256: interval.entry.map(|entry| entry.hex()),
+                proto: run.first.proto.as_str(),
+                host_addr: run.first.addr,
+                host_port: run.first.port + further,
+                container_addr: interval.addr,
+                container_port: run.to + further,
+                container_id: owner.map(|owner| owner.container_id.as_str()),
+                container_name: owner.map(|owner| owner.container_name.raw()),
+                network: owner.map(|owner| owner.network.raw()),
+                dev: interval.dev.as_deref(),
+                source: interval.source.as_deref(),
+                opened: interval.from,
+                closed: interval.to.map(|(to, _)| to),
+                reason: interval.to.map(|(_, reason)| reason.as_str()),
+            })?);
+        }
+    }
+    let error = chain.broken.as_deref();
+    lines.push_str(&output::json_line(&ChainRow {
+        v: VERSION,
+        chain: if error.is_none() { "whole" } else { "broken" },
+        first: chain.first,
+        newest: chain.head.number,
+        sha256: chain.head.hex(),
+        error,
+    })?);
+    Ok(lines)
+}
+
+/// The history as it is stored, and the rows of the journal. The rows come first, so that what is closed
+/// in between is in the history.
+fn fetch(daemon: &DaemonArgs) -> Result<(StoredHistory, Vec<Row>), Failure> {
+    loop {
+        match ask_daemon(daemon, Request::Dump)? {
+            Some(Answer::Dump(rows)) => {
+                if let Some(stored) = from_daemon(daemon)? {
+                    return Ok((stored, rows));
+                }
+            }
+            Some(_) => return Err(wrong_answer()),
+            None => {
+                // A daemon may start at this moment; then it is asked.
+                if let Some(copy) = from_copy(&daemon.state.state_dir)? {
+                    let rows = copy.records.iter().flat_map(Row::of).collect();
+                    return Ok((copy.history, rows));
+                }
+            }
+        }
+    }
+}
+
+/// `None`: there is no daemon any more.
+fn from_daemon(daemon: &DaemonArgs) -> Result<Option<StoredHistory>, Failure> {
+    for _ in 0..ATTEMPTS {
+        let mut stored: Option<StoredHistory> = None;
+        loop {
+            let entries = stored.as_ref().map(|stored| &stored.entries);
+            let after = entries.and_then(|entries| entries.last());
+            let after = after.map_or(0, |(number, _)| *number);
+            let page = match ask_daemon(daemon, Request::History { after })? {
+                Some(Answer::History(page)) => page.stored().ok_or_else(wrong_answer)?,
+                Some(_) => return Err(wrong_answer()),
+                None => return Ok(None),
+            };
+            // Entries were cut off that have not been read.
+            if stored.is_some() && page.anchor.number > after {
+                break;
+            }
+            let is_last = page.entries.is_empty();
+            let whole = stored.get_or_insert_with(|| StoredHistory {
+                entries: Vec::new(),
+                ..page
+            });
+            whole.head = page.head;
+            whole.entries.extend(page.entries);
+            if is_last {
+                return Ok(stored);
+            }
+        }
+    }
+    let message = "the history is cut faster than it can be read; try again";
+    Err(Failure::new(Exit::Failed, message))
+}
+
+/// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
+pub(super) fn from_copy(state_dir: &Path) -> Result<Option<Snapshot>, Failure> {
+    if !state_dir.is_dir() {
+        return Err(OpenError::Missing(state_dir.to_owned()).into());
+    }
+    let _lock = match Lock::for_reading(&locks::state_path(state_dir)) {
+        Ok(lock) => lock,
+        Err(LockError::Held { .. }) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    Ok(Some(snapshot_copy(state_dir, &std::env::temp_dir())?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! The history in the database: appends entries, cuts off the oldest, and reads them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::database::{Change, Database, DatabaseError};
+use crate::journal::codec;
+use crate::journal::history::cause::{Cause, Reasons};
+use crate::journal::history::chain::{self, ENDS_KEY, Ends, Link, Sealed};
+use crate::journal::history::closing::{Closing, Ended, closings, is_open};
+use crate::journal::history::past::StoredHistory;
+use crate::journal::record::{Record, Records, State};
+use crate::model::forward::Owner;
+use crate::model::rule::RuleId;
+
+/// Most entries. A host whose containers come and go every minute fills them in a week.
+const MOST_ENTRIES: u64 = 10_000;
+
+/// Most bytes of all entries; one has about 250.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How many entries are read at once.
+const AT_ONCE: usize = 500;
+
+/// How much of a limit is left after a cut, so that not every change cuts.
+fn after_a_cut(most: u64) -> u64 {
+    most / 10 * 9
+}
+
+/// The history of an open store. Its entries are not in memory.
+pub(super) struct History {
+    /// Where it begins and ends.
+    pub(super) ends: Ends,
+    /// Why forwards end now, and when that is; `None`: nobody keeps a history.
+    occasion: Option<(Cause, u64)>,
+    /// The entries, while there is no database that holds them.
+    saved: Option<StoredHistory>,
+}
+
+impl History {
+    pub(super) fn new(ends: Ends) -> Self {
+        Self {
+            ends,
+            occasion: None,
+            saved: None,
+        }
+    }
+
+    /// What ends from now on ends for this cause, at the second `now` since the epoch.
+    pub(super) fn because(&mut self, cause: Cause, now: u64) {
+        self.occasion = Some((cause, now));
+    }
+
+    /// The entries for what a change of records ends.
+    pub(super) fn closings(
+        &self,
+        records: &Records,
+        new: &BTreeMap<RuleId, Option<Record>>,
+    ) -> Vec<Closing> {
+        let Some((cause, now)) = &self.occasion else {
+            return Vec::new();
+        };
+        let mut reasons = Reasons::new(cause);
+        let mut ended = Vec::new();
+        for (id, after) in new {
+            let Some(record) = records.get(id).filter(|record| is_open(record)) else {
+                continue;
+            };
+            // One that is only intended is not in the kernel any more.
+            let after = after.as_ref().filter(|it| it.state != State::Intended);
+            let after = after.map(|it| &it.owned.owners);
+            let owners = &record.owned.owners;
+            if after == Some(owners) {
+                continue;
+            }
+            let mut end = |container| {
+                let reason = reasons.of(record, container);
+                ended.push(Ended {
+                    record,
+                    container,
+                    reason,
+                });
+            };
+            let has_left = |owner: &&Owner| after.is_none_or(|them| !them.contains(*owner));
+            owners.iter().filter(has_left).map(Some).for_each(&mut end);
+            if owners.is_empty() && after.is_none() {
+                end(None);
+            }
+        }
+        closings(ended.into_iter(), *now)
+    }
+
+    /// Keeps the entries of a database that fails or is replaced, until there is a new one. `None`: they
+    /// are lost with it, and what follows is sealed all the same.
+    pub(super) fn save(&mut self, leaving: Option<&Database>) {
+        self.saved = leaving.and_then(|database| self.acknowledged(database));
+    }
+
+    /// The entries for a new database.
+    pub(super) fn saved(&self) -> Cow<'_, StoredHistory> {
+        let head = self.ends.head;
+        let lost = || StoredHistory {
+            anchor: head,
+            head,
+            entries: Vec::new(),
+        };
+        let saved = self.saved.as_ref().map(Cow::Borrowed);
+        saved.unwrap_or_else(|| Cow::Owned(lost()))
+    }
+
+    /// The entries of a database without those of a change that has failed; `None` if they cannot be
+    /// read.
+    fn acknowledged(&self, database: &Database) -> Option<StoredHistory> {
+        let mut history = stored(database).ok()?;
+        let head = self.ends.head;
+        history.entries.retain(|(number, _)| *number <= head.number);
+        Some(StoredHistory { head, ..history })
+    }
+
+    /// There is a new database, which has these ends.
+    pub(super) fn goes_on(&mut self, ends: Ends) {
+        self.ends = ends;
+        self.saved = None;
+    }
+
+    /// Some entries behind the one of this number.
+    pub(super) fn page(
+        &self,
+        database: &Database,
+        after: u64,
+    ) -> Result<StoredHistory, DatabaseError> {
+        Ok(StoredHistory {
+            anchor: self.ends.anchor,
+            head: self.ends.head,
+            entries: some(database, after, AT_ONCE)?,
+        })
+    }
+}
+
+/// Where the history of a database begins and ends.
+pub(in crate::journal) fn ends(database: &Database) -> Result<Ends, DatabaseError> {
+    let stored = database.history_value(ENDS_KEY)?;
+    if let Some(ends) = stored.as_deref().and_then(Ends::decode) {
+        return Ok(ends);
+    }
+    // Somebody has altered it. What is there stays, and reading it says so.
+    let mut ends = Ends::default();
+    for (number, value) in entries(database)? {
+        ends.bytes += chain::size(&value);
+        let sealed = Sealed::read(number, &value);
+        ends.head = sealed.map_or(
+            Link {
+                number,
+                ..ends.head
+            },
+            |sealed| sealed.link,
+        );
+    }
+    Ok(ends)
+}
+
+/// Every entry, with its number.
+pub(in crate::journal) fn entries(
+    database: &Database,
+) -> Result<Vec<(u64, Vec<u8>)>, DatabaseError> {
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |(number, _)| *number);
+        let some = some(database, after, AT_ONCE)?;
+        if some.is_empty() {
+            return Ok(all);
+        }
+        all.extend(some);
+    }
+}
+
+/// The first entries behind the one of this number.
+fn some(
+    database: &Database,
+    after: u64,
+    most: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, DatabaseError> {
+    let entries = database.history_after(chain::key(after), most)?;
+    let numbered = |(key, value): (Vec<u8>, Vec<u8>)| Some((chain::number(&key)?, value));
+    Ok(entries.into_iter().filter_map(numbered).collect())
+}
+
+/// The whole history of a database.
+pub(in crate::journal) fn stored(database: &Database) -> Result<StoredHistory, DatabaseError> {
+    let ends = ends(database)?;
+    Ok(StoredHistory {
+        anchor: ends.anchor,
+        head: ends.head,
+        entries: entries(database)?,
+    })
+}
+
+/// The changes that put a history into a new database, in parts.
+pub(super) fn copied(stored: &StoredHistory) -> impl Iterator<Item = Vec<Change>> {
+    let ends = Ends {
+        anchor: stored.anchor,
+        head: stored.head,
+        bytes: stored.bytes(),
+    };
+    let has_any = ends.head.number > 0;
+    let ends = has_any.then(|| vec![(ENDS_KEY.to_vec(), Some(ends.encode()))]);
+    let entry = |(number, value): &(u64, Vec<u8>)| -> Change {
+        (chain::key(*number).to_vec(), Some(value.clone()))
+    };
+    let parts = stored.entries.chunks(AT_ONCE);
+    let parts = parts.map(move |part| part.iter().map(entry).collect());
+    parts.chain(ends)
+}
+
+/// The changes that append these entries, and where the history then ends. Where there are too many,
+/// the oldest go.
+pub(super) fn appended(
+    database: &Database,
+    before: &Ends,
+    closings: &[Closing],
+) -> Result<(Vec<Change>, Ends), DatabaseError> {
+    if closings.is_empty() {
+        return Ok((Vec::new(), *before));
+    }
+    let (mut ends, mut changes) = (*before, Vec::new());
+    for closing in closings {
+        let (link, value) = chain::seal(&ends.head, &codec::history::encode(closing));
+        ends.head = link;
+        ends.bytes += chain::size(&value);
+        changes.push((chain::key(link.number).to_vec(), Some(value)));
+    }
+    if is_above(&ends, MOST_ENTRIES, MOST_BYTES) {
+        cut(database, &mut ends, &mut changes)?;
+    }
+    changes.push((ENDS_KEY.to_vec(), Some(ends.encode())));
+    Ok((changes, ends))
+}
+
+fn is_above(ends: &Ends, entries: u64, bytes: u64) -> bool {
+    ends.head.number - ends.anchor.number > entries || ends.bytes > bytes
+}
+
+/// Cuts off the oldest of the entries that are in the database.
+fn cut(
+    database: &Database,
+    ends: &mut Ends,
+    changes: &mut Vec<Change>,
+) -> Result<(), DatabaseError> {
+    let (entries, bytes) = (after_a_cut(MOST_ENTRIES), after_a_cut(MOST_BYTES));
+    loop {
+        let oldest = some(database, ends.anchor.number, AT_ONCE)?;
+        if oldest.is_empty() {
+            return Ok(());
+        }
+        for (number, value) in oldest {
+            if !is_above(ends, entries, bytes) {
+                return Ok(());
+            }
+            ends.bytes = ends.bytes.saturating_sub(chain::size(&value));
+            let sealed = Sealed::read(number, &value);
+            ends.anchor = sealed.map_or(
+                Link {
+                    number,
+                    ..ends.anchor
+                },
+                |sealed| sealed.link,
+            );
+            changes.push((chain::key(number).to_vec(), None));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
