@@ -29,7 +29,6 @@ use slog::{Logger, warn};
 
 pub(crate) use self::drift_watch::DriftWatch;
 use self::drift_watch::{MOST_VERIFIED, VERIFY_PAUSE, VERIFY_WINDOW};
-use self::observe::host_ports;
 use self::resyncing::Resyncing;
 use super::abort;
 use super::firewall_writer::FirewallWriter;
@@ -123,8 +122,7 @@ pub(crate) struct PortMapper {
     host_changed: bool,
     /// What each container came to.
     parts: Parts,
-    /// The published ports at the last scan for docker-proxies, by [`Computed::changes`]; `None`
-    /// before the first.
+    /// [`Computed::changes`] at the last scan for docker-proxies; `None` before the first.
     scanned: Option<u64>,
     /// Where the served ports were read from then.
     port_source: Option<PortSource>,
@@ -200,7 +198,7 @@ impl PortMapper {
             return;
         }
         self.report_unanswered();
-        let heard = match &self.snapshot {
+        let heard = match self.snapshot.as_deref() {
             Some(snapshot) => DockerState::Snapshot(snapshot),
             None if self.host.grace_over => DockerState::Silence,
             None => DockerState::NotYet,
@@ -210,13 +208,13 @@ impl PortMapper {
             .compute_from(&mut self.parts, heard, &self.host);
         let auto = self.options.hairpin == HairpinMode::Auto;
         let is_scanned = self.on_ready.is_none() || self.scanned == Some(computed.changes);
-        if auto && !is_scanned && self.snapshot.is_some() {
+        if auto
+            && !is_scanned
+            && let Some(snapshot) = self.snapshot.clone()
+        {
             // The first round must know which hairpin rules of an earlier run to keep.
-            self.observe_proxies(&host_ports(&computed.resolved), computed.changes);
-            let heard = self
-                .snapshot
-                .as_deref()
-                .map_or(DockerState::NotYet, DockerState::Snapshot);
+            self.observe_proxies(&computed.resolved.host_ports(), computed.changes);
+            let heard = DockerState::Snapshot(&snapshot);
             computed = self
                 .options
                 .compute_from(&mut self.parts, heard, &self.host);
@@ -259,8 +257,7 @@ impl PortMapper {
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, because this reads all of /proc.
                     if auto && heard && this.scanned != Some(changes) {
-                        let ports = host_ports(&this.resolved);
-                        if this.observe_proxies(&ports, changes) {
+                        if this.observe_proxies(&this.resolved.host_ports(), changes) {
                             this.want(ctx);
                         }
                     }

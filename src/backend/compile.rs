@@ -4,39 +4,13 @@
 use super::compiler::Compiler;
 use super::{ip6tables, nftables};
 use crate::model::change::Desired;
-use crate::model::forward::Forward;
-use crate::model::intent::{Intent, Policy, RuleLimit};
+use crate::model::intent::{Intent, RuleLimit};
 use crate::model::rule::{BackendKind, Rule};
 
 /// Most rules for forwards with ip6tables. Its tool lists 45,000 rules in 6 s and takes them out
 /// within 20 s to a minute; both grow faster than the rules. With 60,000 each listing takes 20 s,
 /// and the writer does nothing else.
 const MOST_RULES: usize = 50_000;
-
-/// What a backend makes of the parts of an intent.
-pub(super) struct Makers {
-    /// The rules that follow from a policy alone.
-    pub(super) statics: fn(&Policy) -> Vec<Rule>,
-    /// Those for source addresses of subnets, once Docker has answered.
-    pub(super) snat: fn(&Policy) -> Vec<Rule>,
-    /// The rules that one forward needs.
-    pub(super) of_forward: fn(&Policy, &Forward) -> Vec<Rule>,
-}
-
-pub(super) fn makers(backend: BackendKind) -> Makers {
-    match backend {
-        BackendKind::Ip6tables => Makers {
-            statics: ip6tables::compile::statics,
-            snat: ip6tables::compile::snat,
-            of_forward: ip6tables::compile::of_forward,
-        },
-        BackendKind::Nftables => Makers {
-            statics: nftables::compile::statics,
-            snat: nftables::compile::snat,
-            of_forward: nftables::compile::of_forward,
-        },
-    }
-}
 
 /// What should be in the kernel, as this backend writes it.
 pub fn desired(backend: BackendKind, intent: &Intent) -> Desired {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::compile::{Makers, makers};
+use super::makers::{Makers, makers};
 use crate::model::change::{Desired, Known, Undecided};
 use crate::model::forward::{Forward, Owner};
 use crate::model::forwards::Group;

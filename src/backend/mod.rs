@@ -27,6 +27,7 @@ pub mod compiler;
 pub mod fake;
 pub mod ip6tables;
 pub(crate) mod kind;
+mod makers;
 pub mod nftables;
 pub(crate) mod rehearsal;
 

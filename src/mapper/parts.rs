@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::forwards::{Bounds, Context, Resolved, part, skipped};
 use super::holders::{Holders, order};
-use super::published;
+use super::part::{Bounds, Context, Resolved, part, skipped};
+use super::served;
 use super::skipped::{Reason, Skipped};
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::forward::{Forward, Owner, Proto};
@@ -76,7 +76,7 @@ impl Parts {
         resolved
     }
 
-    /// What Docker publishes; see [`published::published`].
+    /// What Docker publishes; see [`super::published`].
     pub(super) fn published(
         &mut self,
         snapshot: &Snapshot,
@@ -140,7 +140,7 @@ impl Parts {
                 container: container.clone(),
                 group: part.forwards.into(),
                 skipped: part.skipped,
-                target: published::target(snapshot, container, holders),
+                target: served::target(snapshot, container, holders),
             };
             let old = before.remove(id).unwrap_or_default();
             let has_same_ports = old.iter().map(key).eq(known.group.iter().map(key));
@@ -159,7 +159,7 @@ impl Parts {
             self.rivals += usize::from(*count == 2);
         }
         if let Some(target) = known.target {
-            published::add(Arc::make_mut(&mut self.published), &known.container, target);
+            served::add(Arc::make_mut(&mut self.published), &known.container, target);
         }
     }
 
@@ -175,7 +175,7 @@ impl Parts {
             }
         }
         if let Some(target) = known.target {
-            published::remove(Arc::make_mut(&mut self.published), &known.container, target);
+            served::remove(Arc::make_mut(&mut self.published), &known.container, target);
         }
     }
 

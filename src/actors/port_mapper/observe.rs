@@ -6,17 +6,10 @@ use slog::{info, warn};
 
 use super::PortMapper;
 use crate::mapper::compute::Choice;
-use crate::mapper::forwards::Resolved;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
 use crate::sys::causes::chain;
 use crate::sys::host::{self, PortSource, ProxiedPorts};
-
-/// The host ports that are published.
-pub(super) fn host_ports(resolved: &Resolved) -> BTreeSet<(Proto, u16)> {
-    let forwards = resolved.forwards.iter();
-    forwards.map(|f| (f.proto, f.host_port)).collect()
-}
 
 impl PortMapper {
     /// Reads the host's addresses and, with `--dev auto`, its default routes.

@@ -3,13 +3,14 @@
 //! eligible one beats it.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::super::samples::{container, row};
 use super::*;
-use crate::model::container::{Claim, GatewayMode, Network, Start};
+use crate::model::container::{Claim, Container, Endpoint, GatewayMode, Network, Snapshot, Start};
 
 /// Names whose order differs by bytes, by letters and by length; a container has each once.
 const NAMES: [&str; 7] = ["a", "a-b", "ab", "B", "net", "net2", "é"];

@@ -1,19 +1,26 @@
 //! What a snapshot opens, case by case, and properties over random snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::samples::{container, row};
 use super::*;
 use crate::backend::compile;
+use crate::mapper::skipped::{Reason, Refusal};
 use crate::model::change::{ChangeSet, Desired};
-use crate::model::container::{Bindings, GatewayMode, HostIp, Network};
+use crate::model::container::{
+    Bindings, Container, Endpoint, GatewayMode, HostIp, Network, PortRow, Snapshot,
+};
+use crate::model::forward::Proto;
+use crate::model::forwards::Forwards;
 use crate::model::intent::{Intent, Policy, Unpublished};
 use crate::model::rule::{BackendKind, OwnedRule, RuleId};
 
 #[path = "choice_tests.rs"]
 mod choice;
+#[path = "kept_tests.rs"]
+mod kept;
 
 fn bounds() -> Bounds {
     Bounds {
@@ -306,24 +313,6 @@ proptest! {
             last = Some(wanted);
         }
         prop_assert_eq!(applied, last.unwrap().rules);
-    }
-
-    #[test]
-    fn what_is_kept_of_containers_makes_no_difference(
-        snapshots in prop::collection::vec(any_snapshot(), 1..6)
-    ) {
-        let mut parts = Parts::default();
-        for snapshot in &snapshots {
-            let kept = parts.resolve(snapshot, &bounds());
-            let mut fresh = Parts::default();
-            prop_assert_eq!(&kept, &fresh.resolve(snapshot, &bounds()));
-            let published = fresh.published(snapshot, true);
-            prop_assert_eq!(parts.published(snapshot, true), published);
-            // Looked at once more, nothing has changed.
-            let changes = parts.changes();
-            prop_assert_eq!(&kept, &parts.resolve(snapshot, &bounds()));
-            prop_assert_eq!(parts.changes(), changes);
-        }
     }
 
     #[test]
