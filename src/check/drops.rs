@@ -12,6 +12,12 @@ use crate::netlink::message::IPV6;
 /// The table of an Engine that uses nftables: Docker's own NAT is judged by what it serves.
 const BRIDGES: &str = "docker-bridges";
 
+/// Lets firewalld accept what others forward. From 2.3 on it refuses that where its settings have
+/// StrictForwardPorts, whatever its zones and policies say (firewalld.conf(5)); else its rules as it
+/// writes them accept it.
+const FIREWALLD: &str = "sed -i 's/^StrictForwardPorts=.*/StrictForwardPorts=no/' \
+                         /etc/firewalld/firewalld.conf && firewall-cmd --reload";
+
 /// A chain of another program that drops every new connection to a published port.
 pub(super) struct Drop {
     pub(super) dropped: Dropped,
@@ -32,8 +38,6 @@ pub(super) struct Ground<'f> {
     pub(super) tool: Option<Variant>,
     /// Where ip6tables cannot list its own tables, and so change nothing in them.
     pub(super) unlisted: Vec<Home>,
-    /// A bridge of Docker's.
-    pub(super) bridge: &'f str,
 }
 
 /// The drops that our rules cannot overrule.
@@ -139,10 +143,7 @@ pub(super) fn remedy(found: &Drop, ground: &Ground<'_>) -> Option<String> {
             let routes: Vec<String> = routes.collect();
             Some(routes.join(" && ")).filter(|routes| !routes.is_empty())
         }
-        CheckId::Firewalld => Some(format!(
-            "firewall-cmd --permanent --zone=trusted --add-interface={} && firewall-cmd --reload",
-            ground.bridge
-        )),
+        CheckId::Firewalld => Some(FIREWALLD.to_owned()),
         _ => exception(ground, &found.dropped.base),
     }
 }

@@ -46,17 +46,11 @@ fn drops(facts: &Facts, rules: &Ruleset) -> Vec<Finding> {
             .collect(),
         to: facts.prefixes(),
     };
-    let networks = facts
-        .snapshot()
-        .into_iter()
-        .flat_map(|it| it.networks.values());
-    let mut bridges = networks.filter_map(|network| network.bridge.as_ref());
     let unlisted = facts.firewall.unlisted.iter();
     let ground = Ground {
         packet: &packet,
         tool: facts.firewall.tool.as_ref().ok().copied(),
         unlisted: unlisted.map(|(variant, _)| drops::home(*variant)).collect(),
-        bridge: bridges.next().map_or("docker0", |bridge| bridge.as_str()),
     };
     let all = drops::all(rules, &packet, facts.variant().map(drops::home));
     let line = |found: &drops::Drop| {

@@ -88,7 +88,6 @@ pub(crate) fn foreign_rules(
         packet: &packet,
         tool: Some(variant.unwrap_or(Variant::Nft)),
         unlisted: Vec::new(),
-        bridge: "docker0",
     };
     let all = drops::all(&rules, &packet, ours);
     let certain = all.iter().filter(|it| !it.dropped.unless_accepted);

@@ -204,6 +204,12 @@ fn firewallds_own_rules_let_published_ports_through() {
         let bad = host.bad("firewalld", &[]);
         assert_eq!(bad[0].result, "fail", "{bad:?}");
         assert!(bad[0].found.ends_with("written by firewalld"), "{bad:?}");
+        // tests/shipped/remedies runs it, beside the real firewalld.
+        let remedy = bad[0].remedy.as_deref().expect("a remedy");
+        assert!(
+            remedy.ends_with("firewalld.conf && firewall-cmd --reload"),
+            "{bad:?}"
+        );
         host.is_ok("forward-drop", &[]);
     });
 }

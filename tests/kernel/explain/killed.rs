@@ -62,7 +62,7 @@ fn a_knock_that_is_killed_at_any_step_leaves_nothing() {
             });
             times.push(looked);
             // Each of the first steps, and some of those in which it asks again and again.
-            step += 1 + times.len() / 6;
+            step += 1 + times.len() / 4;
         }
         assert!(times.len() > 3, "{} steps of a knock", times.len());
         times.sort();
