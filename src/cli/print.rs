@@ -19,6 +19,9 @@ const UNIT_PROGRAM: &str = "/usr/local/sbin/docker-nat66";
 /// For those who run the daemon beside their containers.
 const COMPOSE: &str = include_str!("../assets/compose.yaml");
 
+/// For a Swarm: a service with one task on each node.
+const STACK: &str = include_str!("../assets/stack.yaml");
+
 /// For those who build the image themselves, from the static program.
 const CONTAINERFILE: &str = include_str!("../assets/Containerfile");
 
@@ -53,7 +56,7 @@ enum Asset {
     /// The manual page, for section 8
     Man,
     /// A compose file that runs the image
-    Compose,
+    Compose(ComposeArgs),
     /// A container file that makes the image of the static program
     Containerfile,
     /// The settings that `run` would use, as a file for EnvironmentFile=
@@ -72,6 +75,14 @@ struct UnitArgs {
     /// Where the program is installed
     #[arg(long, value_name = "PATH", default_value = UNIT_PROGRAM, value_parser = absolute)]
     program: String,
+}
+
+/// Options of `print compose`.
+#[derive(Debug, Args)]
+struct ComposeArgs {
+    /// For `docker stack deploy`: a service with one task on each node of a Swarm
+    #[arg(long)]
+    swarm: bool,
 }
 
 /// The shells in which the completions are tried.
@@ -99,7 +110,8 @@ pub(super) fn run(args: &PrintArgs, cli: Command) -> Result<Exit, Failure> {
         Asset::Unit(args) => UNIT.replace(UNIT_PROGRAM, &args.program),
         Asset::Completions { shell } => completions(*shell, cli),
         Asset::Man => man::page(cli, CHANGELOG)?,
-        Asset::Compose => COMPOSE.to_owned(),
+        Asset::Compose(ComposeArgs { swarm: true }) => STACK.to_owned(),
+        Asset::Compose(ComposeArgs { swarm: false }) => COMPOSE.to_owned(),
         Asset::Containerfile => CONTAINERFILE.to_owned(),
         Asset::Config(args) => config::file(args, &cli)?,
         Asset::Alerts => ALERTS.to_owned(),
