@@ -93,33 +93,28 @@ fn sign_of_engine(nat: &Table<'_>, filter: &Table<'_>, served: &BTreeSet<&str>) 
 struct Table<'l> {
     chains: BTreeSet<&'l str>,
     rules: Vec<Rule<'l>>,
+    /// Whether a rule cannot be read: it may lead anywhere.
+    is_partial: bool,
 }
 
 /// A rule: its line without `-A`, and its words with it.
 struct Rule<'l> {
     line: &'l str,
     words: Vec<&'l str>,
+    /// The chain or verdict to which it leads.
+    target: Option<String>,
 }
 
 impl<'l> Table<'l> {
     fn read(listing: &'l str) -> Self {
         let lines = listing.lines();
         let chains = lines.filter_map(|line| line.strip_prefix(':')?.split(' ').next());
-        let rules = listing.lines().filter_map(|line| {
-            // Where no word is quoted, blanks part them.
-            let (split, _) = tokens::split(line).ok()?;
-            let words: Vec<&str> = match split.iter().any(|word| word.quoted) {
-                true => line.splitn(3, ' ').collect(),
-                false => line.split_ascii_whitespace().collect(),
-            };
-            Some(Rule {
-                line: line.strip_prefix("-A ")?,
-                words,
-            })
-        });
+        let lines = listing.lines().filter(|line| line.starts_with("-A "));
+        let rules: Vec<Option<Rule<'_>>> = lines.map(Rule::read).collect();
         Self {
             chains: chains.collect(),
-            rules: rules.collect(),
+            is_partial: rules.iter().any(Option::is_none),
+            rules: rules.into_iter().flatten().collect(),
         }
     }
 
@@ -134,12 +129,12 @@ impl<'l> Table<'l> {
         let is_theirs = |rule: &Rule<'_>| rule.is_plain() && is_theirs(rule);
         let is_free = |chain: &&str| {
             let mut others = self.rules.iter().filter(|rule| !is_theirs(rule));
-            !others.any(|rule| rule.chain() == *chain || rule.target() == Some(*chain))
+            let uses = |rule: &Rule<'_>| rule.chain() == *chain || rule.leads_to(chain);
+            !self.is_partial && !others.any(uses)
         };
         let stays: BTreeSet<&str> = chains.iter().copied().filter(|it| !is_free(it)).collect();
-        let goes = |rule: &&Rule<'_>| {
-            is_theirs(rule) && rule.target().is_none_or(|chain| !stays.contains(chain))
-        };
+        let goes =
+            |rule: &&Rule<'_>| is_theirs(rule) && !stays.iter().any(|chain| rule.leads_to(chain));
         let rules = self.rules.iter().filter(goes);
         let rules = rules.map(|rule| format!("-D {}", rule.line));
         let empty = chains.iter().filter(|chain| {
@@ -154,15 +149,33 @@ impl<'l> Table<'l> {
 }
 
 impl<'l> Rule<'l> {
+    /// `None` where quotes do not come out even: a comment may go over several lines.
+    fn read(line: &'l str) -> Option<Self> {
+        let (split, _) = tokens::split(line).ok()?;
+        let leads =
+            |word: &tokens::Word| !word.quoted && ["-j", "-g"].contains(&word.text.as_str());
+        let at = split.iter().rposition(leads);
+        let target = at
+            .and_then(|at| split.get(at + 1))
+            .map(|word| word.text.clone());
+        // Theirs have no quotes. In what has some, the chain is enough.
+        let words = match split.iter().any(|word| word.quoted) {
+            true => line.splitn(3, ' ').collect(),
+            false => line.split_ascii_whitespace().collect(),
+        };
+        Some(Self {
+            line: line.strip_prefix("-A ")?,
+            words,
+            target,
+        })
+    }
+
     fn chain(&self) -> &'l str {
         self.words.get(1).copied().unwrap_or_default()
     }
 
-    /// The chain or verdict it ends with.
-    fn target(&self) -> Option<&'l str> {
-        let leads = |word: &&str| ["-j", "-g"].contains(word);
-        let at = self.words.iter().position(leads)?;
-        self.words.get(at + 1).copied()
+    fn leads_to(&self, chain: &str) -> bool {
+        self.target.as_deref() == Some(chain)
     }
 
     /// Whether a tool takes it and a terminal shows it as it is; theirs have no other characters.

@@ -1,5 +1,7 @@
 //! The rules of docker-ipv6nat and of Engines, told apart.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// What docker-ipv6nat sets beside an Engine with docker-proxy, by its source.
@@ -160,4 +162,104 @@ fn a_line_that_a_terminal_would_not_show_as_it_is_stays() {
         !nat.iter().any(|change| change.contains("$(id)")),
         "{nat:?}"
     );
+}
+
+/// Words of which rules are made.
+const WORDS: [&str; 24] = [
+    "DOCKER",
+    "DOCKER-ISOLATION-STAGE-1",
+    "DOCKER-ISOLATION-STAGE-2",
+    "DOCKER-USER",
+    "FORWARD",
+    "-i",
+    "-o",
+    "!",
+    "docker0",
+    "br0",
+    "-j",
+    "-g",
+    "DROP",
+    "ACCEPT",
+    "RETURN",
+    "-d",
+    "-s",
+    "fd00::2/128",
+    "-p",
+    "tcp",
+    "-m",
+    "\"-j DOCKER\"",
+    "\"",
+    "\u{1b}[2J",
+];
+
+/// A rule of the recorded table, whole or with a word of its own replaced, or one of any words.
+fn a_rule(table: &'static str) -> impl Strategy<Value = String> {
+    let recorded: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("-A "))
+        .collect();
+    let count = recorded.len();
+    let replaced = (0..count, 0..12_usize, 0..WORDS.len()).prop_map(move |(rule, at, word)| {
+        let mut words: Vec<&str> = recorded[rule].split(' ').collect();
+        if let Some(place) = words.get_mut(at + 1) {
+            *place = WORDS[word];
+        }
+        words.join(" ")
+    });
+    let any = prop::collection::vec(0..WORDS.len(), 1..9).prop_map(|words| {
+        let words: Vec<&str> = words.into_iter().map(|word| WORDS[word]).collect();
+        format!("-A {}", words.join(" "))
+    });
+    prop_oneof![2 => replaced, 1 => any]
+}
+
+proptest! {
+    /// What is removed was listed, is plain, and leaves no rule in or to a chain that goes.
+    #[test]
+    fn whatever_others_have_there_a_removal_can_be_carried_out(
+        more in prop::collection::vec(a_rule(table(RECORDED, "filter")), 0..6),
+    ) {
+        let mut lines: Vec<&str> = table(RECORDED, "filter").lines().collect();
+        lines.extend(more.iter().map(String::as_str));
+        let found = find(table(RECORDED, "nat"), &lines.join("\n"));
+        if let Found::Theirs { filter, .. } = found {
+            for change in &filter {
+                prop_assert!(!change.contains(['"', '\u{1b}']), "{change}");
+                let Some(rule) = change.strip_prefix("-D ") else {
+                    continue;
+                };
+                let line = format!("-A {rule}");
+                let at = lines.iter().position(|it| *it == line);
+                prop_assert!(at.is_some(), "{change} was not listed");
+                lines.remove(at.expect("checked"));
+            }
+            for chain in filter.iter().filter_map(|change| change.strip_prefix("-X ")) {
+                let uses = |line: &&&str| {
+                    let Some(rest) = line.strip_prefix("-A ") else {
+                        return false;
+                    };
+                    let leads = [format!("-j {chain}"), format!("-g {chain}")];
+                    rest.split(' ').next() == Some(chain)
+                        || leads.iter().any(|end| rest.ends_with(end.as_str()))
+                };
+                prop_assert_eq!(lines.iter().find(uses), None, "{} is still used", chain);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_leads_to_a_chain_behind_a_comment_keeps_it() {
+    let filter = table(RECORDED, "filter");
+    for into in [
+        "-A FORWARD -m comment --comment \"my own\" -j DOCKER-ISOLATION-STAGE-2",
+        "-A FORWARD -m comment --comment \"of two\nlines\" -j DOCKER-ISOLATION-STAGE-2",
+    ] {
+        let found = find(table(RECORDED, "nat"), &format!("{filter}{into}\n"));
+        let Found::Theirs { filter, .. } = found else {
+            panic!("{found:?}");
+        };
+        let removal = "-X DOCKER-ISOLATION-STAGE-2";
+        assert!(!filter.iter().any(|change| change == removal), "{into}");
+    }
 }
