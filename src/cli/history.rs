@@ -112,7 +112,11 @@ impl Query<'_> {
 }
 
 pub(super) fn run(query: &Query<'_>, daemon: &DaemonArgs) -> Result<Exit, Failure> {
-    let (stored, rows) = fetch(daemon)?;
+    let Fetched {
+        stored,
+        rows,
+        before,
+    } = fetch(daemon)?;
     let past = Past::read(&stored);
     let chain = Chain {
         first: stored.anchor.number + 1,
@@ -120,7 +124,7 @@ pub(super) fn run(query: &Query<'_>, daemon: &DaemonArgs) -> Result<Exit, Failur
         broken: past.broken.clone(),
     };
     let canvas = Canvas::of_stdout(query.wide);
-    let all = intervals(&past, &rows);
+    let all = intervals(&past, &rows, before);
     let wanted = all.into_iter();
     let wanted: Vec<Interval> = wanted
         .filter_map(|it| query.wanted(it, canvas.now))
@@ -136,8 +140,9 @@ pub(super) fn run(query: &Query<'_>, daemon: &DaemonArgs) -> Result<Exit, Failur
     })
 }
 
-/// What was open before, and then what is.
-fn intervals(past: &Past, rows: &[Row]) -> Vec<Interval> {
+/// What was open before, and then what is. `before` is the newest entry that was there before the rows were
+/// read.
+fn intervals(past: &Past, rows: &[Row], before: u64) -> Vec<Interval> {
     // A container that took over a rule of another has had it since then, though the rule is older.
     let mut taken: BTreeMap<HostPort, Moment> = BTreeMap::new();
     let since = |taken: &BTreeMap<HostPort, Moment>, port: &HostPort, from: Moment| {
@@ -146,8 +151,10 @@ fn intervals(past: &Past, rows: &[Row]) -> Vec<Interval> {
     let mut all = Vec::new();
     let mut closed: BTreeMap<_, Vec<PortRun>> = BTreeMap::new();
     for (entry, closing) in &past.closings {
-        let key = (closing.container.clone(), closing.addr, closing.from);
-        closed.entry(key).or_default().extend(&closing.ports);
+        if entry.number > before {
+            let key = (closing.container.clone(), closing.addr, closing.from);
+            closed.entry(key).or_default().extend(&closing.ports);
+        }
         for mut interval in of_closing(*entry, closing) {
             let first = interval.run.first;
             interval.from = since(&taken, &first, interval.from);
@@ -163,7 +170,7 @@ fn intervals(past: &Past, rows: &[Row]) -> Vec<Interval> {
         let Some(mut open) = of_row(row) else {
             continue;
         };
-        // It may have been closed between the two questions.
+        // It may have been closed after its row was read.
         let key = (open.container.clone(), open.addr, open.from.as_secs());
         let is_in = |run: &PortRun| {
             let (first, port) = (run.first, open.run.first);
@@ -295,25 +302,56 @@ fn json(intervals: &[Interval], chain: &Chain) -> Result<String, Failure> {
     Ok(lines)
 }
 
-/// The history as it is stored, and the rows of the journal. The rows come first, so that what is closed
-/// in between is in the history.
-fn fetch(daemon: &DaemonArgs) -> Result<(StoredHistory, Vec<Row>), Failure> {
+/// What the daemon or a copy of the journal says.
+struct Fetched {
+    /// The history.
+    stored: StoredHistory,
+    /// The journal. What is closed while both are read is in both.
+    rows: Vec<Row>,
+    /// The newest entry that was there before the rows were read.
+    before: u64,
+}
+
+fn fetch(daemon: &DaemonArgs) -> Result<Fetched, Failure> {
     loop {
-        match ask_daemon(daemon, Request::Dump)? {
-            Some(Answer::Dump(rows)) => {
-                if let Some(stored) = from_daemon(daemon)? {
-                    return Ok((stored, rows));
-                }
-            }
-            Some(_) => return Err(wrong_answer()),
-            None => {
-                // A daemon may start at this moment; then it is asked.
-                if let Some(copy) = from_copy(&daemon.state.state_dir)? {
-                    let rows = copy.records.iter().flat_map(Row::of).collect();
-                    return Ok((copy.history, rows));
-                }
-            }
+        // No entry has such a number.
+        if let Some(none) = page(daemon, u64::MAX)?
+            && let Some(rows) = rows(daemon)?
+            && let Some(stored) = from_daemon(daemon)?
+        {
+            let before = none.head.number;
+            return Ok(Fetched {
+                stored,
+                rows,
+                before,
+            });
         }
+        // A daemon may start at this moment; then it is asked.
+        if let Some(copy) = from_copy(&daemon.state.state_dir)? {
+            return Ok(Fetched {
+                before: copy.history.head.number,
+                rows: copy.records.iter().flat_map(Row::of).collect(),
+                stored: copy.history,
+            });
+        }
+    }
+}
+
+/// The journal; `None`: there is no daemon.
+fn rows(daemon: &DaemonArgs) -> Result<Option<Vec<Row>>, Failure> {
+    match ask_daemon(daemon, Request::Dump)? {
+        Some(Answer::Dump(rows)) => Ok(Some(rows)),
+        Some(_) => Err(wrong_answer()),
+        None => Ok(None),
+    }
+}
+
+/// The entries behind this one, as many as the daemon gives at once; `None`: there is no daemon.
+fn page(daemon: &DaemonArgs, after: u64) -> Result<Option<StoredHistory>, Failure> {
+    match ask_daemon(daemon, Request::History { after })? {
+        Some(Answer::History(page)) => page.stored().ok_or_else(wrong_answer).map(Some),
+        Some(_) => Err(wrong_answer()),
+        None => Ok(None),
     }
 }
 
@@ -325,10 +363,8 @@ fn from_daemon(daemon: &DaemonArgs) -> Result<Option<StoredHistory>, Failure> {
             let entries = stored.as_ref().map(|stored| &stored.entries);
             let after = entries.and_then(|entries| entries.last());
             let after = after.map_or(0, |(number, _)| *number);
-            let page = match ask_daemon(daemon, Request::History { after })? {
-                Some(Answer::History(page)) => page.stored().ok_or_else(wrong_answer)?,
-                Some(_) => return Err(wrong_answer()),
-                None => return Ok(None),
+            let Some(page) = page(daemon, after)? else {
+                return Ok(None);
             };
             // Entries were cut off that have not been read.
             if stored.is_some() && page.anchor.number > after {

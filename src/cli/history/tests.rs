@@ -105,7 +105,7 @@ fn what_another_container_took_over_was_its_own_from_then_on() {
     let taken = closing("a", (10, 20), EndReason::TakenOver);
     let next = closing("b", (10, 30), EndReason::ContainerEnded);
     let rows = [row("c", 81, 40), row("c", 443, 5)];
-    let all = intervals(&past(vec![taken, next]), &rows);
+    let all = intervals(&past(vec![taken, next]), &rows, 0);
     let expected = [
         ("a", 80, 10, Some(20)),
         ("b", 80, 20, Some(30)),
@@ -122,9 +122,12 @@ fn what_another_container_took_over_was_its_own_from_then_on() {
 fn a_port_that_closes_while_it_is_asked_for_shows_once() {
     let closed = closing("a", (10, 20), EndReason::ContainerEnded);
     let rows = [row("a", 81, 10), row("a", 83, 10), row("a", 82, 21)];
-    let all = intervals(&past(vec![closed]), &rows);
+    let all = intervals(&past(vec![closed.clone()]), &rows, 0);
     let ports: Vec<u16> = all.iter().map(|it| it.run.first.port).collect();
     assert_eq!(ports, [80, 83, 82]);
+    // What was closed before is another time, even if it began in the same second.
+    let all = intervals(&past(vec![closed]), &rows, 1);
+    assert_eq!(all.len(), 4);
     let inside = Row {
         purpose: Some("host".to_owned()),
         ..row("a", 90, 1)
@@ -133,7 +136,7 @@ fn a_port_that_closes_while_it_is_asked_for_shows_once() {
         state: "intended".to_owned(),
         ..row("a", 91, 1)
     };
-    assert!(intervals(&past(vec![]), &[inside, intended]).is_empty());
+    assert!(intervals(&past(vec![]), &[inside, intended], 0).is_empty());
 }
 
 #[test]
@@ -150,8 +153,12 @@ fn a_query_narrows_times_ports_and_containers() {
     };
     let now = Moment::from_secs(100);
     let then = |secs| Some(PastMoment::At(Moment::from_secs(secs)));
-    let all = intervals(&past(vec![closing("a", (10, 20), EndReason::Moved)]), &[]);
-    let open = intervals(&past(vec![]), &[row("a", 80, 50)]);
+    let all = intervals(
+        &past(vec![closing("a", (10, 20), EndReason::Moved)]),
+        &[],
+        0,
+    );
+    let open = intervals(&past(vec![]), &[row("a", 80, 50)], 0);
     let wants = |query: &Query<'_>, it: &[Interval]| query.wanted(it[0].clone(), now).is_some();
     for (at, closed, still_open) in [
         (9, false, false),
@@ -206,7 +213,11 @@ fn a_query_narrows_times_ports_and_containers() {
 
 #[test]
 fn json_has_an_object_for_each_port_and_one_for_the_chain() {
-    let all = intervals(&past(vec![closing("a", (10, 20), EndReason::Moved)]), &[]);
+    let all = intervals(
+        &past(vec![closing("a", (10, 20), EndReason::Moved)]),
+        &[],
+        0,
+    );
     let chain = Chain {
         first: 1,
         head: Link::default(),
