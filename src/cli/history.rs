@@ -1,35 +1,33 @@
 //! `dump --history`: what was open, from the running daemon; or, if none runs, from a copy of the
 //! journal.
 
+mod fetch;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub(super) use self::fetch::from_copy;
+use self::fetch::{Fetched, fetch};
 use super::args::DaemonArgs;
-use super::ask::{ask_daemon, wrong_answer};
 use super::failure::{Exit, Failure};
 use super::output;
 use super::screen::Canvas;
 use super::screen::history::{self, Chain, Interval};
 use crate::control::moment::Moment;
-use crate::control::protocol::{Answer, Request};
 use crate::control::row::Row;
 use crate::journal::history::chain::Link;
 use crate::journal::history::closing::{Closing, EndReason, PortRun};
-use crate::journal::history::past::{Past, StoredHistory};
-use crate::journal::recover::{OpenError, Snapshot, snapshot_copy};
+use crate::journal::history::past::Past;
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::HostPort;
-use crate::sys::locks::{self, Lock, LockError};
 
 /// Version of the shape of a row.
 const VERSION: u32 = 1;
-
-/// How often the pages are read from the beginning because their first entries were cut off meanwhile.
-const ATTEMPTS: usize = 5;
 
 /// A moment in the past as the user gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,103 +299,3 @@ fn json(intervals: &[Interval], chain: &Chain) -> Result<String, Failure> {
     })?);
     Ok(lines)
 }
-
-/// What the daemon or a copy of the journal says.
-struct Fetched {
-    /// The history.
-    stored: StoredHistory,
-    /// The journal. What is closed while both are read is in both.
-    rows: Vec<Row>,
-    /// The newest entry that was there before the rows were read.
-    before: u64,
-}
-
-fn fetch(daemon: &DaemonArgs) -> Result<Fetched, Failure> {
-    loop {
-        // No entry has such a number.
-        if let Some(none) = page(daemon, u64::MAX)?
-            && let Some(rows) = rows(daemon)?
-            && let Some(stored) = from_daemon(daemon)?
-        {
-            let before = none.head.number;
-            return Ok(Fetched {
-                stored,
-                rows,
-                before,
-            });
-        }
-        // A daemon may start at this moment; then it is asked.
-        if let Some(copy) = from_copy(&daemon.state.state_dir)? {
-            return Ok(Fetched {
-                before: copy.history.head.number,
-                rows: copy.records.iter().flat_map(Row::of).collect(),
-                stored: copy.history,
-            });
-        }
-    }
-}
-
-/// The journal; `None`: there is no daemon.
-fn rows(daemon: &DaemonArgs) -> Result<Option<Vec<Row>>, Failure> {
-    match ask_daemon(daemon, Request::Dump)? {
-        Some(Answer::Dump(rows)) => Ok(Some(rows)),
-        Some(_) => Err(wrong_answer()),
-        None => Ok(None),
-    }
-}
-
-/// The entries behind this one, as many as the daemon gives at once; `None`: there is no daemon.
-fn page(daemon: &DaemonArgs, after: u64) -> Result<Option<StoredHistory>, Failure> {
-    match ask_daemon(daemon, Request::History { after })? {
-        Some(Answer::History(page)) => page.stored().ok_or_else(wrong_answer).map(Some),
-        Some(_) => Err(wrong_answer()),
-        None => Ok(None),
-    }
-}
-
-/// `None`: there is no daemon any more.
-fn from_daemon(daemon: &DaemonArgs) -> Result<Option<StoredHistory>, Failure> {
-    for _ in 0..ATTEMPTS {
-        let mut stored: Option<StoredHistory> = None;
-        loop {
-            let entries = stored.as_ref().map(|stored| &stored.entries);
-            let after = entries.and_then(|entries| entries.last());
-            let after = after.map_or(0, |(number, _)| *number);
-            let Some(page) = page(daemon, after)? else {
-                return Ok(None);
-            };
-            // Entries were cut off that have not been read.
-            if stored.is_some() && page.anchor.number > after {
-                break;
-            }
-            let is_last = page.entries.is_empty();
-            let whole = stored.get_or_insert_with(|| StoredHistory {
-                entries: Vec::new(),
-                ..page
-            });
-            whole.head = page.head;
-            whole.entries.extend(page.entries);
-            if is_last {
-                return Ok(stored);
-            }
-        }
-    }
-    let message = "the history is cut faster than it can be read; try again";
-    Err(Failure::new(Exit::Failed, message))
-}
-
-/// Reads a copy under the state directory's lock; `None` if a daemon has taken it meanwhile.
-pub(super) fn from_copy(state_dir: &Path) -> Result<Option<Snapshot>, Failure> {
-    if !state_dir.is_dir() {
-        return Err(OpenError::Missing(state_dir.to_owned()).into());
-    }
-    let _lock = match Lock::for_reading(&locks::state_path(state_dir)) {
-        Ok(lock) => lock,
-        Err(LockError::Held { .. }) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    Ok(Some(snapshot_copy(state_dir, &std::env::temp_dir())?))
-}
-
-#[cfg(test)]
-mod tests;
