@@ -36,7 +36,7 @@ const STATES: [u16; 2] = [1, 2];
 
 /// `CTA_TIMEOUT_TCP_CLOSE`. The kernel closes a connection's entry when it refuses a packet of it with
 /// a reset (net/netfilter/nf_conntrack_proto_tcp.c, `nf_conntrack_tcp_set_closing`), so that the entry
-/// ends at that moment.
+/// ends at that moment. Kernels before 6.3 may not do so.
 const CLOSED: u16 = 8;
 
 /// Messages to be committed at once, with what each is for.
@@ -72,7 +72,11 @@ impl Batch {
         }
         if let End::Away(device) = end {
             let rule = [expression::is_packet_of_netdev(mark), counter(), drop_it()];
-            batch.add_netdev(name, AWAY, (EGRESS, device), &rule.concat());
+            let hook = match failpoint::lacks("the egress hook") {
+                true => NO_HOOK,
+                false => EGRESS,
+            };
+            batch.add_netdev(name, AWAY, (hook, device), &rule.concat());
         }
         if means.ingress == Ingress::Netdev {
             let rule = [

@@ -28,6 +28,14 @@ fn what_an_old_kernel_lacks_is_done_without_and_named() {
     namespace::fresh(|| {
         let host = Host::build();
         assert_eq!(host.explain_port().said["notes"].to_string(), "[]");
+        // The way back takes one more.
+        let told = host.explain_without("the egress hook", None);
+        assert!(told.is_reachable(), "{told:#?}");
+        let notes = told.said["notes"].to_string();
+        assert!(
+            notes.contains("the way back was not tried: this kernel lacks"),
+            "{notes}"
+        );
         let cases = [
             ("tables with an owner", "Linux 5.12 has them"),
             ("the ingress hook of inet", "Linux 5.10 has it"),
