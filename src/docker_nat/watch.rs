@@ -110,8 +110,8 @@ fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation, ch
             // Nothing shows yet that it is on, or off.
             StandbyState::On if now.audit.served.is_empty() => info!(
                 log,
-                "Docker's chains stand in the IPv6 nat table, and no published port shows whether \
-                it uses them: standing by, with no rule of ours"
+                "Docker's chains for IPv6 NAT stand here, and no published port shows whether it \
+                uses them: standing by, with no rule of ours"
             ),
             StandbyState::On => {
                 info!(log, "Docker's own IPv6 NAT is on: standing by, with no rule of ours";
@@ -127,8 +127,8 @@ fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation, ch
             StandbyState::Unsettled => {
                 info!(
                     log,
-                    "Docker's chains stand in the IPv6 nat table: checking whether it uses \
-                    them, and adding nothing until that is known"
+                    "Docker's chains for IPv6 NAT stand here: checking whether it uses them, and \
+                    adding nothing until that is known"
                 );
             }
         }
