@@ -1,6 +1,7 @@
 //! The README says nothing that no test has tried: each command in it is run here, or by the test that
 //! is named here with the words in which it does so.
 
+mod here;
 mod proofs;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,8 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::process::Command;
 
-use self::proofs::{HERE, NAMED, Named, QUOTED, VERBATIM};
+use self::here::HERE;
+use self::proofs::{NAMED, Named, QUOTED, VERBATIM};
 use crate::support::PROGRAM;
 use crate::support::readme::{blocks, command_of, commands, quoted, section, text};
 

@@ -1,8 +1,5 @@
 //! Which test runs which command of the README. `VERSION` stands for the program's own.
 
-use std::fs;
-use std::path::Path;
-
 /// A command that a file runs in other words.
 pub(super) struct Named {
     pub(super) command: &'static str,
@@ -29,6 +26,7 @@ const fn named(
 
 const PACKAGE: &str = "tests/shipped/package";
 const IMAGE: &str = "tests/shipped/image";
+const FLEET: &str = "tests/shipped/fleet";
 const DEMO: &str = "tests/lab/demo.rs";
 const MIGRATION: &str = "tests/kernel/migration.rs";
 
@@ -107,6 +105,44 @@ pub(super) const NAMED: &[Named] = &[
             "docker build --quiet --tag built --file /root/build/Containerfile",
         ],
         &["docker-nat66", "|", "-t", "-f", "-", "."],
+    ),
+    named(
+        "ansible-playbook -i hosts play.yaml",
+        FLEET,
+        &["ansible-playbook --inventory hosts --private-key key play.yaml"],
+        &["-i"],
+    ),
+    named(
+        "docker stack deploy --resolve-image never -c stack.yaml nat66",
+        FLEET,
+        &["docker stack deploy --resolve-image never -c /root/stack.yaml nat66"],
+        &["stack.yaml"],
+    ),
+    named(
+        "docker service update --env-rm DOCKER_NAT66_ON_EXIT nat66_docker-nat66",
+        FLEET,
+        &[
+            "docker service update --quiet --env-rm DOCKER_NAT66_ON_EXIT $service",
+            "service=nat66_docker-nat66",
+        ],
+        &["nat66_docker-nat66"],
+    ),
+    named(
+        "docker stack rm nat66",
+        FLEET,
+        &["docker stack rm nat66"],
+        &[],
+    ),
+    named(
+        "docker run --rm --network host --cap-drop ALL --cap-add NET_ADMIN --read-only \
+         --tmpfs /run/docker-nat66 -v nat66_state:/var/lib/docker-nat66 docker-nat66 cleanup",
+        FLEET,
+        &[
+            "docker run --rm --network host --cap-drop ALL --cap-add NET_ADMIN --read-only",
+            "--tmpfs /run/docker-nat66",
+            "--volume nat66_state:/var/lib/docker-nat66 docker-nat66 cleanup",
+        ],
+        &[],
     ),
     named(
         "docker-nat66 --dev auto --prefix auto",
@@ -306,50 +342,6 @@ pub(super) const VERBATIM: &[(&str, &str)] = &[
         "nft insert rule inet filter forward ip6 saddr fdfd:5898:4917:1::/64 oifname eth0 accept",
     ),
 ];
-
-/// What a command that is run by the offline tier has printed, and the directory that is `/` to it.
-type Check = fn(&str, &Path);
-
-/// Commands that need no host: they are run, in a directory of their own.
-pub(super) const HERE: &[(&str, Check)] = &[
-    (
-        "printf 'fd%s:%s%s:%s%s:1::/64\\n' $(od -An -N5 -tx1 /dev/urandom)",
-        |said, _| assert!(said.starts_with("fd"), "{said}"),
-    ),
-    (
-        "install -m 0755 docker-nat66-VERSION-x86_64-unknown-linux-gnu /usr/local/sbin/docker-nat66",
-        |_, root| assert!(root.join("sbin/docker-nat66").is_file()),
-    ),
-    (
-        "install -m 0755 target/release/docker-nat66 /usr/local/sbin/",
-        |_, root| assert!(root.join("sbin/docker-nat66").is_file()),
-    ),
-    (
-        "docker-nat66 print unit > /etc/systemd/system/docker-nat66.service",
-        |_, root| has(root, "etc/systemd/system/docker-nat66.service", "[Service]"),
-    ),
-    (
-        "docker-nat66 print config --dev auto --prefix auto > /etc/default/docker-nat66",
-        |_, root| has(root, "etc/default/docker-nat66", "DOCKER_NAT66_DEV=auto"),
-    ),
-    ("docker-nat66 print compose > compose.yaml", |_, root| {
-        has(root, "compose.yaml", "image: docker-nat66");
-    }),
-    (
-        "mkdir -p ~/.docker/cli-plugins && \
-         ln -s /usr/local/sbin/docker-nat66 ~/.docker/cli-plugins/docker-nat66",
-        |_, root| {
-            let link = root.join(".docker/cli-plugins/docker-nat66");
-            let target = fs::read_link(link).expect("a link");
-            assert!(target.ends_with("sbin/docker-nat66"), "{target:?}");
-        },
-    ),
-];
-
-fn has(root: &Path, file: &str, words: &str) {
-    let text = fs::read_to_string(root.join(file)).expect("it is there");
-    assert!(text.contains(words), "{file} has no {words:?}: {text}");
-}
 
 /// Commands of other programs in the text, the file that runs them, and how.
 pub(super) const QUOTED: &[(&str, &str, &str)] = &[
