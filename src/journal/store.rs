@@ -19,10 +19,10 @@
 mod build;
 mod database;
 mod history;
+mod queries;
 mod shrink;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::time::SystemTime;
 
 pub(super) use self::build::{build, fill_in_place, refusal};
@@ -35,9 +35,8 @@ use self::shrink::{free_garbage, has_outgrown, slack_of};
 use super::codec::{self, Sentinel};
 use super::error::OpenError;
 use super::history::cause::Cause;
-use super::history::chain::{Ends, Link};
+use super::history::chain::Ends;
 use super::history::closing::Closing;
-use super::history::past::StoredHistory;
 use super::layout::{self, StateDir};
 use super::marker::Marker;
 use super::record::{IllegalStep, Record, RecordEvent, Records, step};
@@ -89,62 +88,10 @@ impl Store {
         }
     }
 
-    /// Every acknowledged record, by id.
-    pub fn records(&self) -> Vec<Record> {
-        self.records.values().cloned().collect()
-    }
-
-    /// The first `most` acknowledged records after the id `after`, by id.
-    pub(crate) fn records_after(&self, after: Option<RuleId>, most: usize) -> Vec<Record> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = self.records.range((from, Bound::Unbounded));
-        rest.take(most).map(|(_, record)| record.clone()).collect()
-    }
-
     /// From now on forwards that end go into the history: they end for this cause, at the second `now`
     /// since the epoch.
     pub fn because(&mut self, cause: Cause, now: u64) {
         self.history.because(cause, now);
-    }
-
-    /// Some entries of the history behind the one of this number, and where it begins and ends.
-    ///
-    /// # Errors
-    /// The database has failed. Nothing was retried.
-    pub fn history_after(&self, number: u64) -> Result<StoredHistory, JournalError> {
-        let failed = |detail: String| JournalError {
-            operation: "reading the history".to_owned(),
-            detail,
-        };
-        let database = self.database.as_ref();
-        let database = database.ok_or_else(|| failed("the journal has failed".to_owned()))?;
-        let page = self.history.page(database, number);
-        page.map_err(|e| failed(e.to_string()))
-    }
-
-    /// The newest entry of the history.
-    pub(crate) fn history_head(&self) -> Link {
-        self.history.ends.head
-    }
-
-    /// How many records there are.
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether there is no record.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Counts the changes, across restarts and quarantines.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Whether the last change succeeded; if not, the next one first rebuilds the database.
-    pub fn is_healthy(&self) -> bool {
-        self.database.is_some()
     }
 
     /// Rebuilds the database if it was removed or replaced, has failed, or has outgrown its content.
