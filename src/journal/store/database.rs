@@ -103,7 +103,7 @@ impl Database {
                 .cache_capacity(CACHE_BYTES)
                 .mode(sled::Mode::LowSpace);
             // sled starts the threads that write for it, and they wake once a second.
-            match catch("open", || with_late_timers(|| config.open())) {
+            match with_late_timers(|| catch("open", || config.open())) {
                 Err(DatabaseError::InUse) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(2));
                 }
