@@ -89,7 +89,8 @@ pub struct Computed {
     pub intent: Intent,
     /// What the audit compares Docker's own NAT with; `None` before it is known.
     pub published: Option<Arc<Published>>,
-    /// A number that changes whenever the published ports may have.
+    /// A number that changes whenever the published ports, or those among them that are to be open, may
+    /// have.
     pub(crate) changes: u64,
     /// The snapshot's forwards and skipped ports; empty without a snapshot.
     pub resolved: Resolved,
@@ -161,7 +162,7 @@ impl MapperOptions {
         };
         if let (Some(limit), Some(snapshot), Some(resolved)) = (self.limit, snapshot, &mut resolved)
         {
-            limit::keep_within(limit, &policy, snapshot, resolved);
+            parts.refuse(limit::keep_within(limit, &policy, snapshot, resolved));
         }
         let forwards = resolved.as_ref().map(|r| r.forwards.clone());
         let undecided = match snapshot {

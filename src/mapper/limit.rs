@@ -17,7 +17,7 @@ pub(super) fn keep_within(
     policy: &Policy,
     snapshot: &Snapshot,
     resolved: &mut Resolved,
-) {
+) -> BTreeSet<String> {
     let policy = &Policy {
         hairpin: match policy.hairpin {
             Hairpin::Off => Hairpin::Off,
@@ -31,7 +31,7 @@ pub(super) fn keep_within(
         *rules.entry(&forward.owner.container_id).or_default() += own;
     }
     if rules.values().sum::<usize>() <= limit.most {
-        return;
+        return BTreeSet::new();
     }
     let mut containers: Vec<&Container> = snapshot.containers.values().map(|c| &**c).collect();
     containers.sort_by_key(|c| (c.created, &c.id));
@@ -58,6 +58,7 @@ pub(super) fn keep_within(
     }
     let stays = |forward: &Forward| !refused.contains(&forward.owner.container_id);
     resolved.forwards.retain(stays);
+    refused
 }
 
 #[cfg(test)]
@@ -65,6 +66,7 @@ mod tests {
     use super::*;
     use crate::mapper::compute::{Choice, DockerState, HairpinMode, HostFacts, MapperOptions};
     use crate::mapper::forwards::samples;
+    use crate::mapper::parts::Parts;
     use crate::model::intent::{Outgoing, Unpublished};
 
     /// Adds a copy of the sample's container with `count` ports from `first` on.
@@ -123,5 +125,40 @@ mod tests {
         // The same before the daemon knows which ports docker-proxy serves.
         let (open, refused) = made(Some(limit), HairpinMode::Auto);
         assert_eq!((open, refused), (16_600, vec!["new".to_owned()]));
+    }
+
+    /// With `--hairpin auto` its ports are then looked for among those that docker-proxy serves.
+    #[test]
+    fn a_container_that_is_let_in_when_a_device_goes_is_a_change_of_the_ports() {
+        let mut snapshot = samples::snapshot();
+        publish(&mut snapshot, "late", 9, 20_000, 30);
+        let options = MapperOptions {
+            devices: Choice::Auto,
+            prefixes: Choice::Auto,
+            unpublished: Unpublished::Drop,
+            outgoing: Outgoing::Accept,
+            hairpin: HairpinMode::Auto,
+            limit: Some(RuleLimit {
+                most: 50,
+                rules_of: |policy, _| policy.devices.len(),
+            }),
+        };
+        let mut parts = Parts::default();
+        let mut made = |devices: &[&str]| {
+            let devices = devices.iter().map(|name| name.parse().expect("a name"));
+            let host = HostFacts {
+                default_devices: devices.collect(),
+                ..HostFacts::default()
+            };
+            let made = options.compute_from(&mut parts, DockerState::Snapshot(&snapshot), &host);
+            (made.resolved.forwards.len(), made.changes)
+        };
+        let (open, refusing) = made(&["eth0", "eth1"]);
+        assert_eq!(open, 1);
+        assert_eq!(made(&["eth0", "eth1"]), (open, refusing));
+        let (open, letting_in) = made(&["eth0"]);
+        assert_eq!(open, 31);
+        assert!(letting_in > refusing, "{letting_in}, {refusing}");
+        assert_eq!(made(&["eth0"]), (open, letting_in));
     }
 }

@@ -7,7 +7,7 @@
 //! each time.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -42,7 +42,9 @@ pub(crate) struct Parts {
     /// Host ports with more than one.
     rivals: usize,
     published: Arc<Published>,
-    /// Counts the changes of the published ports.
+    /// The containers that were refused for their number of rules, by full id.
+    refused: BTreeSet<String>,
+    /// Counts the changes of the published ports, and of which of them are refused.
     changes: u64,
 }
 
@@ -94,7 +96,15 @@ impl Parts {
         knows.then(|| self.published.clone())
     }
 
-    /// A number that changes whenever the published ports may have.
+    /// These containers are refused for their number of rules now, by full id.
+    pub(super) fn refuse(&mut self, refused: BTreeSet<String>) {
+        if self.refused != refused {
+            self.refused = refused;
+            self.changes += 1;
+        }
+    }
+
+    /// A number that changes whenever the published ports, or those that are refused, may have.
     pub(super) fn changes(&self) -> u64 {
         self.changes
     }
@@ -110,6 +120,7 @@ impl Parts {
                 networks: snapshot.networks.clone(),
                 bounds: bounds.clone(),
                 contested: holders.contested,
+                refused: std::mem::take(&mut self.refused),
                 changes: self.changes,
                 ..Self::default()
             };

@@ -53,12 +53,13 @@ impl Forwards {
 
     /// Keeps those of which `stays` holds.
     pub(crate) fn retain(&mut self, stays: impl Fn(&Forward) -> bool) {
-        for group in &mut self.0 {
-            if !group.iter().all(&stays) {
+        self.0.retain_mut(|group| {
+            let staying = group.iter().filter(|forward| stays(forward)).count();
+            if 0 < staying && staying < group.len() {
                 group.retain(&stays);
             }
-        }
-        self.0.retain(|group| !group.is_empty());
+            staying > 0
+        });
     }
 }
 
