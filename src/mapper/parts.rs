@@ -4,7 +4,7 @@
 //! What a container opens depends on itself, the networks, the bounds, and on other containers in two
 //! ways. Two may show one address ([`Holders`]): then, and in the next snapshot, all are looked at. Two
 //! may publish one host port: the one that started last has it, and only their forwards are compared
-//! each time.
+//! each time. Whoever was looked at and comes to the same as before keeps the same [`Group`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +28,13 @@ fn key(forward: &Forward) -> HostKey {
     (forward.proto, forward.host_addr, forward.host_port)
 }
 
+/// A group, or the one of the last time if it is equal: who compares groups by their places in memory
+/// then sees that nothing has changed.
+fn kept(before: Option<&Group>, now: Group) -> Group {
+    let before = before.filter(|before| **before == now);
+    before.cloned().unwrap_or(now)
+}
+
 /// What the containers of the last snapshot come to.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
@@ -37,6 +44,8 @@ pub(crate) struct Parts {
     bounds: Bounds,
     /// Whether the last snapshot showed an address of two containers.
     contested: bool,
+    /// What is left to those that have lost a host port to another, by the containers' ids.
+    reduced: BTreeMap<String, Group>,
     /// How many forwards there are for each host port.
     claims: HashMap<HostKey, u32>,
     /// Host ports with more than one.
@@ -68,12 +77,18 @@ impl Parts {
         known.sort_by_key(|known| Reverse(order(&known.container)));
         let mut taken = HashMap::new();
         let mut resolved = Resolved::default();
+        let mut reduced = BTreeMap::new();
         for known in known {
             resolved.skipped.extend(known.skipped.iter().cloned());
-            resolved
-                .forwards
-                .push(self.without_rivals(known, &mut taken, &mut resolved.skipped));
+            let mut group = self.without_rivals(known, &mut taken, &mut resolved.skipped);
+            if !group.is_same(&known.group) {
+                let id = &known.container.id;
+                group = kept(self.reduced.get(id), group);
+                reduced.insert(id.clone(), group.clone());
+            }
+            resolved.forwards.push(group);
         }
+        self.reduced = reduced;
         resolved.forwards.sort();
         resolved
     }
@@ -120,6 +135,7 @@ impl Parts {
                 networks: snapshot.networks.clone(),
                 bounds: bounds.clone(),
                 contested: holders.contested,
+                reduced: std::mem::take(&mut self.reduced),
                 refused: std::mem::take(&mut self.refused),
                 changes: self.changes,
                 ..Self::default()
@@ -130,12 +146,15 @@ impl Parts {
             bounds,
             holders,
         };
-        let is_same = |known: &Known| {
-            let now = snapshot.containers.get(&known.container.id);
-            now.is_some_and(|now| now.is_same(&known.container) || **now == *known.container)
-        };
-        let changed = self.known.iter().filter(|(_, known)| !is_same(known));
-        let changed: Vec<String> = changed.map(|(id, _)| id.clone()).collect();
+        let mut changed = Vec::new();
+        for (id, known) in &mut self.known {
+            match snapshot.containers.get(id) {
+                Some(now) if now.is_same(&known.container) => {}
+                // The next time the comparison takes no time.
+                Some(now) if **now == *known.container => known.container = now.clone(),
+                _ => changed.push(id.clone()),
+            }
+        }
         for id in changed {
             if let Some(known) = self.known.remove(&id) {
                 self.drop_part(&known);
@@ -147,13 +166,13 @@ impl Parts {
                 continue;
             }
             let part = part(&context, container);
+            let old = before.remove(id).unwrap_or_default();
             let known = Known {
                 container: container.clone(),
-                group: part.forwards.into(),
+                group: kept(Some(&old), part.forwards.into()),
                 skipped: part.skipped,
                 target: served::target(snapshot, container, holders),
             };
-            let old = before.remove(id).unwrap_or_default();
             let has_same_ports = old.iter().map(key).eq(known.group.iter().map(key));
             self.changes += u64::from(!has_same_ports);
             self.add_part(&known);
@@ -221,5 +240,24 @@ impl Parts {
             group.retain(|forward| !lost.contains(&forward));
         }
         group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapper::forwards::samples;
+
+    #[test]
+    fn a_container_that_is_listed_again_as_it_was_is_compared_once() {
+        let mut snapshot = samples::snapshot();
+        let mut parts = Parts::default();
+        parts.resolve(&snapshot, &Bounds::default());
+        for container in snapshot.containers.values_mut() {
+            *container = Container::clone(container).into();
+        }
+        parts.resolve(&snapshot, &Bounds::default());
+        let mut known = parts.known.iter();
+        assert!(known.all(|(id, known)| known.container.is_same(&snapshot.containers[id])));
     }
 }

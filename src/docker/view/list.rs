@@ -114,9 +114,12 @@ impl View {
         }
         self.name_networks(&container);
         self.release_claims(&id);
-        Arc::make_mut(&mut self.shown)
-            .containers
-            .insert(id, container.into());
+        // One that is as before stays the same in memory, so that nobody has to compare its ports.
+        let known = self.shown.containers.get(&id);
+        if known.is_none_or(|known| **known != container) {
+            let containers = &mut Arc::make_mut(&mut self.shown).containers;
+            containers.insert(id, container.into());
+        }
     }
 }
 
