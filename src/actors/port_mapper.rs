@@ -67,14 +67,6 @@ const JUST_AFTER: Duration = Duration::from_millis(1);
 /// inspect takes some milliseconds, and up to a second during a container's teardown.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// After this many changed rules the mapper returns free memory to the kernel. Fewer leave some
-/// megabytes, which the next change uses again.
-const TRIM_THRESHOLD: usize = 1_000;
-
-/// When it does so: after the other threads have freed what the change needed, and again after the
-/// journal has been rebuilt, if it has outgrown its content.
-const TRIM_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
-
 /// How long to wait for further changes of links before the host's health is checked: each container
 /// that starts or ends causes several.
 const HOST_SETTLES: Duration = Duration::from_millis(250);

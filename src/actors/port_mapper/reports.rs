@@ -7,9 +7,10 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{debug, error, info, warn};
 
 use super::drift_watch::VERIFY_WINDOW;
-use super::{JUST_AFTER, PortMapper, TRIM_AFTER, TRIM_THRESHOLD};
+use super::{JUST_AFTER, PortMapper};
 use crate::actors::abort;
 use crate::actors::messages::{FindForeign, Round};
+use crate::actors::watchdog::CALM_PERIOD;
 use crate::control::board::Reporter;
 use crate::control::moment::Moment;
 use crate::control::resync::{LastResync, ResyncReason};
@@ -26,6 +27,15 @@ use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::host;
 use crate::sys::memory;
+
+/// After this many changed rules the mapper returns free memory to the kernel. Fewer leave some
+/// megabytes, which the next change uses again.
+const TRIM_THRESHOLD: usize = 1_000;
+
+/// When it does so: after the other threads have freed what the change needed, and again after the
+/// journal has been rebuilt, if it has outgrown its content. It finds that out when the watchdog asks
+/// for it, at the latest after its period, and may rebuild for some seconds.
+const TRIM_AFTER: [Duration; 2] = [Duration::from_secs(1), CALM_PERIOD.saturating_mul(2)];
 
 impl PortMapper {
     pub(super) fn take_report(
