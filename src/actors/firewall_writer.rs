@@ -219,7 +219,8 @@ fn round<J: Journal>(
         verify,
         event_at: _,
     } = message;
-    let touched = compiler.follow(intent);
+    // Records of an earlier run, and those of all rules if all are compiled anew, hold the same rules.
+    let touched = compiler.follow_beside(intent, &|id| reconciler.rule(id));
     let desired = compiler.desired();
     if *verify {
         reconciler.invalidate();

@@ -20,6 +20,9 @@ pub enum Touched {
     Only(BTreeSet<RuleId>),
 }
 
+/// Finds rules that are in memory already.
+type Held<'h> = dyn Fn(RuleId) -> Option<&'h Rule> + 'h;
+
 /// The compiler of one backend.
 pub struct Compiler {
     makers: Makers,
@@ -59,20 +62,25 @@ impl Compiler {
 
     /// Takes the next intent.
     pub fn follow(&mut self, intent: &Intent) -> Touched {
+        self.follow_beside(intent, &|_| None)
+    }
+
+    /// The same where equal rules are `held` elsewhere: they are shared, so that each is in memory once.
+    pub fn follow_beside(&mut self, intent: &Intent, held: &Held<'_>) -> Touched {
         let was_complete = self.desired.is_complete();
         self.desired.known = intent.known;
         self.desired.undecided.clone_from(&intent.undecided);
         let is_complete = was_complete && self.desired.is_complete();
         let touched = match self.outdated(intent) {
             Some(outdated) if is_complete && intent.forwards.is_some() => {
-                self.exchange(intent, &outdated)
+                self.exchange(intent, &outdated, held)
             }
             _ => None,
         };
         match touched {
             Some(touched) => Touched::Only(touched),
             None => {
-                self.begin_anew(intent);
+                self.begin_anew(intent, held);
                 Touched::All
             }
         }
@@ -105,19 +113,20 @@ impl Compiler {
         Some(outdated.map(|(at, _)| *at).collect())
     }
 
-    /// Exchanges the groups that have changed, or are outdated. `None`: a rule passes from one container
-    /// to another, or belongs to several.
+    /// Exchanges the groups that have changed, or are outdated. `None`, with half of it done: several
+    /// forwards want one rule, before or after, and all has to be compiled.
     fn exchange(
         &mut self,
         intent: &Intent,
         outdated: &BTreeSet<usize>,
+        held: &Held<'_>,
     ) -> Option<BTreeSet<RuleId>> {
         self.policy = Some(intent.policy.clone());
         let mut touched = BTreeSet::new();
         let groups = intent.forwards.as_ref()?.groups();
         let now: BTreeSet<usize> = groups.iter().map(Shared::place).collect();
-        let held = self.groups.keys();
-        let leaving = held.filter(|at| !now.contains(at) || outdated.contains(at));
+        let before = self.groups.keys();
+        let leaving = before.filter(|at| !now.contains(at) || outdated.contains(at));
         let leaving: Vec<usize> = leaving.copied().collect();
         for at in leaving {
             let (_, ids) = self.groups.remove(&at)?;
@@ -127,13 +136,13 @@ impl Compiler {
         }
         for group in groups {
             if !self.groups.contains_key(&group.place()) {
-                self.add(group, &intent.policy, &mut touched)?;
+                self.add(group, &intent.policy, held, &mut touched)?;
             }
         }
         Some(touched)
     }
 
-    fn begin_anew(&mut self, intent: &Intent) {
+    fn begin_anew(&mut self, intent: &Intent, held: &Held<'_>) {
         let policy = &intent.policy;
         self.policy = Some(policy.clone());
         self.groups.clear();
@@ -144,11 +153,11 @@ impl Compiler {
             of_policy.extend((self.makers.snat)(policy));
         }
         for rule in of_policy {
-            self.want(rule, None);
+            self.want(shared(rule, held), None);
         }
         for group in intent.forwards.iter().flat_map(|all| all.groups()) {
             let mut ids = Vec::with_capacity(group.len());
-            self.compile(group, policy, |compiler, rule, owners| {
+            self.compile(group, policy, held, |compiler, rule, owners| {
                 ids.push(rule.id());
                 compiler.want(rule, Some(owners));
                 Some(())
@@ -162,10 +171,11 @@ impl Compiler {
         &mut self,
         group: &Group,
         policy: &Policy,
+        held: &Held<'_>,
         touched: &mut BTreeSet<RuleId>,
     ) -> Option<()> {
         let mut ids = Vec::with_capacity(group.len());
-        self.compile(group, policy, |compiler, rule, owners| {
+        self.compile(group, policy, held, |compiler, rule, owners| {
             let id = rule.id();
             ids.push(id);
             if rule.facts.basis == Basis::Forward && compiler.desired.rules.contains_key(&id) {
@@ -185,6 +195,7 @@ impl Compiler {
         &mut self,
         group: &Group,
         policy: &Policy,
+        held: &Held<'_>,
         mut take: impl FnMut(&mut Self, Rule, &Shared<BTreeSet<Owner>>) -> Option<()>,
     ) -> Option<()> {
         let mut owners: Shared<BTreeSet<Owner>> = Shared::default();
@@ -193,7 +204,7 @@ impl Compiler {
                 owners = BTreeSet::from([forward.owner.clone()]).into();
             }
             for rule in (self.makers.of_forward)(policy, forward) {
-                take(self, rule, &owners)?;
+                take(self, shared(rule, held), &owners)?;
             }
         }
         Some(())
@@ -236,6 +247,12 @@ impl Compiler {
     }
 }
 
+/// The rule, or an equal one that is held.
+fn shared(rule: Rule, held: &Held<'_>) -> Rule {
+    let other = held(rule.id()).filter(|other| **other == rule);
+    other.cloned().unwrap_or(rule)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -269,6 +286,27 @@ mod tests {
         let unserved = prop::option::of(prop::collection::btree_set(1_u16..6, 0..4));
         let step = (0_u16..3, ports, unserved, prop::bool::weighted(0.9));
         prop::collection::vec(step, 1..12)
+    }
+
+    #[test]
+    fn a_rule_that_is_held_elsewhere_is_shared() {
+        let policy = Policy {
+            devices: vec!["eth0".parse().expect("a name")],
+            prefixes: vec!["fd00::/64".parse().expect("a prefix")],
+            ..Policy::default()
+        };
+        let mut intent = Intent::new(policy, Some(Vec::new()));
+        let mut forwards = Forwards::default();
+        forwards.push(group(0, &BTreeSet::from([1, 2])));
+        intent.forwards = Some(forwards);
+        let records = compile::desired(BackendKind::Nftables, &intent).rules;
+        let held = |id| Some(&records.get(&id)?.rule);
+        let mut compiler = Compiler::new(BackendKind::Nftables);
+        compiler.follow_beside(&intent, &held);
+        assert_eq!(compiler.desired().rules, records);
+        for (id, owned) in &compiler.desired().rules {
+            assert!(std::ptr::eq(&*owned.rule, &*records[id].rule), "{id}");
+        }
     }
 
     proptest! {

@@ -80,7 +80,7 @@ use crate::journal::record::{Record, RecordEvent, State};
 use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::intent::Intent;
-use crate::model::rule::{BackendKind, HostPort, OwnedRule, RuleId};
+use crate::model::rule::{BackendKind, HostPort, OwnedRule, Rule, RuleId};
 
 /// See the module's documentation.
 pub struct Reconciler<J> {
@@ -291,6 +291,11 @@ impl<J: Journal> Reconciler<J> {
     /// The records of all rules that are, or may be, in the kernel.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &Record> {
         self.records.values()
+    }
+
+    /// The rule with this identity that is, or may be, in the kernel.
+    pub(crate) fn rule(&self, id: RuleId) -> Option<&Rule> {
+        Some(&self.records.get(&id)?.owned.rule)
     }
 
     /// How many ports are open, and to how many containers.
