@@ -149,12 +149,12 @@ fn a_prefix_that_is_drawn_is_a_unique_local_one_and_another_each_time() {
 }
 
 /// The commands of the program and the long options that its help names.
-fn helped(command: &str) -> String {
-    let output = Command::new(PROGRAM).args([command, "--help"]).output();
+fn helped(command: &[&str]) -> String {
+    let output = Command::new(PROGRAM).args(command).arg("--help").output();
     let output = output.expect("the help");
     assert!(
         output.status.success(),
-        "docker-nat66 {command}: {output:?}"
+        "docker-nat66 {command:?}: {output:?}"
     );
     String::from_utf8(output.stdout).expect("text")
 }
@@ -166,11 +166,15 @@ fn is_understood(words: &[&str], whole: &str) {
         .first()
         .is_some_and(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
     // `print config` takes the options of `run`.
-    let mut help = helped("run");
+    let mut help = helped(&["run"]);
     if is_command {
-        help = match words[0] {
-            "print" => helped("print") + &help,
-            command => helped(command),
+        help = match words {
+            ["print", what, ..] if what.chars().all(|c| c.is_ascii_lowercase()) => {
+                helped(&["print", what]) + &help
+            }
+            ["print", ..] => helped(&["print"]) + &help,
+            [command, ..] => helped(&[command]),
+            [] => help,
         };
     }
     for word in words {
