@@ -263,41 +263,92 @@ mod tests {
     use crate::model::forwards::Forwards;
     use crate::model::intent::Policy;
 
-    /// The group of a container that publishes these ports at its address.
-    fn group(container: u16, ports: &BTreeSet<u16>) -> Group {
+    /// The group of a container that publishes these ports at its address, which every second one
+    /// shares with the one before.
+    fn group(container: u16, ports: &BTreeSet<u16>, sources: &Sources) -> Group {
         let forward = |port: &u16| Forward {
             proto: Proto::Tcp,
             host_addr: None,
             host_port: *port,
-            container_addr: format!("fd00::{}", container + 2)
+            container_addr: format!("fd00::{}", container / 2 + 2)
                 .parse()
                 .expect("an address"),
             container_port: 80,
-            sources: Sources::Any,
+            sources: sources.clone(),
             owner: Owner::new(container.to_string(), "web", "bridge"),
         };
         ports.iter().map(forward).collect::<Vec<_>>().into()
     }
 
-    type Step = (u16, BTreeSet<u16>, Option<BTreeSet<u16>>, bool);
+    fn any_sources() -> impl Strategy<Value = Sources> {
+        let some = ["2001:db8::/32", "fd99::1/128"].map(|net| net.parse().expect("a prefix"));
+        prop_oneof![
+            3 => Just(Sources::Any),
+            1 => prop::sample::subsequence(some.to_vec(), 1..=2)
+                .prop_map(|some| Sources::Only(some.into_iter().collect())),
+        ]
+    }
 
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let ports = prop::collection::btree_set(1_u16..6, 0..4);
-        let unserved = prop::option::of(prop::collection::btree_set(1_u16..6, 0..4));
-        let step = (0_u16..3, ports, unserved, prop::bool::weighted(0.9));
-        prop::collection::vec(step, 1..12)
+    fn policy() -> Policy {
+        Policy {
+            devices: vec!["eth0".parse().expect("a name")],
+            prefixes: vec!["fd00::/64".parse().expect("a prefix")],
+            ..Policy::default()
+        }
+    }
+
+    /// What is other in the next intent.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Group(u16, BTreeSet<u16>, Sources),
+        Hairpin(BTreeSet<u16>),
+        Devices(usize),
+        Prefixes(usize),
+        Snat(bool),
+        /// Docker is not heard in this one.
+        Silence,
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let ports = || prop::collection::btree_set(1_u16..6, 0..4);
+        prop_oneof![
+            8 => (0_u16..4, ports(), any_sources()).prop_map(|(c, p, s)| Step::Group(c, p, s)),
+            3 => ports().prop_map(Step::Hairpin),
+            1 => (1_usize..3).prop_map(Step::Devices),
+            1 => (1_usize..3).prop_map(Step::Prefixes),
+            1 => any::<bool>().prop_map(Step::Snat),
+            1 => Just(Step::Silence),
+        ]
+    }
+
+    fn change(policy: &mut Policy, step: &Step) {
+        let prefixes = ["fd00::/64", "fd01::/64"].map(|net| net.parse().expect("a prefix"));
+        match step {
+            Step::Hairpin(ports) => {
+                let ports = ports.iter().map(|port| (Proto::Tcp, *port));
+                policy.hairpin = Hairpin::Only(ports.collect::<BTreeSet<_>>().into());
+            }
+            Step::Devices(count) => {
+                let names = ["eth0", "eth1"].map(|name| name.parse().expect("a name"));
+                policy.devices = names[..*count].to_vec();
+            }
+            Step::Prefixes(count) => policy.prefixes = prefixes[..*count].to_vec(),
+            Step::Snat(is_set) => {
+                let source = "2001:db8::7".parse().expect("an address");
+                policy.snat = is_set
+                    .then_some((prefixes[0], source))
+                    .into_iter()
+                    .collect();
+            }
+            Step::Group(..) | Step::Silence => {}
+        }
     }
 
     #[test]
     fn a_rule_that_is_held_elsewhere_is_shared() {
-        let policy = Policy {
-            devices: vec!["eth0".parse().expect("a name")],
-            prefixes: vec!["fd00::/64".parse().expect("a prefix")],
-            ..Policy::default()
-        };
-        let mut intent = Intent::new(policy, Some(Vec::new()));
+        let mut intent = Intent::new(policy(), Some(Vec::new()));
         let mut forwards = Forwards::default();
-        forwards.push(group(0, &BTreeSet::from([1, 2])));
+        forwards.push(group(0, &BTreeSet::from([1, 2]), &Sources::Any));
         intent.forwards = Some(forwards);
         let records = compile::desired(BackendKind::Nftables, &intent).rules;
         let held = |id| Some(&records.get(&id)?.rule);
@@ -311,28 +362,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn from_intent_to_intent_the_rules_are_those_of_the_last_alone(steps in steps()) {
+        fn from_intent_to_intent_the_rules_are_those_of_the_last_alone(
+            steps in prop::collection::vec(any_step(), 1..16)
+        ) {
             for backend in [BackendKind::Ip6tables, BackendKind::Nftables] {
                 let mut compiler = Compiler::new(backend);
                 let mut groups: BTreeMap<u16, Group> = BTreeMap::new();
-                let mut policy = Policy {
-                    devices: vec!["eth0".parse().expect("a name")],
-                    prefixes: vec!["fd00::/64".parse().expect("a prefix")],
-                    ..Policy::default()
-                };
-                for (container, ports, unserved, has_answered) in &steps {
-                    groups.insert(*container, group(*container, ports));
-                    if let Some(unserved) = unserved {
-                        let unserved = unserved.iter().map(|port| (Proto::Tcp, *port));
-                        let unserved: BTreeSet<_> = unserved.collect();
-                        policy.hairpin = Hairpin::Only(unserved.into());
+                let mut policy = policy();
+                for step in &steps {
+                    if let Step::Group(container, ports, sources) = step {
+                        groups.insert(*container, group(*container, ports, sources));
                     }
+                    change(&mut policy, step);
+                    let has_answered = !matches!(step, Step::Silence);
                     let mut forwards = Forwards::default();
                     groups.values().for_each(|group| forwards.push(group.clone()));
                     let mut intent = Intent::new(policy.clone(), has_answered.then(Vec::new));
                     intent.forwards = has_answered.then_some(forwards);
                     let before = compiler.desired().clone();
-                    let touched = compiler.follow(&intent);
+                    let touched = compiler.follow_beside(&intent, &|id| {
+                        Some(&before.rules.get(&id)?.rule)
+                    });
                     let after = compiler.desired();
                     prop_assert_eq!(after, &compile::desired(backend, &intent));
                     let Touched::Only(touched) = touched else { continue };

@@ -45,16 +45,11 @@ impl Applied {
     pub(super) fn of(records: impl IntoIterator<Item = Record>) -> Self {
         let mut applied = Self::default();
         // A later record takes the place of an earlier one with the same rule.
-        applied.records = records.into_iter().map(|r| (r.id(), r)).collect();
-        for record in applied.records.values() {
-            let index = Index {
-                dnat: &mut applied.dnat,
-                ports: &mut applied.ports,
-                owned: &mut applied.owned,
-                kinds: &mut applied.kinds,
-            };
-            index.add(record);
+        let records: Records = records.into_iter().map(|r| (r.id(), r)).collect();
+        for record in records.values() {
+            applied.index().add(record);
         }
+        applied.records = records;
         applied
     }
 
@@ -215,6 +210,134 @@ impl Index<'_> {
                 *count -= 1;
                 if *count == 0 {
                     self.owned.remove(owner);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::record::State;
+    use crate::model::boot::BootId;
+    use crate::model::forward::Proto;
+    use crate::model::rule::{Basis, Facts, Rule};
+
+    fn port(number: u16) -> HostPort {
+        HostPort {
+            proto: Proto::Tcp,
+            addr: None,
+            port: number,
+        }
+    }
+
+    /// The record of a rule; without a port, it leads nowhere.
+    fn record(number: Option<u16>, target: u16, owner: u8, kind: BackendKind) -> Record {
+        let to = ContainerPort {
+            addr: std::net::Ipv6Addr::LOCALHOST,
+            port: target,
+        };
+        let facts = Facts {
+            rank: 0,
+            kind: "dnat".into(),
+            purpose: "".into(),
+            basis: Basis::Forward,
+            dev: None,
+            prefix: None,
+            port: number.map(port),
+            source: None,
+            target: number.map(|_| to),
+        };
+        let rule = Rule::new(kind, format!("{number:?} to {target}"), facts);
+        let owner = Owner::new(
+            owner.to_string(),
+            format!("name-{owner}").as_str(),
+            "bridge",
+        );
+        Record {
+            owned: OwnedRule {
+                rule,
+                owners: BTreeSet::from([owner]).into(),
+            },
+            state: State::Applied,
+            inserted_at: 1,
+            boot_id: BootId::new("this"),
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(Record),
+        Happens(Record, RecordEvent),
+        Reown(Record),
+        TakeChanges,
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let kinds = vec![BackendKind::Ip6tables, BackendKind::Nftables];
+        let kind = prop::sample::select(kinds);
+        let number = prop::option::weighted(0.9, 80_u16..83);
+        let parts = (number, 1_u16..3, 0_u8..3, kind);
+        let record =
+            parts.prop_map(|(number, target, owner, kind)| record(number, target, owner, kind));
+        let events = vec![
+            RecordEvent::Commit,
+            RecordEvent::Remove,
+            RecordEvent::Forget,
+        ];
+        let event = prop::sample::select(events);
+        prop_oneof![
+            4 => record.clone().prop_map(Step::Put),
+            4 => (record.clone(), event).prop_map(|(record, event)| Step::Happens(record, event)),
+            2 => record.prop_map(Step::Reown),
+            1 => Just(Step::TakeChanges),
+        ]
+    }
+
+    /// Where each port leads to.
+    fn led(applied: &Applied) -> BTreeMap<HostPort, Led> {
+        let ports = (80..83).map(port);
+        let led = ports.filter_map(|port| Some((port, applied.led(port)?)));
+        led.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_derived_is_what_all_records_come_to(
+            steps in prop::collection::vec(any_step(), 1..24)
+        ) {
+            let mut applied = Applied::default();
+            let mut before = led(&applied);
+            for step in steps {
+                match step {
+                    Step::Put(record) => applied.put(record),
+                    // One that does not fit changes nothing.
+                    Step::Happens(record, event) => drop(applied.step(record.id(), event)),
+                    Step::Reown(record) => drop(applied.reown(&record.owned, |_| {})),
+                    Step::TakeChanges => {
+                        let now = led(&applied);
+                        let mut changed = BTreeSet::new();
+                        for (port, was, is) in applied.take_changes() {
+                            prop_assert_eq!(was.as_ref(), before.get(&port));
+                            prop_assert_eq!(is.as_ref(), now.get(&port));
+                            changed.insert(port);
+                        }
+                        let mut others = (80..83).map(port).filter(|port| !changed.contains(port));
+                        prop_assert!(others.all(|port| before.get(&port) == now.get(&port)));
+                        before = now;
+                    }
+                }
+                let fresh = Applied::of(applied.values().cloned());
+                prop_assert_eq!(&applied.records, &fresh.records);
+                prop_assert_eq!(&applied.dnat, &fresh.dnat);
+                prop_assert_eq!(applied.ports(), fresh.ports());
+                prop_assert_eq!(&applied.owned, &fresh.owned);
+                for kind in [BackendKind::Ip6tables, BackendKind::Nftables] {
+                    let there = fresh.has_others_than(kind);
+                    prop_assert_eq!(applied.has_others_than(kind), there);
                 }
             }
         }

@@ -107,3 +107,78 @@ impl FromIterator<ObservedRule> for Members {
         members
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETS: [Set; 2] = [Set::Egress, Set::Forwards];
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// The set, the key, and the identity that the element bears.
+        Insert(usize, u8, u8),
+        Remove(usize, u8),
+        /// All of a set with this identity.
+        RemoveFrom(usize, u8),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let (set, key, id) = (0..SETS.len(), 0_u8..3, 0_u8..5);
+        prop_oneof![
+            4 => (set.clone(), key.clone(), id.clone()).prop_map(|(s, k, i)| Step::Insert(s, k, i)),
+            2 => (set.clone(), key).prop_map(|(s, k)| Step::Remove(s, k)),
+            1 => (set, id).prop_map(|(s, i)| Step::RemoveFrom(s, i)),
+        ]
+    }
+
+    fn locator(set: usize, key: u8) -> String {
+        format!("{} {key}", SETS[set].name())
+    }
+
+    fn id(number: u8) -> RuleId {
+        RuleId::from_bytes([number; 8])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_a_search_of_all_finds(
+            steps in prop::collection::vec(any_step(), 1..24)
+        ) {
+            let mut members = Members::default();
+            let mut model: BTreeMap<String, RuleId> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Insert(set, key, number) => {
+                        let locator = locator(set, key);
+                        members.insert(ObservedRule::new(id(number), None, locator.as_str()));
+                        model.insert(locator, id(number));
+                    }
+                    Step::Remove(set, key) => {
+                        members.remove(&locator(set, key));
+                        model.remove(&locator(set, key));
+                    }
+                    Step::RemoveFrom(set, number) => {
+                        members.remove_from(SETS[set], |seen| seen.id == id(number));
+                        model.retain(|at, of| set_of(at) != Some(SETS[set]) || *of != id(number));
+                    }
+                }
+                let all: Vec<_> = members.all().map(|s| (s.locator.to_string(), s.id)).collect();
+                prop_assert_eq!(&all, &model.clone().into_iter().collect::<Vec<_>>());
+                for set in SETS {
+                    let count = model.keys().filter(|at| set_of(at) == Some(set)).count();
+                    prop_assert_eq!(members.count(set), count);
+                }
+                for wanted in [vec![0], vec![1, 3], vec![0, 1, 2, 3, 4]] {
+                    let wanted: BTreeSet<RuleId> = wanted.into_iter().map(id).collect();
+                    let found = members.of(&wanted).into_iter().map(|s| s.locator.to_string());
+                    let expected = model.iter().filter(|(_, of)| wanted.contains(of));
+                    let expected: Vec<_> = expected.map(|(at, _)| at.clone()).collect();
+                    prop_assert_eq!(found.collect::<Vec<_>>(), expected);
+                }
+            }
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::model::forwards::Group;
 enum Edit {
     /// Docker was asked anew and said the same.
     Relist,
-    Container(Container),
+    Container(Box<Container>),
     Gone(u8),
     /// A network that forwards ports, or does not.
     Network(u16, bool),
@@ -35,7 +35,7 @@ fn any_edit() -> impl Strategy<Value = Edit> {
                 endpoint.network_id = endpoint.network.raw().to_owned();
             }
         }
-        Edit::Container(container)
+        Edit::Container(Box::new(container))
     });
     prop_oneof![
         2 => Just(Edit::Relist),
@@ -58,7 +58,7 @@ fn make(edit: &Edit, snapshot: &mut Snapshot, bounds: &mut Bounds) {
             }
         }
         Edit::Container(container) => {
-            let (id, container) = (container.id.clone(), container.clone().into());
+            let (id, container) = (container.id.clone(), Container::clone(container).into());
             snapshot.containers.insert(id, container);
         }
         Edit::Gone(id) => drop(snapshot.containers.remove(&format!("c{id}"))),

@@ -1,5 +1,6 @@
 //! A machine in memory, and a fate that strikes at its daemons' steps.
 
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
@@ -175,6 +176,48 @@ impl Journal for WatchedJournal {
     }
 }
 
+/// A daemon that is told of each wish in which rules it differs from the one before, and in no others:
+/// it must look at no more than these.
+pub(super) struct Daemon {
+    reconciler: Reconciler<WatchedJournal>,
+    last: Option<Desired>,
+}
+
+impl Daemon {
+    pub(super) fn converge(&mut self, desired: &Desired, now: u64) -> Report {
+        let touched = match &self.last {
+            Some(last) if is_decided(last) && is_decided(desired) => {
+                let all = last.rules.iter().chain(&desired.rules);
+                let differs = |id: &RuleId| last.rules.get(id) != desired.rules.get(id);
+                Touched::Only(all.map(|(id, _)| *id).filter(differs).collect())
+            }
+            _ => Touched::All,
+        };
+        self.last = Some(desired.clone());
+        let desired = || Cow::Borrowed(desired);
+        self.reconciler.converge_to(desired, &touched, now)
+    }
+}
+
+/// Whether rules alone make the difference to another wish.
+fn is_decided(desired: &Desired) -> bool {
+    desired.is_complete() && desired.may_insert
+}
+
+impl Deref for Daemon {
+    type Target = Reconciler<WatchedJournal>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.reconciler
+    }
+}
+
+impl DerefMut for Daemon {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.reconciler
+    }
+}
+
 /// A machine: a kernel and a disk that outlive its daemons.
 #[derive(Clone)]
 pub(super) struct Machine {
@@ -194,7 +237,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn daemon(&self, fate: &Fate) -> Reconciler<WatchedJournal> {
+    pub(super) fn daemon(&self, fate: &Fate) -> Daemon {
         let backend = WatchedBackend {
             kernel: self.kernel.clone(),
             journal: self.journal.clone(),
@@ -208,20 +251,30 @@ impl Machine {
         let log = Logger::root(Discard, o!());
         let boot = BootId::new("this");
         let flows = Box::new(self.flows.flows());
-        Reconciler::new(Box::new(backend), Vec::new(), journal, flows, boot, log)
+        Daemon {
+            reconciler: Reconciler::new(Box::new(backend), Vec::new(), journal, flows, boot, log),
+            last: None,
+        }
     }
 
     /// Runs a daemon through `wishes`, each retried until it is met. `false`: it was killed.
     pub(super) fn live(&self, wishes: &[Desired], fate: &Fate) -> bool {
-        let life = || {
-            let mut daemon = self.daemon(fate);
-            daemon.recover(self.journal.records(), Vec::new(), 1);
+        self.lives(fate, |daemon| {
             for wish in wishes {
                 let met = (0..5).any(|_| daemon.converge(wish, 2).is_converged());
                 assert!(met, "a passing failure must not last");
             }
+        })
+    }
+
+    /// Starts a daemon, which recovers and then lives. `false`: it was killed.
+    pub(super) fn lives(&self, fate: &Fate, life: impl FnOnce(&mut Daemon)) -> bool {
+        let whole = || {
+            let mut daemon = self.daemon(fate);
+            daemon.recover(self.journal.records(), Vec::new(), 1);
+            life(&mut daemon);
         };
-        match catch_unwind(AssertUnwindSafe(life)) {
+        match catch_unwind(AssertUnwindSafe(whole)) {
             Ok(()) => true,
             Err(payload) if payload.is::<Killed>() => false,
             Err(payload) => resume_unwind(payload),
@@ -263,19 +316,20 @@ pub(super) fn wish(forwards: &[(u16, u16, char)]) -> Desired {
 
 /// The same, for the host and the containers, too, or not.
 pub(super) fn wish_with(hairpin: Hairpin, forwards: &[(u16, u16, char)]) -> Desired {
-    let forwards: Vec<Forward> = forwards
-        .iter()
-        .map(|(port, host, owner)| Forward {
-            proto: Proto::Tcp,
-            host_addr: None,
-            host_port: *port,
-            container_addr: std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, *host),
-            container_port: 80,
-            sources: Sources::Any,
-            owner: Owner::new(owner.to_string(), "c", "bridge"),
-        })
-        .collect();
-    compiled(hairpin, Some(forwards))
+    let forwards = forwards.iter().map(|each| forward(*each));
+    compiled(hairpin, Some(forwards.collect()))
+}
+
+pub(super) fn forward((port, host, owner): (u16, u16, char)) -> Forward {
+    Forward {
+        proto: Proto::Tcp,
+        host_addr: None,
+        host_port: port,
+        container_addr: std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host),
+        container_port: 80,
+        sources: Sources::Any,
+        owner: Owner::new(owner.to_string(), "c", "bridge"),
+    }
 }
 
 /// Before the first complete list of Docker's.
@@ -283,13 +337,17 @@ pub(super) fn before_docker() -> Desired {
     compiled(Hairpin::Off, None)
 }
 
-fn compiled(hairpin: Hairpin, forwards: Option<Vec<Forward>>) -> Desired {
-    let policy = Policy {
+pub(super) fn policy(hairpin: Hairpin) -> Policy {
+    Policy {
         devices: vec!["eth0".parse().unwrap()],
         prefixes: vec!["fd00::/64".parse().unwrap()],
         unpublished: Unpublished::Accept,
         hairpin,
         ..Policy::default()
-    };
-    compile::desired(BackendKind::Ip6tables, &Intent::new(policy, forwards))
+    }
+}
+
+fn compiled(hairpin: Hairpin, forwards: Option<Vec<Forward>>) -> Desired {
+    let intent = Intent::new(policy(hairpin), forwards);
+    compile::desired(BackendKind::Ip6tables, &intent)
 }
