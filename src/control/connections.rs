@@ -110,8 +110,11 @@ impl ConnectionTotals {
         self.last_read = last_read;
         // Those that have a place keep it, before any is given away.
         ports.retain(|(port, container), new| !self.add_to_shown(*port, *container, *new));
+        let mut has_room = true;
         for ((port, container), new) in ports {
-            if !self.has_room() {
+            // Without room for one there is none for the next.
+            has_room = has_room && self.has_room();
+            if !has_room {
                 self.others += new;
                 continue;
             }

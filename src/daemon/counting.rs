@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use crate::actors::firewall_writer::FirewallWriter;
 use crate::actors::messages::CountConnections;
 
-/// How long a scrape waits for the writer, which may be at a change. After that it shows what was read
-/// before.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a scrape waits for a reading: the writer may be at a change, or the forwards very many. After
+/// that it shows what was read before, and the next one shows the new figures.
+const PATIENCE: Duration = Duration::from_millis(40);
 
 /// Shortest pause between two readings, however many scrape.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);

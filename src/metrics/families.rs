@@ -12,13 +12,19 @@ use crate::reconcile::report::Operation;
 
 /// The whole text. `status` is of the same moment as the reports.
 pub(crate) fn text(status: &Status, reports: &Reports) -> String {
+    let mut text = of_daemon(status, reports);
+    process::write(&mut text);
+    text.into_string()
+}
+
+/// Without the figures that every process has.
+fn of_daemon(status: &Status, reports: &Reports) -> Text {
     let mut text = Text::default();
     state(&mut text, status, reports);
     rules(&mut text, status, reports);
     connections(&mut text, reports);
     docker_and_journal(&mut text, status, reports);
-    process::write(&mut text);
-    text.into_string()
+    text
 }
 
 fn state(text: &mut Text, status: &Status, reports: &Reports) {
@@ -215,6 +221,7 @@ mod tests {
     use crate::control::connections::ConnectionFigures;
     use crate::model::forward::Proto;
     use crate::model::rule::HostPort;
+    use crate::reconcile::report::Change;
 
     /// The words of a text that are names of metrics.
     fn names(text: &str) -> BTreeSet<&str> {
@@ -270,6 +277,39 @@ mod tests {
             shown(&reports),
             expected.map(|labels| format!("{name}{labels}"))
         );
+    }
+
+    /// `tests/ship` gives the file to promtool. It is written anew where `DOCKER_NAT66_WRITE_GOLDENS` is
+    /// set.
+    #[test]
+    fn the_text_is_the_one_that_promtool_reads() {
+        let mut reports = Reports::default();
+        let (proto, addr) = (Proto::Tcp, "2001:db8::1".parse().ok());
+        let at = |addr, port| HostPort { proto, addr, port };
+        let measured = &mut reports.measured;
+        measured.connections = Some(ConnectionFigures {
+            ports: vec![
+                (at(None, 8080), "web".to_owned(), 3),
+                (at(addr, 5432), "a\"b\\u{1b}".to_owned(), u64::MAX),
+            ],
+            others: 5,
+        });
+        for succeeded in [true, false] {
+            let change = Change {
+                operation: Operation::Insert,
+                kind: "dnat".into(),
+                succeeded,
+            };
+            measured.changes.insert(change, 7);
+        }
+        let text = of_daemon(&Status::default(), &reports).into_string();
+        let text = text.replace(env!("CARGO_PKG_VERSION"), "0.0.0");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shipped/metrics.prom");
+        if std::env::var_os("DOCKER_NAT66_WRITE_GOLDENS").is_some() {
+            std::fs::write(path, &text).expect("written");
+        }
+        let golden = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(text, golden, "{path}");
     }
 
     #[test]

@@ -76,6 +76,10 @@ fn metrics_count_what_the_daemon_does_and_health_checks_say_whether_it_can() {
         followed(1.0);
         change(&engine, &[(2, 8080), (3, 8081)], &[(2, 8080)]);
         followed(2.0);
+        // A scrape does not wait for a slow reading: the next one has it.
+        let counted =
+            "docker_nat66_connections_total{port=\"8080\",proto=\"tcp\",container=\"c2\"}";
+        until("the connections", || scrape().contains_key(counted));
         let (head, text) = get("/metrics");
         assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
         assert!(head.contains("text/plain; version=0.0.4"), "{head}");

@@ -119,7 +119,7 @@ impl FirewallWriter {
     }
 }
 
-fn compare(
+pub(super) fn compare(
     journal: &BTreeMap<String, Row>,
     compared: BTreeMap<RuleId, Compared>,
     generation: u64,

@@ -8,6 +8,7 @@ use super::*;
 use crate::backend::fake::FakeKernel;
 use crate::backend::{ErrorKind, compile};
 use crate::conntrack::fake::FakeTable;
+use crate::control::row::Row;
 use crate::docker_nat::observation::{DockerNat, LeftBehind};
 use crate::docker_nat::since::SETTLES_AFTER;
 use crate::docker_nat::testing::{at, docker, published};
@@ -212,4 +213,44 @@ fn a_daemon_that_leaves_removes_all_and_does_not_ask_what_dockers_nat_does() {
         assert!(report.is_converged(), "{report:?}");
         assert_eq!(daemon.host.kernel.ours(), Vec::new());
     }
+}
+
+/// What Docker publishes at one time of a day: of 8 ports some, now and then at another address or by
+/// another container.
+fn published_at(time: u64) -> Intent {
+    let mut draw = (1 + time).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let forwards = (0..8_u16).filter_map(|port| {
+        draw ^= draw << 13;
+        draw ^= draw >> 7;
+        draw ^= draw << 17;
+        let container = format!("c{}", draw % 3);
+        let forward = Forward {
+            host_port: 8000 + port,
+            container_addr: format!("fd00::{:x}", 0x10 + draw % 5).parse().unwrap(),
+            owner: Owner::new(container.as_str(), container.as_str(), "bridge"),
+            ..intent().forwards.unwrap()[0].clone()
+        };
+        (!draw.is_multiple_of(4)).then_some(forward)
+    });
+    Intent::new(intent().policy, Some(forwards.collect()))
+}
+
+#[test]
+fn in_a_day_of_changes_dump_diff_shows_no_difference_that_is_none() {
+    let mut daemon = Host::default().daemon();
+    let mut rules = 0;
+    // A change every five minutes.
+    for now in (0..24 * 60 * 60).step_by(300) {
+        let intent = published_at(now);
+        let desired = daemon.reconciler.compile(&intent);
+        daemon.round(intent, Some(DockerNat::default()), now);
+        let compared = daemon.reconciler.compare(&desired).expect("listed");
+        let records = daemon.host.journal.records();
+        let rows = records.iter().flat_map(Row::of);
+        let journal = rows.map(|row| (row.id.clone(), row)).collect();
+        let comparison = compare::compare(&journal, compared, now, true);
+        assert!(comparison.equal, "second {now}: {comparison:#?}");
+        rules += comparison.kernel;
+    }
+    assert!(rules > 24 * 12 * 4, "{rules}");
 }
