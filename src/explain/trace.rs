@@ -97,6 +97,8 @@ impl Event {
         let handle = part(attribute::RULE_HANDLE).and_then(|value| value.try_into().ok());
         let network = part(attribute::NETWORK_HEADER);
         let headers = network.zip(part(attribute::TRANSPORT_HEADER));
+        // Of headers that are cut off both ends are unknown.
+        let ends = headers.and_then(|it| Some((end(it, SOURCE)?, end(it, DESTINATION)?)));
         Ok(Some(Self {
             id,
             chain: ChainName {
@@ -106,8 +108,8 @@ impl Event {
             },
             handle: handle.map(u64::from_be_bytes).filter(|handle| *handle != 0),
             decision: verdict.ok_or(Malformed("a trace without its verdict"))?,
-            destination: headers.and_then(|headers| end(headers, DESTINATION)),
-            source: headers.and_then(|headers| end(headers, SOURCE)),
+            destination: ends.map(|(_, destination)| destination),
+            source: ends.map(|(source, _)| source),
             out: count(attribute::OIF),
         }))
     }
