@@ -248,10 +248,9 @@ impl PortMapper {
                     this.note_round(&round, verify, sent_at, listed_at);
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, because this reads all of /proc.
-                    if auto && heard && this.scanned != Some(changes) {
-                        if this.observe_proxies(&this.resolved.host_ports(), changes) {
-                            this.want(ctx);
-                        }
+                    let is_due = auto && heard && this.scanned != Some(changes);
+                    if is_due && this.observe_proxies(&this.resolved.host_ports(), changes) {
+                        this.want(ctx);
                     }
                     this.pump(ctx);
                 }

@@ -16,7 +16,7 @@ use rustix::net::{Protocol, RecvFlags, recv};
 
 use super::message::{Attrs, INET, IPV6, Message, Messages, NFGENMSG_IPV6};
 use super::nf_tables::SUBSYSTEM;
-use super::socket::{BUFFER, ROUTE, subscribe};
+use super::socket::{BUFFER, ROUTE, make_room_to_receive, subscribe};
 use crate::sys::failpoint;
 
 /// The tables that our rules, Docker's or Podman's stand in, and their families.
@@ -35,6 +35,10 @@ const TABLE: u16 = 1;
 /// How many ports of our own are remembered. A tool's is used for some milliseconds, and a change
 /// is announced within microseconds.
 pub(super) const PORTS: usize = 64;
+
+/// Room for announcements that wait, in bytes; it takes memory only while they do. A rule of ip6tables
+/// takes about 1 KiB, and where they do not fit all is listed again, though the change was our own.
+const ROOM: usize = 4 << 20;
 
 /// The netlink ports from which our own changes come: that of a socket of ours, or that of a tool
 /// that we have started, which is its process id (`netlink_autobind`, net/netlink/af_netlink.c).
@@ -127,6 +131,7 @@ pub fn watch(
     ended: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<()> {
     let socket = subscribe(what.protocol(), what.groups())?;
+    make_room_to_receive(&socket, ROOM)?;
     let wait = move || ended(follow(what, &socket, &own, changed));
     thread::Builder::new()
         .name(what.name().to_owned())

@@ -1,10 +1,10 @@
 //! Returns free memory to the kernel.
 
 /// From this size on, in bytes, an allocation gets pages of its own, which go back to the kernel when it
-/// is freed: answers of Docker, listings, batches. It is glibc's own limit at first; but glibc raises it to
-/// the size of what was freed, up to 32 MiB, and keeps such pieces from then on.
+/// is freed: answers of Docker, listings, batches. glibc raises its limit to the size of what was freed, up
+/// to 32 MiB, and keeps such pieces from then on. Not less: sled's buffers of 512 KiB come and go.
 #[cfg(target_env = "gnu")]
-const PAGES_OF_THEIR_OWN: libc::c_int = 128 * 1024;
+const PAGES_OF_THEIR_OWN: libc::c_int = 1024 * 1024;
 
 /// How many areas the threads allocate from. With one for each thread, as glibc has it, each keeps what
 /// a large change has freed in it; and no two of ours allocate much at the same time.

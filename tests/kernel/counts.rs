@@ -106,6 +106,10 @@ fn a_change_takes_one_question_one_sync_and_no_more_tools_than_it_must() {
             let engine = engine(&[(2, 8080)]);
             let mut daemon = Daemon::ready(&scene, &engine, &[]);
             opens(&scene, 1);
+            // One for the first list, and one once it is ready: another begins only for a reason.
+            until("two resyncs", || {
+                scene.status().is_some_and(|it| it.resyncs >= 2)
+            });
             let [start, end] = counted(&scene, &engine, &daemon);
             assert_eq!(start, (1, tools, 1), "{backend:?}: {}", scene.log());
             assert_eq!(end, (0, tools, 0), "{backend:?}: {}", scene.log());

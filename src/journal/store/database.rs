@@ -2,7 +2,8 @@
 //!
 //! sled runs up to eight threads of its own (`sled-io-N`), on which it writes and, at open, reads
 //! segment headers. The guard does not catch a panic there: it ends the process, because sled's
-//! callers would wait for that write for ever.
+//! callers would wait for that write for ever. They look for work once a second; what may start them
+//! makes that once an hour, so that an idle daemon sleeps.
 
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
@@ -102,7 +103,6 @@ impl Database {
                 .flush_every_ms(None)
                 .cache_capacity(CACHE_BYTES)
                 .mode(sled::Mode::LowSpace);
-            // sled starts the threads that write for it, and they wake once a second.
             match with_late_timers(|| catch("open", || config.open())) {
                 Err(DatabaseError::InUse) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(2));
@@ -155,10 +155,11 @@ impl Database {
             (!history.is_empty()).then(|| batch(history)),
         );
         failpoint::crash("before the database is changed");
-        catch("apply", || match past {
+        let change = || match past {
             None => db.apply_batch(records),
             Some(past) => both(db, &records, &past),
-        })?;
+        };
+        catch("apply", || with_late_timers(change))?;
         failpoint::crash("before the database is flushed");
         catch("flush", || flush(db))?;
         failpoint::crash("after the database was flushed");
@@ -302,7 +303,8 @@ fn flush(db: &sled::Db) -> Result<(), sled::Error> {
     let mut flushed = pin!(db.flush_async());
     let mut pending = Vec::new();
     loop {
-        if let Poll::Ready(result) = flushed.as_mut().poll(&mut context) {
+        let polled = with_late_timers(|| flushed.as_mut().poll(&mut context));
+        if let Poll::Ready(result) = polled {
             return result.map(|_| ());
         }
         let parked = Instant::now();
