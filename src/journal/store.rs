@@ -4,7 +4,8 @@
 //! batch that includes the new sentinel:
 //!
 //! ```text
-//!   intend                      batch ─▶ flush ─▶ fsync ─▶ acknowledged   (survives a power cut)
+//!   intend, its last part       batch ─▶ flush ─▶ fsync ─▶ acknowledged   (survives a power cut)
+//!   intend, parts before that   batch ─▶ flush ──────────▶ acknowledged   (survives a crash of the daemon)
 //!   commit, removing, forget    batch ─▶ flush ──────────▶ acknowledged   (survives a crash of the daemon)
 //! ```
 //!

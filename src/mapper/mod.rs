@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`compute::MapperOptions::compute`] does all of it, from the options, a snapshot and the host's
-//! facts; what it found of a container it finds again in [`parts`], as long as nothing has changed. [`standby::admitted`] adds, just before the kernel changes, what Docker's own NAT does.
+//! facts; what it found of a container it finds again in [`parts`], as long as nothing has changed.
+//! [`standby::admitted`] adds, just before the kernel changes, what Docker's own NAT does.
 
 pub mod compute;
 pub mod forwards;

@@ -10,7 +10,8 @@ use super::shared::Shared;
 #[derive(Debug, Clone, Default)]
 pub struct Forwards(Vec<Group>);
 
-/// The forwards of one container, sorted; never empty.
+/// Forwards that are compiled together. The mapper makes one group of each container, sorted;
+/// [`Forwards`] holds no empty one.
 pub type Group = Shared<Vec<Forward>>;
 
 impl Forwards {

@@ -1,4 +1,4 @@
-//! The journal as the writer uses it: messages to the journal actor, and a limited time for each answer.
+//! The writer's side of the journal actor. No task runs here: a call blocks the writer's thread.
 
 use std::time::{Duration, Instant};
 
