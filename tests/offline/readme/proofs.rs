@@ -351,6 +351,11 @@ pub(super) const QUOTED: &[(&str, &str, &str)] = &[
         "systemctl restart docker-nat66",
     ),
     ("apt remove", PACKAGE, "apt-get -qq remove"),
+    (
+        "docker load",
+        FLEET,
+        "docker load --quiet --input /root/image.tar",
+    ),
     ("apt purge", PACKAGE, "apt-get -qq purge"),
     (
         "docker run -p 8080:80",
