@@ -16,6 +16,7 @@ use super::startup::{begin_log, open_journal, require_privilege};
 use crate::backend::{Backend, ErrorKind};
 use crate::conntrack::{Conntrack, Flows};
 use crate::journal::Journal;
+use crate::journal::history::cause::Cause;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::Record;
 use crate::journal::recover::Opened;
@@ -91,7 +92,11 @@ pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    let Opened { store, records, .. } = opened;
+    let Opened {
+        mut store, records, ..
+    } = opened;
+    // What a daemon has left open ends here.
+    store.because(Cause::Leaving, host::now());
     let boot_id = host::boot_id()?;
     let mut reconciler = Reconciler::new(backend, others, store, flows(), boot_id, log.clone());
     finish(&sweep(&mut reconciler, records), &log)?;

@@ -272,6 +272,10 @@ impl Store {
             return Ok(());
         }
         self.history.save(self.database.as_ref());
+        if !self.history.is_saved() {
+            // Its entries cannot be read: the large database is better than one without them.
+            return Ok(());
+        }
         if fill_beside(&self.dir, &self.records, &self.history.saved(), generation).is_err() {
             self.history.save(None);
             return Ok(());

@@ -131,6 +131,15 @@ fn looks(backend: Backend) {
     assert_eq!(last_line(&cleanup), (Some(0), all), "{cleanup:?}");
     assert_eq!((rulesets(), files(&scene.state_dir())), before);
     assert_eq!(ask(&scene, &["cleanup"]).status.code(), Some(0));
+    // The history tells of what the daemon had left open.
+    let past = ask(&scene, &["dump", "--history", "--json"]);
+    let past = String::from_utf8_lossy(&past.stdout).into_owned();
+    let rows = past.lines().map(serde_json::from_str::<Value>);
+    let rows = rows.map(|row| row.expect("an object"));
+    let left = rows.filter(|row| row["reason"] == "daemon-left");
+    let mut ports: Vec<_> = left.filter_map(|row| row["host_port"].as_u64()).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [8080, 8081, 8082], "{past}");
 }
 
 #[test]

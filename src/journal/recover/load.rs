@@ -75,12 +75,21 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
         return Err(LoadError::NewerVersion(version));
     }
     match contents.check(reached) {
-        Ok(generation) => Ok(Loaded {
-            history: store::ends(&database)?,
-            database,
-            records: contents.records,
-            generation,
-        }),
+        Ok(generation) => match store::ends(&database) {
+            Ok(history) => Ok(Loaded {
+                history,
+                database,
+                records: contents.records,
+                generation,
+            }),
+            // The records were read whole.
+            Err(DatabaseError::Damaged(reason)) => Err(LoadError::Damaged {
+                reason,
+                salvaged: contents.records.into_values().collect(),
+                history: Box::default(),
+            }),
+            Err(refused) => Err(refused.into()),
+        },
         Err(reason) => Err(LoadError::Damaged {
             reason,
             salvaged: contents.records.into_values().collect(),

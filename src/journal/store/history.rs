@@ -96,6 +96,11 @@ impl History {
         self.saved = leaving.and_then(|database| self.acknowledged(database));
     }
 
+    /// Whether the entries are kept, to go into a new database.
+    pub(super) fn is_saved(&self) -> bool {
+        self.saved.is_some()
+    }
+
     /// The entries for a new database.
     pub(super) fn saved(&self) -> Cow<'_, StoredHistory> {
         let head = self.ends.head;
