@@ -20,7 +20,8 @@ pub(super) enum Foreign {
     #[value(name = "docker-nat66-go")]
     Go,
     /// docker-ipv6nat 0.4: its rules and chains in the tables nat and filter, but for DOCKER-USER;
-    /// refused where an Engine does IPv6 NAT itself in the same chains.
+    /// refused where an Engine does IPv6 NAT itself in the same chains, or one of 27 or later runs,
+    /// which may.
     #[value(name = "docker-ipv6nat")]
     Ipv6Nat,
     /// What a Docker Engine has left behind that drops published ports, now that its own IPv6 NAT is
@@ -46,7 +47,7 @@ impl Foreign {
 }
 
 /// Lists the rules, and with `yes` removes them. `prefixes` is for [`Foreign::Go`], `docker` for
-/// [`Foreign::Docker`].
+/// the two others.
 pub(super) fn run(
     whose: Foreign,
     prefixes: &[String],
@@ -55,7 +56,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     match whose {
         Foreign::Go => go::run(prefixes, yes),
-        Foreign::Ipv6Nat => ipv6nat::run(yes),
+        Foreign::Ipv6Nat => ipv6nat::run(docker, yes),
         Foreign::Docker => engine::run(docker, yes),
     }
 }

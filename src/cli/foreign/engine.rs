@@ -1,5 +1,6 @@
 //! What an Engine has left behind that drops what is forwarded, now that its own IPv6 NAT is off.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::failure::{Exit, Failure};
@@ -13,6 +14,8 @@ use crate::docker_nat::observation::DockerNat;
 use crate::docker_nat::observer::Observer;
 use crate::docker_nat::since::SETTLES_AFTER;
 use crate::mapper::published::published;
+use crate::model::forward::Proto;
+use crate::model::published::HostForward;
 
 /// How long the Engine may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,19 +28,18 @@ const REMOVES_BRIDGES: &str = "nft delete table ip6 docker-bridges";
 pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
     // Our own rules may be in any table: what drops there counts.
     let mut observer = Observer::new(None, &ToolSettings::default());
-    let seen = observer.observe()?;
-    if seen.left_behind.is_empty() {
+    if observer.observe()?.left_behind.is_empty() {
         return tables::conclude(0, yes);
     }
-    is_off(docker, &seen)?;
+    let mut seen = observe_off(docker, &mut observer)?.left_behind;
     if yes {
         // A container that is just being started has no rule yet.
         std::thread::sleep(SETTLES_AFTER);
-        let again = observer.observe()?;
-        is_off(docker, &again)?;
+        let again = observe_off(docker, &mut observer)?.left_behind;
+        seen.retain(|left| again.iter().any(|too| too.remedy == left.remedy));
     }
     let mut total = 0;
-    let names = |command: &str| seen.left_behind.iter().any(|left| left.remedy == command);
+    let names = |command: &str| seen.iter().any(|left| left.remedy == command);
     if names(REMOVES_BRIDGES) {
         total += 1;
         output::print(&format!("{REMOVES_BRIDGES}\n"))?;
@@ -78,11 +80,12 @@ fn drops(listing: &str, variant: Variant, names: &impl Fn(&str) -> bool) -> Vec<
     plain.map(|rule| format!("-D {rule}")).collect()
 }
 
-/// Makes sure that no published port is served by Docker's own IPv6 NAT.
+/// Observes Docker's own IPv6 NAT, and makes sure that it serves no published port. Docker is asked
+/// first: an Engine that is just starting answers when it has set its rules.
 ///
 /// # Errors
-/// One is, or that is not known.
-fn is_off(docker: &DockerHost, seen: &DockerNat) -> Result<(), Failure> {
+/// It serves one, or that is not known.
+fn observe_off(docker: &DockerHost, observer: &mut Observer) -> Result<DockerNat, Failure> {
     let refused = |why: String| Err(Failure::new(Exit::Failed, why));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -108,8 +111,10 @@ fn is_off(docker: &DockerHost, seen: &DockerNat) -> Result<(), Failure> {
         );
     }
     let published = published(&snapshot, true).unwrap_or_default().forwards;
-    let serving = &seen.forwards | &seen.podman;
-    if let Some(forward) = published.intersection(&serving).next() {
+    let seen = observer.observe()?;
+    // Wherever it leads: what is published may lead to another address than we compute.
+    let serving: BTreeSet<_> = seen.forwards.iter().chain(&seen.podman).map(port).collect();
+    if let Some(forward) = published.iter().find(|it| serving.contains(&port(it))) {
         return refused(format!(
             "Docker's own IPv6 NAT is on (it serves {forward}), and these rules are in use: nothing \
              is removed. To turn it off, set \"ip6tables\": false in /etc/docker/daemon.json and \
@@ -123,7 +128,11 @@ fn is_off(docker: &DockerHost, seen: &DockerNat) -> Result<(), Failure> {
                 .to_owned(),
         );
     }
-    Ok(())
+    Ok(seen)
+}
+
+fn port(forward: &HostForward) -> (Proto, u16) {
+    (forward.proto, forward.host_port)
 }
 
 #[cfg(test)]

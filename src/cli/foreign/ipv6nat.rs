@@ -1,15 +1,26 @@
 //! The rules of docker-ipv6nat, which can be told from those of an Engine ([`shapes`]).
 
+use std::time::Duration;
+
 use super::super::failure::{Exit, Failure};
 use super::super::output;
 use super::shapes::{self, Found};
 use super::tables::{self, listing};
 use crate::backend::ip6tables::Ip6tables;
+use crate::docker::host::DockerHost;
+use crate::docker::survey::{Survey, survey};
 use crate::sys::{host, locks};
+
+/// How long the Engine may take for each answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The first Engine whose `ip6tables` is on by default (release notes of Docker Engine 27.0).
+const NAT_SINCE: u32 = 27;
 
 /// Lists the rules, and with `yes` removes them: nat first, so that nothing is forwarded meanwhile
 /// that the filter table no longer knows.
-pub(super) fn run(yes: bool) -> Result<Exit, Failure> {
+pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
+    leaves_nat_to_others(docker)?;
     let mut variants = tables::variants()?;
     let mut total = 0;
     // Before anything goes, all is known to be theirs.
@@ -39,6 +50,37 @@ pub(super) fn run(yes: bool) -> Result<Exit, Failure> {
         )?;
     }
     tables::conclude(total, yes)
+}
+
+/// Makes sure that no Engine runs that does IPv6 NAT unless its settings forbid it, which it does not
+/// tell. It uses the same chains; what it found of docker-ipv6nat's in them when it started it has left
+/// in that order, so that its own rules may look like docker-ipv6nat's. One that does not run makes its
+/// rules anew when it starts.
+///
+/// # Errors
+/// One runs.
+fn leaves_nat_to_others(docker: &DockerHost) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let Ok(Survey { version, .. }) = runtime.block_on(survey(docker, PATIENCE)) else {
+        return Ok(());
+    };
+    let Some((_, engine)) = version else {
+        return Ok(());
+    };
+    let major = engine.raw().split('.').next().map(str::parse::<u32>);
+    match major {
+        Some(Ok(major)) if major >= NAT_SINCE => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "Engine {engine} runs, which does IPv6 NAT itself in the same chains as docker-ipv6nat \
+                 unless its settings forbid it: nothing is removed. Stop Docker, do this, and start \
+                 Docker again"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What removes their rules from each table.
