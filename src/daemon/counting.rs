@@ -64,11 +64,13 @@ impl Counting {
         let this = self.clone();
         // It goes on where the scrape gives up.
         let reading = actix_rt::spawn(async move {
+            let begun = Instant::now();
             let read = this.writer.send(CountConnections).await;
             let read = read.unwrap_or_else(|_| Err("the firewall writer has stopped".to_owned()));
             let took = read.unwrap_or_else(|why| {
                 debug!(this.log, "connections were not counted"; "reason" => why);
-                Duration::ZERO
+                // A tool that runs into its time limit keeps the writer busy, too.
+                begun.elapsed()
             });
             let pause = (took * PAUSES).max(SHORTEST_PAUSE);
             this.next.set(Next::From(Instant::now() + pause));
