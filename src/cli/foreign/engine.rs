@@ -1,24 +1,20 @@
 //! What an Engine has left behind that drops what is forwarded, now that its own IPv6 NAT is off.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
+use super::super::engine_url::ask;
 use super::super::failure::{Exit, Failure};
 use super::super::output;
 use super::tables::{self, listing};
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use crate::backend::nftables::foreign::remove_table;
 use crate::docker::host::DockerHost;
-use crate::docker::survey::survey;
 use crate::docker_nat::observation::DockerNat;
 use crate::docker_nat::observer::Observer;
 use crate::docker_nat::since::SETTLES_AFTER;
 use crate::mapper::published::published;
 use crate::model::forward::Proto;
 use crate::model::published::HostForward;
-
-/// How long the Engine may take for each answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The table of an Engine that uses nftables, and the command that removes it.
 const BRIDGES: &str = "docker-bridges";
@@ -87,10 +83,7 @@ fn drops(listing: &str, variant: Variant, names: &impl Fn(&str) -> bool) -> Vec<
 /// It serves one, or that is not known.
 fn observe_off(docker: &DockerHost, observer: &mut Observer) -> Result<DockerNat, Failure> {
     let refused = |why: String| Err(Failure::new(Exit::Failed, why));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let snapshot = match runtime.block_on(survey(docker, PATIENCE)) {
+    let snapshot = match ask(docker)? {
         Ok(survey) => survey.snapshot,
         Err(error) => Err(error.to_string()),
     };

@@ -1,18 +1,14 @@
 //! The rules of docker-ipv6nat, which can be told from those of an Engine ([`shapes`]).
 
-use std::time::Duration;
-
+use super::super::engine_url::ask;
 use super::super::failure::{Exit, Failure};
 use super::super::output;
 use super::shapes::{self, Found};
 use super::tables::{self, listing};
 use crate::backend::ip6tables::Ip6tables;
 use crate::docker::host::DockerHost;
-use crate::docker::survey::{Survey, survey};
+use crate::docker::survey::Survey;
 use crate::sys::{host, locks};
-
-/// How long the Engine may take for each answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first Engine whose `ip6tables` is on by default (release notes of Docker Engine 27.0).
 const NAT_SINCE: u32 = 27;
@@ -60,10 +56,7 @@ pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
 /// # Errors
 /// One runs.
 fn leaves_nat_to_others(docker: &DockerHost) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let Ok(Survey { version, .. }) = runtime.block_on(survey(docker, PATIENCE)) else {
+    let Ok(Survey { version, .. }) = ask(docker)? else {
         return Ok(());
     };
     let Some((_, engine)) = version else {
