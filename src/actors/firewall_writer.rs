@@ -180,8 +180,8 @@ impl Handler<Converge> for FirewallWriter {
         let now = (self.clock)();
         let since_start = || started.elapsed();
         self.reconciler.follow_event(message.event_at);
-        let (board, intent) = (&self.board, message.intent.clone());
-        let begin = |state| board.lock().cause = cause_of(intent, state);
+        let board = &self.board;
+        let begin = |state| board.lock().cause = cause_of(&message, state);
         let round = round(
             &mut self.reconciler,
             compiler,
@@ -216,6 +216,7 @@ fn round<J: Journal>(
     let Converge {
         intent,
         published,
+        remaining: _,
         verify,
         event_at: _,
     } = message;

@@ -144,17 +144,26 @@ impl JournalActor {
         f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let began = Instant::now();
+        let written = self.attribute(what, f);
+        let took = began.elapsed();
+        self.board.lock().measured.journal_sync.observe(took);
+        written
+    }
+
+    /// As [`JournalActor::change`], with the reason why forwards end now.
+    fn attribute(
+        &mut self,
+        what: &str,
+        f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
         let (cause, now) = (self.board.lock().cause.clone(), host::now());
-        let written = self.change(what, |store| {
+        self.change(what, |store| {
             store.because(cause, now);
             let written = f(store);
             // A cause may hold the forwards of tens of thousands of ports.
             store.because(Cause::Unknown, now);
             written
-        });
-        let took = began.elapsed();
-        self.board.lock().measured.journal_sync.observe(took);
-        written
+        })
     }
 
     /// Runs `f` on the store, and reports the journal's figures afterwards.
@@ -271,7 +280,10 @@ impl Handler<Ping> for JournalActor {
         if self.store.is_none() {
             return;
         }
-        let kept = self.change("keeping the journal in its place", Store::keep_in_place);
+        let mut kept = self.change("keeping the journal in its place", Store::keep_in_place);
+        if kept.is_ok() && self.store.as_ref().is_some_and(Store::is_unsure) {
+            kept = self.attribute("correcting the history", Store::correct_history);
+        }
         let troubles = kept.err().as_ref().map(chain).into_iter().collect();
         let bytes = self.store.as_ref().map_or(0, Store::size);
         let head = self.store.as_ref().map(Store::history_head);

@@ -14,6 +14,7 @@ use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::Observation;
 use crate::journal::JournalError;
 use crate::journal::record::Record;
+use crate::mapper::remaining::Remaining;
 use crate::model::conditions::ForeignRules;
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
@@ -91,6 +92,8 @@ pub(crate) struct Converge {
     pub intent: Arc<Intent>,
     /// What Docker's own NAT is compared with; `None` before it is known.
     pub published: Option<Arc<Published>>,
+    /// What Docker still shows of containers whose ports are closed.
+    pub remaining: Arc<Remaining>,
     /// Whether to list the kernel first, even if its content is believed to be known.
     pub verify: bool,
     /// When the first of the events behind it was read; `None` without an event.

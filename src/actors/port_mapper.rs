@@ -42,6 +42,7 @@ use crate::mapper::compute::{
 };
 use crate::mapper::forwards::Resolved;
 use crate::mapper::parts::Parts;
+use crate::mapper::remaining::Remaining;
 use crate::model::conditions::ForeignRules;
 use crate::model::container::Snapshot;
 use crate::netlink::watch::{Watched, watch};
@@ -220,6 +221,7 @@ impl PortMapper {
         let intent = Arc::new(intent);
         self.report_skipped(&resolved.skipped);
         self.resolved = Arc::new(resolved);
+        let remaining = Remaining::new(self.snapshot.clone(), self.resolved.clone()).into();
         self.wanted = false;
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
@@ -229,6 +231,7 @@ impl PortMapper {
         let request = self.writer.send(Converge {
             intent,
             published,
+            remaining,
             verify: verify.is_some(),
             event_at: self.event_at.take(),
         });

@@ -37,7 +37,7 @@ use super::codec::{self, Sentinel};
 use super::error::OpenError;
 use super::history::cause::Cause;
 use super::history::chain::Ends;
-use super::history::closing::Closing;
+use super::history::closing::HistoryEntry;
 use super::layout::{self, StateDir};
 use super::marker::Marker;
 use super::record::{IllegalStep, Record, RecordEvent, Records, step};
@@ -93,6 +93,19 @@ impl Store {
     /// since the epoch.
     pub fn because(&mut self, cause: Cause, now: u64) {
         self.history.because(cause, now);
+    }
+
+    /// Whether Docker has yet to say of some containers whether they have ended.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.history.is_unsure()
+    }
+
+    /// Notes in the history what Docker has said of them.
+    ///
+    /// # Errors
+    /// As [`Journal::intend`].
+    pub(crate) fn correct_history(&mut self) -> Result<(), JournalError> {
+        self.change("correcting the history of", BTreeMap::new(), false)
     }
 
     /// Rebuilds the database if it was removed or replaced, has failed, or has outgrown its content.
@@ -158,7 +171,9 @@ impl Store {
             live -= usize::from(self.records.contains_key(id));
             changes.push((id.as_bytes().to_vec(), value));
         }
-        if changes.is_empty() {
+        let mut entries = self.history.corrections();
+        entries.extend(self.history.closings(&self.records, &new));
+        if changes.is_empty() && entries.is_empty() {
             return Ok(());
         }
         if !self.database.as_ref().is_some_and(Database::is_in_place) {
@@ -169,9 +184,8 @@ impl Store {
             live: live as u64,
         };
         changes.push(sentinel_change(sentinel));
-        let closings = self.history.closings(&self.records, &new);
-        match self.write(changes, &closings, durable) {
-            Ok(ends) => self.history.ends = ends,
+        match self.write(changes, &entries, durable) {
+            Ok(ends) => self.history.written(&entries, ends),
             Err(error) => {
                 self.damaged = matches!(error, DatabaseError::Damaged(_));
                 let left = self.database.take().filter(|_| !self.damaged);
@@ -196,12 +210,12 @@ impl Store {
     fn write(
         &self,
         changes: Vec<Change>,
-        closings: &[Closing],
+        entries: &[HistoryEntry],
         durable: bool,
     ) -> Result<Ends, DatabaseError> {
         let missing = || DatabaseError::Damaged("the database was moved away".to_owned());
         let database = self.database.as_ref().ok_or_else(missing)?;
-        let (history, ends) = appended(database, &self.history.ends, closings)?;
+        let (history, ends) = appended(database, &self.history.ends, entries)?;
         database.apply(changes, history)?;
         if durable {
             database.sync()?;

@@ -21,6 +21,7 @@ mod part;
 pub(crate) mod parts;
 mod publish;
 pub mod published;
+pub mod remaining;
 mod served;
 pub(crate) mod skipped;
 pub(crate) mod standby;

@@ -5,6 +5,7 @@ use crate::support::lab::engine::Engine;
 use crate::support::lab::rules::Published;
 use crate::support::lab::talk::Proto::{Tcp, Udp};
 use crate::support::lab::{CLIENT, HOST, Lab};
+use crate::support::wait::{SOON, eventually};
 
 /// The prefix of the default bridge and of every network that these tests create.
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917::/48"];
@@ -129,6 +130,15 @@ fn a_network_with_ipv6_that_is_connected_later_opens_what_one_without_did_not() 
     engine.docker(&["network", "disconnect", "-f", "alpha", "web"]);
     engine.settles("IPv4 only again", &[]);
     lab.is_closed(Tcp, &to);
+    // The container has not ended, and Docker soon says so.
+    eventually(SOON, "the history to say why the port was closed", || {
+        let history = daemon.command(&["dump", "--history", "--json"]).stdout;
+        let history = String::from_utf8_lossy(&history).into_owned();
+        match history.contains(r#""reason":"left-network""#) {
+            true => Ok(()),
+            false => Err(history),
+        }
+    });
     daemon.leaves();
 }
 

@@ -1,13 +1,12 @@
 //! What `status` shows of a round, and why ports close in it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
+use crate::actors::messages::Converge;
 use crate::control::status::DockerNatFigures;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::Observation;
 use crate::journal::history::cause::Cause;
-use crate::model::intent::Intent;
 use crate::model::published::HostForward;
 
 /// Docker's own IPv6 NAT as `status` shows it.
@@ -24,8 +23,11 @@ pub(super) fn figures_of(observation: &Observation) -> DockerNatFigures {
     }
 }
 
-/// Why ports close in a round with this intent, in which Docker's own NAT has this state.
-pub(super) fn cause_of(intent: Arc<Intent>, state: StandbyState) -> Cause {
-    let stands_by = state == StandbyState::On;
-    Cause::Round { intent, stands_by }
+/// Why ports close in this round, in which Docker's own NAT has this state.
+pub(super) fn cause_of(message: &Converge, state: StandbyState) -> Cause {
+    Cause::Round {
+        intent: message.intent.clone(),
+        remaining: message.remaining.clone(),
+        stands_by: state == StandbyState::On,
+    }
 }

@@ -99,6 +99,7 @@ impl Daemon {
         let message = Converge {
             intent: Arc::new(intent),
             published: Some(published(&[8080]).into()),
+            remaining: Arc::default(),
             verify: false,
             event_at: None,
         };

@@ -1,13 +1,63 @@
-//! The body of an entry of the history. Frozen: never add or move a field or a variant. What it cannot
-//! express needs a new version beside it, in the byte before the seal
-//! ([`crate::journal::history::chain`]).
+//! The bodies of an entry of the history. Frozen: never add or move a field or a variant. What they
+//! cannot express needs a new version beside them, in the byte before the seal
+//! ([`crate::journal::history::chain`]). An entry is written in the oldest version that can express it,
+//! so that an earlier release can read it, too.
 
 use serde::{Deserialize, Serialize};
 
 use super::parts::{HostPort, Owner, Prefix, device, nonzero};
 use super::{DecodeError, body, damaged, read};
-use crate::journal::history::closing::{Closing, EndReason, PortRun};
+use crate::journal::history::closing::{Closing, EndReason, HistoryEntry, PortRun};
 
+/// Version 2.
+#[derive(Serialize, Deserialize)]
+enum EntryV2 {
+    /// The reason of the closing is not the one in its body.
+    Closing(ClosingV1, ReasonV2),
+    Correction {
+        entry: u64,
+        reason: ReasonV2,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+enum ReasonV2 {
+    V1(Reason),
+    LeftNetwork,
+    Setting,
+}
+
+impl From<EndReason> for ReasonV2 {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::LeftNetwork => Self::LeftNetwork,
+            EndReason::Setting => Self::Setting,
+            EndReason::ContainerEnded => Self::V1(Reason::ContainerEnded),
+            EndReason::Unpublished => Self::V1(Reason::Unpublished),
+            EndReason::Moved => Self::V1(Reason::Moved),
+            EndReason::TakenOver => Self::V1(Reason::TakenOver),
+            EndReason::Changed => Self::V1(Reason::Changed),
+            EndReason::DockerNat => Self::V1(Reason::DockerNat),
+            EndReason::Unconfirmed => Self::V1(Reason::Unconfirmed),
+            EndReason::DaemonLeft => Self::V1(Reason::DaemonLeft),
+            EndReason::Rebooted => Self::V1(Reason::Rebooted),
+            EndReason::DaemonKilled => Self::V1(Reason::DaemonKilled),
+            EndReason::RuleGone => Self::V1(Reason::RuleGone),
+        }
+    }
+}
+
+impl From<ReasonV2> for EndReason {
+    fn from(reason: ReasonV2) -> Self {
+        match reason {
+            ReasonV2::V1(reason) => reason.into(),
+            ReasonV2::LeftNetwork => Self::LeftNetwork,
+            ReasonV2::Setting => Self::Setting,
+        }
+    }
+}
+
+/// The body of a closing of version 1.
 #[derive(Serialize, Deserialize)]
 struct ClosingV1 {
     container: Option<Owner>,
@@ -27,7 +77,7 @@ struct Run {
     to: u16,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Reason {
     ContainerEnded,
     Unpublished,
@@ -40,24 +90,6 @@ enum Reason {
     Rebooted,
     DaemonKilled,
     RuleGone,
-}
-
-impl From<EndReason> for Reason {
-    fn from(reason: EndReason) -> Self {
-        match reason {
-            EndReason::ContainerEnded => Self::ContainerEnded,
-            EndReason::Unpublished => Self::Unpublished,
-            EndReason::Moved => Self::Moved,
-            EndReason::TakenOver => Self::TakenOver,
-            EndReason::Changed => Self::Changed,
-            EndReason::DockerNat => Self::DockerNat,
-            EndReason::Unconfirmed => Self::Unconfirmed,
-            EndReason::DaemonLeft => Self::DaemonLeft,
-            EndReason::Rebooted => Self::Rebooted,
-            EndReason::DaemonKilled => Self::DaemonKilled,
-            EndReason::RuleGone => Self::RuleGone,
-        }
-    }
 }
 
 impl From<Reason> for EndReason {
@@ -78,31 +110,66 @@ impl From<Reason> for EndReason {
     }
 }
 
-/// The body of an entry. Names are cut as those of records. A container whose id fits into no body,
-/// which no Engine gives, is left out.
-pub(crate) fn encode(closing: &Closing) -> Vec<u8> {
-    let mut entry = ClosingV1 {
-        container: closing.container.as_ref().map(Owner::from),
+/// The version and the body of an entry. Names are cut as those of records. A container whose id fits
+/// into no body, which no Engine gives, is left out.
+pub(crate) fn encode(entry: &HistoryEntry) -> (u8, Vec<u8>) {
+    match entry {
+        HistoryEntry::Closing(closing) => {
+            let whole = encode_closing(closing, true);
+            let whole = whole.or_else(|| encode_closing(closing, false));
+            whole.unwrap_or_default()
+        }
+        HistoryEntry::Correction { entry, reason } => {
+            let correction = EntryV2::Correction {
+                entry: *entry,
+                reason: (*reason).into(),
+            };
+            (2, body(&correction).unwrap_or_default())
+        }
+    }
+}
+
+/// `None`: it is too large.
+fn encode_closing(closing: &Closing, names_container: bool) -> Option<(u8, Vec<u8>)> {
+    let container = closing.container.as_ref().filter(|_| names_container);
+    let reason = ReasonV2::from(closing.reason);
+    let v1 = ClosingV1 {
+        container: container.map(Owner::from),
         addr: closing.addr.octets(),
         dev: closing.dev.as_ref().map(ToString::to_string),
         source: closing.source.map(Into::into),
         from: closing.from,
         to: closing.to,
-        reason: closing.reason.into(),
+        reason: match reason {
+            ReasonV2::V1(reason) => reason,
+            // Its own one is beside it.
+            ReasonV2::LeftNetwork | ReasonV2::Setting => Reason::Unpublished,
+        },
         ports: closing.ports.iter().map(Run::from).collect(),
     };
-    body(&entry).unwrap_or_else(|| {
-        entry.container = None;
-        body(&entry).unwrap_or_default()
-    })
+    match reason {
+        ReasonV2::V1(_) => Some((1, body(&v1)?)),
+        reason => Some((2, body(&EntryV2::Closing(v1, reason))?)),
+    }
 }
 
-/// Reads a body back.
+/// Reads a body of this version back.
 ///
 /// # Errors
-/// [`DecodeError::Damaged`].
-pub(crate) fn decode(body: &[u8]) -> Result<Closing, DecodeError> {
-    let entry = read::<ClosingV1>(body)?;
+/// [`DecodeError`].
+pub(crate) fn decode(version: u8, body: &[u8]) -> Result<HistoryEntry, DecodeError> {
+    let (entry, reason) = match version {
+        1 => (read::<ClosingV1>(body)?, None),
+        2 => match read::<EntryV2>(body)? {
+            EntryV2::Closing(entry, reason) => (entry, Some(reason)),
+            EntryV2::Correction { entry, reason } => {
+                let reason = reason.into();
+                return Ok(HistoryEntry::Correction { entry, reason });
+            }
+        },
+        0 => return Err(damaged("version 0")),
+        newer => return Err(DecodeError::NewerVersion(newer.into())),
+    };
     let closing = || {
         Ok::<_, String>(Closing {
             container: entry.container.map(Into::into),
@@ -111,7 +178,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Closing, DecodeError> {
             source: entry.source.map(TryInto::try_into).transpose()?,
             from: entry.from,
             to: entry.to,
-            reason: entry.reason.into(),
+            reason: reason.map_or_else(|| entry.reason.into(), Into::into),
             ports: entry
                 .ports
                 .into_iter()
@@ -119,7 +186,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Closing, DecodeError> {
                 .collect::<Result<_, _>>()?,
         })
     };
-    closing().map_err(damaged)
+    closing().map(HistoryEntry::Closing).map_err(damaged)
 }
 
 impl From<&PortRun> for Run {
@@ -171,11 +238,18 @@ mod tests {
         }
     }
 
+    fn again(entry: &HistoryEntry) -> HistoryEntry {
+        let (version, body) = encode(entry);
+        decode(version, &body).expect("it fits")
+    }
+
     #[test]
     fn an_entry_reads_back_as_it_was() {
         for reason in EndReason::ALL {
-            let closing = closing(reason);
-            assert_eq!(decode(&encode(&closing)), Ok(closing));
+            let closing = HistoryEntry::Closing(closing(reason));
+            assert_eq!(again(&closing), closing);
+            let correction = HistoryEntry::Correction { entry: 7, reason };
+            assert_eq!(again(&correction), correction);
         }
         let bare = Closing {
             container: None,
@@ -183,7 +257,20 @@ mod tests {
             source: None,
             ..closing(EndReason::Moved)
         };
-        assert_eq!(decode(&encode(&bare)), Ok(bare));
+        let bare = HistoryEntry::Closing(bare);
+        assert_eq!(again(&bare), bare);
+    }
+
+    #[test]
+    fn an_earlier_release_can_read_what_it_has_a_reason_for() {
+        for reason in EndReason::ALL {
+            let version = encode(&HistoryEntry::Closing(closing(reason))).0;
+            let is_new = matches!(reason, EndReason::LeftNetwork | EndReason::Setting);
+            assert_eq!(version, if is_new { 2 } else { 1 }, "{reason}");
+        }
+        let (_, body) = encode(&HistoryEntry::Closing(closing(EndReason::Moved)));
+        assert_eq!(decode(3, &body), Err(DecodeError::NewerVersion(3)));
+        assert!(matches!(decode(0, &body), Err(DecodeError::Damaged { .. })));
     }
 
     #[test]
@@ -198,28 +285,35 @@ mod tests {
             ports: vec![run; 64],
             ..closing(EndReason::Moved)
         };
-        let read = decode(&encode(&large)).expect("it fits");
+        let HistoryEntry::Closing(read) = again(&HistoryEntry::Closing(large.clone())) else {
+            panic!("a closing");
+        };
         assert_eq!((read.ports.len(), read.container.is_some()), (64, true));
         let impossible = Closing {
             container: Some(forward::Owner::new("c".repeat(10_000), "web", "bridge")),
             ..large
         };
-        let read = decode(&encode(&impossible)).expect("it fits");
+        let HistoryEntry::Closing(read) = again(&HistoryEntry::Closing(impossible)) else {
+            panic!("a closing");
+        };
         assert_eq!((read.ports.len(), read.container), (64, None));
     }
 
     #[test]
     fn no_bytes_make_it_panic_and_a_run_is_one() {
-        let body = encode(&closing(EndReason::Moved));
-        for length in 0..body.len() {
-            assert!(decode(&body[..length]).is_err(), "{length}");
-        }
-        for bit in 0..body.len() * 8 {
-            let mut flipped = body.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(read) = decode(&flipped) {
-                for run in read.ports {
-                    assert!(run.first.port > 0 && run.to > 0 && run.last >= run.first.port);
+        let moved = encode(&HistoryEntry::Closing(closing(EndReason::Moved)));
+        let left = encode(&HistoryEntry::Closing(closing(EndReason::LeftNetwork)));
+        for (version, body) in [moved, left] {
+            for length in 0..body.len() {
+                assert!(decode(version, &body[..length]).is_err(), "{length}");
+            }
+            for bit in 0..body.len() * 8 {
+                let mut flipped = body.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                if let Ok(HistoryEntry::Closing(read)) = decode(version, &flipped) {
+                    for run in read.ports {
+                        assert!(run.first.port > 0 && run.to > 0 && run.last >= run.first.port);
+                    }
                 }
             }
         }

@@ -1,15 +1,17 @@
 //! Why forwards end: from what the firewall writer was doing when it removed their rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::closing::EndReason;
-use crate::journal::record::{Record, State};
+use crate::journal::record::{Record, Records, State};
+use crate::mapper::remaining::{Obstacle, Obstacles, Presence, Remaining};
 use crate::model::boot::BootId;
 use crate::model::forward::{Forward, Owner};
 use crate::model::forwards::Forwards;
 use crate::model::intent::Intent;
-use crate::model::rule::{ContainerPort, HostPort};
+use crate::model::rule::{BackendKind, ContainerPort, HostPort, RuleKey};
 
 /// What the firewall writer is doing.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +28,8 @@ pub enum Cause {
     Round {
         /// What is to be open.
         intent: Arc<Intent>,
+        /// What Docker still shows of containers whose ports are closed.
+        remaining: Arc<Remaining>,
         /// Whether Docker's own NAT serves, so that nothing is to be.
         stands_by: bool,
     },
@@ -33,37 +37,46 @@ pub enum Cause {
     Leaving,
 }
 
-/// After so many searches for a container among the forwards, all containers are put into a set; so are
-/// the ports.
+/// After so many searches for a port among the forwards, all ports are put into a map.
 const SEARCHES: usize = 8;
 
 /// Finds the reasons of one change of the journal.
 pub(crate) struct Reasons<'c> {
     cause: &'c Cause,
-    /// Whether containers publish anything, as far as that was asked for.
-    found: BTreeMap<&'c str, bool>,
-    searches: usize,
-    all: Option<BTreeSet<&'c str>>,
+    records: &'c Records,
+    /// How many records there are for each place of a rule; made when it is asked for.
+    by_place: Option<BTreeMap<(BackendKind, RuleKey<'c>), usize>>,
+    obstacles: Option<Obstacles<'c>>,
     /// Ports that were searched for.
     port_searches: usize,
     by_port: Option<BTreeMap<HostPort, &'c Forward>>,
 }
 
 impl<'c> Reasons<'c> {
-    pub(crate) fn new(cause: &'c Cause) -> Self {
+    /// `records` are those before the change.
+    pub(crate) fn new(cause: &'c Cause, records: &'c Records) -> Self {
         Self {
             cause,
-            found: BTreeMap::new(),
-            searches: 0,
-            all: None,
+            records,
+            by_place: None,
+            obstacles: None,
             port_searches: 0,
             by_port: None,
         }
     }
 
-    /// Why what this record was for is over for this container.
-    pub(crate) fn of(&mut self, record: &'c Record, container: Option<&'c Owner>) -> EndReason {
-        let (intent, stands_by) = match self.cause {
+    /// Why what this record was for is over for this container. `is_put_in_again`: its rule is to be
+    /// inserted as it was.
+    ///
+    /// Of a container whose interface is gone it is not known whether it has ended or left the network:
+    /// most have ended. Docker says so up to a second later ([`Presence::EndedOrLeft`]).
+    pub(crate) fn of(
+        &mut self,
+        record: &'c Record,
+        container: Option<&'c Owner>,
+        is_put_in_again: bool,
+    ) -> EndReason {
+        let (intent, remaining, stands_by) = match self.cause {
             Cause::Unknown => return EndReason::RuleGone,
             Cause::Leaving => return EndReason::DaemonLeft,
             Cause::Recovery { boot_id } => {
@@ -74,43 +87,79 @@ impl<'c> Reasons<'c> {
                     State::Intended | State::Applied => EndReason::RuleGone,
                 };
             }
-            Cause::Round { intent, stands_by } => (intent, *stands_by),
+            Cause::Round {
+                intent,
+                remaining,
+                stands_by,
+            } => (intent, remaining, *stands_by),
         };
         if stands_by {
             return EndReason::DockerNat;
         }
-        let Some(forwards) = &intent.forwards else {
-            return EndReason::Unconfirmed;
-        };
         let Some((port, target)) = record.owned.rule.dnat() else {
             return EndReason::Changed;
         };
+        let Some(forwards) = &intent.forwards else {
+            // Before Docker has answered the daemon removes no forward.
+            return match intent.known.forwards {
+                true => EndReason::Unconfirmed,
+                false => EndReason::RuleGone,
+            };
+        };
         let id = container.map(|container| container.container_id.as_str());
-        match (self.published(forwards, port), id) {
-            (Some(now), Some(id)) if now.owner.container_id != id => EndReason::TakenOver,
-            (Some(now), _) if ContainerPort::of(now) == target => EndReason::Changed,
+        match (self.published(forwards, port), container) {
+            (Some(now), Some(_)) if Some(&*now.owner.container_id) != id => EndReason::TakenOver,
+            (Some(now), _) if ContainerPort::of(now) == target => {
+                match is_put_in_again || !self.is_removed_by_us(record) {
+                    true => EndReason::RuleGone,
+                    false => EndReason::Changed,
+                }
+            }
             (Some(_), Some(_)) => EndReason::Moved,
             (Some(_), None) => EndReason::TakenOver,
-            (None, Some(id)) if !self.publishes(forwards, id) => EndReason::ContainerEnded,
-            (None, _) => EndReason::Unpublished,
+            (None, Some(owner)) => self.closed(remaining, owner, port, target.addr),
+            (None, None) => EndReason::Unpublished,
         }
     }
 
-    /// Whether a container has any forward. A batch may close the ports of very many.
-    fn publishes(&mut self, forwards: &'c Forwards, id: &'c str) -> bool {
-        if let Some(all) = &self.all {
-            return all.contains(id);
+    /// Whether the daemon has removed the rule, or replaced it by another, rather than found it gone.
+    fn is_removed_by_us(&mut self, record: &'c Record) -> bool {
+        if record.state == State::Removing {
+            return true;
         }
-        let searches = &mut self.searches;
-        let publishes = *self.found.entry(id).or_insert_with(|| {
-            *searches += 1;
-            forwards.iter().any(|it| it.owner.container_id == id)
+        let records = self.records;
+        let by_place = self.by_place.get_or_insert_with(|| {
+            let mut by_place = BTreeMap::new();
+            for record in records.values() {
+                *by_place.entry(place(record)).or_default() += 1;
+            }
+            by_place
         });
-        if self.searches > SEARCHES {
-            let ids = forwards.iter().map(|it| it.owner.container_id.as_str());
-            self.all = Some(ids.collect());
+        by_place.get(&place(record)).is_some_and(|count| *count > 1)
+    }
+
+    /// Why a port is closed that nobody publishes any more, and that led to this address.
+    fn closed(
+        &mut self,
+        remaining: &'c Remaining,
+        owner: &Owner,
+        port: HostPort,
+        addr: Ipv6Addr,
+    ) -> EndReason {
+        match remaining.presence(owner, addr) {
+            Presence::Ended | Presence::EndedOrLeft => return EndReason::ContainerEnded,
+            Presence::LeftNetwork => return EndReason::LeftNetwork,
+            Presence::Unknown => return EndReason::Unconfirmed,
+            Presence::There => {}
         }
-        publishes
+        let obstacles = self.obstacles.get_or_insert_with(|| remaining.obstacles());
+        match obstacles.of(owner, port) {
+            Obstacle::Unpublished => EndReason::Unpublished,
+            Obstacle::NoNetwork => EndReason::LeftNetwork,
+            Obstacle::Setting => EndReason::Setting,
+            Obstacle::TakenOver => EndReason::TakenOver,
+            Obstacle::Unknown => EndReason::Unconfirmed,
+        }
     }
 
     /// The forward of this port.
@@ -124,107 +173,10 @@ impl<'c> Reasons<'c> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::testing::record;
-    use crate::model::forward::{Proto, Sources};
-    use crate::model::intent::Policy;
-
-    fn forward(port: u16, addr: &str, owner: Owner) -> Forward {
-        Forward {
-            proto: Proto::Tcp,
-            host_addr: None,
-            host_port: port,
-            container_addr: addr.parse().expect("an address"),
-            container_port: 80,
-            sources: Sources::Any,
-            owner,
-        }
-    }
-
-    fn round(forwards: Option<Vec<Forward>>, stands_by: bool) -> Cause {
-        let intent = Arc::new(Intent::new(Policy::default(), forwards));
-        Cause::Round { intent, stands_by }
-    }
-
-    /// The address that the records of the tests lead to.
-    const HERE: &str = "fdfd:5898:4917:1::2";
-
-    #[test]
-    fn the_reason_follows_from_what_docker_publishes_then() {
-        let record = Record {
-            state: State::Applied,
-            ..record(80)
-        };
-        let own = record.owned.owners.first().expect("an owner");
-        let other = || Owner::new("other", "other", "bridge");
-        let cases = [
-            (Cause::Unknown, EndReason::RuleGone),
-            (Cause::Leaving, EndReason::DaemonLeft),
-            (round(Some(vec![]), true), EndReason::DockerNat),
-            (round(None, false), EndReason::Unconfirmed),
-            (round(Some(vec![]), false), EndReason::ContainerEnded),
-            (
-                round(Some(vec![forward(81, HERE, own.clone())]), false),
-                EndReason::Unpublished,
-            ),
-            (
-                round(Some(vec![forward(80, HERE, own.clone())]), false),
-                EndReason::Changed,
-            ),
-            (
-                round(Some(vec![forward(80, "fd00::9", own.clone())]), false),
-                EndReason::Moved,
-            ),
-            (
-                round(Some(vec![forward(80, HERE, other())]), false),
-                EndReason::TakenOver,
-            ),
-        ];
-        for (cause, expected) in cases {
-            let reason = Reasons::new(&cause).of(&record, Some(own));
-            assert_eq!(reason, expected, "{cause:?}");
-        }
-    }
-
-    #[test]
-    fn a_start_tells_a_reboot_from_a_kill() {
-        let boot_id = record(80).boot_id;
-        let next_boot = BootId::new("another");
-        let cases = [
-            (State::Applied, &boot_id, EndReason::RuleGone),
-            (State::Removing, &boot_id, EndReason::DaemonKilled),
-            (State::Applied, &next_boot, EndReason::Rebooted),
-            (State::Removing, &next_boot, EndReason::Rebooted),
-        ];
-        for (state, boot_id, expected) in cases {
-            let boot_id = boot_id.clone();
-            let cause = Cause::Recovery { boot_id };
-            let record = Record {
-                state,
-                ..record(80)
-            };
-            assert_eq!(Reasons::new(&cause).of(&record, None), expected);
-        }
-    }
-
-    #[test]
-    fn very_many_containers_are_told_apart_too() {
-        let owners: Vec<Owner> = (0..40)
-            .map(|n| Owner::new(format!("c{n}"), "x", "bridge"))
-            .collect();
-        let forwards = owners.iter().step_by(2).zip(1000..);
-        let forwards = forwards.map(|(owner, port)| forward(port, HERE, owner.clone()));
-        let cause = round(Some(forwards.collect()), false);
-        let record = record(80);
-        let mut reasons = Reasons::new(&cause);
-        for (n, owner) in owners.iter().enumerate() {
-            let expected = match n % 2 {
-                0 => EndReason::Unpublished,
-                _ => EndReason::ContainerEnded,
-            };
-            assert_eq!(reasons.of(&record, Some(owner)), expected, "{n}");
-        }
-    }
+fn place(record: &Record) -> (BackendKind, RuleKey<'_>) {
+    let rule = &record.owned.rule;
+    (rule.backend, rule.facts.key())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The version of an entry's value.
-const VERSION: u8 = 1;
+/// The version of the value of [`Ends`].
+const ENDS_VERSION: u8 = 1;
 
 const SEAL_BYTES: usize = 32;
 
@@ -56,7 +56,7 @@ pub(crate) struct Ends {
 impl Ends {
     /// As it is stored.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut value = vec![VERSION];
+        let mut value = vec![ENDS_VERSION];
         for link in [self.anchor, self.head] {
             value.extend(link.number.to_be_bytes());
             value.extend(link.seal);
@@ -84,7 +84,7 @@ impl Ends {
             head,
             bytes,
         };
-        (version == VERSION && anchor.number <= head.number).then_some(ends)
+        (version == ENDS_VERSION && anchor.number <= head.number).then_some(ends)
     }
 }
 
@@ -103,12 +103,12 @@ pub(crate) fn size(value: &[u8]) -> u64 {
     (size_of::<u64>() + value.len()) as u64
 }
 
-/// The entry that follows `before`, and its value.
-pub(crate) fn seal(before: &Link, body: &[u8]) -> (Link, Vec<u8>) {
+/// The entry that follows `before`, and its value. `version` is that of its body.
+pub(crate) fn seal(before: &Link, version: u8, body: &[u8]) -> (Link, Vec<u8>) {
     let number = before.number + 1;
-    let seal = seal_of(before, number, VERSION, body);
+    let seal = seal_of(before, number, version, body);
     let mut value = Vec::with_capacity(1 + SEAL_BYTES + body.len());
-    value.push(VERSION);
+    value.push(version);
     value.extend(seal);
     value.extend(body);
     (Link { number, seal }, value)
@@ -155,9 +155,9 @@ impl<'v> Sealed<'v> {
         seal == self.link.seal
     }
 
-    /// The body; `None` if it has a newer version.
-    pub(crate) fn body(&self) -> Option<&'v [u8]> {
-        (self.version == VERSION).then_some(self.body)
+    /// The body, and its version.
+    pub(crate) fn body(&self) -> (u8, &'v [u8]) {
+        (self.version, self.body)
     }
 }
 
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn ends_read_back_and_nothing_else_does() {
-        let (anchor, _) = seal(&Link::default(), b"a");
-        let (head, _) = seal(&anchor, b"b");
+        let (anchor, _) = seal(&Link::default(), 1, b"a");
+        let (head, _) = seal(&anchor, 1, b"b");
         let ends = Ends {
             anchor,
             head,
@@ -181,13 +181,13 @@ mod tests {
         }
         let longer = [&value[..], &[0]].concat();
         assert_eq!(Ends::decode(&longer), None);
-        let newer = [&[VERSION + 1], &value[1..]].concat();
+        let newer = [&[ENDS_VERSION + 1], &value[1..]].concat();
         assert_eq!(Ends::decode(&newer), None);
     }
 
     #[test]
     fn a_seal_covers_the_body_the_number_and_all_before() {
-        let (first, value) = seal(&Link::default(), b"body");
+        let (first, value) = seal(&Link::default(), 1, b"body");
         let sealed = Sealed::read(1, &value).expect("whole");
         assert!(sealed.fits(&Link::default()));
         assert!(!sealed.fits(&first));

@@ -19,7 +19,7 @@ const MOST_RUNS: usize = 64;
 pub enum EndReason {
     /// Docker shows its container no longer.
     ContainerEnded,
-    /// Its container goes on, and the port is not published any more, or closed by a label.
+    /// Its container goes on, and Docker does not publish the port any more.
     Unpublished,
     /// Its container has the port at another address or port of its own.
     Moved,
@@ -29,7 +29,8 @@ pub enum EndReason {
     Changed,
     /// Docker's own IPv6 NAT serves.
     DockerNat,
-    /// Docker did not confirm it in time after a start of the daemon.
+    /// Docker did not confirm it: in time after a start of the daemon, or with an answer that can be
+    /// read.
     Unconfirmed,
     /// The daemon left, and took its rules with it.
     DaemonLeft,
@@ -39,11 +40,16 @@ pub enum EndReason {
     DaemonKilled,
     /// The rule was not in the kernel any more when the daemon started, or looked.
     RuleGone,
+    /// Its container goes on, and is not in the network any more.
+    LeftNetwork,
+    /// Its container goes on, and a label, an option of its network, `--prefix` or the limit of rules
+    /// closes the port.
+    Setting,
 }
 
 impl EndReason {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ContainerEnded,
         Self::Unpublished,
         Self::Moved,
@@ -55,6 +61,8 @@ impl EndReason {
         Self::Rebooted,
         Self::DaemonKilled,
         Self::RuleGone,
+        Self::LeftNetwork,
+        Self::Setting,
     ];
 
     /// Its name in `dump --history --json`.
@@ -71,6 +79,8 @@ impl EndReason {
             Self::Rebooted => "rebooted",
             Self::DaemonKilled => "daemon-killed",
             Self::RuleGone => "rule-gone",
+            Self::LeftNetwork => "left-network",
+            Self::Setting => "setting",
         }
     }
 
@@ -88,6 +98,8 @@ impl EndReason {
             Self::Rebooted => "reboot",
             Self::DaemonKilled => "daemon killed",
             Self::RuleGone => "rule was gone",
+            Self::LeftNetwork => "left network",
+            Self::Setting => "by a setting",
         }
     }
 }
@@ -128,6 +140,20 @@ pub struct Closing {
     pub reason: EndReason,
     /// The ports, never empty.
     pub ports: Vec<PortRun>,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HistoryEntry {
+    /// Ports were closed.
+    Closing(Closing),
+    /// Why the ports of an earlier entry were closed: it was found out later.
+    Correction {
+        /// The number of that entry.
+        entry: u64,
+        /// Why.
+        reason: EndReason,
+    },
 }
 
 /// What a rule was for, and why that is over.
@@ -268,6 +294,6 @@ mod tests {
     fn every_reason_has_a_name_of_its_own() {
         let names: std::collections::BTreeSet<_> = EndReason::ALL.map(EndReason::as_str).into();
         let words: std::collections::BTreeSet<_> = EndReason::ALL.map(EndReason::words).into();
-        assert_eq!((names.len(), words.len()), (11, 11));
+        assert_eq!((names.len(), words.len()), (13, 13));
     }
 }

@@ -1,8 +1,8 @@
 //! Reads the history and checks its seals. Pure.
 
 use super::chain::{self, Link, Sealed};
-use super::closing::Closing;
-use crate::journal::codec;
+use super::closing::{Closing, EndReason, HistoryEntry};
+use crate::journal::codec::{self, DecodeError};
 
 /// The history as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,10 +69,14 @@ impl Past {
                 past.breaks(format!("entry {number} does not fit its seal"));
             }
             before = sealed.link;
-            match sealed.body().map(codec::history::decode) {
-                Some(Ok(closing)) => past.closings.push((before, closing)),
-                Some(Err(why)) => past.breaks(format!("entry {number} cannot be read: {why}")),
-                None => past.breaks(format!("entry {number} is of a newer version")),
+            let (version, body) = sealed.body();
+            match codec::history::decode(version, body) {
+                Ok(HistoryEntry::Closing(closing)) => past.closings.push((before, closing)),
+                Ok(HistoryEntry::Correction { entry, reason }) => past.correct(entry, reason),
+                Err(DecodeError::NewerVersion(_)) => {
+                    past.breaks(format!("entry {number} is of a newer version"));
+                }
+                Err(why) => past.breaks(format!("entry {number} cannot be read: {why}")),
             }
         }
         if before != stored.head {
@@ -86,6 +90,16 @@ impl Past {
         past
     }
 
+    /// The entry may have been cut off since.
+    fn correct(&mut self, entry: u64, reason: EndReason) {
+        let at = self
+            .closings
+            .binary_search_by_key(&entry, |(link, _)| link.number);
+        if let Ok(at) = at {
+            self.closings[at].1.reason = reason;
+        }
+    }
+
     /// Only the first break counts: what is behind it cannot be judged.
     fn breaks(&mut self, how: String) {
         self.broken.get_or_insert(how);
@@ -96,7 +110,7 @@ impl Past {
 mod tests {
     use super::*;
     use crate::journal::history::chain::seal;
-    use crate::journal::history::closing::{EndReason, Ended, closings};
+    use crate::journal::history::closing::{Ended, closings};
     use crate::journal::testing::record;
 
     /// A history of so many entries.
@@ -110,12 +124,17 @@ mod tests {
                 reason: EndReason::ContainerEnded,
             };
             let made = closings([ended].into_iter(), 1_767_400_000 + u64::from(n));
-            let body = codec::history::encode(&made[0]);
-            let (link, value) = seal(&stored.head, &body);
+            let entry = HistoryEntry::Closing(made[0].clone());
+            let (link, value) = sealed(&stored.head, &entry);
             stored.entries.push((link.number, value));
             stored.head = link;
         }
         stored
+    }
+
+    fn sealed(before: &Link, entry: &HistoryEntry) -> (Link, Vec<u8>) {
+        let (version, body) = codec::history::encode(entry);
+        seal(before, version, &body)
     }
 
     fn broken(stored: &StoredHistory) -> String {
@@ -173,13 +192,36 @@ mod tests {
         let mut forged = stored(10);
         let before = Sealed::read(4, &forged.entries[3].1).expect("whole").link;
         let ninth = forged.entries[8].1.clone();
-        let body = Sealed::read(9, &ninth).and_then(|it| it.body());
-        forged.entries[4].1 = seal(&before, body.expect("ours")).1;
+        let (version, body) = Sealed::read(9, &ninth).expect("ours").body();
+        forged.entries[4].1 = seal(&before, version, body).1;
         assert_eq!(broken(&forged), "entry 6 does not fit its seal");
         let other = stored(9).entries[8].1.clone();
         let mut replaced = stored(10);
-        replaced.entries[9].1 = seal(&Link::default(), &other).1;
+        replaced.entries[9].1 = seal(&Link::default(), 1, &other).1;
         assert_eq!(broken(&replaced), "entry 10 does not fit its seal");
+    }
+
+    #[test]
+    fn a_correction_gives_an_earlier_entry_its_reason() {
+        let mut stored = stored(3);
+        let reason = EndReason::LeftNetwork;
+        // One of them is cut off, and one is none.
+        for entry in [2, 1, 9, 4] {
+            let (link, value) = sealed(&stored.head, &HistoryEntry::Correction { entry, reason });
+            stored.entries.push((link.number, value));
+            stored.head = link;
+        }
+        let (number, value) = stored.entries.remove(0);
+        stored.anchor = Sealed::read(number, &value).expect("whole").link;
+        let past = Past::read(&stored);
+        assert_eq!(past.broken, None);
+        let reasons: Vec<EndReason> = past.closings.iter().map(|(_, it)| it.reason).collect();
+        assert_eq!(reasons, [reason, EndReason::ContainerEnded]);
+        // A newer version of an entry is named as such.
+        let (link, value) = seal(&stored.head, 99, b"");
+        stored.entries.push((link.number, value));
+        stored.head = link;
+        assert_eq!(broken(&stored), "entry 8 is of a newer version");
     }
 
     #[test]

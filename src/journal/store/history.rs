@@ -1,15 +1,17 @@
 //! The history in the database: appends entries, cuts off the oldest, and reads them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
 
 use super::database::{Change, Database, DatabaseError};
 use crate::journal::codec;
 use crate::journal::history::cause::{Cause, Reasons};
 use crate::journal::history::chain::{self, ENDS_KEY, Ends, Link, Sealed};
-use crate::journal::history::closing::{Closing, Ended, closings, is_open};
+use crate::journal::history::closing::{Closing, EndReason, Ended, HistoryEntry, closings, is_open};
 use crate::journal::history::past::StoredHistory;
 use crate::journal::record::{Record, Records, State};
+use crate::mapper::remaining::{Presence, Remaining};
 use crate::model::forward::Owner;
 use crate::model::rule::RuleId;
 
@@ -19,6 +21,10 @@ const MOST_ENTRIES: u64 = 10_000;
 /// Most bytes of all entries; one has about 250.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Of so many closings at most it is found out later whether the container has ended. Docker says so
+/// within a second.
+const MOST_UNSURE: usize = 1_000;
+
 /// How many entries are read at once.
 const AT_ONCE: usize = 500;
 
@@ -27,12 +33,22 @@ fn after_a_cut(most: u64) -> u64 {
     most / 10 * 9
 }
 
+/// A closing whose reason is not certain.
+struct Unsure {
+    /// The number of its entry.
+    entry: u64,
+    container: Owner,
+    addr: Ipv6Addr,
+}
+
 /// The history of an open store. Its entries are not in memory.
 pub(super) struct History {
     /// Where it begins and ends.
     pub(super) ends: Ends,
     /// Why forwards end now, and when that is; `None`: nobody keeps a history.
     occasion: Option<(Cause, u64)>,
+    /// Closings of containers that have ended, most probably: Docker has not said so yet.
+    unsure: VecDeque<Unsure>,
     /// The entries, while there is no database that holds them.
     saved: Option<StoredHistory>,
 }
@@ -42,13 +58,79 @@ impl History {
         Self {
             ends,
             occasion: None,
+            unsure: VecDeque::new(),
             saved: None,
         }
     }
 
     /// What ends from now on ends for this cause, at the second `now` since the epoch.
     pub(super) fn because(&mut self, cause: Cause, now: u64) {
+        if let Cause::Round { remaining, .. } = &cause {
+            let presence = |it: &Unsure| remaining.presence(&it.container, it.addr);
+            self.unsure.retain(|it| presence(it) != Presence::Ended);
+        }
         self.occasion = Some((cause, now));
+    }
+
+    /// What Docker shows of containers now.
+    fn remaining(&self) -> Option<&Remaining> {
+        match &self.occasion {
+            Some((Cause::Round { remaining, .. }, _)) => Some(remaining),
+            _ => None,
+        }
+    }
+
+    /// Whether [`History::corrections`] may have something to correct later.
+    pub(super) fn is_unsure(&self) -> bool {
+        !self.unsure.is_empty()
+    }
+
+    /// Corrects the reasons of earlier closings: Docker has answered that their containers go on.
+    pub(super) fn corrections(&self) -> Vec<HistoryEntry> {
+        let Some(remaining) = self.remaining() else {
+            return Vec::new();
+        };
+        let goes_on = |it: &&Unsure| match remaining.presence(&it.container, it.addr) {
+            Presence::LeftNetwork | Presence::There => true,
+            Presence::Ended | Presence::EndedOrLeft | Presence::Unknown => false,
+        };
+        let unsure = self.unsure.iter().filter(goes_on);
+        let correction = |it: &Unsure| HistoryEntry::Correction {
+            entry: it.entry,
+            reason: EndReason::LeftNetwork,
+        };
+        unsure.map(correction).collect()
+    }
+
+    /// These entries are in the database, which has these ends now.
+    pub(super) fn written(&mut self, entries: &[HistoryEntry], ends: Ends) {
+        let first = self.ends.head.number + 1;
+        self.ends = ends;
+        let Some((Cause::Round { remaining, .. }, _)) = &self.occasion else {
+            return;
+        };
+        let mut corrected = BTreeSet::new();
+        for (entry, number) in entries.iter().zip(first..) {
+            match entry {
+                HistoryEntry::Correction { entry, .. } => drop(corrected.insert(*entry)),
+                HistoryEntry::Closing(Closing {
+                    container: Some(container),
+                    addr,
+                    reason: EndReason::ContainerEnded,
+                    ..
+                }) if remaining.presence(container, *addr) != Presence::Ended => {
+                    self.unsure.push_back(Unsure {
+                        entry: number,
+                        container: container.clone(),
+                        addr: *addr,
+                    });
+                }
+                HistoryEntry::Closing(_) => {}
+            }
+        }
+        self.unsure.retain(|it| !corrected.contains(&it.entry));
+        let excess = self.unsure.len().saturating_sub(MOST_UNSURE);
+        self.unsure.drain(..excess);
     }
 
     /// The entries for what a change of records ends.
@@ -56,25 +138,26 @@ impl History {
         &self,
         records: &Records,
         new: &BTreeMap<RuleId, Option<Record>>,
-    ) -> Vec<Closing> {
+    ) -> Vec<HistoryEntry> {
         let Some((cause, now)) = &self.occasion else {
             return Vec::new();
         };
-        let mut reasons = Reasons::new(cause);
+        let mut reasons = Reasons::new(cause, records);
         let mut ended = Vec::new();
         for (id, after) in new {
             let Some(record) = records.get(id).filter(|record| is_open(record)) else {
                 continue;
             };
             // One that is only intended is not in the kernel any more.
-            let after = after.as_ref().filter(|it| it.state != State::Intended);
+            let is_put_in_again = after.as_ref().is_some_and(|it| it.state == State::Intended);
+            let after = after.as_ref().filter(|_| !is_put_in_again);
             let after = after.map(|it| &it.owned.owners);
             let owners = &record.owned.owners;
             if after == Some(owners) {
                 continue;
             }
             let mut end = |container| {
-                let reason = reasons.of(record, container);
+                let reason = reasons.of(record, container, is_put_in_again);
                 ended.push(Ended {
                     record,
                     container,
@@ -87,7 +170,8 @@ impl History {
                 end(None);
             }
         }
-        closings(ended.into_iter(), *now)
+        let closings = closings(ended.into_iter(), *now).into_iter();
+        closings.map(HistoryEntry::Closing).collect()
     }
 
     /// Keeps the entries of a database that fails or is replaced, until there is a new one. `None`: they
@@ -222,14 +306,15 @@ pub(super) fn copied(stored: &StoredHistory) -> impl Iterator<Item = Vec<Change>
 pub(super) fn appended(
     database: &Database,
     before: &Ends,
-    closings: &[Closing],
+    entries: &[HistoryEntry],
 ) -> Result<(Vec<Change>, Ends), DatabaseError> {
-    if closings.is_empty() {
+    if entries.is_empty() {
         return Ok((Vec::new(), *before));
     }
     let (mut ends, mut changes) = (*before, Vec::new());
-    for closing in closings {
-        let (link, value) = chain::seal(&ends.head, &codec::history::encode(closing));
+    for entry in entries {
+        let (version, body) = codec::history::encode(entry);
+        let (link, value) = chain::seal(&ends.head, version, &body);
         ends.head = link;
         ends.bytes += chain::size(&value);
         changes.push((chain::key(link.number).to_vec(), Some(value)));

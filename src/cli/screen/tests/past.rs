@@ -112,7 +112,7 @@ pub(super) fn chains() -> [(&'static str, usize, Chain); 3] {
         ..whole.clone()
     };
     [
-        ("history", 19, whole),
+        ("history", 21, whole),
         ("history-cut", 5, cut),
         ("history-broken", 5, broken),
     ]

@@ -1,6 +1,7 @@
 //! The history of a store: what goes into it, how large it becomes, and what outlives what.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::journal::Journal;
@@ -9,6 +10,9 @@ use crate::journal::history::past::Past;
 use crate::journal::recover::{self, Opened};
 use crate::journal::store::Store;
 use crate::journal::testing::{ids, record, records, started};
+use crate::mapper::forwards::samples;
+use crate::model::container::Snapshot;
+use crate::model::intent::Intent;
 
 fn open(dir: &Path) -> Opened {
     let opened = recover::open(dir, started()).expect("opens");
@@ -204,4 +208,57 @@ fn an_altered_history_stays_as_it_is_and_says_so() {
 fn put(database: &Database, key: &[u8], value: Option<Vec<u8>>) {
     let change = vec![(key.to_vec(), value)];
     database.apply(Vec::new(), change).expect("changes");
+}
+
+#[test]
+fn a_container_that_goes_on_without_its_network_has_not_ended() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut store = open(dir.path()).store;
+    let owner = record(1).owned.owners.first().expect("an owner").clone();
+    // What Docker shows: the container with its interface gone, without the network, and nothing.
+    let round = |endpoints: Option<bool>| {
+        let mut snapshot = Snapshot::default();
+        if let Some(left) = endpoints {
+            let mut container = samples::container(&owner.container_id);
+            match left {
+                true => {
+                    container.endpoints[0].network = owner.network.clone();
+                    container.endpoints[0].left = true;
+                }
+                false => container.endpoints.clear(),
+            }
+            let id = container.id.clone();
+            snapshot.containers.insert(id, container.into());
+        }
+        let remaining = Remaining::new(Some(snapshot.into()), Default::default());
+        Cause::Round {
+            intent: Arc::new(Intent::nothing()),
+            remaining: remaining.into(),
+            stands_by: false,
+        }
+    };
+    let reasons = |store: &Store| -> Vec<EndReason> {
+        let ended = ended(&all(store));
+        ended.into_iter().map(|(_, _, reason)| reason).collect()
+    };
+    use EndReason::{ContainerEnded, LeftNetwork};
+    for (answer, expected) in [(Some(false), LeftNetwork), (None, ContainerEnded)] {
+        store.because(round(Some(true)), 100);
+        open_and_close(&mut store, 1..=1);
+        assert!(store.is_unsure());
+        store.correct_history().expect("has nothing to correct");
+        assert_eq!(reasons(&store).last(), Some(&ContainerEnded));
+        store.because(round(answer), 101);
+        store.correct_history().expect("corrects");
+        assert_eq!(reasons(&store).last(), Some(&expected));
+        // The answer comes with the next change, too.
+        store.because(round(Some(true)), 102);
+        open_and_close(&mut store, 1..=1);
+        store.because(round(answer), 103);
+        store.intend(&records(2..=2)).expect("writes");
+        assert_eq!(reasons(&store).last(), Some(&expected));
+        assert!(!store.is_unsure());
+    }
+    assert_eq!(all(&store).head.number, 6);
+    assert_eq!(Past::read(&all(&store)).broken, None);
 }
