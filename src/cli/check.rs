@@ -9,6 +9,7 @@ use super::failure::{Exit, Failure};
 use super::given::Given;
 use super::host_args::{HostArgs, WHERE_FROM};
 use super::output;
+use super::waiting::wait_for;
 use crate::check::{CheckId, Settings, Tools, check};
 use crate::control::protocol::{Answer, Request};
 use crate::mapper::compute::{HairpinMode, MapperOptions};
@@ -44,10 +45,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let place = HostArgs::place(&args.host, &defaults);
     let daemon = daemon(&place)?;
     let settings = settings(args, &defaults, place, daemon)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let report = runtime.block_on(check(&settings, &ignored));
+    let report = wait_for(check(&settings, &ignored))?;
     let text = if args.json {
         output::json_line(&report)?
     } else {

@@ -15,6 +15,7 @@ use super::args::BackendChoice;
 use super::backends::Many;
 use super::failure::{Exit, Failure};
 use super::output;
+use super::waiting::wait_for;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
 use crate::backend::nftables::{Nftables, TableSettings};
 use crate::backend::rehearsal::{Rehearsal, Script};
@@ -251,12 +252,10 @@ fn records(state_dir: &Path) -> Result<Vec<Record>, Failure> {
 }
 
 fn ask_docker(docker: &DockerHost) -> Result<Snapshot, Failure> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build()?;
-    let asked = runtime.block_on(async {
+    let asked = wait_for(async {
         let engine = Engine::connect(docker, PATIENCE).await?;
         survey::snapshot(&engine).await
-    });
+    })?;
     asked.map_err(|error: EngineError| unknown(chain(&error)))
 }
 

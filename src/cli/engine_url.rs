@@ -4,6 +4,7 @@ use std::env::VarError;
 use std::time::Duration;
 
 use super::failure::{Exit, Failure};
+use super::waiting::wait_for;
 use crate::docker::error::EngineError;
 use crate::docker::host::DockerHost;
 use crate::docker::survey::{Survey, survey};
@@ -13,9 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the Engine, for a command that does nothing else meanwhile. The inner error is the Engine's.
 pub(super) fn ask(docker: &DockerHost) -> Result<Result<Survey, EngineError>, Failure> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build()?;
-    Ok(runtime.block_on(survey(docker, PATIENCE)))
+    Ok(wait_for(survey(docker, PATIENCE))?)
 }
 
 /// The Engine's address: the option, else `DOCKER_HOST`, else the usual socket.

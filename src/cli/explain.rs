@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::given::Given;
 use super::host_args::{HostArgs, WHERE_FROM, fixed};
 use super::output;
+use super::waiting::wait_for;
 use crate::control::protocol::{Answer, Request};
 use crate::docker::client::Engine;
 use crate::docker::error::EngineError;
@@ -216,7 +217,7 @@ fn ask_docker(docker_host: &DockerHost, notes: &mut Vec<String>) -> Option<Snaps
 }
 
 fn engine_says(docker_host: &DockerHost) -> Result<Snapshot, String> {
-    wait_for(async {
+    in_words(async {
         let engine = Engine::connect(docker_host, ENGINE_PATIENCE).await?;
         survey::snapshot(&engine).await
     })
@@ -224,17 +225,16 @@ fn engine_says(docker_host: &DockerHost) -> Result<Snapshot, String> {
 
 /// The first process of a container.
 fn pid_of(docker_host: &DockerHost, id: &str) -> Result<Option<u32>, String> {
-    wait_for(async {
+    in_words(async {
         let engine = Engine::connect(docker_host, ENGINE_PATIENCE).await?;
         engine.pid(id).await
     })
 }
 
 /// Waits for the Engine's answer; the error is in words.
-fn wait_for<T>(answer: impl Future<Output = Result<T, EngineError>>) -> Result<T, String> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build().map_err(|e| chain(&e))?;
-    runtime.block_on(answer).map_err(|e| chain(&e))
+fn in_words<T>(answer: impl Future<Output = Result<T, EngineError>>) -> Result<T, String> {
+    let answer = wait_for(answer).map_err(|e| chain(&e))?;
+    answer.map_err(|e| chain(&e))
 }
 
 fn daemons_prefixes(daemon: Option<&FromDaemon>) -> Vec<Ipv6Net> {

@@ -30,6 +30,7 @@ mod run;
 mod screen;
 mod startup;
 mod status;
+mod waiting;
 
 use std::ffi::OsString;
 
