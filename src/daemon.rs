@@ -174,6 +174,7 @@ async fn serve(
         store,
         records,
         quarantined,
+        loss: _,
     } = parts.journal;
     let log_of_journal = log.new(o!("actor" => "journal"));
     let journal = JournalActor::new(store, parts.state_dir, board.clone(), log_of_journal);

@@ -180,6 +180,9 @@ impl JournalActor {
             });
         };
         let result = f(store);
+        for loss in store.take_losses() {
+            warn!(self.log, "history: {loss}");
+        }
         self.board.lock().figures.journal = JournalFigures {
             records: store.len(),
             generation: store.generation(),
@@ -280,7 +283,7 @@ impl Handler<Ping> for JournalActor {
         if self.store.is_none() {
             return;
         }
-        let mut kept = self.change("keeping the journal in its place", Store::keep_in_place);
+        let mut kept = self.attribute("keeping the journal in its place", Store::keep_in_place);
         if kept.is_ok() && self.store.as_ref().is_some_and(Store::is_unsure) {
             kept = self.attribute("correcting the history", Store::correct_history);
         }

@@ -21,7 +21,7 @@ use super::screen::history::{self, Chain, Interval};
 use crate::control::moment::Moment;
 use crate::control::row::Row;
 use crate::journal::history::chain::Link;
-use crate::journal::history::closing::{Closing, EndReason, PortRun};
+use crate::journal::history::closing::{Closing, EndReason, Loss, PortRun};
 use crate::journal::history::past::Past;
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::HostPort;
@@ -120,6 +120,7 @@ pub(super) fn run(query: &Query<'_>, daemon: &DaemonArgs) -> Result<Exit, Failur
         first: stored.anchor.number + 1,
         head: stored.head,
         broken: past.broken.clone(),
+        losses: past.losses.clone(),
     };
     let canvas = Canvas::of_stdout(query.wide);
     let all = intervals(&past, &rows, before);
@@ -261,6 +262,31 @@ struct ChainRow<'r> {
     newest: u64,
     sha256: String,
     error: Option<&'r str>,
+    /// Absent where nothing is lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<LossRow<'r>>,
+}
+
+/// Entries that were lost when the journal was rebuilt.
+#[derive(Debug, Serialize)]
+struct LossRow<'r> {
+    /// The number of the entry that says so.
+    entry: u64,
+    at: Moment,
+    /// The first and the last of them; null: not known.
+    first: Option<u64>,
+    last: Option<u64>,
+    reason: &'r str,
+}
+
+fn loss_row((link, loss): &(Link, Loss)) -> LossRow<'_> {
+    LossRow {
+        entry: link.number,
+        at: Moment::from_secs(loss.at),
+        first: loss.entries.map(|(first, _)| first),
+        last: loss.entries.map(|(_, last)| last),
+        reason: &loss.why,
+    }
 }
 
 fn json(intervals: &[Interval], chain: &Chain) -> Result<String, Failure> {
@@ -296,6 +322,7 @@ fn json(intervals: &[Interval], chain: &Chain) -> Result<String, Failure> {
         newest: chain.head.number,
         sha256: chain.head.hex(),
         error,
+        lost: chain.losses.iter().map(loss_row).collect(),
     })?);
     Ok(lines)
 }

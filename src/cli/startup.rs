@@ -99,6 +99,9 @@ pub(super) fn open_journal(
         warn!(log, "the journal could not be used, a new one was begun; rules of ours in the \
             kernel are found by their comments"; "reason" => &q.reason, "kept_as" => kept);
     }
+    if let Some(loss) = &opened.loss {
+        warn!(log, "history: {loss}");
+    }
     if !opened.records.is_empty() {
         info!(log, "an earlier run left records"; "count" => opened.records.len());
     }

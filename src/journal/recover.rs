@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use super::error::OpenError;
+use super::history::closing::Loss;
 use super::history::past::StoredHistory;
 use super::layout::{self, OPENS_BEFORE_DISTRUST, StateDir};
 use super::marker::{self, Found, Marker};
@@ -47,6 +48,8 @@ pub struct Opened {
     pub records: Vec<Record>,
     /// The previous journal, if it could not be used.
     pub quarantined: Option<Quarantined>,
+    /// What the history has lost by that.
+    pub loss: Option<Loss>,
 }
 
 /// A journal that could not be used.
@@ -101,10 +104,10 @@ fn open_settled(
         Found::Generation(generation) => Some(generation),
         _ => None,
     };
-    let nothing = (Vec::new(), Box::default());
+    let nothing = (Vec::new(), None);
     let (reason, (salvaged, history)) = if !layout::exists(&journal)? {
         if found == Found::Nothing {
-            return start_anew(dir, 1, None, &StoredHistory::default(), now);
+            return start_anew(dir, 1, None, (Default::default(), None), now);
         }
         ("the database has vanished".to_owned(), nothing)
     } else if unended >= OPENS_BEFORE_DISTRUST {
@@ -132,13 +135,20 @@ fn open_settled(
     } else {
         None
     };
+    let history = match history {
+        Some(history) => (*history, None),
+        None => {
+            let (history, loss) = StoredHistory::unknown(seconds(now), &reason);
+            (history, Some(loss))
+        }
+    };
     let quarantined = Quarantined {
         path,
         reason,
         salvaged,
     };
     let generation = reached.unwrap_or(0).saturating_add(1);
-    start_anew(dir, generation, Some(quarantined), &history, now)
+    start_anew(dir, generation, Some(quarantined), history, now)
 }
 
 /// File systems in memory, which have room even if the disk is full (hier(7), shm_overview(7)).
@@ -163,25 +173,33 @@ fn open_on_full_disk(
     };
     let records: BTreeMap<RuleId, Record> = copy.records.into_iter().map(|r| (r.id(), r)).collect();
     let generation = copy.generation + 1;
-    let filled = store::fill_in_place(dir, &records, &copy.history, generation);
-    filled.unwrap_or(Err(refusal))?;
+    let at = seconds(now);
+    let filled = store::fill_in_place(dir, &records, &copy.history, generation, at);
+    let loss = filled.unwrap_or(Err(refusal))?;
     if let Some(emptied) = dir.replace()? {
         dir.discard(&emptied)?;
     }
-    open_new(dir, records, generation, now)
+    let opened = open_new(dir, records, generation, now)?;
+    Ok(Opened { loss, ..opened })
+}
+
+fn seconds(now: SystemTime) -> u64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn start_anew(
     dir: &StateDir,
     generation: u64,
     quarantined: Option<Quarantined>,
-    history: &StoredHistory,
+    (history, loss): (StoredHistory, Option<Loss>),
     now: SystemTime,
 ) -> Result<Opened, OpenError> {
-    store::build(dir, &BTreeMap::new(), history, generation)?;
+    store::build(dir, &BTreeMap::new(), &history, generation)?;
     let opened = open_new(dir, BTreeMap::new(), generation, now)?;
     Ok(Opened {
         quarantined,
+        loss,
         ..opened
     })
 }
@@ -232,6 +250,7 @@ fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, Ope
         ),
         records: listed,
         quarantined: None,
+        loss: None,
     })
 }
 

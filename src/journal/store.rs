@@ -37,7 +37,7 @@ use super::codec::{self, Sentinel};
 use super::error::OpenError;
 use super::history::cause::Cause;
 use super::history::chain::Ends;
-use super::history::closing::HistoryEntry;
+use super::history::closing::{HistoryEntry, Loss};
 use super::layout::{self, StateDir};
 use super::marker::Marker;
 use super::record::{IllegalStep, Record, RecordEvent, Records, step};
@@ -98,6 +98,11 @@ impl Store {
     /// Whether Docker has yet to say of some containers whether they have ended.
     pub(crate) fn is_unsure(&self) -> bool {
         self.history.is_unsure()
+    }
+
+    /// What the history has lost since the last call.
+    pub(crate) fn take_losses(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.history.losses)
     }
 
     /// Notes in the history what Docker has said of them.
@@ -189,7 +194,8 @@ impl Store {
             Err(error) => {
                 self.damaged = matches!(error, DatabaseError::Damaged(_));
                 let left = self.database.take().filter(|_| !self.damaged);
-                self.history.save(left.as_ref());
+                self.history
+                    .save(left.as_ref().ok_or_else(|| error.to_string()));
                 return Err(failed(error.to_string()));
             }
         }
@@ -230,19 +236,22 @@ impl Store {
     /// Replaces the database by a new one with all acknowledged records.
     fn rebuild(&mut self) -> Result<(), OpenError> {
         if let Some(moved) = self.database.take() {
-            self.history.save(Some(&moved));
+            self.history.save(Ok(&moved));
             // Somebody else put a database in its place, which is quarantined and not removed.
             self.damaged |= !moved.is_in_place();
         }
         self.dir = StateDir::prepare(self.dir.path())?;
-        let (generation, history) = (self.generation + 1, self.history.saved());
+        let generation = self.generation + 1;
+        let (history, mut loss) = self.history.saved();
         match fill_beside(&self.dir, &self.records, &history, generation) {
             Err(refusal @ OpenError::NoSpace { .. }) if !self.damaged => {
-                fill_in_place(&self.dir, &self.records, &history, generation)
-                    .unwrap_or(Err(refusal))?;
+                let now = self.history.now();
+                let filled = fill_in_place(&self.dir, &self.records, &history, generation, now);
+                loss = filled.unwrap_or(Err(refusal))?.or(loss);
             }
             filled => filled?,
         }
+        self.history.losses.extend(loss);
         self.exchange(generation)
     }
 
@@ -285,13 +294,16 @@ impl Store {
         if !has_outgrown(self.size(), self.content(), self.slack) {
             return Ok(());
         }
-        self.history.save(self.database.as_ref());
+        let database = self.database.as_ref();
+        self.history.save(database.ok_or_else(String::new));
         if !self.history.is_saved() {
             // Its entries cannot be read: the large database is better than one without them.
+            self.history.unsave();
             return Ok(());
         }
-        if fill_beside(&self.dir, &self.records, &self.history.saved(), generation).is_err() {
-            self.history.save(None);
+        let (history, _) = self.history.saved();
+        if fill_beside(&self.dir, &self.records, &history, generation).is_err() {
+            self.history.unsave();
             return Ok(());
         }
         let failed = |detail: String| JournalError {

@@ -43,6 +43,7 @@ fn past(closings: Vec<Closing>) -> Past {
     };
     Past {
         closings: (1..).map(link).zip(closings).collect(),
+        losses: Vec::new(),
         broken: None,
     }
 }
@@ -222,6 +223,7 @@ fn json_has_an_object_for_each_port_and_one_for_the_chain() {
         first: 1,
         head: Link::default(),
         broken: None,
+        losses: Vec::new(),
     };
     let text = json(&all, &chain).expect("plain values");
     let lines: Vec<&str> = text.lines().collect();

@@ -9,7 +9,7 @@ use super::table::{Cell, Column, Cut, table};
 use super::{BAD, Canvas, GOOD, paint, ports};
 use crate::control::moment::Moment;
 use crate::journal::history::chain::Link;
-use crate::journal::history::closing::{EndReason, PortRun};
+use crate::journal::history::closing::{EndReason, Loss, PortRun};
 use crate::model::forward::Owner;
 
 const COLUMNS: [Column; 6] = [
@@ -51,6 +51,8 @@ pub(in crate::cli) struct Chain {
     pub(in crate::cli) head: Link,
     /// Where the chain breaks; `None`: it is whole.
     pub(in crate::cli) broken: Option<String>,
+    /// What was lost when the journal was rebuilt, and the entries that say so.
+    pub(in crate::cli) losses: Vec<(Link, Loss)>,
 }
 
 /// The screen: what was closed first comes first, and what is open last.
@@ -62,6 +64,16 @@ pub(in crate::cli) fn screen(intervals: &[Interval], chain: &Chain, canvas: &Can
         true => "nothing was open\n".to_owned(),
         false => table(&COLUMNS, &lines, canvas.width),
     };
+    for (_, loss) in &chain.losses {
+        let at = Moment::from_secs(loss.at);
+        let at = match canvas.width {
+            Some(_) => format!("{} ago", canvas.ago(at)),
+            None => format!("at {at}"),
+        };
+        let what = format!("{at} the journal was built anew; {loss}");
+        let lines = broken("LOST    ", &what, "", canvas.width);
+        text.push_str(&lines.replacen("LOST", &paint(BAD, "LOST"), 1));
+    }
     text.push_str(&footer(chain, canvas));
     text
 }
@@ -82,10 +94,10 @@ fn footer(chain: &Chain, canvas: &Canvas) -> String {
         0 => "no entry yet".to_owned(),
         newest if first > newest => "all entries are cut off".to_owned(),
         newest => {
-            let older = if first > 1 {
-                "; older ones are cut off"
-            } else {
-                ""
+            let is_lost = chain.losses.iter().any(|(link, _)| link.number == first);
+            let older = match first {
+                2.. if !is_lost => "; older ones are cut off",
+                _ => "",
             };
             let seal = head.hex();
             format!("entries {first} to {newest}{older}; seal of the newest: {seal}")
@@ -93,7 +105,7 @@ fn footer(chain: &Chain, canvas: &Canvas) -> String {
     };
     let mut text = broken("sealed  ", &what, "", canvas.width);
     let limit = "a journal that was put back whole to an earlier state looks like this, too: the log has \
-                 the newest seal once an hour";
+                 the newest seal once an hour and at a clean end";
     text.push_str(&broken("        ", limit, "", canvas.width));
     text
 }

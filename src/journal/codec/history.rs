@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{HostPort, Owner, Prefix, device, nonzero};
 use super::{DecodeError, body, damaged, read};
-use crate::journal::history::closing::{Closing, EndReason, HistoryEntry, PortRun};
+use crate::journal::history::closing::{Closing, EndReason, HistoryEntry, Loss, PortRun};
+
+/// Most characters of the reason of a loss: what the database says may quote anything.
+const MOST_WHY: usize = 500;
 
 /// Version 2.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +21,14 @@ enum EntryV2 {
         entry: u64,
         reason: ReasonV2,
     },
+    Loss(LossV2),
+}
+
+#[derive(Serialize, Deserialize)]
+struct LossV2 {
+    entries: Option<(u64, u64)>,
+    at: u64,
+    why: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,6 +137,14 @@ pub(crate) fn encode(entry: &HistoryEntry) -> (u8, Vec<u8>) {
             };
             (2, body(&correction).unwrap_or_default())
         }
+        HistoryEntry::Loss(loss) => {
+            let loss = EntryV2::Loss(LossV2 {
+                entries: loss.entries,
+                at: loss.at,
+                why: loss.why.chars().take(MOST_WHY).collect(),
+            });
+            (2, body(&loss).unwrap_or_default())
+        }
     }
 }
 
@@ -165,6 +184,9 @@ pub(crate) fn decode(version: u8, body: &[u8]) -> Result<HistoryEntry, DecodeErr
             EntryV2::Correction { entry, reason } => {
                 let reason = reason.into();
                 return Ok(HistoryEntry::Correction { entry, reason });
+            }
+            EntryV2::Loss(LossV2 { entries, at, why }) => {
+                return Ok(HistoryEntry::Loss(Loss { entries, at, why }));
             }
         },
         0 => return Err(damaged("version 0")),
@@ -250,6 +272,11 @@ mod tests {
             assert_eq!(again(&closing), closing);
             let correction = HistoryEntry::Correction { entry: 7, reason };
             assert_eq!(again(&correction), correction);
+        }
+        for entries in [None, Some((7, 9))] {
+            let (at, why) = (1_767_400_000, "the database has vanished".to_owned());
+            let loss = HistoryEntry::Loss(Loss { entries, at, why });
+            assert_eq!(again(&loss), loss);
         }
         let bare = Closing {
             container: None,

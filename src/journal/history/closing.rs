@@ -10,6 +10,7 @@ use crate::journal::record::{Record, State};
 use crate::model::device::Device;
 use crate::model::forward::Owner;
 use crate::model::rule::HostPort;
+use crate::model::text::Untrusted;
 
 /// Most runs of ports in one entry, which then has about 2 KiB at most; more make further entries.
 const MOST_RUNS: usize = 64;
@@ -154,6 +155,31 @@ pub(crate) enum HistoryEntry {
         /// Why.
         reason: EndReason,
     },
+    /// The entries before this one are lost.
+    Loss(Loss),
+}
+
+/// Entries that were lost when the journal was rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The numbers of the first and the last of them; `None`: how many there were is not known, and
+    /// numbers begin anew.
+    pub entries: Option<(u64, u64)>,
+    /// When that was found, in seconds since the epoch.
+    pub at: u64,
+    /// Why they could not be kept.
+    pub why: String,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entries {
+            None => write!(f, "all earlier entries, if there were any, are lost")?,
+            Some((first, last)) if first == last => write!(f, "entry {first} is lost")?,
+            Some((first, last)) => write!(f, "entries {first} to {last} are lost")?,
+        }
+        write!(f, " ({})", Untrusted::new(self.why.as_str()))
+    }
 }
 
 /// What a rule was for, and why that is over.

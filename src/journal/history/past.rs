@@ -1,7 +1,7 @@
 //! Reads the history and checks its seals. Pure.
 
 use super::chain::{self, Link, Sealed};
-use super::closing::{Closing, EndReason, HistoryEntry};
+use super::closing::{Closing, EndReason, HistoryEntry, Loss};
 use crate::journal::codec::{self, DecodeError};
 
 /// The history as it is stored.
@@ -16,13 +16,44 @@ pub struct StoredHistory {
 }
 
 impl StoredHistory {
-    /// The same after all its entries are cut off.
-    pub(crate) fn without_entries(&self) -> Self {
-        Self {
-            anchor: self.head,
-            head: self.head,
+    /// A history of which nothing can be read, not even where it ended.
+    pub(crate) fn unknown(at: u64, why: &str) -> (Self, Loss) {
+        let loss = Loss {
+            entries: None,
+            at,
+            why: why.to_owned(),
+        };
+        (
+            Self::default().with(&HistoryEntry::Loss(loss.clone())),
+            loss,
+        )
+    }
+
+    /// What is left of a history that ended at `head` once its entries behind `anchor` are lost: one
+    /// entry that says so; `None` where it had none.
+    pub(crate) fn lost(anchor: Link, head: Link, at: u64, why: &str) -> (Self, Option<Loss>) {
+        let bare = Self {
+            anchor: head,
+            head,
             entries: Vec::new(),
+        };
+        if head.number <= anchor.number {
+            return (bare, None);
         }
+        let loss = Loss {
+            entries: Some((anchor.number + 1, head.number)),
+            at,
+            why: why.to_owned(),
+        };
+        (bare.with(&HistoryEntry::Loss(loss.clone())), Some(loss))
+    }
+
+    fn with(mut self, entry: &HistoryEntry) -> Self {
+        let (version, body) = codec::history::encode(entry);
+        let (link, value) = chain::seal(&self.head, version, &body);
+        self.entries.push((link.number, value));
+        self.head = link;
+        self
     }
 
     /// Where the chain of seals breaks first, and how; `None`: it is whole.
@@ -42,6 +73,8 @@ impl StoredHistory {
 pub(crate) struct Past {
     /// The entries that can be read, oldest first.
     pub(crate) closings: Vec<(Link, Closing)>,
+    /// What was lost when the journal was rebuilt.
+    pub(crate) losses: Vec<(Link, Loss)>,
     /// Where the chain of seals breaks first, and how; `None`: it is whole.
     pub(crate) broken: Option<String>,
 }
@@ -73,6 +106,7 @@ impl Past {
             match codec::history::decode(version, body) {
                 Ok(HistoryEntry::Closing(closing)) => past.closings.push((before, closing)),
                 Ok(HistoryEntry::Correction { entry, reason }) => past.correct(entry, reason),
+                Ok(HistoryEntry::Loss(loss)) => past.losses.push((before, loss)),
                 Err(DecodeError::NewerVersion(_)) => {
                     past.breaks(format!("entry {number} is of a newer version"));
                 }

@@ -34,8 +34,8 @@ pub(super) enum LoadError {
     Damaged {
         reason: String,
         salvaged: Vec<Record>,
-        /// As far as it can be read.
-        history: Box<StoredHistory>,
+        /// `None`: it cannot be read.
+        history: Option<Box<StoredHistory>>,
     },
     NewerVersion(u16),
     /// The system refused, or another process has the database open.
@@ -48,7 +48,7 @@ impl From<DatabaseError> for LoadError {
             DatabaseError::Damaged(reason) => Self::Damaged {
                 reason,
                 salvaged: Vec::new(),
-                history: Box::default(),
+                history: None,
             },
             refused => Self::Refused(refused),
         }
@@ -86,14 +86,14 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
             Err(DatabaseError::Damaged(reason)) => Err(LoadError::Damaged {
                 reason,
                 salvaged: contents.records.into_values().collect(),
-                history: Box::default(),
+                history: None,
             }),
             Err(refused) => Err(refused.into()),
         },
         Err(reason) => Err(LoadError::Damaged {
             reason,
             salvaged: contents.records.into_values().collect(),
-            history: Box::new(store::stored(&database).unwrap_or_default()),
+            history: store::stored(&database).ok().map(Box::new),
         }),
     }
 }

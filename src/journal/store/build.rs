@@ -13,6 +13,7 @@ use super::database::{Change, Database, DatabaseError};
 use super::history::copied;
 use crate::journal::codec::{self, Sentinel};
 use crate::journal::error::OpenError;
+use crate::journal::history::closing::Loss;
 use crate::journal::history::past::StoredHistory;
 use crate::journal::layout::{self, StateDir};
 use crate::journal::record::Record;
@@ -100,14 +101,16 @@ pub(in crate::journal) fn refusal(operation: &str, path: &Path, error: DatabaseE
 }
 
 /// Removes the present database, which has failed, and writes `journal.new` in the space that this
-/// frees; without the history's entries if there is no room for them. Returns `None`, and changes
-/// nothing, if that space would not suffice.
+/// frees; without the history's entries if there is no room for them, which are then returned as lost at
+/// the second `now` since the epoch. Returns `None`, and changes nothing, if that space would not
+/// suffice.
 pub(in crate::journal) fn fill_in_place(
     dir: &StateDir,
     records: &BTreeMap<RuleId, Record>,
     history: &StoredHistory,
     generation: u64,
-) -> Option<Result<(), OpenError>> {
+    now: u64,
+) -> Option<Result<Option<Loss>, OpenError>> {
     let journal = dir.journal();
     let old = size(&journal).unwrap_or(0);
     let free =
@@ -118,17 +121,18 @@ pub(in crate::journal) fn fill_in_place(
         return None;
     }
     // The records are worth more.
-    let bare = history.without_entries();
-    let history = match fits(content + history.bytes()) {
-        true => history,
-        false => &bare,
+    let (bare, lost) = StoredHistory::lost(history.anchor, history.head, now, "the disk was full");
+    let (history, lost) = match fits(content + history.bytes()) {
+        true => (history, None),
+        false => (&bare, lost),
     };
     // While an empty `journal` exists, a start does not use an incomplete `journal.new`.
     let emptied = layout::remove(&dir.old_journal())
         .and_then(|()| layout::remove(&dir.new_journal()))
         .and_then(|()| layout::remove(&journal))
         .and_then(|()| layout::make_private(&journal));
-    Some(emptied.and_then(|()| fill_beside(dir, records, history, generation)))
+    let filled = emptied.and_then(|()| fill_beside(dir, records, history, generation));
+    Some(filled.map(|()| lost))
 }
 
 /// Estimated bytes of all records. Encodes only a sample, because there may be very many and this

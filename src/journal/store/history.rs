@@ -8,7 +8,9 @@ use super::database::{Change, Database, DatabaseError};
 use crate::journal::codec;
 use crate::journal::history::cause::{Cause, Reasons};
 use crate::journal::history::chain::{self, ENDS_KEY, Ends, Link, Sealed};
-use crate::journal::history::closing::{Closing, EndReason, Ended, HistoryEntry, closings, is_open};
+use crate::journal::history::closing::{
+    Closing, EndReason, Ended, HistoryEntry, Loss, closings, is_open,
+};
 use crate::journal::history::past::StoredHistory;
 use crate::journal::record::{Record, Records, State};
 use crate::mapper::remaining::{Presence, Remaining};
@@ -49,8 +51,10 @@ pub(super) struct History {
     occasion: Option<(Cause, u64)>,
     /// Closings of containers that have ended, most probably: Docker has not said so yet.
     unsure: VecDeque<Unsure>,
-    /// The entries, while there is no database that holds them.
-    saved: Option<StoredHistory>,
+    /// The entries, while there is no database that holds them, or why they are lost.
+    saved: Option<Result<StoredHistory, String>>,
+    /// What is lost and was not reported yet.
+    pub(super) losses: Vec<Loss>,
 }
 
 impl History {
@@ -60,6 +64,7 @@ impl History {
             occasion: None,
             unsure: VecDeque::new(),
             saved: None,
+            losses: Vec::new(),
         }
     }
 
@@ -125,7 +130,7 @@ impl History {
                         addr: *addr,
                     });
                 }
-                HistoryEntry::Closing(_) => {}
+                HistoryEntry::Closing(_) | HistoryEntry::Loss(_) => {}
             }
         }
         self.unsure.retain(|it| !corrected.contains(&it.entry));
@@ -174,36 +179,46 @@ impl History {
         closings.map(HistoryEntry::Closing).collect()
     }
 
-    /// Keeps the entries of a database that fails or is replaced, until there is a new one. `None`: they
-    /// are lost with it, and what follows is sealed all the same.
-    pub(super) fn save(&mut self, leaving: Option<&Database>) {
-        self.saved = leaving.and_then(|database| self.acknowledged(database));
+    /// Keeps the entries of a database that is replaced, until there is a new one, or why they cannot be
+    /// kept: then they are lost with it.
+    pub(super) fn save(&mut self, leaving: Result<&Database, String>) {
+        let entries = leaving.and_then(|it| self.acknowledged(it).map_err(|e| e.to_string()));
+        self.saved = Some(entries);
+    }
+
+    /// Keeps no entries: the database that has them stays in use.
+    pub(super) fn unsave(&mut self) {
+        self.saved = None;
     }
 
     /// Whether the entries are kept, to go into a new database.
     pub(super) fn is_saved(&self) -> bool {
-        self.saved.is_some()
+        matches!(self.saved, Some(Ok(_)))
     }
 
-    /// The entries for a new database.
-    pub(super) fn saved(&self) -> Cow<'_, StoredHistory> {
-        let head = self.ends.head;
-        let lost = || StoredHistory {
-            anchor: head,
-            head,
-            entries: Vec::new(),
+    /// The entries for a new database, and which are lost.
+    pub(super) fn saved(&self) -> (Cow<'_, StoredHistory>, Option<Loss>) {
+        let why = match &self.saved {
+            Some(Ok(saved)) => return (Cow::Borrowed(saved), None),
+            Some(Err(why)) => why,
+            None => "they were not read",
         };
-        let saved = self.saved.as_ref().map(Cow::Borrowed);
-        saved.unwrap_or_else(|| Cow::Owned(lost()))
+        let Ends { anchor, head, .. } = self.ends;
+        let (left, loss) = StoredHistory::lost(anchor, head, self.now(), why);
+        (Cow::Owned(left), loss)
     }
 
-    /// The entries of a database without those of a change that has failed; `None` if they cannot be
-    /// read.
-    fn acknowledged(&self, database: &Database) -> Option<StoredHistory> {
-        let mut history = stored(database).ok()?;
+    /// When something was last done, in seconds since the epoch.
+    pub(super) fn now(&self) -> u64 {
+        self.occasion.as_ref().map_or(0, |(_, now)| *now)
+    }
+
+    /// The entries of a database without those of a change that has failed.
+    fn acknowledged(&self, database: &Database) -> Result<StoredHistory, DatabaseError> {
+        let mut history = stored(database)?;
         let head = self.ends.head;
         history.entries.retain(|(number, _)| *number <= head.number);
-        Some(StoredHistory { head, ..history })
+        Ok(StoredHistory { head, ..history })
     }
 
     /// There is a new database, which has these ends.

@@ -3,7 +3,7 @@
 use super::samples::{addr, ago};
 use crate::cli::screen::history::{Chain, Interval};
 use crate::journal::history::chain::Link;
-use crate::journal::history::closing::{EndReason, PortRun};
+use crate::journal::history::closing::{EndReason, Loss, PortRun};
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::HostPort;
 
@@ -96,12 +96,13 @@ pub(super) fn intervals() -> Vec<Interval> {
 }
 
 /// Names of screens, how many of the intervals they show, and what checking the seals has found.
-pub(super) fn chains() -> [(&'static str, usize, Chain); 3] {
+pub(super) fn chains() -> [(&'static str, usize, Chain); 4] {
     let (number, seal) = (15, [0x5c; 32]);
     let whole = Chain {
         first: 1,
         head: Link { number, seal },
         broken: None,
+        losses: Vec::new(),
     };
     let cut = Chain {
         first: 4,
@@ -111,7 +112,21 @@ pub(super) fn chains() -> [(&'static str, usize, Chain); 3] {
         broken: Some("entry 7 does not fit its seal".to_owned()),
         ..whole.clone()
     };
+    let loss = |number, entries, why: &str| {
+        let (at, why) = (ago(7_200).as_secs(), why.to_owned());
+        let link = Link { number, seal };
+        (link, Loss { entries, at, why })
+    };
+    let lost = Chain {
+        first: 10,
+        losses: vec![
+            loss(10, Some((3, 9)), "it is \u{1b}[2Jdamaged"),
+            loss(12, None, "the database has vanished"),
+        ],
+        ..whole.clone()
+    };
     [
+        ("history-lost", 5, lost),
         ("history", 21, whole),
         ("history-cut", 5, cut),
         ("history-broken", 5, broken),
@@ -123,5 +138,6 @@ pub(super) fn no_chain() -> Chain {
         first: 1,
         head: Link::default(),
         broken: None,
+        losses: Vec::new(),
     }
 }

@@ -262,3 +262,69 @@ fn a_container_that_goes_on_without_its_network_has_not_ended() {
     assert_eq!(all(&store).head.number, 6);
     assert_eq!(Past::read(&all(&store)).broken, None);
 }
+
+#[test]
+fn entries_that_cannot_be_read_any_more_are_lost_and_the_next_one_says_so() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut store = open(dir.path()).store;
+    let lose = |store: &mut Store| {
+        store.database = None;
+        store.history.save(Err("the disk has failed".to_owned()));
+        store.keep_in_place().expect("builds a new one");
+        store.take_losses()
+    };
+    store.because(Cause::Leaving, 100);
+    assert_eq!(lose(&mut store), [], "there were none");
+    open_and_close(&mut store, 1..=2);
+    open_and_close(&mut store, 3..=3);
+    store.because(Cause::Unknown, 200);
+    let loss = Loss {
+        entries: Some((1, 3)),
+        at: 200,
+        why: "the disk has failed".to_owned(),
+    };
+    assert_eq!(lose(&mut store), std::slice::from_ref(&loss));
+    assert_eq!(store.take_losses(), []);
+    open_and_close(&mut store, 4..=4);
+    let past = Past::read(&all(&store));
+    assert_eq!(past.broken, None);
+    let found = past.losses.first().map(|(link, loss)| (link.number, loss));
+    assert_eq!(found, Some((4, &loss)));
+    assert_eq!(ended(&all(&store)), [(4, 200, EndReason::RuleGone)]);
+}
+
+#[test]
+fn a_journal_that_is_begun_anew_without_its_history_says_so_there() {
+    type Harm = fn(&Path);
+    let harms: [(Harm, &str); 2] = [
+        (
+            |dir| crate::journal::layout::remove(&dir.join("journal")).expect("removes"),
+            "the database has vanished",
+        ),
+        (
+            |dir| std::fs::write(dir.join("journal/db"), [7; 9_000]).expect("writes"),
+            "",
+        ),
+    ];
+    for (harm, why) in harms {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let first = open(dir.path());
+        assert_eq!(first.loss, None);
+        let mut store = first.store;
+        store.because(Cause::Leaving, 100);
+        open_and_close(&mut store, 1..=1);
+        store.close().expect("closes");
+        harm(dir.path());
+        let opened = recover::open(dir.path(), started()).expect("opens");
+        assert!(opened.quarantined.is_some());
+        let loss = opened.loss.expect("it is lost");
+        assert!(loss.entries.is_none() && loss.why.contains(why), "{loss:?}");
+        let past = Past::read(&all(&opened.store));
+        assert_eq!((past.broken, past.closings.len()), (None, 0));
+        assert_eq!(past.losses.len(), 1);
+        assert_eq!(past.losses[0].1, loss);
+        // It is said once.
+        drop(opened.store);
+        assert_eq!(open(dir.path()).loss, None);
+    }
+}
