@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Handler, SyncContext};
-use slog::{Logger, debug, info, warn};
+use slog::{Logger, debug, warn};
 
 use super::messages::{Close, Commit, Dump, Forget, Intend, Ping, ReadHistory, Removing};
 use crate::control::board::{Reporter, StatusBoard};
-use crate::control::history::HistoryPage;
+use crate::control::history::{HistoryPage, log_newest};
 use crate::control::row::Row;
 use crate::control::server::Page;
 use crate::control::status::JournalFigures;
@@ -38,8 +38,7 @@ use crate::sys::progress::{self, Worker};
 /// wait long for them.
 const RECORDS_AT_ONCE: usize = 500;
 
-/// How often the newest seal of the history is logged: who puts the whole journal back to an earlier
-/// state cannot put back a log that is kept elsewhere.
+/// How often the newest seal of the history is logged, besides at a clean end.
 const HEAD_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Remembers which seal of the history was logged.
@@ -269,7 +268,15 @@ impl Handler<Close> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, _: Close, _: &mut SyncContext<Self>) -> Self::Result {
-        self.store.take().map_or(Ok(()), Store::close)
+        let Some(store) = self.store.take() else {
+            return Ok(());
+        };
+        let newest = store.history_head();
+        store.close()?;
+        if newest.number > 0 {
+            log_newest(&self.log, &newest);
+        }
+        Ok(())
     }
 }
 
@@ -291,8 +298,7 @@ impl Handler<Ping> for JournalActor {
         let bytes = self.store.as_ref().map_or(0, Store::size);
         let head = self.store.as_ref().map(Store::history_head);
         if let Some(head) = head.filter(|head| self.head_log.is_due(head, Instant::now())) {
-            info!(self.log, "history: the seal of its newest entry"; "entry" => head.number,
-                "sha256" => head.hex());
+            log_newest(&self.log, &head);
         }
         let mut reports = self.board.lock();
         reports.measured.journal_bytes = bytes;

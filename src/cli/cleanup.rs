@@ -15,6 +15,7 @@ use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
 use crate::backend::{Backend, ErrorKind};
 use crate::conntrack::{Conntrack, Flows};
+use crate::control::history::log_newest;
 use crate::journal::Journal;
 use crate::journal::history::cause::Cause;
 use crate::journal::memory::MemoryJournal;
@@ -100,7 +101,12 @@ pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
     let boot_id = host::boot_id()?;
     let mut reconciler = Reconciler::new(backend, others, store, flows(), boot_id, log.clone());
     finish(&sweep(&mut reconciler, records), &log)?;
-    reconciler.into_journal().close()?;
+    let store = reconciler.into_journal();
+    let newest = store.history_head();
+    store.close()?;
+    if newest.number > 0 {
+        log_newest(&log, &newest);
+    }
     Ok(Exit::Done)
 }
 

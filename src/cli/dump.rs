@@ -30,7 +30,7 @@ use crate::model::forward::Proto;
                   The history has at most 10,000 entries and 4 MiB, and says nothing of images, which the \
                   daemon does not ask for. Each entry is sealed with the seal of the one before. That a \
                   journal was put back whole to an earlier state does not show in it: compare the newest \
-                  seal with the log, which has it once an hour.\n\n\
+                  seal with the log, which has it once an hour and at a clean end.\n\n\
                   Exit codes:\n  0  done; with --diff: all three are equal\n  1  failed; with --diff: \
                   they differ; with --history: a seal is broken\n  2  wrong usage\n  3  with --diff: no daemon runs\n  4  the journal \
                   has a newer version, or is only for root"

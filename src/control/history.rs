@@ -1,6 +1,8 @@
-//! A part of the history on its way to `dump --history`, which checks the seals itself.
+//! A part of the history on its way to `dump --history`, which checks the seals itself, and the line of
+//! the log to compare them with.
 
 use serde::{Deserialize, Serialize};
+use slog::{Logger, info};
 
 use crate::journal::history::chain::Link;
 use crate::journal::history::past::StoredHistory;
@@ -51,6 +53,13 @@ impl HistoryPage {
             entries: entries.collect::<Option<_>>()?,
         })
     }
+}
+
+/// Logs the seal of the newest entry: who puts the whole journal back to an earlier state cannot put back
+/// a log that is kept elsewhere.
+pub(crate) fn log_newest(log: &Logger, newest: &Link) {
+    info!(log, "history: the seal of its newest entry"; "entry" => newest.number,
+        "sha256" => newest.hex());
 }
 
 fn hex(bytes: &[u8]) -> String {

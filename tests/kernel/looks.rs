@@ -130,7 +130,8 @@ fn looks(backend: Backend) {
     let cleanup = ask(&scene, &["cleanup", "--dry-run"]);
     assert_eq!(last_line(&cleanup), (Some(0), all), "{cleanup:?}");
     assert_eq!((rulesets(), files(&scene.state_dir())), before);
-    assert_eq!(ask(&scene, &["cleanup"]).status.code(), Some(0));
+    let cleaned = ask(&scene, &["cleanup"]);
+    assert_eq!(cleaned.status.code(), Some(0));
     // The history tells of what the daemon had left open.
     let past = ask(&scene, &["dump", "--history", "--json"]);
     let past = String::from_utf8_lossy(&past.stdout).into_owned();
@@ -140,6 +141,18 @@ fn looks(backend: Backend) {
     let mut ports: Vec<_> = left.filter_map(|row| row["host_port"].as_u64()).collect();
     ports.sort_unstable();
     assert_eq!(ports, [8080, 8081, 8082], "{past}");
+    // Its newest seal is in the log, of this run and of a daemon that leaves.
+    let chain: Value = past.lines().last().map_or(Value::Null, |line| {
+        serde_json::from_str(line).expect("an object")
+    });
+    let seal = chain["sha256"].as_str().expect("a seal");
+    let said = String::from_utf8_lossy(&cleaned.stderr).into_owned();
+    assert!(said.contains(seal), "{seal}: {said}");
+    let engine = FakeEngine::start();
+    let mut next = Daemon::ready(&scene, &engine, &[]);
+    next.leaves();
+    let said = fs::read_to_string(scene.log_path()).expect("a log");
+    assert!(said.contains(seal), "{seal}: {said}");
 }
 
 #[test]
