@@ -61,7 +61,7 @@ struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Follow Docker and keep the rules in step (the default)
+    /// Follow Docker, and set and remove rules as it publishes ports (the default)
     Run(Box<args::RunArgs>),
     /// Show what is open and what is closed
     Dump(dump::DumpArgs),

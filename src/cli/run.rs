@@ -84,7 +84,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
     let journal = match open_journal(state_dir, &locks, &log) {
         Ok(journal) => journal,
-        // Without a daemon nobody keeps the rules of an earlier run in step.
+        // Without a daemon nobody removes a rule whose container ends.
         Err(failure) if failure.exit != Exit::Usage && args.on_exit == OnExit::Remove => {
             cleanup::without_journal(chosen.backend, chosen.others, &log)?;
             return Err(failure);

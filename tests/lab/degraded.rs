@@ -110,7 +110,7 @@ fn native_rules_that_were_there_first_are_waited_out() {
     assert!(!daemon.log().contains("ready"), "{}", daemon.log());
 
     native.delete();
-    daemon.says("the firewall is in step again");
+    daemon.says("every rule is as it should be again");
     status(&daemon, "running", 0);
     assert_eq!(ports(&lab), ["eth0 tcp * 8080", "eth0 tcp * 8081"]);
     journal::agrees(&lab);
@@ -147,7 +147,7 @@ fn native_rules_that_come_later_stop_all_changes_until_they_go() {
     lab.answers(Tcp, &format!("[{HOST}]:8080"), "web", CLIENT);
 
     native.delete();
-    daemon.says("the firewall is in step again");
+    daemon.says("every rule is as it should be again");
     status(&daemon, "running", 0);
     assert_eq!(ports(&lab), ["eth0 tcp * 8080", "eth0 tcp * 8081"]);
     journal::agrees(&lab);
@@ -246,7 +246,7 @@ fn on_a_full_disk_rules_go_but_none_comes_until_there_is_room() {
     assert_eq!(ports(&lab).len(), 200);
 
     host.sh(&format!("rm {STATE_DIR}/theirs"));
-    daemon.says("the firewall is in step again");
+    daemon.says("every rule is as it should be again");
     status(&daemon, "running", 0);
     assert!(is_open(8081));
     assert_eq!(ports(&lab).len(), 201);

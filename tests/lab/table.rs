@@ -213,7 +213,7 @@ fn a_table_that_another_process_owns_is_waited_for() {
              [ \"$(cat $process/comm)\" != nft ] || kill ${process#/proc/}
          done 2>/dev/null");
     kill(&mut holder);
-    daemon.says("the firewall is in step again");
+    daemon.says("every rule is as it should be again");
     lab.answers(Tcp, WEB, "web", CLIENT);
     journal::agrees(&lab);
     assert!(!nft(host, HARMS[1]).status.success());

@@ -109,7 +109,7 @@ impl PortMapper {
         }
         if failures.is_empty() {
             if !over.is_empty() {
-                info!(self.log, "the firewall is in step again");
+                info!(self.log, "every rule is as it should be again"; "was" => over.join("; "));
             }
             self.backoff.reset();
             return;
