@@ -6,9 +6,10 @@ use std::net::SocketAddrV6;
 
 use ipnet::Ipv6Net;
 
-use super::facts::{Facts, Listing};
+use super::facts::{Docker, Facts, Listing};
 use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
+use super::shapes::{self, Found};
 use crate::backend::ip6tables::Variant;
 use crate::backend::ip6tables::tokens::{self, Word};
 use crate::backend::nftables::TABLE;
@@ -18,8 +19,18 @@ use crate::model::published::Target;
 /// How the comment of each of our rules begins.
 const COMMENT: &str = "docker-nat66:";
 
-/// Most lines about rules of one origin; the remedy removes the rules of all.
+/// Most rules that one remedy names; the next check names those that are left.
 const MOST: usize = 100;
+
+/// The first Engine whose `ip6tables` is on by default (release notes of Docker Engine 27.0).
+const NAT_SINCE: u32 = 27;
+
+/// Whether an Engine of this version does IPv6 NAT itself unless its settings forbid it, which it does not
+/// tell. It uses the same chains as docker-ipv6nat.
+pub(crate) fn does_nat(version: &str) -> bool {
+    let major = version.split('.').next().map(str::parse::<u32>);
+    matches!(major, Some(Ok(major)) if major >= NAT_SINCE)
+}
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let id = CheckId::Leftovers;
@@ -44,10 +55,15 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     }
     let snapshot = facts.snapshot();
     let prefixes = facts.prefixes();
-    let of_go = removals(listings, |rule| is_of_go(rule, &prefixes));
+    // Each prefix by itself, to name only those of which there is a rule.
+    let of_go = |prefixes: &[Ipv6Net]| removals(listings, |rule| is_of_go(rule, prefixes));
+    let is_found = |prefix: &&Ipv6Net| !of_go(std::slice::from_ref(*prefix)).is_empty();
+    let named = prefixes.iter().filter(is_found);
+    let named: String = named.map(|prefix| format!(" --prefix {prefix}")).collect();
     found.extend(warning(
         "as the first docker-nat66 (written in Go), or somebody by its documentation, has set them",
-        &of_go,
+        of_go(&prefixes).len(),
+        format!("docker-nat66 cleanup --foreign docker-nat66-go{named} --yes"),
     ));
     // What Docker's own NAT serves and nobody publishes; docker-ipv6nat uses the same chains.
     if let Some(snapshot) = snapshot
@@ -59,8 +75,19 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         let stray = removals(listings, |rule| {
             dnat_of_docker(rule).is_some_and(|target| !wanted.contains(&target))
         });
-        let what = "of an Engine, or of docker-ipv6nat, for ports that no container publishes";
-        found.extend(warning(what, &stray));
+        let of_ipv6nat = of_ipv6nat(facts);
+        let is_theirs = |command: &String| of_ipv6nat.contains(command);
+        let (theirs, stray): (Vec<_>, Vec<_>) = stray.into_iter().partition(is_theirs);
+        found.extend(warning(
+            "of docker-ipv6nat, for ports that no container publishes",
+            theirs.len(),
+            "docker-nat66 cleanup --foreign docker-ipv6nat --yes".to_owned(),
+        ));
+        found.extend(warning(
+            "of an Engine, or of docker-ipv6nat, for ports that no container publishes",
+            stray.len(),
+            stray[..stray.len().min(MOST)].join(" && "),
+        ));
     }
     if found.is_empty() {
         found.push(Finding::ok(id, "nothing is left over"));
@@ -68,25 +95,59 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// One line for rules of one origin.
-fn warning(whose: &str, removals: &[String]) -> Option<Finding> {
-    let what = match removals.len() {
+/// One line for so many rules of one origin.
+fn warning(whose: &str, count: usize, remedy: String) -> Option<Finding> {
+    let what = match count {
         0 => return None,
         1 => format!("1 rule {whose}"),
         count => format!("{count} rules {whose}"),
     };
-    let remedy = removals[..removals.len().min(MOST)].join(" && ");
     Some(Finding::warn(CheckId::Leftovers, what).with(remedy))
+}
+
+/// The commands that remove the rules of docker-ipv6nat from the nat table; none where `cleanup --foreign
+/// docker-ipv6nat` would refuse to.
+fn of_ipv6nat(facts: &Facts) -> BTreeSet<String> {
+    let engine = match &facts.docker {
+        Docker::Here(survey) => survey.version.as_ref(),
+        _ => None,
+    };
+    let refuses = engine.is_some_and(|(_, version)| does_nat(version.raw()));
+    if refuses || !facts.firewall.unlisted.is_empty() {
+        return BTreeSet::new();
+    }
+    let mut commands = BTreeSet::new();
+    for variant in [Variant::Nft, Variant::Legacy] {
+        let listing = |table: &str| {
+            let mut listings = facts.firewall.listings.iter();
+            let found = listings.find(|it| it.variant == variant && it.table == table);
+            found.map_or("", |listing| &listing.text)
+        };
+        match shapes::find(listing("nat"), listing("filter")) {
+            Found::Nothing => {}
+            Found::Engine(_) => return BTreeSet::new(),
+            Found::Theirs { nat, .. } => {
+                let tool = tool(variant);
+                commands.extend(nat.iter().map(|change| format!("{tool} -t nat {change}")));
+            }
+        }
+    }
+    commands
+}
+
+/// The command of a variant.
+fn tool(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Nft => "ip6tables-nft",
+        Variant::Legacy => "ip6tables-legacy",
+    }
 }
 
 /// The commands that remove such rules of the nat table.
 fn removals(listings: &[Listing], is: impl Fn(&[Word]) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for listing in listings.iter().filter(|it| it.table == "nat") {
-        let tool = match listing.variant {
-            Variant::Nft => "ip6tables-nft",
-            Variant::Legacy => "ip6tables-legacy",
-        };
+        let tool = tool(listing.variant);
         for line in listing.text.lines().filter(|line| line.starts_with("-A ")) {
             if let Ok((words, _)) = tokens::split(line)
                 && is(&words)

@@ -20,12 +20,13 @@ mod host;
 mod leftovers;
 mod machine;
 pub(crate) mod ruleset;
+pub(crate) mod shapes;
 mod tools;
 mod wording;
 
 pub(crate) use self::facts::{Settings, Tools};
 pub(crate) use self::finding::{CheckId, Finding, Report};
-pub(crate) use self::leftovers::is_of_go;
+pub(crate) use self::leftovers::{does_nat, is_of_go};
 
 use ipnet::Ipv6Net;
 

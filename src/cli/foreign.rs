@@ -4,7 +4,6 @@
 mod engine;
 mod go;
 mod ipv6nat;
-mod shapes;
 mod tables;
 
 use clap::ValueEnum;

@@ -3,15 +3,13 @@
 use super::super::engine_url::ask;
 use super::super::failure::{Exit, Failure};
 use super::super::output;
-use super::shapes::{self, Found};
 use super::tables::{self, listing};
 use crate::backend::ip6tables::Ip6tables;
+use crate::check::does_nat;
+use crate::check::shapes::{self, Found};
 use crate::docker::host::DockerHost;
 use crate::docker::survey::Survey;
 use crate::sys::{host, locks};
-
-/// The first Engine whose `ip6tables` is on by default (release notes of Docker Engine 27.0).
-const NAT_SINCE: u32 = 27;
 
 /// Lists the rules, and with `yes` removes them: nat first, so that nothing is forwarded meanwhile
 /// that the filter table no longer knows.
@@ -62,9 +60,8 @@ fn leaves_nat_to_others(docker: &DockerHost) -> Result<(), Failure> {
     let Some((_, engine)) = version else {
         return Ok(());
     };
-    let major = engine.raw().split('.').next().map(str::parse::<u32>);
-    match major {
-        Some(Ok(major)) if major >= NAT_SINCE => Err(Failure::new(
+    match does_nat(engine.raw()) {
+        true => Err(Failure::new(
             Exit::Failed,
             format!(
                 "Engine {engine} runs, which does IPv6 NAT itself in the same chains as docker-ipv6nat \
@@ -72,7 +69,7 @@ fn leaves_nat_to_others(docker: &DockerHost) -> Result<(), Failure> {
                  Docker again"
             ),
         )),
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 

@@ -133,7 +133,8 @@ const CASES: [(&str, Case); 12] = [
                [fd11:2233:4455:1:0:242:ac11:2]:6379",
             "warn",
             "2 rules as the first docker-nat66 (written in Go)",
-        ),
+        )
+        .fill(BUILT),
     ),
     (
         "the same, in the legacy variant",
@@ -142,9 +143,16 @@ const CASES: [(&str, Case); 12] = [
             "ip6tables-legacy -t nat -A POSTROUTING -o eth0 -s fd11:2233:4455:1::/64 -j MASQUERADE",
             "warn",
             "1 rule as the first docker-nat66 (written in Go)",
-        ),
+        )
+        .fill(BUILT),
     ),
 ];
+
+/// The program that was built is not in the path.
+const BUILT: &[(&str, &str)] = &[(
+    "docker-nat66 cleanup",
+    concat!(env!("CARGO_BIN_EXE_docker-nat66"), " cleanup"),
+)];
 
 #[test]
 #[ignore = "needs root: run by tests/run"]

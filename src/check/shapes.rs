@@ -29,7 +29,7 @@ const STAGE_2: &str = "DOCKER-ISOLATION-STAGE-2";
 
 /// What two tables hold of docker-ipv6nat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Nothing,
     /// Rules of an Engine stand there, perhaps beside theirs; by which they are known.
     Engine(String),
@@ -41,7 +41,7 @@ pub(super) enum Found {
 }
 
 /// Reads the listings of both tables.
-pub(super) fn find(nat: &str, filter: &str) -> Found {
+pub(crate) fn find(nat: &str, filter: &str) -> Found {
     let (nat, filter) = (Table::read(nat), Table::read(filter));
     let served: BTreeSet<&str> = nat.rules.iter().filter_map(Rule::marks).collect();
     if let Some(sign) = sign_of_engine(&nat, &filter, &served) {

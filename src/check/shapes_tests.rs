@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 /// What docker-ipv6nat sets beside an Engine with docker-proxy, by its source.
-const RECORDED: &str = include_str!("../../../tests/kernel/recorded/docker-ipv6nat-0.4/rules.save");
+const RECORDED: &str = include_str!("../../tests/kernel/recorded/docker-ipv6nat-0.4/rules.save");
 /// The same beside an Engine that has `--userland-proxy=false`.
 const HAIRPIN: &str =
-    include_str!("../../../tests/kernel/recorded/docker-ipv6nat-0.4/rules-hairpin.save");
+    include_str!("../../tests/kernel/recorded/docker-ipv6nat-0.4/rules-hairpin.save");
 const ENGINE_28: &str =
-    include_str!("../../../tests/support/fake_engine/recorded/engine-28.5.2/rules-on.save");
+    include_str!("../../tests/support/fake_engine/recorded/engine-28.5.2/rules-on.save");
 const ENGINE_29: &str =
-    include_str!("../../../tests/kernel/recorded/engine-29.9-iptables/rules-on.save");
+    include_str!("../../tests/kernel/recorded/engine-29.9-iptables/rules-on.save");
 
 /// Of Engine 20.10.24 with `--experimental --ip6tables`, in its order.
 const ENGINE_20: (&str, &str) = (
