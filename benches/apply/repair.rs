@@ -166,7 +166,7 @@ fn with_daemon<T>(backend: Box<dyn Backend>, forwards: u16, work: impl FnOnce() 
         verify_interval: Duration::from_secs(3600),
         keep_rules: false,
         docker_nat: Some(Watch::new(
-            Box::new(move || observer.observe()),
+            Box::new(move || observer.observe_in_part()),
             log.clone(),
         )),
     };

@@ -117,7 +117,8 @@ impl FirewallWriter {
             .troubles
             .iter()
             .partition(|t| matches!(t, Trouble::Journal(_)));
-        let unobserved = docker_nat.and_then(|it| it.failure.as_ref());
+        let unobserved = docker_nat.map(|it| [&it.failure, &it.unread]);
+        let unobserved = unobserved.into_iter().flatten().flatten();
         let firewall = firewall.into_iter().map(chain);
         let firewall = firewall.chain(unobserved.map(chain)).collect();
         let journal = journal.into_iter().map(chain).collect();

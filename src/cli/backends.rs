@@ -241,7 +241,7 @@ fn nftables(tools: ToolSettings, log: &Logger) -> Result<Chosen, BackendError> {
 
 fn docker_nat(ours: Option<Variant>, tools: &ToolSettings) -> Observe {
     let mut observer = Observer::new(ours, tools);
-    Box::new(move || observer.observe())
+    Box::new(move || observer.observe_in_part())
 }
 
 fn boxed(backend: impl Backend + 'static) -> Box<dyn Backend> {

@@ -114,7 +114,7 @@ pub(super) fn run(
         false => StandbyState::Off,
         true => {
             let mut observer = Observer::new(ours, &ToolSettings::default());
-            let observe = Box::new(move || observer.observe());
+            let observe = Box::new(move || observer.observe_in_part());
             let watch = Watch::new(observe, Logger::root(Discard, o!()));
             settled(watch, computed.published.as_deref(), desired.has_forwards())?
         }
@@ -291,7 +291,7 @@ fn settled(
     let begun = Instant::now();
     loop {
         let seen = watch.observe(published, forwards_any, || begun.elapsed());
-        if let Some(failure) = &seen.failure {
+        if let Some(failure) = seen.failure.as_ref().or(seen.unread.as_ref()) {
             return Err(unknown(chain(failure)));
         }
         if seen.state != StandbyState::Unsettled {

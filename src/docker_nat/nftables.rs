@@ -11,6 +11,7 @@ mod decode;
 pub(crate) mod oracle;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use self::decode::BaseChain;
@@ -52,12 +53,16 @@ pub(super) struct NftablesReader {
 
 impl NftablesReader {
     /// Reads the NAT as it is now; nothing in a kernel without nf_tables. `in_filter`: drops in
-    /// `ip6 filter` count.
+    /// `ip6 filter` count, and `tool` names the one that removes them.
     ///
     /// # Errors
     /// The kernel did not answer, or its rules kept changing meanwhile; the NAT is unknown.
-    pub(super) fn read(&mut self, in_filter: bool) -> Result<DockerNat, BackendError> {
-        match self.try_read(Instant::now() + PATIENCE, in_filter) {
+    pub(super) fn read(
+        &mut self,
+        in_filter: bool,
+        tool: impl FnOnce() -> &'static str,
+    ) -> Result<DockerNat, BackendError> {
+        match self.try_read(Instant::now() + PATIENCE, in_filter, tool) {
             Err(fault) if fault.kind == ErrorKind::Unsupported => Ok(DockerNat::default()),
             Err(fault) => {
                 self.socket = None;
@@ -67,7 +72,12 @@ impl NftablesReader {
         }
     }
 
-    fn try_read(&mut self, deadline: Instant, in_filter: bool) -> Result<DockerNat, Fault> {
+    fn try_read(
+        &mut self,
+        deadline: Instant,
+        in_filter: bool,
+        tool: impl FnOnce() -> &'static str,
+    ) -> Result<DockerNat, Fault> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(Socket::netfilter()?),
@@ -86,7 +96,7 @@ impl NftablesReader {
             bridges(&mut reader, &base, &mut seen)?;
         }
         if in_filter && has(FILTER, FORWARD) {
-            dockers_filter(&mut reader, &mut seen)?;
+            dockers_filter(&mut reader, &mut seen, tool)?;
         }
         let mut reader = Reader::inet(socket, deadline);
         let base = reader.base_chains()?;
@@ -132,7 +142,11 @@ fn bridges(reader: &mut Reader<'_>, base: &[BaseChain], seen: &mut DockerNat) ->
 }
 
 /// Adds what the chain `DOCKER` of ip6tables' filter table drops.
-fn dockers_filter(reader: &mut Reader<'_>, seen: &mut DockerNat) -> Result<(), Fault> {
+fn dockers_filter(
+    reader: &mut Reader<'_>,
+    seen: &mut DockerNat,
+    tool: impl FnOnce() -> &'static str,
+) -> Result<(), Fault> {
     let drops = reader.rules(FILTER, Some(DOCKER))?;
     if !drops.iter().any(|rule| rule.drops) {
         return Ok(());
@@ -140,9 +154,13 @@ fn dockers_filter(reader: &mut Reader<'_>, seen: &mut DockerNat) -> Result<(), F
     let rules = reader.rules(FILTER, None)?;
     let reached = reader.reached(FILTER, &[FORWARD], &rules)?.into_iter();
     let drops = reached.filter(|rule| rule.chain == DOCKER && rule.drops);
-    let bridges = drops.filter_map(|rule| rule.bridge.as_deref());
-    seen.left_behind
-        .extend(bridges.map(|bridge| LeftBehind::drop_of(bridge, "ip6tables")));
+    let bridges: BTreeSet<&str> = drops.filter_map(|rule| rule.bridge.as_deref()).collect();
+    if !bridges.is_empty() {
+        let tool = tool();
+        let left = bridges.into_iter();
+        seen.left_behind
+            .extend(left.map(|bridge| LeftBehind::drop_of(bridge, tool)));
+    }
     Ok(())
 }
 

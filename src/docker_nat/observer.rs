@@ -1,10 +1,16 @@
 //! Reads Docker's own IPv6 NAT from all the tables in which it may stand.
 
+use std::fs;
+
 use super::legacy;
 use super::nftables::NftablesReader;
 use super::observation::DockerNat;
-use crate::backend::BackendError;
+use super::watch::Seen;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
+use crate::backend::{BackendError, ErrorKind};
+
+/// The legacy tables in which an Engine has rules.
+const TABLES: [&str; 2] = ["nat", "filter"];
 
 /// Reads nf_tables over netlink and, unless our own rules are in the tool's nft variant, the legacy
 /// variant's tables with that variant's tool.
@@ -15,6 +21,9 @@ pub struct Observer {
     /// The last result from the legacy tables.
     in_legacy: DockerNat,
     ours: Option<Variant>,
+    settings: ToolSettings,
+    /// Which tool removes rules of ip6tables from nf_tables; found out when there are some.
+    nft_tool: Option<&'static str>,
 }
 
 impl Observer {
@@ -29,6 +38,8 @@ impl Observer {
                 .flatten(),
             in_legacy: DockerNat::default(),
             ours,
+            settings: settings.clone(),
+            nft_tool: None,
         }
     }
 
@@ -36,30 +47,72 @@ impl Observer {
     /// not count, because our chain comes first and accepts.
     ///
     /// # Errors
-    /// The NAT is unknown. Nothing was retried.
+    /// The NAT is unknown, or a part of it. Nothing was retried.
     pub fn observe(&mut self) -> Result<DockerNat, BackendError> {
-        let mut seen = self.nftables.read(self.ours != Some(Variant::Nft))?;
+        let Seen { nat, unread } = self.observe_in_part()?;
+        match unread.or_else(|| self.without_tool()) {
+            None => Ok(nat),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The same for a daemon, which goes on where nftables holds its own rules and the legacy variant's
+    /// tables cannot be read: what they last showed stays, and the result says so. It also bears that
+    /// the tool to read them is not installed.
+    ///
+    /// # Errors
+    /// The NAT is unknown. Nothing was retried.
+    pub fn observe_in_part(&mut self) -> Result<Seen, BackendError> {
+        let (ours, settings) = (self.ours, &self.settings);
+        let nft_tool = &mut self.nft_tool;
+        let tool = || *nft_tool.get_or_insert_with(|| nft_tool_of(ours, settings));
+        let mut nat = self.nftables.read(ours != Some(Variant::Nft), tool)?;
+        let mut unread = None;
         if let Some(tables) = &mut self.legacy {
-            match read_legacy(tables, self.ours != Some(Variant::Legacy)) {
+            match read_legacy(tables, ours != Some(Variant::Legacy)) {
                 Ok(found) => self.in_legacy = found,
-                // With nftables we need no tool for our own work. If this one fails, or we may not
-                // run it, the last result stays.
-                Err(_) if self.ours.is_none() => {}
+                // With nftables we need no tool for our own work.
+                Err(error) if ours.is_none() => unread = Some(error),
                 Err(error) => return Err(error),
             }
-            seen.add(self.in_legacy.clone());
+            nat.add(self.in_legacy.clone());
         }
-        Ok(seen)
+        Ok(Seen { nat, unread })
+    }
+
+    /// Why legacy tables that are in use cannot be read, if that is because their tool is missing.
+    fn without_tool(&self) -> Option<BackendError> {
+        if self.ours == Some(Variant::Nft) || self.legacy.is_some() {
+            return None;
+        }
+        let names = fs::read_to_string(&self.settings.legacy_tables).unwrap_or_default();
+        let used = TABLES
+            .into_iter()
+            .find(|table| names.lines().any(|it| it == *table))?;
+        Some(BackendError {
+            operation: format!("listing of the legacy table {used}, which is in use"),
+            kind: ErrorKind::Unsupported,
+            detail: "ip6tables-legacy-save is not installed".to_owned(),
+        })
+    }
+}
+
+/// The tool for nf_tables: its plain name may mean the legacy variant.
+fn nft_tool_of(ours: Option<Variant>, settings: &ToolSettings) -> &'static str {
+    let installed = || Ip6tables::installed(settings).map(|tool| tool.variant());
+    match ours.map_or_else(installed, Ok) {
+        Ok(Variant::Legacy) => "ip6tables-nft",
+        Ok(Variant::Nft) | Err(_) => "ip6tables",
     }
 }
 
 /// Reads the legacy variant's tables. `in_filter`: drops in its filter table count.
 fn read_legacy(tables: &mut Ip6tables, in_filter: bool) -> Result<DockerNat, BackendError> {
     let mut seen = DockerNat::default();
-    if let Some(listing) = tables.legacy_listing("nat")? {
+    if let Some(listing) = tables.legacy_listing(TABLES[0])? {
         legacy::add(&listing, &mut seen);
     }
-    if in_filter && let Some(listing) = tables.legacy_listing("filter")? {
+    if in_filter && let Some(listing) = tables.legacy_listing(TABLES[1])? {
         seen.left_behind = legacy::left_behind(&listing);
     }
     Ok(seen)

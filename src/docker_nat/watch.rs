@@ -8,12 +8,31 @@ use slog::{Logger, error, info, warn};
 use super::audit::{Audit, Auditor};
 use super::gate::{Gate, StandbyState};
 use super::observation::DockerNat;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, ErrorKind};
 use crate::model::problem::Problem;
 use crate::model::published::Published;
+use crate::sys::causes::chain;
 
-/// Reads Docker's own IPv6 NAT: [`super::observer::Observer::observe`], or a test.
-pub type Observe = Box<dyn FnMut() -> Result<DockerNat, BackendError> + Send>;
+/// How soon to try again to read a part that could not be read: a tool may have waited for a lock.
+const UNREAD_PAUSE: Duration = Duration::from_secs(10);
+
+/// What could be read of Docker's own IPv6 NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The NAT.
+    pub nat: DockerNat,
+    /// Why a part of it could not be read; of that part it is as it was last.
+    pub unread: Option<BackendError>,
+}
+
+impl From<DockerNat> for Seen {
+    fn from(nat: DockerNat) -> Self {
+        Self { nat, unread: None }
+    }
+}
+
+/// Reads Docker's own IPv6 NAT: [`super::observer::Observer`], or a test.
+pub type Observe = Box<dyn FnMut() -> Result<Seen, BackendError> + Send>;
 
 /// The daemon could not read Docker's NAT from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +50,9 @@ pub struct Observation {
     pub again_in: Option<Duration>,
     /// Why the kernel could not be read; then the state and the audit are the last ones.
     pub failure: Option<ObserveError>,
+    /// Why a part of it could not be read; then the state and the audit rest on what that part showed
+    /// last, or on nothing if it never could.
+    pub unread: Option<ObserveError>,
 }
 
 /// Keeps watch over Docker's own NAT.
@@ -64,10 +86,21 @@ impl Watch {
         forwards_any: bool,
         now: impl FnOnce() -> Duration,
     ) -> Arc<Observation> {
-        let seen = match (self.observe)() {
+        let Seen { nat: seen, unread } = match (self.observe)() {
             Ok(seen) => seen,
             Err(error) => return Arc::new(self.after_failure(error)),
         };
+        let unread = unread.filter(|error| match error.kind {
+            // A daemon that is not root may not, and works all the same.
+            ErrorKind::Denied => {
+                if self.last.is_none() {
+                    warn!(self.log, "Docker's own IPv6 NAT is not looked for in the legacy tables of \
+                        ip6tables"; "reason" => chain(error));
+                }
+                false
+            }
+            _ => true,
+        });
         let now = now();
         let state = self.gate.decide(&seen, published, now);
         let mut audit = self.auditor.audit(state, &seen, published, now);
@@ -79,11 +112,13 @@ impl Watch {
             self.gate.changes_in(now),
             self.auditor.changes_in(state, now),
         ];
+        let again = unread.is_some().then_some(UNREAD_PAUSE);
         let observation = Arc::new(Observation {
             state,
             audit,
-            again_in: changes.into_iter().flatten().min(),
+            again_in: changes.into_iter().flatten().chain(again).min(),
             failure: None,
+            unread: unread.map(Into::into),
         });
         log_changes(&self.log, self.last.as_deref(), &observation, seen.chains);
         self.last = Some(observation.clone());
@@ -98,6 +133,7 @@ impl Watch {
             audit: last.map_or_else(Audit::default, |last| last.audit.clone()),
             again_in: None,
             failure: Some(error.into()),
+            unread: None,
         }
     }
 }
@@ -132,6 +168,14 @@ fn log_changes(log: &Logger, before: Option<&Observation>, now: &Observation, ch
                 );
             }
         }
+    }
+    let unread_before = before.and_then(|before| before.unread.as_ref());
+    match (&now.unread, unread_before) {
+        (Some(unread), before) if before != Some(unread) => {
+            error!(log, "degraded: {}", chain(unread));
+        }
+        (None, Some(unread)) => info!(log, "no longer: {}", chain(unread)),
+        _ => {}
     }
     let none = Audit::default();
     let before = before.map_or(&none, |before| &before.audit);
@@ -202,7 +246,7 @@ mod tests {
         let log = logging::to_writer(sink.clone(), Format::Journald, Verbosity::Info);
         let next = Arc::new(Mutex::new(DockerNat::default()));
         let observed = next.clone();
-        let observe = Box::new(move || Ok(observed.lock().unwrap().clone()));
+        let observe = Box::new(move || Ok(observed.lock().unwrap().clone().into()));
         let mut watch = Watch::new(observe, log);
         let mut now = later;
         for (n, (seen, ports, words)) in cases.into_iter().enumerate() {
@@ -222,12 +266,47 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_stays_as_it_was_and_is_reported() {
+        let unread = BackendError {
+            operation: "listing".to_owned(),
+            kind: ErrorKind::TimedOut,
+            detail: "it hangs".to_owned(),
+        };
+        let next = Arc::new(Mutex::new(Seen::from(docker(&[80]))));
+        let observed = next.clone();
+        let observe = Box::new(move || Ok(observed.lock().unwrap().clone()));
+        let sink = Sink::default();
+        let log = logging::to_writer(sink.clone(), Format::Journald, Verbosity::Info);
+        let mut watch = Watch::new(observe, log);
+        let published = published(&[80]);
+        let mut observe = || watch.observe(Some(&published), true, || Duration::ZERO);
+        assert_eq!(observe().unread, None);
+        next.lock().unwrap().unread = Some(unread.clone());
+        for _ in 0..2 {
+            let observation = observe();
+            assert_eq!(observation.state, StandbyState::On);
+            assert_eq!(observation.unread, Some(ObserveError(unread.clone())));
+            assert_eq!(observation.again_in, Some(UNREAD_PAUSE));
+        }
+        let kind = ErrorKind::Denied;
+        next.lock().unwrap().unread = Some(BackendError { kind, ..unread });
+        assert_eq!(observe().unread, None);
+        let said = String::from_utf8(std::mem::take(&mut *sink.0.lock().unwrap())).unwrap();
+        let count = |words: &str| said.matches(words).count();
+        let once = [
+            "degraded: cannot find out whether Docker's own IPv6 NAT is on: ",
+            "no longer: cannot find out whether Docker's own IPv6 NAT is on: ",
+        ];
+        assert_eq!(once.map(count), [1, 1], "{said}");
+    }
+
+    #[test]
     fn what_is_observed_counts_from_when_it_was_observed() {
         let order = Arc::new(Mutex::new(Vec::new()));
         let observed = order.clone();
         let observe = move || {
             observed.lock().unwrap().push("observed");
-            Ok(DockerNat::default())
+            Ok(DockerNat::default().into())
         };
         let mut watch = Watch::new(Box::new(observe), Logger::root(slog::Discard, o!()));
         watch.observe(None, false, || {

@@ -110,6 +110,23 @@ fn a_chain_of_the_legacy_tool_is_seen_by_a_daemon_that_uses_nftables() {
                 .left_behind
                 .is_empty()
         );
+        // The plain name means the legacy tool here, which does not see what stands in nf_tables.
+        sh(
+            "ip6tables-nft -N DOCKER && ip6tables-nft -A FORWARD -o docker0 -j DOCKER
+            ip6tables-nft -A DOCKER ! -i docker0 -o docker0 -j DROP",
+        );
+        let seen = observer.observe().expect("an answer");
+        let left = seen.left_behind.iter().map(|left| left.remedy.as_str());
+        let command = "ip6tables-nft -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
+        assert_eq!(left.collect::<Vec<_>>(), [command]);
+        sh(command);
+        assert!(
+            observer
+                .observe()
+                .expect("an answer")
+                .left_behind
+                .is_empty()
+        );
     });
 }
 

@@ -233,6 +233,45 @@ fn what_an_engine_left_behind_goes_once_its_nat_is_off() {
     });
 }
 
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn tables_that_cannot_be_read_are_not_taken_for_empty_ones() {
+    namespace::fresh(|| {
+        let engine = publishing(8080, 10000);
+        let docker = ["--docker-host", &of(&engine)];
+        sh(
+            "ip6tables-legacy -N DOCKER && ip6tables-legacy -A FORWARD -o docker0 -j DOCKER
+            ip6tables-legacy -A DOCKER ! -i docker0 -o docker0 -j DROP",
+        );
+        let hidden = [
+            // The tool fails; it is not installed.
+            (
+                "/bin/false",
+                "xtables-legacy-multi",
+                "ip6tables-save of table filter (legacy): failed",
+            ),
+            (
+                "/dev/null",
+                "ip6tables-legacy-save",
+                "ip6tables-legacy-save is not installed",
+            ),
+        ];
+        for (by, tool, words) in hidden {
+            sh(&format!("mount --bind {by} /usr/sbin/{tool}"));
+            for more in [&docker[..], &[docker[0], docker[1], "--yes"]] {
+                let (code, said) = cleanup("docker", more);
+                assert_ne!(code, Some(0), "{said}");
+                let refusal = "is not known for certain, so nothing is removed";
+                assert!(said.contains(refusal) && said.contains(words), "{said}");
+            }
+            sh(&format!("umount /usr/sbin/{tool}"));
+        }
+        let (code, said) = cleanup("docker", &docker);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.ends_with("1 would be removed, with --yes\n"), "{said}");
+    });
+}
+
 /// The drop with which an Engine from 28 on ends its chain, for one bridge.
 fn is_left_behind(line: &str) -> bool {
     let rest = line.strip_prefix("-A DOCKER ! -i ");

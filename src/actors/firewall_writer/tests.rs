@@ -80,6 +80,7 @@ impl Host {
         let shown = self.docker_nat.clone();
         let observe = move || {
             let shown = shown.lock().unwrap().clone();
+            let shown = shown.map(Into::into);
             shown.ok_or_else(|| failure(ErrorKind::Busy))
         };
         Daemon {

@@ -24,7 +24,7 @@ const REMOVES_BRIDGES: &str = "nft delete table ip6 docker-bridges";
 pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
     // Our own rules may be in any table: what drops there counts.
     let mut observer = Observer::new(None, &ToolSettings::default());
-    if observer.observe()?.left_behind.is_empty() {
+    if observe(&mut observer)?.left_behind.is_empty() {
         return tables::conclude(0, yes);
     }
     let mut seen = observe_off(docker, &mut observer)?.left_behind;
@@ -56,7 +56,7 @@ pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
             tables.change_foreign("filter", &changes)?;
         }
     }
-    if yes && let left @ 1.. = observer.observe()?.left_behind.len() {
+    if yes && let left @ 1.. = observe(&mut observer)?.left_behind.len() {
         return Err(tables::again(left));
     }
     tables::conclude(total, yes)
@@ -64,16 +64,33 @@ pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
 
 /// The removals of the drops in a listing of the filter table that are named as left behind.
 fn drops(listing: &str, variant: Variant, names: &impl Fn(&str) -> bool) -> Vec<String> {
-    // So it is named, whatever the tool is called that makes the change here.
-    let tool = match variant {
-        Variant::Nft => "ip6tables",
-        Variant::Legacy => "ip6tables-legacy",
+    // So it may be named, whatever the tool is called that makes the change here.
+    let tools: &[&str] = match variant {
+        Variant::Nft => &["ip6tables", "ip6tables-nft"],
+        Variant::Legacy => &["ip6tables-legacy"],
     };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || " _-.!".contains(c);
     let rules = listing.lines().filter_map(|line| line.strip_prefix("-A "));
-    let named = rules.filter(|rule| names(&format!("{tool} -t filter -D {rule}")));
+    let named = rules.filter(|rule| {
+        let mut tools = tools.iter();
+        tools.any(|tool| names(&format!("{tool} -t filter -D {rule}")))
+    });
     let plain = named.filter(|rule| rule.chars().all(is_plain));
     plain.map(|rule| format!("-D {rule}")).collect()
+}
+
+/// Observes Docker's own IPv6 NAT, wherever it may stand.
+///
+/// # Errors
+/// A part of it cannot be read, and what is removed would be decided without it.
+fn observe(observer: &mut Observer) -> Result<DockerNat, Failure> {
+    observer.observe().map_err(|error| {
+        let failure = Failure::from(error);
+        let message = format!(
+            "what an Engine has left behind is not known for certain, so nothing is removed: {failure}"
+        );
+        Failure::new(failure.exit, message)
+    })
 }
 
 /// Observes Docker's own IPv6 NAT, and makes sure that it serves no published port. Docker is asked
@@ -104,7 +121,7 @@ fn observe_off(docker: &DockerHost, observer: &mut Observer) -> Result<DockerNat
         );
     }
     let published = published(&snapshot, true).unwrap_or_default().forwards;
-    let seen = observer.observe()?;
+    let seen = observe(observer)?;
     // Wherever it leads: what is published may lead to another address than we compute.
     let serving: BTreeSet<_> = seen.forwards.iter().chain(&seen.podman).map(port).collect();
     if let Some(forward) = published.iter().find(|it| serving.contains(&port(it))) {
