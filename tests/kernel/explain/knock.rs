@@ -1,5 +1,6 @@
 //! `--back knock`: what only the container's own kernel can say.
 
+use std::process::Command;
 use std::time::Duration;
 
 use super::super::flows::scenery::{HOST, PORT};
@@ -84,5 +85,76 @@ fn a_knock_is_answered_by_the_containers_kernel_and_nothing_stays() {
             "{told:#?}"
         );
         assert_eq!(at_client.seen(), Vec::<Vec<u8>>::new());
+    });
+}
+
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn nobody_is_knocked_at_where_that_is_impossible_or_harmful() {
+    namespace::fresh(|| {
+        let host = Host::build();
+        sh("ip netns exec one nft 'add table ip6 seen
+             add chain ip6 seen c { type filter hook prerouting priority 0; }
+             add rule ip6 seen c th dport 80 counter'");
+        let port = PORT.to_string();
+        let udp = format!("{port}/udp");
+        let knock = [HOST, "--from", CLIENT, "--back", "knock", "--json"];
+
+        // Without the capability nothing is sent at all.
+        let command = host.command("eth0");
+        let mut without = Command::new("setpriv");
+        let bounding = ["--bounding-set", "-net_admin"];
+        without
+            .args(bounding)
+            .arg(command.get_program())
+            .args(command.get_args());
+        let told = Told::of(&without.arg(&port).args(knock).output().expect("it runs"));
+        assert_eq!(told.exit, Some(4), "{told:#?}");
+        assert!(told.stderr.contains("needs CAP_NET_ADMIN"), "{told:#?}");
+
+        let told = host.explain_on("eth9", &[&port, HOST, "--from", CLIENT, "--back", "knock"]);
+        assert_eq!(told.exit, Some(2), "{told:#?}");
+        assert!(told.stderr.contains("eth9"), "{told:#?}");
+
+        // The program itself would get such a packet.
+        let mut container = host.container.clone();
+        for row in &mut container.ports {
+            row.proto = "udp".to_owned();
+        }
+        host.engine.put(container);
+        let told = host.knock(&udp);
+        host.engine.put(host.container.clone());
+        let notes = told.said["notes"].to_string();
+        assert!(
+            notes.contains(
+                "not knocked: with udp the program in the container would get the packet"
+            ),
+            "{told:#?}"
+        );
+
+        // What does not get through is no knock.
+        let rows = [
+            (
+                "nft 'add table ip6 fw; add chain ip6 fw c { type filter hook forward priority 0; }
+                 add rule ip6 fw c tcp dport 80 drop'",
+                "nft delete table ip6 fw",
+                "is dropped by chain c of table ip6 fw",
+            ),
+            (
+                "ip -6 route add unreachable fdfd:5898:4917:1::2",
+                "ip -6 route del unreachable fdfd:5898:4917:1::2",
+                "route",
+            ),
+        ];
+        for (harm, heal, words) in rows {
+            sh(harm);
+            let told = host.knock(&port);
+            assert_eq!(told.exit, Some(1), "{harm}: {told:#?}");
+            assert!(told.text("sentence").contains(words), "{harm}: {told:#?}");
+            sh(heal);
+        }
+        let counted = sh("ip netns exec one nft list table ip6 seen");
+        assert!(counted.contains("packets 0 bytes 0"), "{counted}");
+        assert!(host.knock(&port).is_reachable());
     });
 }
