@@ -182,7 +182,7 @@ impl Handler<Converge> for FirewallWriter {
         let since_start = || started.elapsed();
         self.reconciler.follow_event(message.event_at);
         let board = &self.board;
-        let begin = |state| board.lock().cause = cause_of(&message, state);
+        let begin = |state| board.lock().cause = cause_of(&message, state, now);
         let round = round(
             &mut self.reconciler,
             compiler,

@@ -23,11 +23,13 @@ pub(super) fn figures_of(observation: &Observation) -> DockerNatFigures {
     }
 }
 
-/// Why ports close in this round, in which Docker's own NAT has this state.
-pub(super) fn cause_of(message: &Converge, state: StandbyState) -> Cause {
+/// Why ports close in the round that began at this second since the epoch, and in which Docker's own NAT has
+/// this state.
+pub(super) fn cause_of(message: &Converge, state: StandbyState, began: u64) -> Cause {
     Cause::Round {
         intent: message.intent.clone(),
         remaining: message.remaining.clone(),
         stands_by: state == StandbyState::On,
+        began,
     }
 }

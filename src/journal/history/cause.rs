@@ -32,6 +32,8 @@ pub enum Cause {
         remaining: Arc<Remaining>,
         /// Whether Docker's own NAT serves, so that nothing is to be.
         stands_by: bool,
+        /// When it began, in seconds since the epoch: what it opens and closes counts from then.
+        began: u64,
     },
     /// Removing everything, because the daemon leaves.
     Leaving,
@@ -91,6 +93,7 @@ impl<'c> Reasons<'c> {
                 intent,
                 remaining,
                 stands_by,
+                began: _,
             } => (intent, remaining, *stands_by),
         };
         if stands_by {
@@ -119,6 +122,16 @@ impl<'c> Reasons<'c> {
             (Some(_), None) => EndReason::TakenOver,
             (None, Some(owner)) => self.closed(remaining, owner, port, target.addr),
             (None, None) => EndReason::Unpublished,
+        }
+    }
+
+    /// When that was, in seconds since the epoch, if the journal hears of it at the second `now`: when the
+    /// round began, as for what is opened in it. The disk may be slow, and a port must not count as open
+    /// for two containers at once.
+    pub(crate) fn moment(&self, now: u64) -> u64 {
+        match self.cause {
+            Cause::Round { began, .. } => now.min(*began),
+            _ => now,
         }
     }
 

@@ -188,6 +188,8 @@ pub(crate) struct Ended<'r> {
     pub(crate) record: &'r Record,
     /// The container that gives it up; `None` where it was not known.
     pub(crate) container: Option<&'r Owner>,
+    /// When, in seconds since the epoch.
+    pub(crate) at: u64,
     /// Why.
     pub(crate) reason: EndReason,
 }
@@ -206,11 +208,12 @@ type Common<'r> = (
     Option<&'r Device>,
     Option<Ipv6Net>,
     u64,
+    u64,
     EndReason,
 );
 
-/// As few entries as possible for what ended at the moment `to`.
-pub(crate) fn closings<'r>(ended: impl Iterator<Item = Ended<'r>>, to: u64) -> Vec<Closing> {
+/// As few entries as possible for what ended.
+pub(crate) fn closings<'r>(ended: impl Iterator<Item = Ended<'r>>) -> Vec<Closing> {
     let mut groups: BTreeMap<Common<'r>, Vec<(HostPort, u16)>> = BTreeMap::new();
     for one in ended {
         let rule = &one.record.owned.rule;
@@ -224,12 +227,13 @@ pub(crate) fn closings<'r>(ended: impl Iterator<Item = Ended<'r>>, to: u64) -> V
             facts.dev.as_ref(),
             facts.source,
             one.record.inserted_at,
+            one.at,
             one.reason,
         );
         groups.entry(common).or_default().push((port, target.port));
     }
     let mut closings = Vec::new();
-    for ((container, addr, dev, source, from, reason), ports) in groups {
+    for ((container, addr, dev, source, from, to, reason), ports) in groups {
         for ports in runs(ports).chunks(MOST_RUNS) {
             closings.push(Closing {
                 container: container.cloned(),
@@ -289,10 +293,11 @@ mod tests {
                 true => &other,
                 false => &owner,
             }),
+            at: 9,
             reason: EndReason::ContainerEnded,
         };
         // All lead to port 80, so none is a neighbour of another on both sides.
-        let made = closings(records.iter().map(ended), 9);
+        let made = closings(records.iter().map(ended));
         let runs: Vec<usize> = made.iter().map(|closing| closing.ports.len()).collect();
         assert_eq!(runs, [64, 64, 64, 64, 43, 1]);
         assert_eq!((made[0].from, made[0].to), (records[0].inserted_at, 9));

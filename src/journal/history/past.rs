@@ -155,9 +155,10 @@ mod tests {
             let ended = Ended {
                 record: &record,
                 container: record.owned.owners.first(),
+                at: 1_767_400_000 + u64::from(n),
                 reason: EndReason::ContainerEnded,
             };
-            let made = closings([ended].into_iter(), 1_767_400_000 + u64::from(n));
+            let made = closings([ended].into_iter());
             let entry = HistoryEntry::Closing(made[0].clone());
             let (link, value) = sealed(&stored.head, &entry);
             stored.entries.push((link.number, value));

@@ -166,6 +166,7 @@ impl History {
                 ended.push(Ended {
                     record,
                     container,
+                    at: reasons.moment(*now),
                     reason,
                 });
             };
@@ -175,7 +176,7 @@ impl History {
                 end(None);
             }
         }
-        let closings = closings(ended.into_iter(), *now).into_iter();
+        let closings = closings(ended.into_iter()).into_iter();
         closings.map(HistoryEntry::Closing).collect()
     }
 

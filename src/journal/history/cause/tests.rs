@@ -51,8 +51,12 @@ fn round_with(
         intent: intent.into(),
         remaining: remaining.into(),
         stands_by,
+        began: BEGAN,
     }
 }
+
+/// When the rounds of the tests begin.
+const BEGAN: u64 = 1_767_400_000;
 
 fn reason(cause: &Cause, record: &Record, container: Option<&Owner>) -> EndReason {
     Reasons::new(cause, &Records::default()).of(record, container, false)
@@ -180,6 +184,7 @@ fn a_rule_that_somebody_removed_is_told_from_one_that_settings_replace() {
         intent: Arc::new(intent.clone()),
         remaining: Arc::default(),
         stands_by: false,
+        began: BEGAN,
     };
     assert_eq!(
         self::reason(&before(&unheard), &record, Some(own)),
@@ -231,4 +236,13 @@ fn very_many_containers_are_told_apart_too() {
         };
         assert_eq!(reasons.of(&record, Some(owner), false), expected, "{n}");
     }
+}
+
+#[test]
+fn what_a_round_closes_is_closed_when_the_round_begins() {
+    let (round, records) = (round(None, false), Records::default());
+    let moment = |cause: &Cause, now| Reasons::new(cause, &records).moment(now);
+    assert_eq!(moment(&round, BEGAN + 9), BEGAN);
+    assert_eq!(moment(&round, BEGAN - 9), BEGAN - 9, "a clock set back");
+    assert_eq!(moment(&Cause::Leaving, BEGAN + 9), BEGAN + 9);
 }

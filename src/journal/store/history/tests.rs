@@ -235,6 +235,7 @@ fn a_container_that_goes_on_without_its_network_has_not_ended() {
             intent: Arc::new(Intent::nothing()),
             remaining: remaining.into(),
             stands_by: false,
+            began: 100,
         }
     };
     let reasons = |store: &Store| -> Vec<EndReason> {
@@ -327,4 +328,32 @@ fn a_journal_that_is_begun_anew_without_its_history_says_so_there() {
         drop(opened.store);
         assert_eq!(open(dir.path()).loss, None);
     }
+}
+
+#[test]
+fn a_slow_disk_does_not_let_a_port_be_open_twice() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut store = open(dir.path()).store;
+    let round = |began| Cause::Round {
+        intent: Arc::new(Intent::new(Default::default(), None)),
+        remaining: Arc::default(),
+        stands_by: false,
+        began,
+    };
+    let id = ids(1..=1);
+    store.because(round(100), 107);
+    open_and_close(&mut store, 1..=1);
+    let opened_anew = Record {
+        inserted_at: 100,
+        ..record(1)
+    };
+    store.intend(&[opened_anew]).expect("intends");
+    store.commit(&id).expect("commits");
+    store.because(Cause::Leaving, 120);
+    store.forget(&id).expect("forgets");
+    let expected = [
+        (1, 100, EndReason::RuleGone),
+        (1, 120, EndReason::DaemonLeft),
+    ];
+    assert_eq!(ended(&all(&store)), expected);
 }
