@@ -18,10 +18,10 @@ use crate::support::lab::engine::Engine;
 use crate::support::lab::rules::{self, Foreign, Published};
 use crate::support::lab::talk::Proto::Tcp;
 use crate::support::lab::{CLIENT, HOST, Lab, PREFIX};
-use crate::support::process::kib;
+use crate::support::process::{heeds_hangup, kib};
 use crate::support::score::Score;
 use crate::support::torture::{SEED, SOAK, number};
-use crate::support::wait::{SOON, eventually};
+use crate::support::wait::{SOON, eventually, until};
 
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", PREFIX];
 
@@ -108,6 +108,7 @@ impl<'l> Churn<'l> {
                 "flush of the rules"
             }
             80..88 => {
+                until("SIGHUP to be heeded", || heeds_hangup(self.daemon().id()));
                 self.daemon().signal(Signal::HUP);
                 "resync"
             }

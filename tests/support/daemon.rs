@@ -195,9 +195,7 @@ impl<'s> Daemon<'s> {
 
     /// Whether it handles SIGHUP by now.
     pub(crate) fn heeds_hangup(&self) -> bool {
-        let mask = process::status(self.id(), "SigCgt");
-        let mask = mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok());
-        mask.is_some_and(|mask| mask & 1 != 0)
+        process::heeds_hangup(self.id())
     }
 
     /// Sends a signal, if it is still there.

@@ -48,6 +48,12 @@ pub(crate) fn kib(pid: u32, name: &str) -> u64 {
     kib.expect("a size")
 }
 
+/// Whether the process handles SIGHUP by now. One that has just begun would end by it.
+pub(crate) fn heeds_hangup(pid: u32) -> bool {
+    let mask = status(pid, "SigCgt").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    mask.is_some_and(|mask| mask & 1 != 0)
+}
+
 /// Whether the process exists and is not a zombie.
 pub(crate) fn lives(pid: u32) -> bool {
     let state = status(pid, "State").unwrap_or_default();
