@@ -182,7 +182,12 @@ impl Handler<Converge> for FirewallWriter {
         let since_start = || started.elapsed();
         self.reconciler.follow_event(message.event_at);
         let board = &self.board;
-        let begin = |state| board.lock().cause = cause_of(&message, state, now);
+        // The old one may hold the last reference to what Docker showed of very many ports.
+        let begin = |state| {
+            let cause = cause_of(&message, state, now);
+            let old = std::mem::replace(&mut board.lock().cause, cause);
+            drop(old);
+        };
         let round = round(
             &mut self.reconciler,
             compiler,

@@ -135,13 +135,9 @@ fn open_settled(
     } else {
         None
     };
-    let history = match history {
-        Some(history) => (*history, None),
-        None => {
-            let (history, loss) = StoredHistory::unknown(seconds(now), &reason);
-            (history, Some(loss))
-        }
-    };
+    let history = history.map_or_else(StoredHistory::default, |history| *history);
+    let (history, loss) = history.salvaged(seconds(now), &reason);
+    let history = (history, Some(loss));
     let quarantined = Quarantined {
         path,
         reason,

@@ -110,7 +110,7 @@ impl Store {
     /// # Errors
     /// As [`Journal::intend`].
     pub(crate) fn correct_history(&mut self) -> Result<(), JournalError> {
-        self.change("correcting the history of", BTreeMap::new(), false)
+        self.change("correcting the history", BTreeMap::new(), false)
     }
 
     /// Rebuilds the database if it was removed or replaced, has failed, or has outgrown its content.
@@ -164,7 +164,10 @@ impl Store {
         durable: bool,
     ) -> Result<(), JournalError> {
         let failed = |detail: String| JournalError {
-            operation: format!("{operation} {} records", new.len()),
+            operation: match new.len() {
+                0 => operation.to_owned(),
+                count => format!("{operation} {count} records"),
+            },
             detail,
         };
         let mut changes: Vec<Change> = Vec::with_capacity(new.len() + 1);
@@ -251,8 +254,9 @@ impl Store {
             }
             filled => filled?,
         }
+        self.exchange(generation)?;
         self.history.losses.extend(loss);
-        self.exchange(generation)
+        Ok(())
     }
 
     /// Replaces the present database, which is closed, by the new one that was filled beside it.

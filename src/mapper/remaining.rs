@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::forwards::Resolved;
 use super::publish::NotPublished;
 use super::skipped::Reason;
-use crate::model::container::Snapshot;
-use crate::model::forward::{Owner, Proto};
+use crate::model::container::{Endpoint, Snapshot};
+use crate::model::forward::{MAX_NAME_BYTES, Owner, Proto};
 use crate::model::rule::HostPort;
 
 /// Docker's last snapshot, and what it was resolved to.
@@ -76,14 +76,27 @@ impl Remaining {
             };
         };
         // The journal cuts very long names of networks.
-        let was_in = |network: &str| network.starts_with(owner.network.raw());
-        let mut here = container.endpoints.iter();
-        let here = here.find(|e| e.address == Some(addr) || was_in(e.network.raw()));
+        let name = owner.network.raw();
+        let was_in = |network: &str| match name.len() < MAX_NAME_BYTES {
+            true => network == name,
+            false => network.starts_with(name),
+        };
+        let find = |is: &dyn Fn(&&Endpoint) -> bool| container.endpoints.iter().find(is);
+        let here =
+            find(&|e| e.address == Some(addr)).or_else(|| find(&|e| was_in(e.network.raw())));
         match here {
             None => Presence::LeftNetwork,
             Some(endpoint) if endpoint.left => Presence::EndedOrLeft,
             Some(_) => Presence::There,
         }
+    }
+
+    /// When this container started, in nanoseconds since the epoch; `None` if Docker does not show it, or
+    /// does not say.
+    pub(crate) fn started(&self, owner: &Owner) -> Option<i64> {
+        let containers = &self.snapshot.as_ref()?.containers;
+        let at = containers.get(&owner.container_id)?.start.at;
+        (at != 0).then_some(at)
     }
 
     /// What closes the ports of containers that run.

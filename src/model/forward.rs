@@ -79,6 +79,11 @@ impl FromStr for Proto {
     }
 }
 
+/// The journal cuts the names of containers and networks at this many bytes. Docker sets no limit, and a
+/// single long name must not make a whole batch unwritable. Only readers need the names; ownership goes
+/// by id.
+pub(crate) const MAX_NAME_BYTES: usize = 255;
+
 /// A container that needs a rule. A rule may have several owners, and goes with the last one. Clones
 /// share their content: each of a container's rules holds it in several places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

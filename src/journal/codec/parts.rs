@@ -5,14 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::record;
 use crate::model::device::Device;
-use crate::model::forward::{self, Proto};
+use crate::model::forward::{self, MAX_NAME_BYTES, Proto};
 use crate::model::rule::{self, BackendKind};
 use crate::model::text::Untrusted;
-
-/// Names of containers and networks are cut at this many bytes. Docker sets no limit, and a single
-/// long name must not make a whole batch unwritable. Only readers need the names; ownership goes by
-/// id.
-const MAX_NAME_BYTES: usize = 255;
 
 #[derive(Serialize, Deserialize)]
 pub(super) enum RecordedState {

@@ -135,7 +135,8 @@ impl<'c> Reasons<'c> {
         }
     }
 
-    /// Whether the daemon has removed the rule, or replaced it by another, rather than found it gone.
+    /// Whether the daemon has removed the rule, or replaced it by another, rather than found it gone. A
+    /// removal whose mark could not be written, because the disk was full, counts as found gone.
     fn is_removed_by_us(&mut self, record: &'c Record) -> bool {
         if record.state == State::Removing {
             return true;

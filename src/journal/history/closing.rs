@@ -162,8 +162,8 @@ pub(crate) enum HistoryEntry {
 /// Entries that were lost when the journal was rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// The numbers of the first and the last of them; `None`: how many there were is not known, and
-    /// numbers begin anew.
+    /// The numbers of the first and the last of them; `None`: how many there were is not known, and their
+    /// numbers may be used again.
     pub entries: Option<(u64, u64)>,
     /// When that was found, in seconds since the epoch.
     pub at: u64,
@@ -174,7 +174,7 @@ pub struct Loss {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.entries {
-            None => write!(f, "all earlier entries, if there were any, are lost")?,
+            None => write!(f, "earlier entries may be lost")?,
             Some((first, last)) if first == last => write!(f, "entry {first} is lost")?,
             Some((first, last)) => write!(f, "entries {first} to {last} are lost")?,
         }

@@ -16,17 +16,15 @@ pub struct StoredHistory {
 }
 
 impl StoredHistory {
-    /// A history of which nothing can be read, not even where it ended.
-    pub(crate) fn unknown(at: u64, why: &str) -> (Self, Loss) {
+    /// What could be read of a history whose journal was damaged, and an entry that says so: how much is
+    /// missing is not known.
+    pub(crate) fn salvaged(self, at: u64, why: &str) -> (Self, Loss) {
         let loss = Loss {
             entries: None,
             at,
             why: why.to_owned(),
         };
-        (
-            Self::default().with(&HistoryEntry::Loss(loss.clone())),
-            loss,
-        )
+        (self.with(&HistoryEntry::Loss(loss.clone())), loss)
     }
 
     /// What is left of a history that ended at `head` once its entries behind `anchor` are lost: one

@@ -41,6 +41,24 @@ struct Unsure {
     entry: u64,
     container: Owner,
     addr: Ipv6Addr,
+    /// When the container started, as far as it was known.
+    started: Option<i64>,
+}
+
+impl Unsure {
+    /// Whether the container goes on, without its network; `None` while Docker has not answered.
+    fn goes_on(&self, remaining: &Remaining) -> Option<bool> {
+        match remaining.presence(&self.container, self.addr) {
+            Presence::LeftNetwork => Some(true),
+            Presence::Ended => Some(false),
+            // It is there again: it has ended if it was started anew meanwhile.
+            Presence::There => {
+                let started = remaining.started(&self.container);
+                Some(started.is_some() && started == self.started)
+            }
+            Presence::EndedOrLeft | Presence::Unknown => None,
+        }
+    }
 }
 
 /// The history of an open store. Its entries are not in memory.
@@ -71,8 +89,8 @@ impl History {
     /// What ends from now on ends for this cause, at the second `now` since the epoch.
     pub(super) fn because(&mut self, cause: Cause, now: u64) {
         if let Cause::Round { remaining, .. } = &cause {
-            let presence = |it: &Unsure| remaining.presence(&it.container, it.addr);
-            self.unsure.retain(|it| presence(it) != Presence::Ended);
+            self.unsure
+                .retain(|it| it.goes_on(remaining) != Some(false));
         }
         self.occasion = Some((cause, now));
     }
@@ -95,11 +113,8 @@ impl History {
         let Some(remaining) = self.remaining() else {
             return Vec::new();
         };
-        let goes_on = |it: &&Unsure| match remaining.presence(&it.container, it.addr) {
-            Presence::LeftNetwork | Presence::There => true,
-            Presence::Ended | Presence::EndedOrLeft | Presence::Unknown => false,
-        };
-        let unsure = self.unsure.iter().filter(goes_on);
+        let unsure = self.unsure.iter();
+        let unsure = unsure.filter(|it| it.goes_on(remaining) == Some(true));
         let correction = |it: &Unsure| HistoryEntry::Correction {
             entry: it.entry,
             reason: EndReason::LeftNetwork,
@@ -128,6 +143,7 @@ impl History {
                         entry: number,
                         container: container.clone(),
                         addr: *addr,
+                        started: remaining.started(container),
                     });
                 }
                 HistoryEntry::Closing(_) | HistoryEntry::Loss(_) => {}

@@ -215,17 +215,25 @@ fn a_container_that_goes_on_without_its_network_has_not_ended() {
     let dir = tempfile::tempdir().expect("tempdir");
     let mut store = open(dir.path()).store;
     let owner = record(1).owned.owners.first().expect("an owner").clone();
-    // What Docker shows: the container with its interface gone, without the network, and nothing.
-    let round = |endpoints: Option<bool>| {
+    #[derive(Clone, Copy)]
+    enum Shown {
+        InterfaceGone,
+        WithoutNetwork,
+        BackAgain,
+        StartedAnew,
+        Nothing,
+    }
+    let round = |shown: Shown| {
         let mut snapshot = Snapshot::default();
-        if let Some(left) = endpoints {
+        if !matches!(shown, Shown::Nothing) {
             let mut container = samples::container(&owner.container_id);
-            match left {
-                true => {
-                    container.endpoints[0].network = owner.network.clone();
-                    container.endpoints[0].left = true;
-                }
-                false => container.endpoints.clear(),
+            container.start.at = 1;
+            container.endpoints[0].network = owner.network.clone();
+            match shown {
+                Shown::InterfaceGone => container.endpoints[0].left = true,
+                Shown::WithoutNetwork => container.endpoints.clear(),
+                Shown::StartedAnew => container.start.at = 2,
+                Shown::BackAgain | Shown::Nothing => {}
             }
             let id = container.id.clone();
             snapshot.containers.insert(id, container.into());
@@ -243,8 +251,14 @@ fn a_container_that_goes_on_without_its_network_has_not_ended() {
         ended.into_iter().map(|(_, _, reason)| reason).collect()
     };
     use EndReason::{ContainerEnded, LeftNetwork};
-    for (answer, expected) in [(Some(false), LeftNetwork), (None, ContainerEnded)] {
-        store.because(round(Some(true)), 100);
+    let answers = [
+        (Shown::WithoutNetwork, LeftNetwork),
+        (Shown::BackAgain, LeftNetwork),
+        (Shown::StartedAnew, ContainerEnded),
+        (Shown::Nothing, ContainerEnded),
+    ];
+    for (answer, expected) in answers {
+        store.because(round(Shown::InterfaceGone), 100);
         open_and_close(&mut store, 1..=1);
         assert!(store.is_unsure());
         store.correct_history().expect("has nothing to correct");
@@ -253,14 +267,14 @@ fn a_container_that_goes_on_without_its_network_has_not_ended() {
         store.correct_history().expect("corrects");
         assert_eq!(reasons(&store).last(), Some(&expected));
         // The answer comes with the next change, too.
-        store.because(round(Some(true)), 102);
+        store.because(round(Shown::InterfaceGone), 102);
         open_and_close(&mut store, 1..=1);
         store.because(round(answer), 103);
         store.intend(&records(2..=2)).expect("writes");
         assert_eq!(reasons(&store).last(), Some(&expected));
         assert!(!store.is_unsure());
     }
-    assert_eq!(all(&store).head.number, 6);
+    assert_eq!(all(&store).head.number, 12);
     assert_eq!(Past::read(&all(&store)).broken, None);
 }
 
@@ -297,7 +311,15 @@ fn entries_that_cannot_be_read_any_more_are_lost_and_the_next_one_says_so() {
 #[test]
 fn a_journal_that_is_begun_anew_without_its_history_says_so_there() {
     type Harm = fn(&Path);
-    let harms: [(Harm, &str); 2] = [
+    let harms: [(Harm, &str); 3] = [
+        (
+            |dir| {
+                let journal = dir.join("journal");
+                crate::journal::layout::remove(&journal).expect("removes");
+                crate::journal::layout::make_private(&journal).expect("makes");
+            },
+            "the sentinel is missing",
+        ),
         (
             |dir| crate::journal::layout::remove(&dir.join("journal")).expect("removes"),
             "the database has vanished",
