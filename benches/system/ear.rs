@@ -1,18 +1,18 @@
-//! Hears what Docker and the kernel announce, with the times.
+//! Hears what the Engine and the kernel announce, with the times.
 
-use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
-use serde_json::Value;
+use rustix::process::nice;
 
-use crate::subject::since_epoch;
+use crate::api::{ContainerEvent, EndOfSubscription, Subscription};
+use crate::subject::{since_epoch, unit_nice};
 use crate::support::lab::Lab;
 use crate::support::wait::{SOON, eventually};
 
@@ -24,8 +24,22 @@ const DELETE_RULE: u8 = 8;
 const NEW_ELEMENT: u8 = 12;
 const DELETE_ELEMENT: u8 = 14;
 
+/// Lengths of the headers of netlink and nfnetlink (linux/netlink.h, linux/netfilter/nfnetlink.h).
+const HEADER: usize = 16;
+const FAMILY_HEADER: usize = 4;
+
+/// `AF_INET6` (linux/socket.h).
+const INET6: u8 = 10;
+
 /// Room for what comes at once.
 const ROOM: usize = 64 << 20;
+
+/// How long nothing must come for a change to be over: the rules of one port come in one batch, or in some
+/// runs of a tool, of which each takes milliseconds.
+const QUIET: Duration = Duration::from_millis(700);
+
+/// How often an ear that hears nothing sees whether it has been dropped.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// What became of a DNAT rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,68 +48,97 @@ pub(crate) enum Change {
     Went,
 }
 
-/// An event of Docker's.
-#[derive(Debug, Clone)]
-pub(crate) struct DockerEvent {
-    pub(crate) action: String,
-    pub(crate) id: String,
-    /// The Engine's clock.
-    pub(crate) at: Duration,
-    /// When it was read here.
-    pub(crate) read: Duration,
+/// What was heard so far.
+#[derive(Default)]
+struct Heard {
+    came: Vec<Duration>,
+    went: Vec<Duration>,
+    events: Vec<ContainerEvent>,
+    /// Why no more rules are heard.
+    deaf: Option<String>,
+}
+
+impl Heard {
+    fn times(&self, change: Change) -> &[Duration] {
+        match change {
+            Change::Came => &self.came,
+            Change::Went => &self.went,
+        }
+    }
+
+    fn what(&self) -> String {
+        let (came, went) = (self.came.len(), self.went.len());
+        let deaf = self.deaf.as_deref().unwrap_or("the ear listens");
+        format!("{came} came and {went} went in all; {deaf}")
+    }
 }
 
 /// Both, since it was made.
 pub(crate) struct Ear {
-    rules: Arc<Mutex<Vec<(Change, Duration)>>>,
-    events: Arc<Mutex<Vec<DockerEvent>>>,
+    heard: Arc<Mutex<Heard>>,
+    _end: EndOfSubscription,
 }
 
 impl Ear {
     pub(crate) fn open(lab: &Lab) -> Self {
-        let (socket, stream) = lab.host().enter(|| (announcements(), subscription()));
+        let socket = lab.host().enter(announcements);
+        let subscription = Subscription::open(lab);
         let ear = Self {
-            rules: Arc::default(),
-            events: Arc::default(),
+            heard: Arc::default(),
+            _end: subscription.end(),
         };
-        let rules = ear.rules.clone();
-        thread::spawn(move || follow_rules(&socket, &rules));
-        let events = ear.events.clone();
-        thread::spawn(move || follow_events(stream, &events));
+        let heard = Arc::downgrade(&ear.heard);
+        thread::spawn(move || follow_rules(&socket, &heard));
+        let heard = ear.heard.clone();
+        thread::spawn(move || {
+            let hear = |event| lock(&heard).events.push(event);
+            subscription.events().for_each(hear);
+        });
         ear
     }
 
     /// How many DNAT rules have come or gone so far.
     pub(crate) fn count(&self, change: Change) -> usize {
-        self.times(change).len()
+        lock(&self.heard).times(change).len()
     }
 
-    /// Waits for so many more, and returns when the last of them came or went.
+    /// Waits for `count` more than `before`, and returns when the last of them came or went.
     pub(crate) fn more(&self, change: Change, before: usize, count: usize) -> Duration {
-        eventually(SOON, &format!("{count} rules {change:?}"), || {
-            let times = self.times(change);
-            times
-                .get(before + count - 1)
-                .copied()
-                .ok_or(times.len() - before)
+        eventually(SOON, &format!("{count} DNAT rules: {change:?}"), || {
+            let heard = lock(&self.heard);
+            let at = heard.times(change).get(before + count - 1).copied();
+            at.ok_or_else(|| format!("{before} before; {}", heard.what()))
         })
     }
 
-    /// Waits for an event of a container, and returns the last.
-    pub(crate) fn event(&self, action: &str, id: &str) -> DockerEvent {
-        eventually(SOON, &format!("{action} of {id}"), || {
-            let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut events = events.iter().rev();
-            let found = events.find(|event| event.action == action && event.id == id);
-            found.cloned().ok_or("none")
+    /// Waits until rules have come or gone since there were `before`, and no more do; how many these were.
+    pub(crate) fn all(&self, change: Change, before: usize) -> usize {
+        eventually(SOON, &format!("any DNAT rule: {change:?}"), || {
+            let heard = lock(&self.heard);
+            let times = &heard.times(change)[before..];
+            let last = times.last().ok_or_else(|| heard.what())?;
+            let is_over = since_epoch().saturating_sub(*last) > QUIET;
+            is_over.then_some(times.len()).ok_or_else(|| heard.what())
         })
     }
 
-    fn times(&self, change: Change) -> Vec<Duration> {
-        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = rules.iter().filter(|(what, _)| *what == change);
-        of.map(|(_, at)| *at).collect()
+    /// Waits for an event of a container since a time, and returns its own time.
+    pub(crate) fn event(&self, action: &str, id: &str, since: Duration) -> Duration {
+        let what = format!("the Engine's event {action} of {id}");
+        eventually(SOON, &what, || {
+            let heard = lock(&self.heard);
+            let mut events = heard.events.iter().rev();
+            let is = |event: &&ContainerEvent| {
+                event.at >= since && event.action == action && event.id == id
+            };
+            let found = events.find(is).map(|event| event.at);
+            found.ok_or_else(|| format!("{} other events", heard.events.len()))
+        })
     }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn announcements() -> OwnedFd {
@@ -107,70 +150,67 @@ fn announcements() -> OwnedFd {
     );
     let socket = socket.expect("a socket");
     set_socket_recv_buffer_size_force(&socket, ROOM).expect("room");
+    set_socket_timeout(&socket, Timeout::Recv, Some(LISTEN)).expect("a limit");
     bind(&socket, &SocketAddrNetlink::new(0, GROUP)).expect("binds");
     socket
 }
 
-fn subscription() -> UnixStream {
-    let mut stream = connect();
-    let filters = "%7B%22type%22%3A%5B%22container%22%5D%7D";
-    let request = format!("GET /v1.40/events?filters={filters} HTTP/1.1\r\nHost: engine\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("asks");
-    stream
-}
-
-/// A connection to the lab's Engine; called inside.
-pub(crate) fn connect() -> UnixStream {
-    UnixStream::connect("/var/run/docker.sock").expect("the Engine listens")
-}
-
-fn follow_rules(socket: &OwnedFd, rules: &Mutex<Vec<(Change, Duration)>>) {
+/// Hears rules until the ear is dropped.
+fn follow_rules(socket: &OwnedFd, heard: &Weak<Mutex<Heard>>) {
+    // What comes is not to wait for those who are measured.
+    nice(unit_nice().parse().expect("a number")).expect("root may");
     let mut buffer = vec![0; 64 << 10];
-    while let Ok((length, _)) = recv(socket, &mut buffer[..], RecvFlags::empty()) {
+    loop {
+        let received = recv(socket, &mut buffer[..], RecvFlags::empty());
         let now = since_epoch();
-        let mut rest = &buffer[..length];
-        let mut rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
-        while let [l0, l1, l2, l3, kind, subsystem, ..] = *rest {
-            let long = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-            let message = rest.get(16..long).unwrap_or_default();
-            if subsystem == SUBSYSTEM
-                && let Some(change) = of_dnat(kind, message)
-            {
-                rules.push((change, now));
+        let Some(heard) = heard.upgrade() else {
+            return;
+        };
+        let mut heard = lock(&heard);
+        match received {
+            Ok((length, _)) => {
+                for change in changes(&buffer[..length]) {
+                    match change {
+                        Change::Came => heard.came.push(now),
+                        Change::Went => heard.went.push(now),
+                    }
+                }
             }
-            rest = rest.get(long.next_multiple_of(4)..).unwrap_or_default();
+            Err(Errno::AGAIN) => {}
+            Err(error) => {
+                heard.deaf = Some(format!("the ear is deaf: {error}"));
+                return;
+            }
         }
     }
 }
 
-/// Rules of ip6tables that rewrite a destination, and elements of our map of forwards.
-fn of_dnat(kind: u8, message: &[u8]) -> Option<Change> {
-    let has = |wanted: &[u8]| message.windows(wanted.len()).any(|part| part == wanted);
-    if message.first() != Some(&10) {
-        return None;
+/// The DNAT rules that came or went by these messages.
+fn changes(mut rest: &[u8]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    while let [l0, l1, l2, l3, kind, subsystem, ..] = *rest {
+        let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
+        let Some(message) = rest.get(HEADER..length) else {
+            break;
+        };
+        if subsystem == SUBSYSTEM && message.first() == Some(&INET6) {
+            changes.extend(of_dnat(kind, message.get(FAMILY_HEADER..).unwrap_or(&[])));
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
-    match kind {
-        NEW_RULE if has(b"DNAT\0") => Some(Change::Came),
-        DELETE_RULE if has(b"DNAT\0") => Some(Change::Went),
-        NEW_ELEMENT if has(b"forwards\0") => Some(Change::Came),
-        DELETE_ELEMENT if has(b"forwards\0") => Some(Change::Went),
-        _ => None,
-    }
+    changes
 }
 
-fn follow_events(stream: UnixStream, events: &Mutex<Vec<DockerEvent>>) {
-    for line in BufReader::new(stream).lines().map_while(Result::ok) {
-        let read = since_epoch();
-        let Ok(event) = serde_json::from_str::<Value>(&line) else {
-            continue;
-        };
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.push(DockerEvent {
-            action: text(&event["Action"]),
-            id: text(&event["Actor"]["ID"]),
-            at: Duration::from_nanos(event["timeNano"].as_u64().unwrap_or_default()),
-            read,
-        });
-    }
+/// Rules of ip6tables with the target DNAT, and elements of the maps of forwards: the daemon's are called
+/// `forwards…`, the probe's is the only one in its table.
+fn of_dnat(kind: u8, attributes: &[u8]) -> Option<Change> {
+    let has = |wanted: &[u8]| attributes.windows(wanted.len()).any(|part| part == wanted);
+    let (change, is_dnat) = match kind {
+        NEW_RULE => (Change::Came, has(b"DNAT\0")),
+        DELETE_RULE => (Change::Went, has(b"DNAT\0")),
+        NEW_ELEMENT => (Change::Came, has(b"forwards") || has(b"bare\0")),
+        DELETE_ELEMENT => (Change::Went, has(b"forwards") || has(b"bare\0")),
+        _ => return None,
+    };
+    is_dnat.then_some(change)
 }

@@ -3,158 +3,182 @@
 use std::time::Duration;
 
 use crate::Options;
+use crate::api;
 use crate::ear::{Change, Ear};
 use crate::floor::Probe;
 use crate::rows::{Figure, Goal, Table, median};
+use crate::subject::since_epoch;
 use crate::support::lab::Lab;
 use crate::support::lab::engine::Engine;
 
-/// How often each daemon has its turn, and containers of each size in a turn.
-const TURNS: usize = 2;
-const CONTAINERS: usize = 5;
+/// How often each daemon has its turn, and how often a container of each size starts in a turn: eight
+/// values for each median.
+const TURNS: usize = 4;
+const ROUNDS: usize = 2;
 
 /// Ports of a container.
 const SIZES: [usize; 3] = [1, 10, 100];
 
-/// Containers that start together, and rounds of that in a turn.
+/// Containers that start together.
 const BURST: usize = 20;
-const BURSTS: usize = 4;
 
 /// Times by size.
 type BySize = [Vec<Duration>; SIZES.len()];
 
 #[derive(Default)]
 struct Times {
+    /// DNAT rules of a port.
+    rules: Option<usize>,
     starts: BySize,
     deaths: BySize,
     bursts: Vec<Duration>,
 }
 
+/// The Engine, what it announces, and its containers.
+struct Scene<'l> {
+    lab: &'l Lab,
+    ear: Ear,
+    /// One of each size, for the same ports.
+    sizes: Vec<String>,
+    burst: Vec<String>,
+}
+
+impl<'l> Scene<'l> {
+    fn new(lab: &'l Lab, engine: &Engine<'l>, options: &Options) -> Self {
+        let create = |name: &str, publish: &str| {
+            let args = ["create", "--name", name, "-p", publish, "lab", "tcp:80"];
+            engine.docker(&args)
+        };
+        let sizes = SIZES.map(|ports| {
+            // Docker's own rules for IPv4, of which an address of IPv6 has none, take seconds for 100 ports.
+            let addr = if ports < 100 { "" } else { "[::]:" };
+            let range = format!("{addr}8000-{0}:8000-{0}", 7999 + ports);
+            create(&format!("ports-{ports}"), &range)
+        });
+        let in_burst = if options.wants("burst") { BURST } else { 0 };
+        let burst = (0..in_burst)
+            .map(|number| create(&format!("burst-{number}"), &format!("{}:80", 9000 + number)));
+        Self {
+            lab,
+            ear: Ear::open(lab),
+            sizes: sizes.into(),
+            burst: burst.collect(),
+        }
+    }
+
+    /// All that is measured of whoever serves now, once or some times.
+    fn turn(&self, options: &Options, times: &mut Times) {
+        // It warms up, and shows the first time how many rules it makes of a port.
+        let one = &self.sizes[..1];
+        let rules = *times.rules.get_or_insert_with(|| self.rules_of(one));
+        self.lives(one, rules);
+        for _ in 0..ROUNDS {
+            if options.wants("start") || options.wants("die") {
+                for (at, ports) in SIZES.into_iter().enumerate() {
+                    let (start, death) = self.lives(&self.sizes[at..=at], ports * rules);
+                    times.starts[at].push(start);
+                    times.deaths[at].push(death);
+                }
+            }
+            if options.wants("burst") {
+                let (start, _) = self.lives(&self.burst, BURST * rules);
+                times.bursts.push(start);
+            }
+        }
+    }
+
+    /// How many DNAT rules a container with one port makes.
+    fn rules_of(&self, one: &[String]) -> usize {
+        let before = self.ear.count(Change::Came);
+        api::each(self.lab, "start", one);
+        let came = self.ear.all(Change::Came, before);
+        let before = self.ear.count(Change::Went);
+        api::each(self.lab, "kill", one);
+        let went = self.ear.all(Change::Went, before);
+        assert_eq!(came, went, "rules of a port that came, and that went");
+        came
+    }
+
+    /// Has containers start and die together: from the last event to the last rule, for both.
+    fn lives(&self, ids: &[String], rules: usize) -> (Duration, Duration) {
+        let [start, death] = [
+            ("start", "start", Change::Came),
+            ("kill", "die", Change::Went),
+        ]
+        .map(|(order, action, change)| {
+            let before = self.ear.count(change);
+            let since = since_epoch();
+            api::each(self.lab, order, ids);
+            let last = self.ear.more(change, before, rules);
+            let events = ids.iter().map(|id| self.ear.event(action, id, since));
+            let event = events.max().expect("a container");
+            let all = self.ear.count(change) - before;
+            assert_eq!(
+                all,
+                rules,
+                "DNAT rules of {} containers: {change:?}",
+                ids.len()
+            );
+            last.saturating_sub(event)
+        });
+        (start, death)
+    }
+}
+
 pub(crate) fn measure(backend: &str, options: &Options, table: &mut Table) {
     let lab = Lab::up(&format!("system_events_{backend}"));
     let engine = Engine::up(&lab, &["--userland-proxy=false"]);
-    let ear = Ear::open(&lab);
-    let mut probe = Probe::new(&lab);
+    let scene = Scene::new(&lab, &engine, options);
+    let mut probe = Probe::new(&lab, backend);
     let mut times: Vec<Times> = options.subjects.iter().map(|_| Times::default()).collect();
     let mut floor = Times::default();
-    for _ in 0..TURNS {
+    for turn in 1..=TURNS {
         for (subject, times) in options.subjects.iter().zip(&mut times) {
+            eprintln!(
+                "events, {backend}, turn {turn} of {TURNS}: {}",
+                subject.name
+            );
             let mut daemon = subject.start(&lab, backend, &[]);
             daemon.ready();
-            turn(&lab, &engine, &ear, options, times);
+            scene.turn(options, times);
             daemon.leaves();
         }
-        floors(backend, &engine, &ear, &mut probe, &mut floor);
+        eprintln!("events, {backend}, turn {turn} of {TURNS}: the floor");
+        probe.during(|| scene.turn(options, &mut floor));
     }
-    let goal = |nftables, ip6tables| {
-        let most = if backend == "nftables" {
-            nftables
-        } else {
-            ip6tables
+    rows(backend, options, &times, &floor, table);
+}
+
+fn rows(backend: &str, options: &Options, times: &[Times], floor: &Times, table: &mut Table) {
+    let most = |nftables, ip6tables| {
+        let ms = match backend {
+            "nftables" => nftables,
+            _ => ip6tables,
         };
-        Goal::AtMost(Figure::Ms(most))
+        Goal::AtMost(Figure::Ms(ms))
     };
     let start_goals = match backend {
         "nftables" => [Goal::OfFloor(1.4); 3],
         _ => [6.0, 6.5, 10.0].map(|ms| Goal::AtMost(Figure::Ms(ms))),
     };
-    let die_goals = [goal(1.5, 6.0), Goal::None, goal(2.5, 12.0)];
+    let die_goals = [most(1.5, 6.0), Goal::None, most(2.5, 12.0)];
+    let mut row = |what: String, goal, of: &dyn Fn(&Times) -> &Vec<Duration>| {
+        let middle = |times| median(of(times).clone());
+        let figures = times.iter().map(middle).collect();
+        table.add(backend, what, goal, figures, middle(floor));
+    };
     for (at, ports) in SIZES.into_iter().enumerate() {
-        let of = |times: &BySize| median(times[at].clone());
         if options.wants("start") {
-            let figures = times.iter().map(|times| of(&times.starts)).collect();
             let what = format!("start event → rule, {ports} ports");
-            table.add(backend, what, start_goals[at], figures, of(&floor.starts));
+            row(what, start_goals[at], &|times| &times.starts[at]);
         }
         if options.wants("die") {
-            let figures = times.iter().map(|times| of(&times.deaths)).collect();
             let what = format!("die event → rule gone, {ports} ports");
-            table.add(backend, what, die_goals[at], figures, of(&floor.deaths));
+            row(what, die_goals[at], &|times| &times.deaths[at]);
         }
     }
     if options.wants("burst") {
-        let figures = times.iter().map(|times| median(times.bursts.clone()));
         let what = format!("burst of {BURST} containers: last event → last rule");
-        table.add(backend, what, goal(5.0, 12.0), figures.collect(), None);
-    }
-}
-
-fn turn(lab: &Lab, engine: &Engine<'_>, ear: &Ear, options: &Options, times: &mut Times) {
-    if options.wants("start") || options.wants("die") {
-        for (at, ports) in SIZES.into_iter().enumerate() {
-            // The first one warms up.
-            for number in 0..=CONTAINERS {
-                let (start, death) = one(engine, ear, ports);
-                if number > 0 {
-                    times.starts[at].push(start);
-                    times.deaths[at].push(death);
-                }
-            }
-        }
-    }
-    if options.wants("burst") {
-        for _ in 0..BURSTS {
-            times.bursts.push(burst(lab, engine, ear));
-        }
-    }
-}
-
-fn run(engine: &Engine<'_>, ports: usize) -> String {
-    let range = format!("8000-{}", 7999 + ports);
-    engine.run("web", &["-p", &format!("{range}:{range}")], &["tcp:8000"])
-}
-
-fn one(engine: &Engine<'_>, ear: &Ear, ports: usize) -> (Duration, Duration) {
-    let before = ear.count(Change::Came);
-    let id = run(engine, ports);
-    let came = ear.more(Change::Came, before, ports);
-    let started = ear.event("start", &id).at;
-    let before = ear.count(Change::Went);
-    engine.docker(&["kill", "web"]);
-    let went = ear.more(Change::Went, before, ports);
-    let died = ear.event("die", &id).at;
-    engine.remove("web");
-    (came.saturating_sub(started), went.saturating_sub(died))
-}
-
-fn burst(lab: &Lab, engine: &Engine<'_>, ear: &Ear) -> Duration {
-    let create = |number: usize| {
-        let (name, port) = (format!("b{number}"), format!("{}:80", 8000 + number));
-        let args = ["create", "--stop-signal=KILL", "--name", &name, "-p", &port];
-        engine.docker(&[&args[..], &["lab", "tcp:80"]].concat())
-    };
-    let ids: Vec<String> = (0..BURST).map(create).collect();
-    let (came, went) = (ear.count(Change::Came), ear.count(Change::Went));
-    let names: Vec<String> = (0..BURST).map(|number| format!("b{number}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let each = "for n in $(seq 0 19); do docker start b$n >/dev/null & done; wait";
-    lab.host().sh(each);
-    let last = ear.more(Change::Came, came, BURST);
-    let events = ids.iter().map(|id| ear.event("start", id).at);
-    let event = events.max().expect("some");
-    engine.docker(&[&["rm", "-f"][..], &names].concat());
-    ear.more(Change::Went, went, BURST);
-    last.saturating_sub(event)
-}
-
-/// The same by the probe, while no daemon runs.
-fn floors(backend: &str, engine: &Engine<'_>, ear: &Ear, probe: &mut Probe<'_>, floor: &mut Times) {
-    for (at, ports) in SIZES.into_iter().enumerate() {
-        for _ in 0..CONTAINERS {
-            let id = run(engine, ports);
-            let event = ear.event("start", &id);
-            let [inserted, removed] = match backend {
-                "nftables" => probe.batches(ports),
-                _ => probe.tools(ports),
-            };
-            let lag = event.read.saturating_sub(event.at);
-            let start = lag + probe.inspect(&id) + probe.sync(ports) + inserted;
-            engine.docker(&["kill", "web"]);
-            let event = ear.event("die", &id);
-            let lag = event.read.saturating_sub(event.at);
-            engine.remove("web");
-            floor.starts[at].push(start);
-            floor.deaths[at].push(lag + removed);
-        }
+        row(what, most(5.0, 12.0), &|times| &times.bursts);
     }
 }

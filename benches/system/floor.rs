@@ -1,91 +1,125 @@
-//! The least that a change takes: its parts, each done once by a probe.
+//! The least that a daemon can do about an event: a probe that does that and nothing else, with the same
+//! containers, the same Engine and the same priority, heard by the same ear as the daemons.
+//!
+//! It reads the event, inspects once, writes once to the disk, and sends one bare batch or runs
+//! ip6tables-restore once; at `die` only the last of these. One thread of this process, one event at a time.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread::{self, ScopedJoinHandle};
 
+use rustix::process::nice;
+
+use crate::api::{Subscription, host_ports};
 use crate::bare::Bare;
-use crate::ear::connect;
+use crate::subject::unit_nice;
 use crate::support::lab::Lab;
 
-/// Bytes that the journal needs for one port.
+/// Bytes that the journal needs for one rule.
 const RECORD: usize = 350;
+
+/// Rules of a port: for what comes from outside; and, for there is no docker-proxy here, for the host and
+/// its containers.
+const RULES: usize = 2;
 
 /// What the probe needs.
 pub(crate) struct Probe<'l> {
     lab: &'l Lab,
+    backend: &'l str,
     bare: Bare,
     file: File,
 }
 
 impl<'l> Probe<'l> {
-    pub(crate) fn new(lab: &'l Lab) -> Self {
+    pub(crate) fn new(lab: &'l Lab, backend: &'l str) -> Self {
         Self {
             lab,
+            backend,
             bare: lab.host().enter(Bare::new),
             file: File::create(lab.home().join("probe")).expect("a file"),
         }
     }
 
-    /// One inspect of a container.
-    pub(crate) fn inspect(&self, id: &str) -> Duration {
-        self.lab.host().enter(|| {
-            let began = Instant::now();
-            let mut stream = connect();
-            let head = "HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n";
-            let request = format!("GET /v1.40/containers/{id}/json {head}");
-            stream.write_all(request.as_bytes()).expect("asks");
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).expect("answers");
-            began.elapsed()
-        })
+    /// Does its work while `work` is done.
+    pub(crate) fn during(&mut self, work: impl FnOnce()) {
+        let subscription = Subscription::open(self.lab);
+        let end = subscription.end();
+        let host = self.lab.host();
+        thread::scope(|scope| {
+            let probe = scope.spawn(|| host.enter(|| self.follow(subscription)));
+            // Also where `work` panics.
+            let end = end;
+            work();
+            drop(end);
+            ScopedJoinHandle::join(probe).expect("the probe");
+        });
+    }
+
+    fn follow(&mut self, subscription: Subscription) {
+        // Of this thread alone, and of the tool that it starts.
+        nice(unit_nice().parse().expect("a number")).expect("root may");
+        let mut open: HashMap<String, Vec<u16>> = HashMap::new();
+        for event in subscription.events() {
+            match event.action.as_str() {
+                "start" => {
+                    let ports = host_ports(&event.id);
+                    self.sync(ports.len());
+                    self.change(&ports, true);
+                    open.insert(event.id, ports);
+                }
+                "die" => {
+                    if let Some(ports) = open.remove(&event.id) {
+                        self.change(&ports, false);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// One write to the disk of what the journal keeps of so many ports.
-    pub(crate) fn sync(&mut self, ports: usize) -> Duration {
-        let began = Instant::now();
-        self.file
-            .write_all(&vec![1; ports * RECORD])
-            .expect("writes");
+    fn sync(&mut self, ports: usize) {
+        let records = vec![1; ports * RULES * RECORD];
+        self.file.write_all(&records).expect("writes");
         self.file.sync_data().expect("syncs");
-        began.elapsed()
     }
 
-    /// One batch that inserts so many forwards, and one that removes them.
-    pub(crate) fn batches(&mut self, ports: usize) -> [Duration; 2] {
-        let last = u16::try_from(ports).expect("a port");
-        let began = Instant::now();
-        self.bare.insert(1, last);
-        let inserted = began.elapsed();
-        let began = Instant::now();
-        self.bare.delete(1, last);
-        [inserted, began.elapsed()]
-    }
-
-    /// One run of ip6tables-restore that inserts so many forwards, and one that removes them.
-    pub(crate) fn tools(&self, ports: usize) -> [Duration; 2] {
-        let rules = |verb: &str| -> String {
-            let rule = |port: usize| {
-                format!(
-                    "{verb} PREROUTING -i eth0 -p tcp --dport {port} -j DNAT --to-destination \
-                     [fdfd:5898:4917:1::2]:{port} -m addrtype --dst-type LOCAL\n"
-                )
-            };
-            let all: String = (1..=ports).map(rule).collect();
-            format!("*nat\n{all}COMMIT\n")
+    /// Ports in a row.
+    fn change(&mut self, ports: &[u16], comes: bool) {
+        if self.backend == "ip6tables" {
+            return restore(ports, comes);
+        }
+        let [Some(first), Some(last)] = [ports.first(), ports.last()] else {
+            return;
         };
-        ["-A", "-D"].map(|verb| {
-            let input = self.lab.home().join("rules");
-            std::fs::write(&input, rules(verb)).expect("writes");
-            let input = "ip6tables-restore --noflush --wait </run/lab/home/rules";
-            self.lab.host().enter(|| {
-                let began = Instant::now();
-                let done = std::process::Command::new("sh")
-                    .args(["-c", input])
-                    .status();
-                assert!(done.expect("a shell").success());
-                began.elapsed()
-            })
-        })
+        // Two elements for each, all in one batch.
+        let (first, last) = (first * 2, last * 2 + 1);
+        match comes {
+            true => self.bare.insert(first, last),
+            false => self.bare.delete(first, last),
+        }
     }
+}
+
+/// One run of ip6tables-restore.
+fn restore(ports: &[u16], comes: bool) {
+    let verb = if comes { "-A" } else { "-D" };
+    let rules = |port: &u16| {
+        let target = format!("-j DNAT --to-destination [fdfd:5898:4917:1::2]:{port}");
+        let local = "-m addrtype --dst-type LOCAL";
+        format!(
+            "{verb} PREROUTING -i eth0 -p tcp --dport {port} {local} {target}\n\
+             {verb} OUTPUT -p tcp --dport {port} {local} {target}\n"
+        )
+    };
+    let all: String = ports.iter().map(rules).collect();
+    let mut tool = Command::new("ip6tables-restore");
+    let tool = tool.args(["--noflush", "--wait"]).stdin(Stdio::piped());
+    let mut tool = tool.spawn().expect("ip6tables-restore");
+    let mut stdin = tool.stdin.take().expect("it is piped");
+    write!(stdin, "*nat\n{all}COMMIT\n").expect("writes");
+    drop(stdin);
+    assert!(tool.wait().expect("it ends").success(), "{all}");
 }

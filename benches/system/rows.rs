@@ -15,7 +15,7 @@ pub(crate) enum Figure {
 }
 
 impl Figure {
-    fn number(self) -> f64 {
+    pub(crate) fn number(self) -> f64 {
         match self {
             Self::Ms(n) | Self::Mib(n) | Self::Count(n) | Self::Times(n) => n,
         }
@@ -76,12 +76,15 @@ impl Table {
         self.0.push(row);
     }
 
-    /// The size of the program.
-    pub(crate) fn binary(&mut self, program: &str) {
-        let size = fs::metadata(program).expect("the program").len();
-        let size = Figure::Mib(size as f64 / f64::from(1 << 20));
+    /// The sizes of the programs.
+    pub(crate) fn binary<'p>(&mut self, programs: impl Iterator<Item = &'p str>) {
+        let size = |program: &str| {
+            let size = fs::metadata(program).ok()?.len();
+            Some(Figure::Mib(size as f64 / f64::from(1 << 20)))
+        };
         let goal = Goal::AtMost(Figure::Mib(7.0));
-        self.add("", "size of the program", goal, vec![Some(size)], None);
+        let sizes = programs.map(size).collect();
+        self.add("", "size of the program", goal, sizes, None);
     }
 
     pub(crate) fn markdown(&self) -> String {

@@ -1,20 +1,19 @@
 //! The daemons that are measured: ours, and perhaps another.
 
 use std::path::PathBuf;
-use std::process::{Child, Output};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, str};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::PROGRAM;
 use crate::support::lab::Lab;
 use crate::support::process::{kib, kill, signal, wait};
 use crate::support::wait::{eventually, let_pass};
 
 /// How long any step may take before it counts as never.
-pub(crate) const NEVER: Duration = Duration::from_secs(300);
+pub(crate) const NEVER: Duration = Duration::from_secs(120);
 
 /// Free memory goes back within ten seconds of a large change.
 const SETTLES: Duration = Duration::from_secs(12);
@@ -22,6 +21,7 @@ const SETTLES: Duration = Duration::from_secs(12);
 /// A daemon that can be run.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
+    pub(crate) name: &'static str,
     command: Vec<String>,
     /// Whether it takes our arguments and answers our commands.
     pub(crate) is_like_ours: bool,
@@ -29,22 +29,29 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn own() -> Self {
+    /// A build of this program.
+    pub(crate) fn own(program: &str) -> Self {
         Self {
-            command: vec![PROGRAM.to_owned()],
+            name: "ours",
+            command: vec![program.to_owned()],
             is_like_ours: true,
             state_dir: "/run/lab/home/own",
         }
     }
 
+    /// Another daemon, with its arguments; or without any another build of this program, which says so itself.
     pub(crate) fn peer(command: &str) -> Self {
         let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-        let program = command.first().expect("--peer names a program");
         Self {
-            is_like_ours: program.ends_with("docker-nat66"),
+            name: "the peer",
+            is_like_ours: command.len() == 1 && is_docker_nat66(&command[0]),
             command,
             state_dir: "/run/lab/home/peer",
         }
+    }
+
+    pub(crate) fn program(&self) -> &str {
+        &self.command[0]
     }
 
     /// Starts it with the priority that our unit gives.
@@ -69,8 +76,17 @@ impl Subject {
     }
 }
 
+/// Whether a program calls itself so.
+fn is_docker_nat66(program: &str) -> bool {
+    // Another daemon might take the option for none, and run.
+    let said = Command::new("timeout")
+        .args(["5", program, "--version"])
+        .output();
+    said.is_ok_and(|said| said.stdout.starts_with(b"docker-nat66 "))
+}
+
 /// What the unit says of the daemon's priority.
-fn unit_nice() -> &'static str {
+pub(crate) fn unit_nice() -> &'static str {
     let unit = include_str!("../../src/assets/docker-nat66.service");
     let nice = unit.lines().find_map(|line| line.strip_prefix("Nice="));
     nice.expect("it has one")
@@ -93,52 +109,44 @@ impl Running<'_> {
             let_pass(Duration::from_secs(3));
             return Duration::ZERO;
         }
-        let ready = eventually(NEVER, "it to be ready", || {
+        let what = format!("{} to say that it is ready", self.subject.name);
+        let ready = eventually(NEVER, &what, || {
             let ended = self.child.try_wait().expect("wait");
-            assert!(ended.is_none(), "{ended:?}: {}", self.log.display());
-            self.said("ready").first().copied().ok_or("not yet")
+            assert!(ended.is_none(), "{ended:?}: {}", self.log());
+            self.said_ready().ok_or_else(|| self.log())
         });
         ready.saturating_sub(self.started)
     }
 
-    /// The times of the log lines whose message begins with `words`.
-    pub(crate) fn said(&self, words: &str) -> Vec<Duration> {
-        let log = fs::read(&self.log).expect("read the log");
-        let lines = log.split(|byte| *byte == b'\n');
-        let lines = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        let says = |line: &Value| line["msg"].as_str().is_some_and(|m| m.starts_with(words));
-        lines
-            .filter(says)
-            .map(|line| {
-                let time = line["ts"].as_str().expect("a time");
-                let time = chrono::DateTime::parse_from_rfc3339(time).expect("a time");
-                let nanos = time.timestamp_nanos_opt().expect("in our time");
-                Duration::from_nanos(nanos.unsigned_abs())
-            })
-            .collect()
+    /// The time of the line of its log that says so.
+    fn said_ready(&self) -> Option<Duration> {
+        let log = self.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut ready = lines.filter(|line: &Value| line["msg"] == "ready");
+        let time = ready.next()?["ts"].as_str()?.to_owned();
+        let time = chrono::DateTime::parse_from_rfc3339(&time).expect("a time");
+        let nanos = time.timestamp_nanos_opt().expect("in our time");
+        Some(Duration::from_nanos(nanos.unsigned_abs()))
     }
 
-    /// Waits for one more such line than `before`, and returns the time of the last.
-    pub(crate) fn says_more(&self, words: &str, before: usize) -> Duration {
-        eventually(NEVER, words, || {
-            let said = self.said(words);
-            said.get(before..)
-                .and_then(<[Duration]>::last)
-                .copied()
-                .ok_or(said.len())
-        })
+    fn log(&self) -> String {
+        let log = fs::read(&self.log).expect("read the log");
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Runs a command of it (`status --json`).
     pub(crate) fn command(&self, args: &[&str]) -> Output {
-        let program = self.subject.command[0].as_str();
+        let program = self.subject.program();
         let state = ["--state-dir", self.subject.state_dir];
         self.lab.host().output(&[&[program], args, &state].concat())
     }
 
     /// Waits until so many ports are open.
     pub(crate) fn opens(&self, ports: usize) {
-        eventually(NEVER, &format!("{ports} open ports"), || {
+        let what = format!("{ports} open ports of {}", self.subject.name);
+        eventually(NEVER, &what, || {
             let output = self.command(&["status", "--json"]);
             let status: Value =
                 serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
@@ -189,7 +197,7 @@ impl Running<'_> {
     /// SIGTERM, and its end.
     pub(crate) fn leaves(mut self) {
         signal(&self.child, Signal::TERM);
-        wait(&mut self.child, "the daemon", NEVER);
+        wait(&mut self.child, self.subject.name, NEVER);
     }
 }
 
