@@ -142,9 +142,12 @@ pub(crate) fn measure(backend: &str, options: &Options, table: &mut Table) {
             daemon.ready();
             scene.turn(options, times);
             daemon.leaves();
+            let rules = times.rules.unwrap_or_default();
+            eprintln!("  {rules} DNAT rules of a port");
         }
         eprintln!("events, {backend}, turn {turn} of {TURNS}: the floor");
-        probe.during(|| scene.turn(options, &mut floor));
+        let rules = times[0].rules.expect("it has had its turn");
+        probe.during(rules, || scene.turn(options, &mut floor));
     }
     rows(backend, options, &times, &floor, table);
 }

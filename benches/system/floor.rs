@@ -20,16 +20,15 @@ use crate::support::lab::Lab;
 /// Bytes that the journal needs for one rule.
 const RECORD: usize = 350;
 
-/// Rules of a port: for what comes from outside; and, for there is no docker-proxy here, for the host and
-/// its containers.
-const RULES: usize = 2;
-
 /// What the probe needs.
 pub(crate) struct Probe<'l> {
     lab: &'l Lab,
     backend: &'l str,
     bare: Bare,
     file: File,
+    /// DNAT rules that it makes of a port: one for what comes from outside, or another for the host and its
+    /// containers.
+    rules: u16,
 }
 
 impl<'l> Probe<'l> {
@@ -39,11 +38,14 @@ impl<'l> Probe<'l> {
             backend,
             bare: lab.host().enter(Bare::new),
             file: File::create(lab.home().join("probe")).expect("a file"),
+            rules: 1,
         }
     }
 
-    /// Does its work while `work` is done.
-    pub(crate) fn during(&mut self, work: impl FnOnce()) {
+    /// Does its work while `work` is done, with as many rules of a port as ours makes.
+    pub(crate) fn during(&mut self, rules: usize, work: impl FnOnce()) {
+        assert!((1..=2).contains(&rules), "{rules} DNAT rules of a port");
+        self.rules = if rules == 1 { 1 } else { 2 };
         let subscription = Subscription::open(self.lab);
         let end = subscription.end();
         let host = self.lab.host();
@@ -81,7 +83,7 @@ impl<'l> Probe<'l> {
 
     /// One write to the disk of what the journal keeps of so many ports.
     fn sync(&mut self, ports: usize) {
-        let records = vec![1; ports * RULES * RECORD];
+        let records = vec![1; ports * usize::from(self.rules) * RECORD];
         self.file.write_all(&records).expect("writes");
         self.file.sync_data().expect("syncs");
     }
@@ -89,37 +91,38 @@ impl<'l> Probe<'l> {
     /// Ports in a row.
     fn change(&mut self, ports: &[u16], comes: bool) {
         if self.backend == "ip6tables" {
-            return restore(ports, comes);
+            return self.restore(ports, comes);
         }
         let [Some(first), Some(last)] = [ports.first(), ports.last()] else {
             return;
         };
-        // Two elements for each, all in one batch.
-        let (first, last) = (first * 2, last * 2 + 1);
+        // One or two elements for each, all in one batch.
+        let (first, last) = (first * self.rules, (last + 1) * self.rules - 1);
         match comes {
             true => self.bare.insert(first, last),
             false => self.bare.delete(first, last),
         }
     }
-}
 
-/// One run of ip6tables-restore.
-fn restore(ports: &[u16], comes: bool) {
-    let verb = if comes { "-A" } else { "-D" };
-    let rules = |port: &u16| {
-        let target = format!("-j DNAT --to-destination [fdfd:5898:4917:1::2]:{port}");
-        let local = "-m addrtype --dst-type LOCAL";
-        format!(
-            "{verb} PREROUTING -i eth0 -p tcp --dport {port} {local} {target}\n\
-             {verb} OUTPUT -p tcp --dport {port} {local} {target}\n"
-        )
-    };
-    let all: String = ports.iter().map(rules).collect();
-    let mut tool = Command::new("ip6tables-restore");
-    let tool = tool.args(["--noflush", "--wait"]).stdin(Stdio::piped());
-    let mut tool = tool.spawn().expect("ip6tables-restore");
-    let mut stdin = tool.stdin.take().expect("it is piped");
-    write!(stdin, "*nat\n{all}COMMIT\n").expect("writes");
-    drop(stdin);
-    assert!(tool.wait().expect("it ends").success(), "{all}");
+    /// One run of ip6tables-restore.
+    fn restore(&self, ports: &[u16], comes: bool) {
+        let verb = if comes { "-A" } else { "-D" };
+        let chains = ["PREROUTING -i eth0", "OUTPUT"];
+        let chains = &chains[..self.rules.into()];
+        let rule = |port: &u16, chain: &str| {
+            format!(
+                "{verb} {chain} -p tcp --dport {port} -m addrtype --dst-type LOCAL \
+                 -j DNAT --to-destination [fdfd:5898:4917:1::2]:{port}\n"
+            )
+        };
+        let of_port = |port| chains.iter().map(move |chain| rule(port, chain));
+        let all: String = ports.iter().flat_map(of_port).collect();
+        let mut tool = Command::new("ip6tables-restore");
+        let tool = tool.args(["--noflush", "--wait"]).stdin(Stdio::piped());
+        let mut tool = tool.spawn().expect("ip6tables-restore");
+        let mut stdin = tool.stdin.take().expect("it is piped");
+        write!(stdin, "*nat\n{all}COMMIT\n").expect("writes");
+        drop(stdin);
+        assert!(tool.wait().expect("it ends").success(), "{all}");
+    }
 }
