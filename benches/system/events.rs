@@ -171,12 +171,17 @@ fn rows(backend: &str, options: &Options, times: &[Times], floor: &Times, table:
         table.add(backend, what, goal, figures, middle(floor));
     };
     for (at, ports) in SIZES.into_iter().enumerate() {
+        let ports = if ports == 1 {
+            "1 port"
+        } else {
+            &format!("{ports} ports")
+        };
         if options.wants("start") {
-            let what = format!("start event → rule, {ports} ports");
+            let what = format!("start event → rule, {ports}");
             row(what, start_goals[at], &|times| &times.starts[at]);
         }
         if options.wants("die") {
-            let what = format!("die event → rule gone, {ports} ports");
+            let what = format!("die event → rule gone, {ports}");
             row(what, die_goals[at], &|times| &times.deaths[at]);
         }
     }

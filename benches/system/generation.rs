@@ -11,9 +11,9 @@ use rustix::net::{
 };
 use rustix::process::nice;
 
-use crate::subject::{since_epoch, unit_nice};
+use crate::subject::{NEVER, since_epoch, unit_nice};
 use crate::support::lab::Lab;
-use crate::support::wait::let_pass;
+use crate::support::wait::{eventually, let_pass};
 
 /// Asks for the number of the last change: `NFT_MSG_GETGEN` (linux/netfilter/nf_tables.h) in a request of
 /// 20 bytes (linux/netlink.h), of which the family's header is empty.
@@ -48,6 +48,15 @@ impl Generation {
     /// When the last change was seen; zero before the first.
     pub(crate) fn last_change(&self) -> Duration {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change after `time`, which `what` is to make, and returns when it was seen.
+    pub(crate) fn change_after(&self, time: Duration, what: &str) -> Duration {
+        let what = format!("a change of the kernel's tables: {what}");
+        eventually(NEVER, &what, || {
+            let last = self.last_change();
+            (last > time).then_some(last).ok_or("none")
+        })
     }
 }
 
