@@ -141,11 +141,7 @@ pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
     let (mut rows, source) = rows(&args.daemon)?;
     rows.retain(|row| args.wants_row(row));
     if args.json {
-        let lines: String = rows
-            .iter()
-            .map(output::json_line)
-            .collect::<Result<_, _>>()?;
-        output::print(&lines)?;
+        output::print_lines(rows.iter())?;
         return Ok(Exit::Done);
     }
     let canvas = Canvas::of_stdout(args.wide);

@@ -28,6 +28,25 @@ fn is_read(text: &str) -> Result<bool, Failure> {
     }
 }
 
+/// Writes values to standard output, each as one [`json_line`]. They are never in memory as one text.
+pub(super) fn print_lines<'v, T: Serialize + 'v>(
+    values: impl Iterator<Item = &'v T>,
+) -> Result<(), Failure> {
+    /// Bytes that are written at once.
+    const AT_ONCE: usize = 64 * 1024;
+    let mut lines = String::new();
+    for value in values {
+        lines.push_str(&json_line(value)?);
+        if lines.len() >= AT_ONCE {
+            if !is_read(&lines)? {
+                return Ok(());
+            }
+            lines.clear();
+        }
+    }
+    print(&lines)
+}
+
 /// Writes a screen in the place of the last one, or to a file or a pipe after it. `false` if the reader
 /// has gone.
 pub(super) fn print_over(screen: &str) -> Result<bool, Failure> {
@@ -80,7 +99,12 @@ pub(super) fn print_failure(failure: &Failure) {
 /// A value as one line of JSON, safe to show: JSON itself lets through the C1 controls and the
 /// bidirectional overrides, which can change what a terminal shows as much as an escape does.
 pub(super) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
-    let json = serde_json::to_string(value).map_err(io::Error::from)?;
+    let mut json = serde_json::to_string(value).map_err(io::Error::from)?;
+    // There may be very many lines, and hardly any has more than ASCII.
+    if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        json.push('\n');
+        return Ok(json);
+    }
     let mut line = String::with_capacity(json.len() + 1);
     for c in json.chars() {
         // These occur only inside strings, and none lies beyond 16 bits, so JSON's escapes fit. A

@@ -88,11 +88,13 @@ impl Row {
     /// The rows of one record.
     pub fn of(record: &Record) -> Vec<Self> {
         let bare = Self::without_owner(record);
-        let owners = &record.owned.owners;
-        if owners.is_empty() {
+        let mut owners = record.owned.owners.iter();
+        let Some(last) = owners.next_back() else {
             return vec![bare];
-        }
-        owners.iter().map(|owner| bare.owned_by(owner)).collect()
+        };
+        let mut rows: Vec<Self> = owners.map(|owner| bare.clone().owned_by(owner)).collect();
+        rows.push(bare.owned_by(last));
+        rows
     }
 
     /// The row of a rule of which there is no record, with its first owner.
@@ -115,12 +117,12 @@ impl Row {
         }
     }
 
-    fn owned_by(&self, owner: &Owner) -> Self {
+    fn owned_by(self, owner: &Owner) -> Self {
         Self {
             container_id: Some(owner.container_id.clone()),
             container_name: Some(owner.container_name.raw().to_owned()),
             network: Some(owner.network.raw().to_owned()),
-            ..self.clone()
+            ..self
         }
     }
 
