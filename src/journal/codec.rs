@@ -17,6 +17,7 @@
 
 pub(crate) mod history;
 mod parts;
+pub(crate) mod states;
 mod v1;
 mod v2;
 

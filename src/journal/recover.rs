@@ -29,7 +29,7 @@ use super::history::past::StoredHistory;
 use super::layout::{self, OPENS_BEFORE_DISTRUST, StateDir};
 use super::marker::{self, Found, Marker};
 use super::record::Record;
-use super::store::{self, Database, Store};
+use super::store::{self, Database, LaterStates, Store};
 use crate::model::rule::RuleId;
 
 mod examine;
@@ -214,6 +214,7 @@ fn open_new(
     let loaded = Loaded {
         database,
         records,
+        later: LaterStates::default(),
         history,
         generation,
     };
@@ -224,6 +225,7 @@ fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, Ope
     let Loaded {
         database,
         records,
+        later,
         history,
         generation,
     } = loaded;
@@ -240,7 +242,7 @@ fn resume(dir: &StateDir, loaded: Loaded, now: SystemTime) -> Result<Opened, Ope
             dir.clone(),
             database,
             marker,
-            (records, history),
+            (records, later, history),
             generation,
             now,
         ),

@@ -9,6 +9,9 @@
 //!   commit, removing, forget    batch ─▶ flush ──────────▶ acknowledged   (survives a crash of the daemon)
 //! ```
 //!
+//! A commit, removal or end of many records at once does not write each of them anew, but notes what
+//! they have become ([`states`]), in the same batch.
+//!
 //! After any failure the store closes the database for good: sled stays broken after an error, and a
 //! page whose fsync failed may be lost although the kernel calls it clean. The next change first
 //! builds a new database from the records in memory and replaces the old one, which stays until then.
@@ -22,25 +25,28 @@ mod database;
 mod history;
 mod queries;
 mod shrink;
+mod states;
+mod trees;
+mod writing;
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 pub(super) use self::build::{build, fill_in_place, refusal};
-use self::build::{content, fill_beside, sentinel_change, size};
-use self::database::Change;
+use self::build::{content, fill_beside, size};
 pub(super) use self::database::{Database, DatabaseError};
-use self::history::{History, appended};
+use self::history::History;
 pub(super) use self::history::{ends, stored};
-use self::shrink::{free_garbage, has_outgrown, slack_of};
-use super::codec::{self, Sentinel};
+use self::shrink::{MOST_GONE, free_garbage, has_outgrown, slack_of};
+pub(super) use self::states::{LaterStates, ReadError};
+#[cfg(test)]
+pub(super) use self::trees::Changes;
 use super::error::OpenError;
 use super::history::cause::Cause;
 use super::history::chain::Ends;
-use super::history::closing::{HistoryEntry, Loss};
+use super::history::closing::Loss;
 use super::layout::{self, StateDir};
 use super::marker::Marker;
-use super::record::{IllegalStep, Record, RecordEvent, Records, step};
+use super::record::{Record, RecordEvent, Records};
 use super::{Journal, JournalError};
 use crate::model::rule::RuleId;
 use crate::sys::causes::chain;
@@ -55,6 +61,8 @@ pub struct Store {
     damaged: bool,
     marker: Option<Marker>,
     records: Records,
+    /// What of them is not written in the records of the database.
+    later: LaterStates,
     history: History,
     generation: u64,
     /// The generation at which the database's size was last checked.
@@ -66,12 +74,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store over an open database that holds exactly `records`, and a history with these ends.
+    /// A store over an open database that holds exactly `records` with their `later` states, and a history
+    /// with these ends.
     pub(super) fn new(
         dir: StateDir,
         database: Database,
         marker: Marker,
-        (records, history): (Records, Ends),
+        (records, later, history): (Records, LaterStates, Ends),
         generation: u64,
         opened_at: SystemTime,
     ) -> Self {
@@ -81,6 +90,7 @@ impl Store {
             damaged: false,
             marker: Some(marker),
             records,
+            later,
             history: History::new(history),
             generation,
             checked_at: 0,
@@ -110,7 +120,7 @@ impl Store {
     /// # Errors
     /// As [`Journal::intend`].
     pub(crate) fn correct_history(&mut self) -> Result<(), JournalError> {
-        self.change("correcting the history", BTreeMap::new(), false)
+        self.change("correcting the history", Default::default(), false)
     }
 
     /// Rebuilds the database if it was removed or replaced, has failed, or has outgrown its content.
@@ -142,6 +152,10 @@ impl Store {
     /// # Errors
     /// A power cut may lose the last commits and removals. Nothing was retried.
     pub fn close(mut self) -> Result<(), JournalError> {
+        if self.is_mostly_gone() {
+            // Where this fails, the next start has more to read.
+            let _ = self.shrink();
+        }
         let failed = |detail: String| JournalError {
             operation: "closing the journal".to_owned(),
             detail,
@@ -156,84 +170,9 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Writes the new records, and removes those that have none.
-    fn change(
-        &mut self,
-        operation: &str,
-        new: BTreeMap<RuleId, Option<Record>>,
-        durable: bool,
-    ) -> Result<(), JournalError> {
-        let failed = |detail: String| JournalError {
-            operation: match new.len() {
-                0 => operation.to_owned(),
-                count => format!("{operation} {count} records"),
-            },
-            detail,
-        };
-        let mut changes: Vec<Change> = Vec::with_capacity(new.len() + 1);
-        let mut live = self.records.len();
-        for (id, record) in &new {
-            let value = record.as_ref().map(codec::encode).transpose();
-            let value = value.map_err(|e| failed(e.to_string()))?;
-            live += usize::from(value.is_some());
-            live -= usize::from(self.records.contains_key(id));
-            changes.push((id.as_bytes().to_vec(), value));
-        }
-        let mut entries = self.history.corrections();
-        entries.extend(self.history.closings(&self.records, &new));
-        if changes.is_empty() && entries.is_empty() {
-            return Ok(());
-        }
-        if !self.database.as_ref().is_some_and(Database::is_in_place) {
-            self.rebuild().map_err(|e| failed(chain(&e)))?;
-        }
-        let sentinel = Sentinel {
-            generation: self.generation + 1,
-            live: live as u64,
-        };
-        changes.push(sentinel_change(sentinel));
-        match self.write(changes, &entries, durable) {
-            Ok(ends) => self.history.written(&entries, ends),
-            Err(error) => {
-                self.damaged = matches!(error, DatabaseError::Damaged(_));
-                let left = self.database.take().filter(|_| !self.damaged);
-                self.history
-                    .save(left.as_ref().ok_or_else(|| error.to_string()));
-                return Err(failed(error.to_string()));
-            }
-        }
-        self.generation = sentinel.generation;
-        for (id, record) in new {
-            match record {
-                Some(record) => self.records.insert(id, record),
-                None => self.records.remove(&id),
-            };
-        }
-        if durable && let Some(marker) = &self.marker {
-            marker.raise(self.generation);
-        }
-        Ok(())
-    }
-
-    /// Returns where the history then ends.
-    fn write(
-        &self,
-        changes: Vec<Change>,
-        entries: &[HistoryEntry],
-        durable: bool,
-    ) -> Result<Ends, DatabaseError> {
-        let missing = || DatabaseError::Damaged("the database was moved away".to_owned());
-        let database = self.database.as_ref().ok_or_else(missing)?;
-        let (history, ends) = appended(database, &self.history.ends, entries)?;
-        database.apply(changes, history)?;
-        if durable {
-            database.sync()?;
-        }
-        if database.is_in_place() {
-            Ok(ends)
-        } else {
-            Err(missing())
-        }
+    /// Whether the database holds many records that are gone, which a start would read.
+    fn is_mostly_gone(&self) -> bool {
+        self.later.gone() > self.records.len().max(MOST_GONE)
     }
 
     /// Replaces the database by a new one with all acknowledged records.
@@ -278,6 +217,8 @@ impl Store {
         self.marker = Some(Marker::write(&self.dir, generation)?);
         let ends = ends(&database).map_err(|e| refusal("reading", &journal, e))?;
         self.history.goes_on(ends);
+        // It was filled with the records as they are.
+        self.later = LaterStates::default();
         self.database = Some(database);
         self.damaged = false;
         Ok(())
@@ -295,7 +236,7 @@ impl Store {
         self.checked_at = self.generation;
         free_garbage()?;
         let generation = self.generation + 1;
-        if !has_outgrown(self.size(), self.content(), self.slack) {
+        if !self.is_mostly_gone() && !has_outgrown(self.size(), self.content(), self.slack) {
             return Ok(());
         }
         let database = self.database.as_ref();
@@ -333,28 +274,6 @@ impl Store {
     /// The size of its files, in bytes; 0 if they cannot be read.
     pub(crate) fn size(&self) -> u64 {
         size(&self.dir.journal()).unwrap_or(0)
-    }
-
-    /// Writes what an event makes of the records with these ids. A record that the event does not
-    /// fit stays as it is.
-    fn step(
-        &mut self,
-        operation: &str,
-        ids: &[RuleId],
-        event: RecordEvent,
-    ) -> Result<(), JournalError> {
-        let mut new = BTreeMap::new();
-        for (id, record) in ids.iter().filter_map(|id| self.records.get_key_value(id)) {
-            match step(Some(record.state), event) {
-                Ok(Some(state)) if state != record.state => {
-                    let record = record.clone();
-                    new.insert(*id, Some(Record { state, ..record }));
-                }
-                Ok(None) => drop(new.insert(*id, None)),
-                Ok(Some(_)) | Err(IllegalStep { .. }) => {}
-            }
-        }
-        self.change(operation, new, false)
     }
 }
 

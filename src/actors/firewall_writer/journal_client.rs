@@ -18,11 +18,11 @@ use crate::sys::progress::{self, Worker};
 /// removals must not wait for it.
 pub(super) const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Records in one request, so that the database needs memory only for a small batch.
-const AT_ONCE: usize = 500;
+/// Records in one request of an intent: the database needs memory for their values, some 800 KiB.
+const AT_ONCE: usize = 2_000;
 
-/// What each further request of a call adds to the call's patience.
-const PATIENCE_EACH: Duration = Duration::from_millis(200);
+/// What so many further records of a call add to the call's patience.
+const PATIENCE_EACH: (usize, Duration) = (500, Duration::from_millis(200));
 
 /// The journal as the writer uses it: sends messages to the journal actor and waits a limited time
 /// for each answer.
@@ -43,28 +43,23 @@ impl JournalClient {
         }
     }
 
-    /// Sends the items in requests of [`AT_ONCE`] each, under one deadline. `message` is also told which
-    /// is the last.
-    fn ask_in_parts<T, M>(
+    /// Asks for a step of records: all in one request, for the journal only notes what very many become.
+    fn step<M>(
         &mut self,
         operation: &str,
-        items: &[T],
-        message: impl Fn(Vec<T>, bool) -> M,
+        ids: &[RuleId],
+        message: impl Fn(Vec<RuleId>) -> M,
     ) -> Result<(), JournalError>
     where
-        T: Clone,
         M: Message<Result = Result<(), JournalError>> + Send + 'static,
         JournalActor: Handler<M>,
     {
-        let operation = format!("{operation} {} records", items.len());
-        let further = u32::try_from(items.len() / AT_ONCE).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + JOURNAL_PATIENCE + PATIENCE_EACH * further;
-        let last = items.len().div_ceil(AT_ONCE);
-        for (number, part) in (1..).zip(items.chunks(AT_ONCE)) {
-            let message = message(part.to_vec(), number == last);
-            self.ask(&operation, message, deadline)?;
-            progress::made(Worker::Writer);
+        if ids.is_empty() {
+            return Ok(());
         }
+        let operation = format!("{operation} {} records", ids.len());
+        self.ask(&operation, message(ids.to_vec()), deadline(ids.len()))?;
+        progress::made(Worker::Writer);
         Ok(())
     }
 
@@ -105,28 +100,46 @@ impl JournalClient {
     }
 }
 
+/// When a call for so many records must have been answered.
+fn deadline(records: usize) -> Instant {
+    let (each, patience) = PATIENCE_EACH;
+    let further = u32::try_from(records / each).unwrap_or(u32::MAX);
+    Instant::now() + JOURNAL_PATIENCE + patience * further
+}
+
 impl Journal for JournalClient {
+    /// In requests of [`AT_ONCE`], under one deadline. In the order of the database's keys: neighbours
+    /// share a page, which is then read and written once.
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        self.ask_in_parts("recording the intents of", records, |records, is_last| {
-            Intend { records, is_last }
-        })
+        let operation = format!("recording the intents of {} records", records.len());
+        let deadline = deadline(records.len());
+        let mut sorted: Vec<&Record> = records.iter().collect();
+        sorted.sort_by_key(|record| record.id());
+        let last = sorted.len().div_ceil(AT_ONCE);
+        for (number, part) in (1..).zip(sorted.chunks(AT_ONCE)) {
+            let intend = Intend {
+                records: part.iter().copied().cloned().collect(),
+                is_last: number == last,
+            };
+            self.ask(&operation, intend, deadline)?;
+            progress::made(Worker::Writer);
+        }
+        Ok(())
     }
 
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.ask_in_parts("committing", ids, |ids, _| Commit(ids))
+        self.step("committing", ids, Commit)
     }
 
     /// Does not wait for the answer: the removal that follows must not wait for the disk.
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         if self.unanswered.is_none() {
-            for part in ids.chunks(AT_ONCE) {
-                self.journal.do_send(Removing(part.to_vec()));
-            }
+            self.journal.do_send(Removing(ids.to_vec()));
         }
         Ok(())
     }
 
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
-        self.ask_in_parts("forgetting", ids, |ids, _| Forget(ids))
+        self.step("forgetting", ids, Forget)
     }
 }

@@ -14,9 +14,9 @@ const MOST_WHY: usize = 500;
 
 /// Version 2.
 #[derive(Serialize, Deserialize)]
-enum EntryV2 {
+enum EntryV2<'a> {
     /// The reason of the closing is not the one in its body.
-    Closing(ClosingV1, ReasonV2),
+    Closing(ClosingV1<'a>, ReasonV2),
     Correction {
         entry: u64,
         reason: ReasonV2,
@@ -70,8 +70,8 @@ impl From<ReasonV2> for EndReason {
 
 /// The body of a closing of version 1.
 #[derive(Serialize, Deserialize)]
-struct ClosingV1 {
-    container: Option<Owner>,
+struct ClosingV1<'a> {
+    container: Option<Owner<'a>>,
     addr: [u8; 16],
     dev: Option<String>,
     source: Option<Prefix>,
@@ -178,8 +178,8 @@ fn encode_closing(closing: &Closing, names_container: bool) -> Option<(u8, Vec<u
 /// [`DecodeError`].
 pub(crate) fn decode(version: u8, body: &[u8]) -> Result<HistoryEntry, DecodeError> {
     let (entry, reason) = match version {
-        1 => (read::<ClosingV1>(body)?, None),
-        2 => match read::<EntryV2>(body)? {
+        1 => (read::<ClosingV1<'_>>(body)?, None),
+        2 => match read::<EntryV2<'_>>(body)? {
             EntryV2::Closing(entry, reason) => (entry, Some(reason)),
             EntryV2::Correction { entry, reason } => {
                 let reason = reason.into();

@@ -1,5 +1,7 @@
 //! What the bodies of all versions have in common. Frozen: never add or move a field or a variant.
 
+use std::borrow::Cow;
+
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
@@ -61,39 +63,39 @@ impl From<Backend> for BackendKind {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Owner {
-    container_id: String,
-    container_name: String,
-    network: String,
+pub(super) struct Owner<'a> {
+    container_id: Cow<'a, str>,
+    container_name: Cow<'a, str>,
+    network: Cow<'a, str>,
 }
 
-impl From<&forward::Owner> for Owner {
-    fn from(owner: &forward::Owner) -> Self {
+impl<'a> From<&'a forward::Owner> for Owner<'a> {
+    fn from(owner: &'a forward::Owner) -> Self {
         Self {
-            container_id: owner.container_id.clone(),
+            container_id: owner.container_id.as_str().into(),
             container_name: cut(&owner.container_name),
             network: cut(&owner.network),
         }
     }
 }
 
-impl From<Owner> for forward::Owner {
-    fn from(owner: Owner) -> Self {
+impl From<Owner<'_>> for forward::Owner {
+    fn from(owner: Owner<'_>) -> Self {
         Self::new(
-            owner.container_id,
+            owner.container_id.into_owned(),
             Untrusted::new(owner.container_name),
             Untrusted::new(owner.network),
         )
     }
 }
 
-fn cut(name: &Untrusted) -> String {
+fn cut(name: &Untrusted) -> Cow<'_, str> {
     let name = name.raw();
     let mut end = name.len().min(MAX_NAME_BYTES);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    name[..end].to_owned()
+    name[..end].into()
 }
 
 /// Address and length.

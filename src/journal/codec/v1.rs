@@ -19,7 +19,7 @@ pub(super) struct RecordV1 {
     boot_id: String,
     backend: Backend,
     rule: Rule,
-    owners: Vec<Owner>,
+    owners: Vec<Owner<'static>>,
 }
 
 /// What a rule does. The order of the variants is part of the format.

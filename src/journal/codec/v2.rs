@@ -1,6 +1,7 @@
 //! Version 2 of a record's body: the rule's text, and its facts. Frozen: never add or move a field. What
 //! this version cannot express needs a new version beside it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -12,23 +13,23 @@ use crate::model::boot::BootId;
 use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, OwnedRule, Rule, RuleId};
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct RecordV2 {
+pub(super) struct RecordV2<'a> {
     state: RecordedState,
     inserted_at: u64,
-    boot_id: String,
+    boot_id: Cow<'a, str>,
     backend: Backend,
     /// Empty for a rule that was inserted under an identity of version 1.
-    text: String,
+    text: Cow<'a, str>,
     rank: u8,
-    kind: String,
-    purpose: String,
+    kind: Cow<'a, str>,
+    purpose: Cow<'a, str>,
     basis: RecordedBasis,
-    dev: Option<String>,
+    dev: Option<Cow<'a, str>>,
     prefix: Option<Prefix>,
     port: Option<HostPort>,
     source: Option<Prefix>,
     target: Option<([u8; 16], u16)>,
-    owners: Vec<Owner>,
+    owners: Vec<Owner<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,28 +39,28 @@ enum RecordedBasis {
     Forward,
 }
 
-impl From<&Record> for RecordV2 {
-    fn from(record: &Record) -> Self {
+impl<'a> From<&'a Record> for RecordV2<'a> {
+    fn from(record: &'a Record) -> Self {
         let OwnedRule { rule, owners } = &record.owned;
         let facts = &rule.facts;
         Self {
             state: record.state.into(),
             inserted_at: record.inserted_at,
-            boot_id: record.boot_id.as_str().to_owned(),
+            boot_id: record.boot_id.as_str().into(),
             backend: rule.backend.into(),
             text: match rule.is_named_by_text() {
-                true => rule.text.to_string(),
-                false => String::new(),
+                true => (&*rule.text).into(),
+                false => "".into(),
             },
             rank: facts.rank,
-            kind: facts.kind.to_string(),
-            purpose: facts.purpose.to_string(),
+            kind: (&*facts.kind).into(),
+            purpose: (&*facts.purpose).into(),
             basis: match facts.basis {
                 Basis::Settings => RecordedBasis::Settings,
                 Basis::Forwards => RecordedBasis::Forwards,
                 Basis::Forward => RecordedBasis::Forward,
             },
-            dev: facts.dev.as_ref().map(ToString::to_string),
+            dev: facts.dev.as_ref().map(|dev| dev.as_str().into()),
             prefix: facts.prefix.map(Into::into),
             port: facts.port.map(Into::into),
             source: facts.source.map(Into::into),
@@ -69,7 +70,7 @@ impl From<&Record> for RecordV2 {
     }
 }
 
-impl RecordV2 {
+impl RecordV2<'_> {
     /// The identity that the text has; `None` without a text.
     pub(super) fn id(&self) -> Option<RuleId> {
         let backend = BackendKind::from(self.backend);
@@ -91,8 +92,8 @@ impl RecordV2 {
         };
         let facts = Facts {
             rank: self.rank,
-            kind: kind::name(self.kind),
-            purpose: kind::name(self.purpose),
+            kind: kind::name(self.kind.into_owned()),
+            purpose: kind::name(self.purpose.into_owned()),
             basis: match self.basis {
                 RecordedBasis::Settings => Basis::Settings,
                 RecordedBasis::Forwards => Basis::Forwards,
@@ -106,7 +107,12 @@ impl RecordV2 {
         };
         Ok(Record {
             owned: OwnedRule {
-                rule: Rule::recorded(key, self.backend.into(), self.text.into(), facts),
+                rule: Rule::recorded(
+                    key,
+                    self.backend.into(),
+                    self.text.into_owned().into(),
+                    facts,
+                ),
                 owners: self
                     .owners
                     .into_iter()
@@ -116,7 +122,7 @@ impl RecordV2 {
             },
             state: self.state.into(),
             inserted_at: self.inserted_at,
-            boot_id: BootId::new(self.boot_id),
+            boot_id: BootId::new(&*self.boot_id),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::journal::error::OpenError;
 use crate::journal::history::chain::Ends;
 use crate::journal::history::past::StoredHistory;
 use crate::journal::record::Record;
-use crate::journal::store::{self, Database, DatabaseError};
+use crate::journal::store::{self, Database, DatabaseError, LaterStates, ReadError};
 use crate::model::boot::BootId;
 use crate::model::forward::Owner;
 use crate::model::rule::RuleId;
@@ -25,6 +25,7 @@ pub(super) fn newer(found: u16) -> OpenError {
 pub(super) struct Loaded {
     pub(super) database: Database,
     pub(super) records: BTreeMap<RuleId, Record>,
+    pub(super) later: LaterStates,
     pub(super) history: Ends,
     pub(super) generation: u64,
 }
@@ -68,34 +69,45 @@ pub(super) fn load(path: &Path, reached: Option<u64>) -> Result<Loaded, LoadErro
     }
     let database = Database::open(path)?;
     let mut contents = Contents::default();
-    for (key, value) in database.scan()? {
-        contents.add(&key, &value);
-    }
+    database.scan(|key, value| contents.add(key, value))?;
     if let Some(version) = contents.newer {
         return Err(LoadError::NewerVersion(version));
     }
-    match contents.check(reached) {
-        Ok(generation) => match store::ends(&database) {
-            Ok(history) => Ok(Loaded {
-                history,
+    let checked = contents.check(reached);
+    let mut read = |generation| -> Result<(LaterStates, Ends), ReadError> {
+        let later = LaterStates::read(&database, generation, &mut contents.records)?;
+        Ok((later, store::ends(&database)?))
+    };
+    let reason = match checked.map(|generation| (generation, read(generation))) {
+        Ok((generation, Ok((later, history)))) => {
+            return Ok(Loaded {
                 database,
                 records: contents.records,
+                later,
+                history,
                 generation,
-            }),
-            // The records were read whole.
-            Err(DatabaseError::Damaged(reason)) => Err(LoadError::Damaged {
+            });
+        }
+        Ok((_, Err(ReadError::Content(DecodeError::NewerVersion(version))))) => {
+            return Err(LoadError::NewerVersion(version));
+        }
+        // The records were read whole.
+        Ok((_, Err(ReadError::Database(DatabaseError::Damaged(reason))))) => {
+            return Err(LoadError::Damaged {
                 reason,
                 salvaged: contents.records.into_values().collect(),
                 history: None,
-            }),
-            Err(refused) => Err(refused.into()),
-        },
-        Err(reason) => Err(LoadError::Damaged {
-            reason,
-            salvaged: contents.records.into_values().collect(),
-            history: store::stored(&database).ok().map(Box::new),
-        }),
-    }
+            });
+        }
+        Ok((_, Err(ReadError::Database(refused)))) => return Err(refused.into()),
+        Ok((_, Err(ReadError::Content(DecodeError::Damaged { reason })))) => reason,
+        Err(reason) => reason,
+    };
+    Err(LoadError::Damaged {
+        reason,
+        salvaged: contents.records.into_values().collect(),
+        history: store::stored(&database).ok().map(Box::new),
+    })
 }
 
 /// The contents of a database.

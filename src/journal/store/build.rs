@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::database::{Change, Database, DatabaseError};
+use super::database::{Change, Changes, Database, DatabaseError};
 use super::history::copied;
 use crate::journal::codec::{self, Sentinel};
 use crate::journal::error::OpenError;
@@ -76,9 +76,17 @@ fn fill(
         live: records.len() as u64,
     }));
     for part in copied(history) {
-        database.apply(Vec::new(), part).map_err(failed)?;
+        let part = Changes {
+            history: part,
+            ..Changes::default()
+        };
+        database.apply(part).map_err(failed)?;
     }
-    database.apply(changes, Vec::new()).map_err(failed)?;
+    let changes = Changes {
+        records: changes,
+        ..Changes::default()
+    };
+    database.apply(changes).map_err(failed)?;
     database.close().map_err(failed)?;
     layout::sync_tree(path)
 }

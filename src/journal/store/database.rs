@@ -18,9 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use sled::Transactional;
-use sled::transaction::{ConflictableTransactionError, TransactionError};
-
+pub(crate) use super::trees::{Change, Changes};
+use super::trees::{HISTORY, STATES};
 use crate::journal::error::is_damage;
 use crate::sys::failpoint;
 use crate::sys::panics::guard::guarded;
@@ -41,12 +40,6 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
-
-/// A key, and its new value or its removal.
-pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
-
-/// The name of the history's tree. It is apart from the records, so that these are read without it.
-const HISTORY: &[u8] = b"history";
 
 /// Why an operation of the database failed. The database must not be used after it.
 #[derive(Debug)]
@@ -132,34 +125,24 @@ impl Database {
         }
     }
 
-    /// Every key and value.
-    pub(crate) fn scan(&self) -> Result<Vec<Entry>, DatabaseError> {
+    /// Hands out every key and value of the records, one after another: there may be very many.
+    pub(crate) fn scan(&self, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), DatabaseError> {
         let db = self.db()?;
         catch("scan", || {
-            db.iter()
-                .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
-                .collect()
+            for pair in db.iter() {
+                let (key, value) = pair?;
+                each(&key, &value);
+            }
+            Ok(())
         })
     }
 
-    /// Makes all changes or none, of the records and of the history, and writes them to the kernel: they
-    /// survive the end of this process.
-    pub(crate) fn apply(
-        &self,
-        records: Vec<Change>,
-        history: Vec<Change>,
-    ) -> Result<(), DatabaseError> {
+    /// Makes all changes or none, and writes them to the kernel: they survive the end of this process.
+    pub(crate) fn apply(&self, changes: Changes) -> Result<(), DatabaseError> {
         let db = self.db()?;
-        let (records, past) = (
-            batch(records),
-            (!history.is_empty()).then(|| batch(history)),
-        );
+        let change = changes.prepared();
         failpoint::crash("before the database is changed");
-        let change = || match past {
-            None => db.apply_batch(records),
-            Some(past) => both(db, &records, &past),
-        };
-        catch("apply", || with_late_timers(change))?;
+        catch("apply", || with_late_timers(|| change.make(db)))?;
         failpoint::crash("before the database is flushed");
         catch("flush", || flush(db))?;
         failpoint::crash("after the database was flushed");
@@ -173,13 +156,12 @@ impl Database {
         key: [u8; 8],
         most: usize,
     ) -> Result<Vec<Entry>, DatabaseError> {
-        let Some(tree) = self.history()? else {
+        let Some(tree) = self.tree(HISTORY)? else {
             return Ok(Vec::new());
         };
         let behind = (Bound::Excluded(&key[..]), Bound::Unbounded);
         catch("read the history", || {
-            let pairs = tree.range::<&[u8], _>(behind);
-            let pairs = pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())));
+            let pairs = pairs(tree.range::<&[u8], _>(behind));
             let is_entry =
                 |pair: &Result<Entry, _>| pair.as_ref().map_or(true, |(k, _)| k.len() == key.len());
             pairs.filter(is_entry).take(most).collect()
@@ -188,19 +170,42 @@ impl Database {
 
     /// The value of one key of the history.
     pub(crate) fn history_value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DatabaseError> {
-        let Some(tree) = self.history()? else {
+        let Some(tree) = self.tree(HISTORY)? else {
             return Ok(None);
         };
         let value = catch("read the history", || tree.get(key))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
-    /// The history's tree, if there is one.
-    fn history(&self) -> Result<Option<sled::Tree>, DatabaseError> {
+    /// All keys and values of the records' later states.
+    pub(crate) fn states(&self) -> Result<Vec<Entry>, DatabaseError> {
+        let Some(tree) = self.tree(STATES)? else {
+            return Ok(Vec::new());
+        };
+        catch("read the states", || pairs(tree.iter()).collect())
+    }
+
+    /// Removes the later states under these keys, all or none.
+    pub(crate) fn drop_states(
+        &self,
+        keys: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<(), DatabaseError> {
+        let states: Vec<Change> = keys.map(|key| (key, None)).collect();
+        match states.is_empty() {
+            true => Ok(()),
+            false => self.apply(Changes {
+                states,
+                ..Changes::default()
+            }),
+        }
+    }
+
+    /// The tree of this name, if there is one.
+    fn tree(&self, name: &[u8]) -> Result<Option<sled::Tree>, DatabaseError> {
         let db = self.db()?;
-        catch("find the history", || {
-            let exists = db.tree_names().iter().any(|name| name == HISTORY);
-            exists.then(|| db.open_tree(HISTORY)).transpose()
+        catch("find a tree", || {
+            let exists = db.tree_names().iter().any(|it| it == name);
+            exists.then(|| db.open_tree(name)).transpose()
         })
     }
 
@@ -245,30 +250,8 @@ impl Drop for Database {
     }
 }
 
-fn batch(changes: Vec<Change>) -> sled::Batch {
-    let mut batch = sled::Batch::default();
-    for (key, value) in changes {
-        match value {
-            Some(value) => batch.insert(key, value),
-            None => batch.remove(key),
-        }
-    }
-    batch
-}
-
-/// Applies both batches, or neither.
-fn both(db: &sled::Db, records: &sled::Batch, history: &sled::Batch) -> Result<(), sled::Error> {
-    let tree = db.open_tree(HISTORY)?;
-    let changed = (&**db, &tree).transaction(|(live, past)| {
-        live.apply_batch(records)?;
-        past.apply_batch(history)?;
-        Ok::<_, ConflictableTransactionError<()>>(())
-    });
-    changed.map_err(|error| match error {
-        TransactionError::Storage(error) => error,
-        // Nothing aborts it.
-        TransactionError::Abort(()) => sled::Error::Unsupported("it was aborted".to_owned()),
-    })
+fn pairs(pairs: sled::Iter) -> impl Iterator<Item = Result<Entry, sled::Error>> {
+    pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
 }
 
 /// Drops sled's handle, which flushes and may panic (it unwraps an fsync).

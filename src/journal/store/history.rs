@@ -1,7 +1,7 @@
 //! The history in the database: appends entries, cuts off the oldest, and reads them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 
 use super::database::{Change, Database, DatabaseError};
@@ -155,10 +155,10 @@ impl History {
     }
 
     /// The entries for what a change of records ends.
-    pub(super) fn closings(
+    pub(super) fn closings<'a>(
         &self,
         records: &Records,
-        new: &BTreeMap<RuleId, Option<Record>>,
+        new: impl Iterator<Item = (RuleId, Option<&'a Record>)>,
     ) -> Vec<HistoryEntry> {
         let Some((cause, now)) = &self.occasion else {
             return Vec::new();
@@ -166,12 +166,12 @@ impl History {
         let mut reasons = Reasons::new(cause, records);
         let mut ended = Vec::new();
         for (id, after) in new {
-            let Some(record) = records.get(id).filter(|record| is_open(record)) else {
+            let Some(record) = records.get(&id).filter(|record| is_open(record)) else {
                 continue;
             };
             // One that is only intended is not in the kernel any more.
-            let is_put_in_again = after.as_ref().is_some_and(|it| it.state == State::Intended);
-            let after = after.as_ref().filter(|_| !is_put_in_again);
+            let is_put_in_again = after.is_some_and(|it| it.state == State::Intended);
+            let after = after.filter(|_| !is_put_in_again);
             let after = after.map(|it| &it.owned.owners);
             let owners = &record.owned.owners;
             if after == Some(owners) {

@@ -206,8 +206,12 @@ fn an_altered_history_stays_as_it_is_and_says_so() {
 }
 
 fn put(database: &Database, key: &[u8], value: Option<Vec<u8>>) {
-    let change = vec![(key.to_vec(), value)];
-    database.apply(Vec::new(), change).expect("changes");
+    let history = vec![(key.to_vec(), value)];
+    let change = super::super::Changes {
+        history,
+        ..super::super::Changes::default()
+    };
+    database.apply(change).expect("changes");
 }
 
 #[test]
