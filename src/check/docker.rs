@@ -16,6 +16,7 @@ use crate::mapper::skipped::Reason;
 use crate::model::container::{Container, Network, Snapshot};
 use crate::model::problem::{Problem, ProblemId};
 use crate::model::published::HostForward;
+use crate::sys::causes::chain;
 
 /// The ranges for documentation (RFC 3849, RFC 9637).
 const DOCUMENTATION: [&str; 2] = ["2001:db8::/32", "3fff::/20"];
@@ -307,12 +308,15 @@ fn prefix(facts: &Facts, problems: &[Problem]) -> Vec<Finding> {
 
 fn native(facts: &Facts) -> Vec<Finding> {
     let id = CheckId::DockerNative;
-    let nat = match &facts.firewall.nat {
-        Ok(nat) => nat,
-        Err(error) => return vec![Finding::skip(id, error.detail.clone())],
+    let (nat, unread) = match &facts.firewall.nat {
+        Ok(seen) => (&seen.nat, seen.unread.as_ref()),
+        Err(error) => return vec![Finding::skip(id, chain(error))],
     };
     if !nat.chains && nat.podman.is_empty() {
-        return vec![Finding::ok(id, "Docker's own IPv6 NAT is off")];
+        return vec![match unread {
+            None => Finding::ok(id, "Docker's own IPv6 NAT is off"),
+            Some(error) => Finding::skip(id, chain(error)),
+        }];
     }
     let Some(snapshot) = facts.snapshot() else {
         let what = format!(

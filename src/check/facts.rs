@@ -13,7 +13,7 @@ use crate::backend::ip6tables::Variant;
 use crate::backend::{BackendError, ErrorKind};
 use crate::docker::host::DockerHost;
 use crate::docker::survey::Survey;
-use crate::docker_nat::observation::DockerNat;
+use crate::docker_nat::watch::Seen;
 use crate::journal::recover::Examined;
 use crate::mapper::compute::{HostFacts, MapperOptions};
 use crate::model::conditions::Conditions;
@@ -94,7 +94,7 @@ pub(super) struct Firewall {
     /// Why some of them could not be listed.
     pub(super) unlisted: Vec<(Variant, BackendError)>,
     /// Docker's own NAT.
-    pub(super) nat: Result<DockerNat, BackendError>,
+    pub(super) nat: Result<Seen, BackendError>,
     /// The backend of the daemon that runs; `None` if none answers.
     pub(super) running: Option<BackendKind>,
     /// Whether a daemon of this network namespace holds its lock; `None` if that cannot be read.

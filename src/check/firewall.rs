@@ -8,6 +8,7 @@ use super::ruleset::read::Unseen;
 use super::ruleset::{Hook, Packet, Ruleset};
 use super::wording::{self, nft_word};
 use crate::mapper::published::published;
+use crate::sys::causes::chain;
 
 /// The ids from `forward-drop` to `rpfilter`.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
@@ -75,7 +76,8 @@ fn forward_drop(facts: &Facts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Find
     let id = CheckId::ForwardDrop;
     let mut found = of(id, dropped);
     // While Docker's own NAT serves, these rules are in use.
-    if let (Ok(nat), Some(snapshot)) = (&facts.firewall.nat, facts.snapshot()) {
+    let seen = facts.firewall.nat.as_ref().ok();
+    if let (Some(nat), Some(snapshot)) = (seen.map(|seen| &seen.nat), facts.snapshot()) {
         let published = published(snapshot, true).unwrap_or_default().forwards;
         let serving = &nat.forwards | &nat.podman;
         let is_off = !nat.chains || !published.is_empty() && published.is_disjoint(&serving);
@@ -86,6 +88,12 @@ fn forward_drop(facts: &Facts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Find
             );
             found.push(Finding::fail(id, what).with(&left.remedy));
         }
+    }
+    let unread = seen.and_then(|seen| seen.unread.as_ref());
+    if found.is_empty()
+        && let Some(error) = unread
+    {
+        found.push(Finding::skip(id, chain(error)));
     }
     if found.is_empty() {
         let forward = rules

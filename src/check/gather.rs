@@ -182,7 +182,7 @@ fn firewall(settings: &Settings) -> Firewall {
             detail: "needs CAP_NET_ADMIN".to_owned(),
         }),
         _ if settings.tools != Tools::Run => Err(not_run(ErrorKind::Unsupported)),
-        _ => Observer::new(ours, &tools).observe(),
+        _ => Observer::new(ours, &tools).observe_what_can_be(),
     };
     Firewall {
         tool,

@@ -60,10 +60,15 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let is_found = |prefix: &&Ipv6Net| !of_go(std::slice::from_ref(*prefix)).is_empty();
     let named = prefixes.iter().filter(is_found);
     let named: String = named.map(|prefix| format!(" --prefix {prefix}")).collect();
+    let go = of_go(&prefixes);
     found.extend(warning(
         "as the first docker-nat66 (written in Go), or somebody by its documentation, has set them",
-        of_go(&prefixes).len(),
-        format!("docker-nat66 cleanup --foreign docker-nat66-go{named} --yes"),
+        go.len(),
+        match facts.firewall.unlisted.is_empty() {
+            true => format!("docker-nat66 cleanup --foreign docker-nat66-go{named} --yes"),
+            // It would refuse.
+            false => one_by_one(&go),
+        },
     ));
     // What Docker's own NAT serves and nobody publishes; docker-ipv6nat uses the same chains.
     if let Some(snapshot) = snapshot
@@ -75,7 +80,13 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         let stray = removals(listings, |rule| {
             dnat_of_docker(rule).is_some_and(|target| !wanted.contains(&target))
         });
-        let of_ipv6nat = of_ipv6nat(facts);
+        let leads_to_wanted =
+            |rule: &[Word]| dnat_of_docker(rule).is_some_and(|target| wanted.contains(&target));
+        // It removes all of docker-ipv6nat, so not while that serves anything.
+        let of_ipv6nat = match removals(listings, leads_to_wanted).is_empty() {
+            true => of_ipv6nat(facts),
+            false => BTreeSet::new(),
+        };
         let is_theirs = |command: &String| of_ipv6nat.contains(command);
         let (theirs, stray): (Vec<_>, Vec<_>) = stray.into_iter().partition(is_theirs);
         found.extend(warning(
@@ -86,13 +97,18 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         found.extend(warning(
             "of an Engine, or of docker-ipv6nat, for ports that no container publishes",
             stray.len(),
-            stray[..stray.len().min(MOST)].join(" && "),
+            one_by_one(&stray),
         ));
     }
     if found.is_empty() {
         found.push(Finding::ok(id, "nothing is left over"));
     }
     found
+}
+
+/// The first of these commands as one.
+fn one_by_one(commands: &[String]) -> String {
+    commands[..commands.len().min(MOST)].join(" && ")
 }
 
 /// One line for so many rules of one origin.

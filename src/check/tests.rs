@@ -26,6 +26,8 @@ use crate::model::device::Device;
 use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::rule::BackendKind;
 
+mod left;
+
 /// A host of which nothing is wrong, without Docker.
 fn facts() -> Facts {
     let eth0: Device = "eth0".parse().expect("a name");
@@ -67,7 +69,7 @@ fn facts() -> Facts {
             rules: Ok(Ruleset::default()),
             listings: Vec::new(),
             unlisted: Vec::new(),
-            nat: Ok(DockerNat::default()),
+            nat: Ok(DockerNat::default().into()),
             running: None,
             daemon: Some(false),
         },
@@ -305,79 +307,6 @@ fn ipv6_is_turned_on_where_the_network_was_made() {
         }));
     });
     assert_eq!((found.result, found.remedy), (Fail, None));
-}
-
-#[test]
-fn what_others_have_left_goes_with_the_command_for_their_program() {
-    const RECORDED: &str =
-        include_str!("../../tests/kernel/recorded/docker-ipv6nat-0.4/rules.save");
-    const STRAY: &str = "-A DOCKER ! -i docker0 -p tcp -m tcp --dport 9 -j DNAT --to-destination \
-                         [fd00::99]:80";
-    const GO: &str = "-A POSTROUTING -s fd00::/64 -o eth0 -j MASQUERADE";
-    let (theirs, filter) = RECORDED.split_once("*filter").expect("two tables");
-    let of_engine = "-A DOCKER-FORWARD -j DOCKER-CT\n:DOCKER-FORWARD - [0:0]\n";
-    let unclear = "rules of an Engine, or of docker-ipv6nat, for ports that no container publishes";
-    let clear = "2 rules of docker-ipv6nat, for ports that no container publishes";
-    let go = "1 rule as the first docker-nat66 (written in Go)";
-    let ipv6nat = "docker-nat66 cleanup --foreign docker-ipv6nat --yes";
-    let (nft, legacy) = (Variant::Nft, Variant::Legacy);
-    let rows = [
-        (nft, "20.10.24", theirs, filter, clear, ipv6nat),
-        (legacy, "26.1.5", theirs, filter, clear, ipv6nat),
-        (
-            nft,
-            "28.5.2",
-            theirs,
-            filter,
-            unclear,
-            "ip6tables-nft -t nat -D DOCKER ",
-        ),
-        (
-            nft,
-            "20.10.24",
-            theirs,
-            of_engine,
-            unclear,
-            "ip6tables-nft -t nat -D DOCKER ",
-        ),
-        // Of an Engine: `--foreign docker` takes only what drops.
-        (
-            legacy,
-            "20.10.24",
-            STRAY,
-            "",
-            "1 rule of an Engine, or of docker-ipv6nat",
-            "ip6tables-legacy -t nat -D DOCKER ! -i docker0 -p tcp -m tcp --dport 9 -j DNAT \
-             --to-destination [fd00::99]:80",
-        ),
-        (
-            legacy,
-            "28.5.2",
-            GO,
-            "",
-            go,
-            "docker-nat66 cleanup --foreign docker-nat66-go --prefix fd00::/64 --yes",
-        ),
-    ];
-    for (variant, engine, nat, filter, words, remedy) in rows {
-        let found = line(CheckId::Leftovers, |facts| {
-            facts.docker = Docker::Here(Box::new(Survey {
-                version: Some(("1.41".parse().expect("a version"), engine.into())),
-                refused: Vec::new(),
-                snapshot: Ok(Arc::new(snapshot())),
-            }));
-            let listing = |table: &str, text: &str| Listing {
-                variant,
-                table: table.to_owned(),
-                text: text.to_owned(),
-            };
-            facts.firewall.listings = vec![listing("nat", nat), listing("filter", filter)];
-        });
-        assert_eq!(found.result, Warn, "{found:?}");
-        assert!(found.found.contains(words), "{engine}: {found:?}");
-        let named = found.remedy.expect("a remedy");
-        assert!(named.starts_with(remedy), "{engine}: {named}");
-    }
 }
 
 #[test]

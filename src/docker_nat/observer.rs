@@ -49,11 +49,23 @@ impl Observer {
     /// # Errors
     /// The NAT is unknown, or a part of it. Nothing was retried.
     pub fn observe(&mut self) -> Result<DockerNat, BackendError> {
-        let Seen { nat, unread } = self.observe_in_part()?;
-        match unread.or_else(|| self.without_tool()) {
-            None => Ok(nat),
-            Some(error) => Err(error),
+        match self.observe_what_can_be()? {
+            Seen { nat, unread: None } => Ok(nat),
+            Seen {
+                unread: Some(error),
+                ..
+            } => Err(error),
         }
+    }
+
+    /// What can be read of the NAT as it is now, and why the rest cannot.
+    ///
+    /// # Errors
+    /// Nothing of it is known. Nothing was retried.
+    pub fn observe_what_can_be(&mut self) -> Result<Seen, BackendError> {
+        let Seen { nat, unread } = self.observe_in_part()?;
+        let unread = unread.or_else(|| self.without_tool());
+        Ok(Seen { nat, unread })
     }
 
     /// The same for a daemon, which goes on where nftables holds its own rules and the legacy variant's
@@ -92,7 +104,9 @@ impl Observer {
         Some(BackendError {
             operation: format!("listing of the legacy table {used}, which is in use"),
             kind: ErrorKind::Unsupported,
-            detail: "ip6tables-legacy-save is not installed".to_owned(),
+            detail:
+                "ip6tables-legacy-save is not installed; install the iptables package that has it"
+                    .to_owned(),
         })
     }
 }
