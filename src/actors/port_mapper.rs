@@ -97,7 +97,7 @@ pub(crate) struct PortMapper {
     verify: Option<ResyncReason>,
     in_flight: bool,
     stopping: bool,
-    retry: Option<SpawnHandle>,
+    retry: Option<(SpawnHandle, Instant)>,
     backoff: Backoff,
     /// The failures of the last round.
     failures: LogChanges<String>,
@@ -181,7 +181,7 @@ impl PortMapper {
             return;
         }
         failpoint::panic("a desired state is made");
-        if let Some(retry) = self.retry.take() {
+        if let Some((retry, _)) = self.retry.take() {
             ctx.cancel_future(retry);
         }
         if let Err(error) = self.observe_host() {
@@ -374,7 +374,7 @@ impl Handler<Stop> for PortMapper {
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         self.stopping = true;
         self.give_up_resync();
-        if let Some(retry) = self.retry.take() {
+        if let Some((retry, _)) = self.retry.take() {
             ctx.cancel_future(retry);
         }
     }

@@ -90,10 +90,10 @@ impl PortMapper {
             self.verify = Some(ResyncReason::Ready);
             self.want(ctx);
         }
+        self.settle(failures, Reporter::Firewall, ctx);
         if let Some(pause) = round.docker_nat.as_ref().and_then(|it| it.again_in) {
             self.try_again_in(pause + JUST_AFTER, ctx);
         }
-        self.settle(failures, Reporter::Firewall, ctx);
     }
 
     /// Logs each new problem of a round once, and tries again later.
@@ -125,14 +125,19 @@ impl PortMapper {
         }
     }
 
-    /// Schedules a round after a pause. A round that begins earlier for another reason replaces it.
+    /// Schedules a round after a pause. One that begins earlier replaces it.
     pub(super) fn try_again_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
-        if self.retry.is_none() {
-            self.retry = Some(ctx.run_later(pause, |this, ctx| {
-                this.retry = None;
-                this.want(ctx);
-            }));
+        let due = Instant::now() + pause;
+        match self.retry.take() {
+            Some((sooner, at)) if at <= due => return self.retry = Some((sooner, at)),
+            Some((later, _)) => drop(ctx.cancel_future(later)),
+            None => {}
         }
+        let retry = ctx.run_later(pause, |this, ctx| {
+            this.retry = None;
+            this.want(ctx);
+        });
+        self.retry = Some((retry, due));
     }
 
     /// Reports the containers that Docker has not answered about, and those whose answer cannot be
