@@ -138,7 +138,8 @@ pub(crate) fn measure(backend: &str, options: &Options, table: &mut Table) {
                 "events, {backend}, turn {turn} of {TURNS}: {}",
                 subject.name
             );
-            let mut daemon = subject.start(&lab, backend, &[]);
+            // With `auto` the rule for the host itself comes later, once docker-proxy was looked for.
+            let mut daemon = subject.start(&lab, backend, &["--hairpin", "on"]);
             daemon.ready();
             scene.turn(options, times);
             daemon.leaves();
