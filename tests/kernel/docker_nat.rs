@@ -72,6 +72,12 @@ fn dockers_chain_is_seen_with_its_jump_and_its_forwards() {
     });
 }
 
+/// What removes that which an Engine has left behind.
+fn left_behind(observer: &mut Observer) -> Vec<String> {
+    let seen = observer.observe().expect("an answer").left_behind;
+    seen.into_iter().map(|left| left.remedy).collect()
+}
+
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn a_chain_of_the_legacy_tool_is_seen_by_a_daemon_that_uses_nftables() {
@@ -89,44 +95,22 @@ fn a_chain_of_the_legacy_tool_is_seen_by_a_daemon_that_uses_nftables() {
         let filter = |command: &str| sh(&format!("ip6tables-legacy {command}"));
         filter("-N DOCKER");
         filter("-A DOCKER ! -i docker0 -o docker0 -j DROP");
-        assert!(
-            observer
-                .observe()
-                .expect("an answer")
-                .left_behind
-                .is_empty()
-        );
+        assert!(left_behind(&mut observer).is_empty());
         filter("-A FORWARD -o docker0 -j DOCKER");
-        let seen = observer.observe().expect("an answer");
-        let left = seen.left_behind.iter().map(|left| left.remedy.as_str());
         let command = "ip6tables-legacy -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
-        assert_eq!(left.collect::<Vec<_>>(), [command]);
+        assert_eq!(left_behind(&mut observer), [command]);
         // It heals, as it is printed.
         sh(command);
-        assert!(
-            observer
-                .observe()
-                .expect("an answer")
-                .left_behind
-                .is_empty()
-        );
+        assert!(left_behind(&mut observer).is_empty());
         // The plain name means the legacy tool here, which does not see what stands in nf_tables.
         sh(
             "ip6tables-nft -N DOCKER && ip6tables-nft -A FORWARD -o docker0 -j DOCKER
             ip6tables-nft -A DOCKER ! -i docker0 -o docker0 -j DROP",
         );
-        let seen = observer.observe().expect("an answer");
-        let left = seen.left_behind.iter().map(|left| left.remedy.as_str());
         let command = "ip6tables-nft -t filter -D DOCKER ! -i docker0 -o docker0 -j DROP";
-        assert_eq!(left.collect::<Vec<_>>(), [command]);
+        assert_eq!(left_behind(&mut observer), [command]);
         sh(command);
-        assert!(
-            observer
-                .observe()
-                .expect("an answer")
-                .left_behind
-                .is_empty()
-        );
+        assert!(left_behind(&mut observer).is_empty());
     });
 }
 
