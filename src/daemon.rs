@@ -186,7 +186,7 @@ async fn serve(
     let reconciler = Reconciler::new(
         parts.backend,
         parts.others,
-        JournalClient::new(journal.clone(), Handle::current()),
+        JournalClient::new(journal.clone(), Handle::current(), board.clone()),
         Box::new(Conntrack::new(host::addresses)),
         parts.boot_id,
         log.clone(),

@@ -140,22 +140,24 @@ impl JournalActor {
     fn write(
         &mut self,
         what: &str,
+        cause: Cause,
         f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let began = Instant::now();
-        let written = self.attribute(what, f);
+        let written = self.attribute(what, cause, f);
         let took = began.elapsed();
         self.board.lock().measured.journal_sync.observe(took);
         written
     }
 
-    /// As [`JournalActor::change`], with the reason why forwards end now.
+    /// As [`JournalActor::change`], with the reason why forwards end by it.
     fn attribute(
         &mut self,
         what: &str,
+        cause: Cause,
         f: impl FnOnce(&mut Store) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        let (cause, now) = (self.board.lock().cause.clone(), host::now());
+        let now = host::now();
         self.change(what, |store| {
             store.because(cause, now);
             let written = f(store);
@@ -206,8 +208,12 @@ impl Handler<Intend> for JournalActor {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, message: Intend, _: &mut SyncContext<Self>) -> Self::Result {
-        let Intend { records, is_last } = message;
-        self.write("intent", |store| match is_last {
+        let Intend {
+            records,
+            is_last,
+            cause,
+        } = message;
+        self.write("intent", cause, |store| match is_last {
             true => store.intend(&records),
             false => store.intend_in_part(&records),
         })
@@ -217,24 +223,24 @@ impl Handler<Intend> for JournalActor {
 impl Handler<Commit> for JournalActor {
     type Result = Result<(), JournalError>;
 
-    fn handle(&mut self, Commit(ids): Commit, _: &mut SyncContext<Self>) -> Self::Result {
-        self.write("commit", |store| store.commit(&ids))
+    fn handle(&mut self, Commit(step): Commit, _: &mut SyncContext<Self>) -> Self::Result {
+        self.write("commit", step.cause, |store| store.commit(&step.ids))
     }
 }
 
 impl Handler<Removing> for JournalActor {
     type Result = Result<(), JournalError>;
 
-    fn handle(&mut self, Removing(ids): Removing, _: &mut SyncContext<Self>) -> Self::Result {
-        self.write("marking", |store| store.removing(&ids))
+    fn handle(&mut self, Removing(step): Removing, _: &mut SyncContext<Self>) -> Self::Result {
+        self.write("marking", step.cause, |store| store.removing(&step.ids))
     }
 }
 
 impl Handler<Forget> for JournalActor {
     type Result = Result<(), JournalError>;
 
-    fn handle(&mut self, Forget(ids): Forget, _: &mut SyncContext<Self>) -> Self::Result {
-        self.write("forgetting", |store| store.forget(&ids))
+    fn handle(&mut self, Forget(step): Forget, _: &mut SyncContext<Self>) -> Self::Result {
+        self.write("forgetting", step.cause, |store| store.forget(&step.ids))
     }
 }
 
@@ -290,9 +296,11 @@ impl Handler<Ping> for JournalActor {
         if self.store.is_none() {
             return;
         }
-        let mut kept = self.attribute("keeping the journal in its place", Store::keep_in_place);
+        let cause = self.board.lock().cause.clone();
+        let what = "keeping the journal in its place";
+        let mut kept = self.attribute(what, cause.clone(), Store::keep_in_place);
         if kept.is_ok() && self.store.as_ref().is_some_and(Store::is_unsure) {
-            kept = self.attribute("correcting the history", Store::correct_history);
+            kept = self.attribute("correcting the history", cause, Store::correct_history);
         }
         let troubles = kept.err().as_ref().map(chain).into_iter().collect();
         let bytes = self.store.as_ref().map_or(0, Store::size);

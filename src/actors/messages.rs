@@ -13,6 +13,7 @@ use crate::control::server::Page;
 use crate::docker_nat::gate::StandbyState;
 use crate::docker_nat::watch::Observation;
 use crate::journal::JournalError;
+use crate::journal::history::cause::Cause;
 use crate::journal::record::Record;
 use crate::mapper::remaining::Remaining;
 use crate::model::conditions::ForeignRules;
@@ -163,22 +164,34 @@ pub(crate) struct Intend {
     pub records: Vec<Record>,
     /// Whether they are the last of a call, which survives a power cut once this is answered.
     pub is_last: bool,
+    /// What the writer is doing.
+    pub cause: Cause,
+}
+
+/// The next step of records, and what the writer is doing: by the time the journal takes the message it
+/// may be doing something else.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The rules of the records.
+    pub ids: Vec<RuleId>,
+    /// For the history.
+    pub cause: Cause,
 }
 
 /// Firewall writer → journal: see [`crate::journal::Journal::commit`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Commit(pub Vec<RuleId>);
+pub(crate) struct Commit(pub Step);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::removing`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Removing(pub Vec<RuleId>);
+pub(crate) struct Removing(pub Step);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::forget`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Forget(pub Vec<RuleId>);
+pub(crate) struct Forget(pub Step);
 
 /// Control server → journal: the next records, in the order of their ids. The last page also lists
 /// the ports that malformed labels close.

@@ -16,7 +16,7 @@ pub mod record;
 pub mod recover;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::model::rule::RuleId;
 use record::Record;

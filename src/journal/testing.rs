@@ -11,7 +11,7 @@ use crate::model::forward::Owner;
 use crate::model::rule::{BackendKind, OwnedRule, Rule, RuleId};
 
 /// When the journals of the tests are opened: 2026-01-02T03:04:05Z.
-pub(super) fn started() -> SystemTime {
+pub(crate) fn started() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn rule(port: u16) -> Rule {
 }
 
 /// The intent of a DNAT rule for a port.
-pub(super) fn record(port: u16) -> Record {
+pub(crate) fn record(port: u16) -> Record {
     Record {
         owned: OwnedRule {
             rule: rule(port),
@@ -37,10 +37,10 @@ pub(super) fn record(port: u16) -> Record {
     }
 }
 
-pub(super) fn records(ports: RangeInclusive<u16>) -> Vec<Record> {
+pub(crate) fn records(ports: RangeInclusive<u16>) -> Vec<Record> {
     ports.map(record).collect()
 }
 
-pub(super) fn ids(ports: RangeInclusive<u16>) -> Vec<RuleId> {
+pub(crate) fn ids(ports: RangeInclusive<u16>) -> Vec<RuleId> {
     ports.map(|port| record(port).id()).collect()
 }

@@ -8,7 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use crate::actors::journal::JournalActor;
-use crate::actors::messages::{Commit, Forget, Intend, Removing};
+use crate::actors::messages::{Commit, Forget, Intend, Removing, Step};
+use crate::control::board::StatusBoard;
+use crate::journal::history::cause::Cause;
 use crate::journal::record::Record;
 use crate::journal::{Journal, JournalError};
 use crate::model::rule::RuleId;
@@ -29,16 +31,19 @@ const PATIENCE_EACH: (usize, Duration) = (500, Duration::from_millis(200));
 pub(crate) struct JournalClient {
     journal: Addr<JournalActor>,
     runtime: Handle,
+    /// It shows what the writer is doing.
+    board: StatusBoard,
     /// A request whose answer came too late. The client sends no other before it is answered.
     unanswered: Option<BoxFuture<'static, ()>>,
 }
 
 impl JournalClient {
     /// A client that waits on `runtime`'s clock.
-    pub(crate) fn new(journal: Addr<JournalActor>, runtime: Handle) -> Self {
+    pub(crate) fn new(journal: Addr<JournalActor>, runtime: Handle, board: StatusBoard) -> Self {
         Self {
             journal,
             runtime,
+            board,
             unanswered: None,
         }
     }
@@ -48,7 +53,7 @@ impl JournalClient {
         &mut self,
         operation: &str,
         ids: &[RuleId],
-        message: impl Fn(Vec<RuleId>) -> M,
+        message: impl Fn(Step) -> M,
     ) -> Result<(), JournalError>
     where
         M: Message<Result = Result<(), JournalError>> + Send + 'static,
@@ -58,9 +63,21 @@ impl JournalClient {
             return Ok(());
         }
         let operation = format!("{operation} {} records", ids.len());
-        self.ask(&operation, message(ids.to_vec()), deadline(ids.len()))?;
+        let step = self.step_of(ids);
+        self.ask(&operation, message(step), deadline(ids.len()))?;
         progress::made(Worker::Writer);
         Ok(())
+    }
+
+    fn cause(&self) -> Cause {
+        self.board.lock().cause.clone()
+    }
+
+    fn step_of(&self, ids: &[RuleId]) -> Step {
+        Step {
+            ids: ids.to_vec(),
+            cause: self.cause(),
+        }
     }
 
     pub(super) fn ask<M, T>(
@@ -120,6 +137,7 @@ impl Journal for JournalClient {
             let intend = Intend {
                 records: part.iter().copied().cloned().collect(),
                 is_last: number == last,
+                cause: self.cause(),
             };
             self.ask(&operation, intend, deadline)?;
             progress::made(Worker::Writer);
@@ -134,12 +152,82 @@ impl Journal for JournalClient {
     /// Does not wait for the answer: the removal that follows must not wait for the disk.
     fn removing(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         if self.unanswered.is_none() {
-            self.journal.do_send(Removing(ids.to_vec()));
+            self.journal.do_send(Removing(self.step_of(ids)));
         }
         Ok(())
     }
 
     fn forget(&mut self, ids: &[RuleId]) -> Result<(), JournalError> {
         self.step("forgetting", ids, Forget)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use actix::{SyncArbiter, System};
+    use slog::{Discard, Logger, o};
+
+    use super::*;
+    use crate::actors::journal::HeldStateDir;
+    use crate::actors::messages::ReadHistory;
+    use crate::journal::history::closing::EndReason;
+    use crate::journal::history::past::Past;
+    use crate::journal::recover;
+    use crate::journal::testing::{ids, records, started};
+    use crate::sys::locks::{Holder, Lock};
+
+    #[test]
+    fn an_end_has_the_cause_of_its_request_however_late_the_journal_takes_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let board = StatusBoard::new(Instant::now(), "fake".to_owned());
+        let mut store = recover::open(dir.path(), started())
+            .expect("a journal")
+            .store;
+        store.intend(&records(80..=80)).expect("intended");
+        store.commit(&ids(80..=80)).expect("committed");
+        let holder = Holder {
+            pid: std::process::id(),
+            control: None,
+        };
+        let lock = Lock::acquire(&dir.path().join("lock"), &holder, Instant::now());
+        let state_dir = HeldStateDir {
+            dir: dir.path().to_owned(),
+            lock: Arc::new(lock.expect("a lock")),
+        };
+        let log = Logger::root(Discard, o!());
+        let actor = JournalActor::new(store, state_dir, board.clone(), log);
+        let (release, released) = mpsc::channel::<()>();
+        let actor = Mutex::new(Some((actor, released)));
+
+        let page = System::new().block_on(async move {
+            // It takes no request until it is released.
+            let journal = SyncArbiter::start(1, move || {
+                let (actor, released) = actor.lock().expect("lock").take().expect("one thread");
+                released.recv().expect("it is released");
+                actor
+            });
+            let mut client = JournalClient::new(journal, Handle::current(), board.clone());
+            let asking = tokio::task::spawn_blocking(move || {
+                board.lock().cause = Cause::Leaving;
+                let forget = Forget(client.step_of(&ids(80..=80)));
+                client
+                    .ask("forgetting", forget, Instant::now())
+                    .expect_err("too late");
+                board.lock().cause = Cause::Unknown;
+                release.send(()).expect("it waits");
+                let journal = client.journal.clone();
+                client
+                    .runtime
+                    .block_on(journal.send(ReadHistory { after: 0 }))
+            });
+            asking.await.expect("it ends")
+        });
+
+        let page = page.expect("an answer").expect("a page");
+        let past = Past::read(&page.stored().expect("a history"));
+        let reasons: Vec<EndReason> = past.closings.iter().map(|(_, it)| it.reason).collect();
+        assert_eq!(reasons, [EndReason::DaemonLeft]);
     }
 }

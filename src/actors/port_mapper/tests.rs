@@ -78,7 +78,7 @@ fn reporting_to(
     let reconciler = Reconciler::new(
         Box::new(kernel.backend()),
         Vec::new(),
-        JournalClient::new(journal, Handle::current()),
+        JournalClient::new(journal, Handle::current(), board.clone()),
         Box::new(FakeTable::new().flows()),
         BootId::new("boot"),
         log.clone(),
