@@ -9,6 +9,7 @@ use ipnet::Ipv6Net;
 
 use super::ruleset::Ruleset;
 use super::ruleset::read::Unseen;
+use super::wording::word;
 use crate::backend::ip6tables::Variant;
 use crate::backend::{BackendError, ErrorKind};
 use crate::docker::host::DockerHost;
@@ -158,6 +159,17 @@ impl Facts {
     /// What this host has to itself.
     pub(super) fn identity(&self) -> &str {
         &self.machine.identity
+    }
+
+    /// The option with which a command of ours asks the same Engine, with a blank before it: empty for the
+    /// default one. `None` where the address fits into no command.
+    pub(super) fn docker_host_option(&self) -> Option<String> {
+        let engine = match &self.settings.docker {
+            engine if *engine == DockerHost::default() => return Some(String::new()),
+            DockerHost::Unix(path) => format!("unix://{}", path.to_str()?),
+            DockerHost::Tcp(authority) => format!("tcp://{authority}"),
+        };
+        word(&engine).map(|engine| format!(" --docker-host {engine}"))
     }
 
     /// Why there is no snapshot, for a line that needs one.

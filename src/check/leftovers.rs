@@ -92,7 +92,12 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         found.extend(warning(
             "of docker-ipv6nat, for ports that no container publishes",
             theirs.len(),
-            "docker-nat66 cleanup --foreign docker-ipv6nat --yes".to_owned(),
+            match facts.docker_host_option() {
+                Some(engine) => {
+                    format!("docker-nat66 cleanup --foreign docker-ipv6nat{engine} --yes")
+                }
+                None => one_by_one(&theirs),
+            },
         ));
         found.extend(warning(
             "of an Engine, or of docker-ipv6nat, for ports that no container publishes",

@@ -4,6 +4,9 @@ use super::*;
 use crate::docker_nat::observation::LeftBehind;
 use crate::docker_nat::watch::Seen;
 
+/// The tool's variant, the Engine's version, the tables nat and filter, and what is said and named.
+type Row<'r> = (Variant, &'static str, &'r str, &'r str, &'r str, &'r str);
+
 #[test]
 fn what_others_have_left_goes_with_the_command_for_their_program() {
     const RECORDED: &str =
@@ -66,8 +69,9 @@ fn what_others_have_left_goes_with_the_command_for_their_program() {
             "docker-nat66 cleanup --foreign docker-nat66-go --prefix fd00::/64 --yes",
         ),
     ];
-    for (variant, engine, nat, filter, words, remedy) in rows {
+    let check = |(variant, engine, nat, filter, words, remedy): Row<'_>, docker: DockerHost| {
         let found = line(CheckId::Leftovers, |facts| {
+            facts.settings.docker = docker.clone();
             facts.docker = Docker::Here(Box::new(Survey {
                 version: Some(("1.41".parse().expect("a version"), engine.into())),
                 refused: Vec::new(),
@@ -84,7 +88,16 @@ fn what_others_have_left_goes_with_the_command_for_their_program() {
         assert!(found.found.contains(words), "{engine}: {found:?}");
         let named = found.remedy.expect("a remedy");
         assert!(named.starts_with(remedy), "{engine}: {named}");
+    };
+    for row in rows {
+        check(row, DockerHost::default());
     }
+    // The command asks the Engine that was asked here.
+    let elsewhere = DockerHost::Unix("/run/user/1000/docker.sock".into());
+    let (variant, engine, nat, filter, words, _) = rows[0];
+    let remedy = "docker-nat66 cleanup --foreign docker-ipv6nat \
+                  --docker-host unix:///run/user/1000/docker.sock --yes";
+    check((variant, engine, nat, filter, words, remedy), elsewhere);
 }
 
 #[test]
