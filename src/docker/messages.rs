@@ -23,6 +23,8 @@ pub struct FollowSettings {
     pub ping_interval: Duration,
     /// Limit for a ping.
     pub ping_timeout: Duration,
+    /// Time between two lists while nothing asks for one.
+    pub list_interval: Duration,
     /// First wait before connecting again.
     pub shortest_backoff: Duration,
     /// Longest wait before connecting again.
@@ -31,13 +33,14 @@ pub struct FollowSettings {
 
 impl FollowSettings {
     /// The defaults for an Engine at `host`: 10 s for a request, a ping every 10 s with 5 s to
-    /// answer it, 100 ms to 10 s between attempts to connect.
+    /// answer it, a list every 5 min, 100 ms to 10 s between attempts to connect.
     pub fn new(host: DockerHost) -> Self {
         Self {
             host,
             request_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
+            list_interval: Duration::from_secs(5 * 60),
             shortest_backoff: Duration::from_millis(100),
             longest_backoff: Duration::from_secs(10),
         }

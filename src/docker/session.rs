@@ -101,7 +101,7 @@ pub(super) async fn session(
         next_ping: Instant::now() + settings.ping_interval,
         refused_pings: 0,
         retries: BTreeMap::new(),
-        relist_at: None,
+        relist_at: Instant::now() + settings.list_interval,
         news_since: None,
         news_times: NewsTimes::default(),
         faults: Faults::new(log),
@@ -140,7 +140,8 @@ struct Session<'a> {
     refused_pings: u32,
     /// Failed questions, by when they are asked again.
     retries: BTreeMap<(Instant, u64), Question>,
-    relist_at: Option<Instant>,
+    /// An Engine drops events that are not read in time, and does not say so: only a list shows it.
+    relist_at: Instant,
     /// Since when there is something to publish.
     news_since: Option<Instant>,
     news_times: NewsTimes,
@@ -227,8 +228,8 @@ impl Session<'_> {
             self.flood.asked(now);
         }
         self.holders.ask(self.view, &self.engine);
-        if self.relist_at.is_some_and(|at| at <= now) {
-            self.relist_at = None;
+        if self.relist_at <= now {
+            self.relist_at = now + self.settings.list_interval;
             self.list_wanted = true;
         }
         if self.list_wanted && self.list.is_none() {
@@ -268,7 +269,7 @@ impl Session<'_> {
             ping,
             hold,
             round,
-            self.relist_at,
+            Some(self.relist_at),
             self.networks_retry,
         ]
         .into_iter()
@@ -367,8 +368,7 @@ impl Session<'_> {
             }
             FollowUp::GaveUp => {
                 if let Err(error) = inspection {
-                    let at = Instant::now() + RELIST_AFTER;
-                    self.relist_at.get_or_insert(at);
+                    self.relist_at = self.relist_at.min(Instant::now() + RELIST_AFTER);
                     self.faults.log(&error, "a container cannot be inspected");
                 }
             }

@@ -23,7 +23,8 @@
 //!   addresses already, would take 0.6 s to answer, and still lists the container as running
 //!   meanwhile. So a container that died is remembered until its `start`, or until a list no
 //!   longer shows it; until then its row is void. But an Engine drops events that are not read
-//!   in time, a `start` among them: one that died long ago and is listed is asked about.
+//!   in time, a `start` among them: one that died long ago and is listed is asked about, and a list
+//!   is asked for now and then.
 //! - A `die` that the Engine replays, when we begin to listen, makes its container doubtful and no
 //!   more: it may have started again before the list was asked for.
 //! - An event after the list was asked for makes that container's row void.

@@ -102,6 +102,31 @@ fn a_quiet_engine_is_not_lost() {
 }
 
 #[test]
+fn events_that_the_engine_has_dropped_show_at_the_next_list() {
+    let engine = FakeEngine::start();
+    let [ends, web] = [(1, "ends"), (2, "web")].map(|(number, name)| {
+        let container = FakeContainer::new(number, name);
+        engine.put(container.clone());
+        container
+    });
+    run(async {
+        let mut follower = Follower::of(FollowSettings {
+            list_interval: Duration::from_millis(100),
+            ..settings(&engine)
+        });
+        follower.connected().await;
+        follower.until_names(&["ends", "web"]).await;
+        // Neither is announced, and the stream of events stands.
+        engine.remove(&ends.id);
+        engine.put(FakeContainer::new(3, "new"));
+        follower.until_names(&["new", "web"]).await;
+        // What is known is not asked about again.
+        assert_eq!(engine.count(&Route::Inspect(web.id)), 0);
+        assert_eq!(engine.count(&Route::Events), 1);
+    });
+}
+
+#[test]
 fn a_container_that_cannot_be_read_hides_no_other() {
     let engine = FakeEngine::start();
     let mut odd = FakeContainer::new(1, "odd");
