@@ -119,12 +119,19 @@ impl Round {
         troubles.chain(failure.map(chain)).collect()
     }
 
-    /// Whether the backend in use holds the desired rules; another backend may still hold old ones.
+    /// Whether everything is as desired in the backend in use; another backend may still hold old rules.
     pub(crate) fn is_in_step(&self) -> bool {
+        self.is_settled() && self.report.is_in_step()
+    }
+
+    /// The same, or connections could not be cut, which a later round tries again.
+    pub(crate) fn has_the_rules(&self) -> bool {
+        self.is_settled() && self.report.has_the_rules()
+    }
+
+    fn is_settled(&self) -> bool {
         let mut observations = self.docker_nat.iter();
-        let is_settled =
-            observations.all(|it| it.failure.is_none() && it.state != StandbyState::Unsettled);
-        is_settled && self.report.is_in_step()
+        observations.all(|it| it.failure.is_none() && it.state != StandbyState::Unsettled)
     }
 }
 

@@ -139,10 +139,9 @@ pub(super) fn without_journal(
 }
 
 fn sweep<J: Journal>(reconciler: &mut Reconciler<J>, records: Vec<Record>) -> Report {
+    // Whatever recovery could not do, the rules go as far as they can; what is still the matter then
+    // is in the second report.
     let found = reconciler.recover(records, Vec::new(), host::now());
-    if !found.is_converged() {
-        return found;
-    }
     let swept = reconciler.converge(&Desired::nothing(), host::now());
     Report {
         removed: found.removed + swept.removed,
@@ -153,11 +152,16 @@ fn sweep<J: Journal>(reconciler: &mut Reconciler<J>, records: Vec<Record>) -> Re
 fn finish(report: &Report, log: &Logger) -> Result<(), Failure> {
     if !report.is_converged() {
         let troubles: Vec<String> = report.troubles.iter().map(chain).collect();
+        let troubles = troubles.join("; ");
+        if report.is_kernel_settled() {
+            let message = format!("every rule is gone, but not its record: {troubles}");
+            return Err(Failure::new(Exit::Failed, message));
+        }
         let exit = match report.troubles.iter().any(is_missing) {
             true => Exit::Missing,
             false => Exit::Failed,
         };
-        return Err(Failure::new(exit, troubles.join("; ")));
+        return Err(Failure::new(exit, troubles));
     }
     info!(log, "no rule of ours is left"; "removed" => report.removed);
     Ok(())
@@ -170,4 +174,91 @@ fn is_missing(trouble: &Trouble) -> bool {
 
 fn flows() -> Box<dyn Flows> {
     Box::new(Conntrack::new(host::addresses))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use slog::{Discard, o};
+
+    use super::*;
+    use crate::backend::Batch;
+    use crate::backend::fake::FakeKernel;
+    use crate::conntrack::FlowError;
+    use crate::conntrack::fake::FakeTable;
+    use crate::journal::testing::{record, records, rule};
+    use crate::model::boot::BootId;
+
+    /// The rules of the ports 80 and 81, and no record of the second; another program has removed that of
+    /// port 82.
+    fn left() -> (FakeKernel, MemoryJournal, Vec<Record>) {
+        let kernel = FakeKernel::new();
+        let insert = vec![rule(80), rule(81)];
+        let batch = Batch {
+            insert,
+            ..Batch::default()
+        };
+        kernel.backend().commit(&batch).expect("inserted");
+        let mut recorded = records(80..=80);
+        recorded.push(record(82));
+        let mut journal = MemoryJournal::default();
+        journal.intend(&recorded).expect("written");
+        (kernel, journal, recorded)
+    }
+
+    fn sweeper(
+        kernel: &FakeKernel,
+        journal: &MemoryJournal,
+        table: &FakeTable,
+    ) -> Reconciler<MemoryJournal> {
+        Reconciler::new(
+            Box::new(kernel.backend()),
+            Vec::new(),
+            journal.clone(),
+            Box::new(table.flows()),
+            BootId::new("boot"),
+            Logger::root(Discard, o!()),
+        )
+    }
+
+    #[test]
+    fn rules_go_though_connections_could_not_be_cut_at_first() {
+        let (kernel, journal, records) = left();
+        let table = FakeTable::new();
+        table.purging_fails(Some(FlowError::TimedOut));
+        let report = sweep(&mut sweeper(&kernel, &journal, &table), records);
+        assert_eq!(kernel.ours().len(), 0, "{report:?}");
+        let failure = finish(&report, &Logger::root(Discard, o!())).expect_err("it says so");
+        assert_eq!(failure.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn rules_go_though_the_journal_cannot_be_written() {
+        let (kernel, journal, records) = left();
+        journal.fail_after(Some(0));
+        let report = sweep(&mut sweeper(&kernel, &journal, &FakeTable::new()), records);
+        assert_eq!(kernel.ours().len(), 0, "{report:?}");
+        let failure = finish(&report, &Logger::root(Discard, o!())).expect_err("it says so");
+        let said = failure.to_string();
+        assert!(
+            said.starts_with("every rule is gone, but not its record: "),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_copy_that_will_not_go_keeps_no_other_rule() {
+        let (kernel, journal, records) = left();
+        let twice = Batch {
+            insert: vec![rule(80)],
+            ..Batch::default()
+        };
+        kernel.backend().commit(&twice).expect("inserted");
+        let stuck = rule(80).id();
+        kernel.refuse(BTreeSet::from([stuck]));
+        let report = sweep(&mut sweeper(&kernel, &journal, &FakeTable::new()), records);
+        assert!(!report.is_kernel_settled(), "{report:?}");
+        assert!(kernel.ours().iter().all(|seen| seen.id == stuck));
+    }
 }

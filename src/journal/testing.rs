@@ -16,7 +16,7 @@ pub(crate) fn started() -> SystemTime {
 }
 
 /// A forward of a TCP port.
-pub(super) fn rule(port: u16) -> Rule {
+pub(crate) fn rule(port: u16) -> Rule {
     let text = format!(
         "nat PREROUTING -i eth0 -p tcp --dport {port} -j DNAT \
          --to-destination [fdfd:5898:4917:1::2]:80 ! -s fe80::/10 -m addrtype --dst-type LOCAL"

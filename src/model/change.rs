@@ -101,6 +101,11 @@ impl Desired {
         self.known == Known::EVERYTHING && self.undecided.containers.is_empty()
     }
 
+    /// Whether no port is to be forwarded, whatever else is not known yet.
+    pub fn forwards_nothing(&self) -> bool {
+        self.known.forwards && self.undecided.containers.is_empty() && !self.has_forwards()
+    }
+
     /// Whether any of the rules forwards a port.
     pub fn has_forwards(&self) -> bool {
         let mut rules = self.rules.values();

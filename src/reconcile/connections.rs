@@ -14,7 +14,6 @@ use super::applied::Applied;
 use super::report::{Report, Trouble};
 use super::stale::Stale;
 use crate::conntrack::{Flow, FlowError, Flows, Purge};
-use crate::model::change::ChangeSet;
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::Rule;
 use crate::sys::causes::chain;
@@ -60,11 +59,8 @@ impl Connections {
     /// Before a port's first forward of this run: connections under way to docker-proxy stay with
     /// it, even if nothing has tracked them so far. There is no second try, because the rules come
     /// at once.
-    pub(super) fn keep(&mut self, change: &ChangeSet, log: &Logger) {
-        let fresh = change
-            .insert
-            .iter()
-            .filter_map(|owned| Flow::of(&owned.rule));
+    pub(super) fn keep<'r>(&mut self, fresh: impl Iterator<Item = &'r Rule>, log: &Logger) {
+        let fresh = fresh.filter_map(Flow::of);
         let ports = fresh
             .filter(|flow| flow.proto == Proto::Tcp)
             .map(|flow| flow.host_port);

@@ -10,11 +10,29 @@ use super::report::{Report, Trouble};
 use crate::backend::{Backend, BackendError, ErrorKind, ObservedRule};
 use crate::journal::Journal;
 use crate::journal::record::Record;
-use crate::model::rule::{BackendKind, RuleId};
+use crate::model::rule::{BackendKind, Rule, RuleId};
+
+/// Which of the rules there go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// All of ours.
+    All,
+    /// All but the static ones. Docker is silent: which static rules there are to be is not known, but
+    /// the forwards of an earlier run are not confirmed.
+    Forwards,
+}
+
+impl Share {
+    /// One whose content nobody knows is a forward for all we know.
+    fn has(self, seen: &ObservedRule) -> bool {
+        self == Self::All || !seen.content().is_some_and(Rule::is_static)
+    }
+}
 
 impl<J: Journal> Reconciler<J> {
-    /// Empties the backends that are not in use any more, and drops each once it is empty.
-    pub(super) fn remove_from_previous(&mut self, report: &mut Report) {
+    /// Removes rules from the backends that are not in use any more, and drops each backend once it is
+    /// empty.
+    pub(super) fn remove_from_previous(&mut self, share: Share, report: &mut Report) {
         let here = self.backend.kind();
         let mut waiting: VecDeque<_> = std::mem::take(&mut self.previous).into();
         while let Some(mut other) = waiting.pop_front() {
@@ -26,12 +44,23 @@ impl<J: Journal> Reconciler<J> {
                 Err(error) if error.kind == ErrorKind::Unsupported && !held_some => Ok(Vec::new()),
                 listed => listed,
             };
-            let removed = listed.and_then(|it| remove_listed(other.as_mut(), it, report));
+            let mut going = Vec::new();
+            let removed = listed.and_then(|mut listed| {
+                listed.retain(|seen| share.has(seen));
+                going.extend(listed.iter().map(|seen| seen.id));
+                remove_listed(other.as_mut(), listed, report)
+            });
             match removed {
                 Ok(removed) => {
                     if removed > 0 {
                         info!(self.log, "removed rules of ours from a backend that is not in use";
                             "count" => removed, "backend" => %kind);
+                    }
+                    if share == Share::Forwards {
+                        going.retain(|id| self.records.get(id).is_some_and(|r| is_of(r, kind)));
+                        self.forget(&going);
+                        self.previous.push(other);
+                        continue;
                     }
                     let mut left = waiting.iter().chain(&self.previous);
                     // Its records may be those of rules in its other variant.

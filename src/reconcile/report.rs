@@ -121,6 +121,13 @@ impl Report {
         self.troubles.iter().all(journal)
     }
 
+    /// Whether the backend in use holds the rules that were desired, even if connections that do not
+    /// follow them could not be cut.
+    pub fn has_the_rules(&self) -> bool {
+        let others = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. } | Trouble::Flows(_));
+        self.troubles.iter().all(others)
+    }
+
     /// Whether the backend in use matches what was desired, even if another still holds rules.
     pub fn is_in_step(&self) -> bool {
         let elsewhere = |t: &Trouble| matches!(t, Trouble::Elsewhere { .. });

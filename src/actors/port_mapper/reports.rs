@@ -79,7 +79,7 @@ impl PortMapper {
             });
         }
         if heard
-            && round.is_in_step()
+            && round.has_the_rules()
             && let Some(on_ready) = self.on_ready.take()
         {
             self.board.lock().set_running();

@@ -8,6 +8,7 @@ use crate::backend::{Batch, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::record::State;
+use crate::model::change::Known;
 use crate::model::rule::{BackendKind, Rule};
 
 /// A backend of the other kind that holds nothing.
@@ -205,5 +206,50 @@ fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
     let mut daemon = daemon(&[&kernel], &journal);
     assert_eq!(kernel.ours().len(), 1, "the masquerade waits for Docker");
     assert!(daemon.converge(&Desired::nothing(), 2).is_converged());
+    assert_eq!((kernel.ours().len(), journal.records().len()), (0, 0));
+}
+
+/// With `--prefix auto` the static rules are not known until Docker is heard; the forwards that it has
+/// not confirmed go all the same.
+#[test]
+fn unconfirmed_forwards_go_from_other_backends_while_docker_is_silent() {
+    let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
+    left_over(&kernel, &mut journal);
+    let masquerade = kernel.ours()[0].id;
+    let forward = dnat(8080, "fd00::2");
+    let batch = Batch {
+        insert: vec![forward.clone(), dnat(8081, "fd00::3")],
+        ..Batch::default()
+    };
+    kernel.backend().commit(&batch).unwrap();
+    let record = Record {
+        owned: OwnedRule {
+            rule: forward,
+            owners: BTreeSet::new().into(),
+        },
+        state: State::Applied,
+        inserted_at: 1,
+        boot_id: BootId::new("this"),
+    };
+    journal.intend(&[record]).unwrap();
+    let mut daemon = daemon(&[&kernel], &journal);
+    let silent = |forwards| Desired {
+        known: Known {
+            statics: false,
+            forwards,
+        },
+        ..Desired::nothing()
+    };
+    assert!(daemon.converge(&silent(false), 2).is_converged());
+    assert_eq!(kernel.ours().len(), 3, "the grace is not over");
+    // The second of them has no record.
+    let report = daemon.converge(&silent(true), 3);
+    assert_eq!((report.is_converged(), report.removed), (true, 2));
+    let left: Vec<RuleId> = kernel.ours().iter().map(|seen| seen.id).collect();
+    assert_eq!(left, [masquerade]);
+    let records: Vec<RuleId> = journal.records().iter().map(Record::id).collect();
+    assert_eq!(records, [masquerade]);
+    let report = daemon.converge(&Desired::nothing(), 4);
+    assert_eq!((report.is_converged(), report.removed), (true, 1));
     assert_eq!((kernel.ours().len(), journal.records().len()), (0, 0));
 }

@@ -120,3 +120,29 @@ fn a_jump_that_has_come_to_stand_before_docker_user_is_moved_behind_it_in_one_ba
     daemon.invalidate();
     assert_eq!(daemon.converge(&one, 4).drift, 0);
 }
+
+#[test]
+fn what_others_removed_is_put_back_though_a_new_forward_waits_for_the_disk() {
+    let machine = Machine::new();
+    let mut daemon = machine.daemon(&Fate::default());
+    daemon.recover(Vec::new(), Vec::new(), 1);
+    assert!(daemon.converge(&wish(&[(80, 2, 'a')]), 1).is_converged());
+    machine.journal.fail_after(Some(0));
+    let both = wish(&[(80, 2, 'a'), (81, 3, 'b')]);
+    // At first the intent fails in the same round; then the journal is known to be behind.
+    for second in 2..5 {
+        machine
+            .kernel
+            .edit(|lines| lines.retain(|l| !l.contains("dport 80")));
+        daemon.invalidate();
+        let report = daemon.converge(&both, second);
+        assert!(
+            matches!(report.troubles[..], [Trouble::Journal(_)]),
+            "{report:?}"
+        );
+        assert_eq!(machine.open_ports(), [80], "{second}");
+    }
+    machine.journal.fail_after(None);
+    assert!(daemon.converge(&both, 5).is_converged());
+    machine.must_match(&both, &"the disk is back");
+}
