@@ -12,8 +12,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
 
-/// Room for 10,000 elements, in bytes.
-const ROOM: usize = 4 << 20;
+/// Room for 60,000 elements, in bytes.
+const ROOM: usize = 16 << 20;
 
 /// Elements in one message, whose list has 16 bits for its length.
 const AT_ONCE: u16 = 400;

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 use rustix::process::nice;
 
@@ -19,6 +20,38 @@ use crate::support::lab::Lab;
 
 /// Bytes that the journal needs for one rule.
 const RECORD: usize = 350;
+
+/// How often a large batch is measured.
+const TIMES: usize = 5;
+
+/// The least that so many ports of one container take, in and out, with nftables: one write to the disk
+/// and bare batches of two elements for each port, then the batches that delete them.
+pub(crate) fn of_many(lab: &Lab, ports: u16) -> (Duration, Duration) {
+    let mut file = File::create(lab.home().join("probe")).expect("a file");
+    let records = vec![1; usize::from(ports) * 2 * RECORD];
+    let (mut into, mut out) = (Vec::new(), Vec::new());
+    lab.host().enter(|| {
+        let mut bare = Bare::new();
+        for _ in 0..TIMES {
+            let began = Instant::now();
+            file.write_all(&records).expect("writes");
+            file.sync_data().expect("syncs");
+            let synced = began.elapsed();
+            let began = Instant::now();
+            bare.insert(1, ports);
+            into.push(synced + 2 * began.elapsed());
+            let began = Instant::now();
+            bare.delete(1, ports);
+            out.push(2 * began.elapsed());
+        }
+        bare.delete_table("bare");
+    });
+    let middle = |mut times: Vec<Duration>| {
+        times.sort();
+        times[TIMES / 2]
+    };
+    (middle(into), middle(out))
+}
 
 /// What the probe needs.
 pub(crate) struct Probe<'l> {

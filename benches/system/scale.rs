@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Options;
+use crate::floor::of_many;
 use crate::generation::Generation;
 use crate::rows::{Figure, Goal, Table, median};
 use crate::subject::{Running, Subject, since_epoch};
@@ -76,7 +77,8 @@ pub(crate) fn ready(backend: &str, options: &Options, table: &mut Table) {
 /// One container with 10,000 ports, and the memory for fewer.
 pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
     const MANY: u16 = 10_000;
-    let [mut into, mut idle, mut few, mut many, mut back] = [const { Vec::new() }; 5];
+    let mut floor = None;
+    let [mut into, mut idle, mut few, mut many, mut scrape, mut back] = [const { Vec::new() }; 6];
     for subject in subjects(options) {
         let Some(subject) = subject else { continue };
         let lab = Lab::up(&format!("system_ports_{backend}"));
@@ -102,6 +104,7 @@ pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
             times.push(generation.last_change().saturating_sub(began));
             if number == 0 {
                 many.push(Some(Figure::Mib(daemon.memory())));
+                scrape.push(repeated(&daemon, &["metrics"]));
             }
             engine.die(&id);
             daemon.opens(0);
@@ -109,6 +112,9 @@ pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
         into.push(median(times));
         back.push(Some(Figure::Mib(daemon.memory() - before)));
         daemon.leaves();
+        if backend == "nftables" {
+            floor.get_or_insert_with(|| ms(of_many(&lab, MANY).0));
+        }
     }
     let most = |mib| Goal::AtMost(Figure::Mib(mib));
     let goal = match backend {
@@ -116,7 +122,7 @@ pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
         _ => Goal::None,
     };
     let what = "10,000 ports of one container: event → all rules";
-    table.add(backend, what, goal, into, None);
+    table.add(backend, what, goal, into, floor);
     table.add(backend, "memory idle", most(8.0), idle, None);
     table.add(backend, "memory with 300 forwards", most(9.0), few, None);
     table.add(
@@ -126,6 +132,8 @@ pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
         many,
         None,
     );
+    let goal = Goal::AtMost(Figure::Ms(50.0));
+    table.add(backend, "`metrics` of 10,000 forwards", goal, scrape, None);
     table.add(
         backend,
         "memory above idle when they are gone",
@@ -137,11 +145,17 @@ pub(crate) fn ports(backend: &str, options: &Options, table: &mut Table) {
 
 /// What is measured of one daemon with 60,000 ports.
 #[derive(Default)]
-struct Large(Vec<(&'static str, Goal, Option<Figure>)>);
+struct Large(Vec<(&'static str, Goal, Option<Figure>, Option<Figure>)>);
 
 impl Large {
     fn add(&mut self, what: &'static str, goal: Goal, figure: impl Into<Option<Figure>>) {
-        self.0.push((what, goal, figure.into()));
+        self.0.push((what, goal, figure.into(), None));
+    }
+
+    /// The row that was added last has this floor.
+    fn floor(&mut self, floor: Option<Duration>) {
+        let last = self.0.last_mut().expect("a row");
+        last.3 = floor.map(ms);
     }
 }
 
@@ -154,11 +168,11 @@ pub(crate) fn full(backend: &str, options: &Options, table: &mut Table) {
     for at in 0..rows.unwrap_or_default() {
         let row = |large: &Option<Large>| large.as_ref().map(|large| large.0[at]);
         let figures: Vec<_> = all.iter().map(row).collect();
-        if let Some((what, goal, _)) = figures.iter().flatten().next() {
+        if let Some((what, goal, _, floor)) = figures.iter().flatten().next() {
             let figures = figures
                 .iter()
-                .map(|row| row.and_then(|(.., figure)| figure));
-            table.add(backend, *what, *goal, figures.collect(), None);
+                .map(|row| row.and_then(|(_, _, figure, _)| figure));
+            table.add(backend, *what, *goal, figures.collect(), *floor);
         }
     }
 }
@@ -170,6 +184,12 @@ fn large(backend: &str, subject: &Subject) -> Large {
     let engine = FakeEngine::start();
     let url = format!("unix://{}", engine.socket().display());
     let args = ["--docker-host", &url, "--hairpin", "on"];
+    let ports = LARGE * LARGE_EACH;
+    let (floor_in, floor_out) = match backend {
+        "nftables" => Some(of_many(&lab, ports)).unzip(),
+        _ => (None, None),
+    };
+    let ports = usize::from(ports);
     let generation = Generation::watch(&lab);
     let mut daemon = subject.start(&lab, backend, &args);
     daemon.ready();
@@ -183,11 +203,11 @@ fn large(backend: &str, subject: &Subject) -> Large {
 
     let containers = (0..LARGE).map(|n| written(n + 2, 1 + n * LARGE_EACH, LARGE_EACH));
     let containers: Vec<_> = containers.collect();
-    let ports = usize::from(LARGE) * usize::from(LARGE_EACH);
     let began = Instant::now();
     containers.iter().for_each(|one| engine.run(one.clone()));
     daemon.opens(ports);
     rows.add("60,000 forwards: in", at_most(2000.0), ms(began.elapsed()));
+    rows.floor(floor_in);
     put(&engine, &containers);
     let held = daemon.memory();
     rows.add(
@@ -245,6 +265,7 @@ fn large(backend: &str, subject: &Subject) -> Large {
     containers.iter().for_each(|one| engine.die(&one.id));
     daemon.opens(0);
     rows.add("60,000 forwards: out", at_most(2000.0), ms(began.elapsed()));
+    rows.floor(floor_out);
     let back = Figure::Mib(daemon.memory() - idle);
     rows.add(
         "memory above idle when 60,000 are gone",
@@ -279,12 +300,17 @@ fn changes(engine: &FakeEngine, daemon: &Running<'_>, generation: &Generation) -
     (middle(times), middle(cpu))
 }
 
-/// Everything is listed and compared; a program of before has no command for it.
+/// Everything is listed and compared.
 fn resync(daemon: &Running<'_>) -> Option<Figure> {
+    repeated(daemon, &["reload"])
+}
+
+/// How long a command takes that a program of before may not have.
+fn repeated(daemon: &Running<'_>, command: &[&str]) -> Option<Figure> {
     let mut times = Vec::new();
     for _ in 0..TIMES {
         let began = Instant::now();
-        let done = daemon.command(&["reload"]);
+        let done = daemon.command(command);
         // Wrong usage.
         if done.status.code() == Some(2) {
             return None;

@@ -230,7 +230,7 @@ fn faults_of_history(scene: &Scene, stage: usize) -> Vec<String> {
         match (time("closed"), row["reason"].as_str()) {
             (None, _) => open.push(port),
             // Its end is when that was found.
-            (_, Some("rule-gone" | "daemon-killed")) => {}
+            (_, Some("rule-gone" | "daemon-killed" | "rebooted")) => {}
             (closed, _) => drop(last_closed.insert(port, closed)),
         }
     }

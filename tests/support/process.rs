@@ -89,7 +89,8 @@ pub(crate) fn neighbours() -> Vec<Neighbour> {
 pub(crate) fn tools_but_of(daemon: Option<u32>) -> Vec<String> {
     let parent = daemon.map(|pid| pid.to_string());
     let is_tool = |it: &Neighbour| it.program.to_string_lossy().contains("xtables");
-    let is_other = |it: &Neighbour| parent.is_none() || status(it.pid, "PPid") != parent;
+    // One that has ended meanwhile is nobody's.
+    let is_other = |it: &Neighbour| status(it.pid, "PPid").is_some_and(|its| Some(its) != parent);
     let tools = neighbours()
         .into_iter()
         .filter(|it| is_tool(it) && is_other(it));

@@ -46,12 +46,18 @@ const SEARCHES: usize = 8;
 pub(crate) struct Reasons<'c> {
     cause: &'c Cause,
     records: &'c Records,
-    /// How many records there are for each place of a rule; made when it is asked for.
-    by_place: Option<BTreeMap<(BackendKind, RuleKey<'c>), usize>>,
+    /// The records for each place of a rule; made when it is asked for.
+    by_place: Option<BTreeMap<(BackendKind, RuleKey<'c>), Place<'c>>>,
     obstacles: Option<Obstacles<'c>>,
     /// Ports that were searched for.
     port_searches: usize,
     by_port: Option<BTreeMap<HostPort, &'c Forward>>,
+}
+
+/// The records for one place.
+struct Place<'c> {
+    count: usize,
+    newest: &'c Record,
 }
 
 impl<'c> Reasons<'c> {
@@ -82,6 +88,14 @@ impl<'c> Reasons<'c> {
             Cause::Unknown => return EndReason::RuleGone,
             Cause::Leaving => return EndReason::DaemonLeft,
             Cause::Recovery { boot_id } => {
+                if let Some(successor) = self.successor(record) {
+                    let mut owners = successor.owned.owners.iter();
+                    let id = container.map(|container| &container.container_id);
+                    return match owners.any(|owner| Some(&owner.container_id) == id) {
+                        true => EndReason::Moved,
+                        false => EndReason::TakenOver,
+                    };
+                }
                 let is_earlier = !record.boot_id.as_str().is_empty() && record.boot_id != *boot_id;
                 return match record.state {
                     _ if is_earlier => EndReason::Rebooted,
@@ -128,11 +142,21 @@ impl<'c> Reasons<'c> {
     /// When that was, in seconds since the epoch, if the journal hears of it at the second `now`: when the
     /// round began, as for what is opened in it. The disk may be slow, and a port must not count as open
     /// for two containers at once.
-    pub(crate) fn moment(&self, now: u64) -> u64 {
+    pub(crate) fn moment(&mut self, record: &'c Record, now: u64) -> u64 {
         match self.cause {
             Cause::Round { began, .. } => now.min(*began),
-            _ => now,
+            Cause::Recovery { .. } => match self.successor(record) {
+                Some(successor) => now.min(successor.inserted_at),
+                None => now,
+            },
+            Cause::Unknown | Cause::Leaving => now,
         }
+    }
+
+    /// What took the rule's place in an earlier run, which was cut off before it could note that.
+    fn successor(&mut self, record: &'c Record) -> Option<&'c Record> {
+        let newest = self.at_place_of(record)?.newest;
+        (newest.inserted_at > record.inserted_at).then_some(newest)
     }
 
     /// Whether the daemon has removed the rule, or replaced it by another, rather than found it gone. A
@@ -141,15 +165,27 @@ impl<'c> Reasons<'c> {
         if record.state == State::Removing {
             return true;
         }
+        self.at_place_of(record).is_some_and(|it| it.count > 1)
+    }
+
+    fn at_place_of(&mut self, record: &'c Record) -> Option<&Place<'c>> {
         let records = self.records;
         let by_place = self.by_place.get_or_insert_with(|| {
             let mut by_place = BTreeMap::new();
             for record in records.values() {
-                *by_place.entry(place(record)).or_default() += 1;
+                let first = Place {
+                    count: 0,
+                    newest: record,
+                };
+                let place = by_place.entry(place(record)).or_insert(first);
+                place.count += 1;
+                if record.inserted_at > place.newest.inserted_at {
+                    place.newest = record;
+                }
             }
             by_place
         });
-        by_place.get(&place(record)).is_some_and(|count| *count > 1)
+        by_place.get(&place(record))
     }
 
     /// Why a port is closed that nobody publishes any more, and that led to this address.

@@ -182,7 +182,7 @@ impl History {
                 ended.push(Ended {
                     record,
                     container,
-                    at: reasons.moment(*now),
+                    at: reasons.moment(record, *now),
                     reason,
                 });
             };

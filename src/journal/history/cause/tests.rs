@@ -1,5 +1,7 @@
 //! Which reason a forward ends for.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::journal::testing::record;
 use crate::mapper::forwards::{Resolved, samples};
@@ -241,8 +243,40 @@ fn very_many_containers_are_told_apart_too() {
 #[test]
 fn what_a_round_closes_is_closed_when_the_round_begins() {
     let (round, records) = (round(None, false), Records::default());
-    let moment = |cause: &Cause, now| Reasons::new(cause, &records).moment(now);
+    let one = record(80);
+    let moment = |cause: &Cause, now| Reasons::new(cause, &records).moment(&one, now);
     assert_eq!(moment(&round, BEGAN + 9), BEGAN);
     assert_eq!(moment(&round, BEGAN - 9), BEGAN - 9, "a clock set back");
     assert_eq!(moment(&Cause::Leaving, BEGAN + 9), BEGAN + 9);
+}
+
+#[test]
+fn what_was_replaced_when_the_power_went_ended_then_and_not_at_the_next_boot() {
+    let old = record(80);
+    let text = "nat PREROUTING -i eth0 -p tcp --dport 80 -j DNAT \
+                --to-destination [fdfd:5898:4917:1::3]:80 ! -s fe80::/10 -m addrtype --dst-type LOCAL";
+    let rule = crate::backend::compile::rule(BackendKind::Ip6tables, text).expect("a rule of ours");
+    let own = old.owned.owners.first().expect("an owner").clone();
+    let cause = Cause::Recovery {
+        boot_id: BootId::new("next"),
+    };
+    for (owner, expected) in [
+        (Owner::new("other", "other", "bridge"), EndReason::TakenOver),
+        (own.clone(), EndReason::Moved),
+    ] {
+        let mut new = old.clone();
+        new.owned.rule = rule.clone();
+        new.owned.owners = [owner].into_iter().collect::<BTreeSet<_>>().into();
+        new.inserted_at += 5;
+        let records: Records = [old.clone(), new.clone()]
+            .map(|record| (record.id(), record))
+            .into();
+        let mut reasons = Reasons::new(&cause, &records);
+        let now = old.inserted_at + 100;
+        assert_eq!(reasons.of(&old, Some(&own), false), expected);
+        assert_eq!(reasons.moment(&old, now), new.inserted_at);
+        let last = new.owned.owners.first();
+        assert_eq!(reasons.of(&new, last, false), EndReason::Rebooted);
+        assert_eq!(reasons.moment(&new, now), now);
+    }
 }
