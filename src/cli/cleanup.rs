@@ -57,7 +57,7 @@ pub(super) struct CleanupArgs {
     #[arg(long, value_name = "URL", env = "DOCKER_NAT66_DOCKER_HOST")]
     docker_host: Option<String>,
     /// Remove those rules
-    #[arg(long, requires = "foreign")]
+    #[arg(long, requires = "foreign", conflicts_with = "dry_run")]
     yes: bool,
 }
 

@@ -218,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn a_dry_run_lists_the_rules_of_others_and_removes_none() {
+        for program in ["docker-nat66-go", "docker-ipv6nat", "docker"] {
+            let list = ["cleanup", "--foreign", program, "--dry-run"];
+            assert!(parse(&list).is_ok(), "{program}");
+            let both = parse(&[&list[..], &["--yes"]].concat()).unwrap_err();
+            assert_eq!(both.kind(), clap::error::ErrorKind::ArgumentConflict);
+            assert_eq!(both.exit_code(), 2, "{program}");
+        }
+    }
+
+    #[test]
     fn the_parser_is_consistent() {
         Cli::command().debug_assert();
     }
