@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::facts::{Waiting, sockets, sockets_v4};
 use super::verdict::Endpoint;
@@ -51,18 +51,23 @@ impl Inside {
         addr: Ipv6Addr,
     ) -> io::Result<Option<Self>> {
         let process = PathBuf::from(format!("/proc/{pid}"));
+        let namespace = |path: &Path| std::fs::read_link(path.join("ns/net")).ok();
+        let own = namespace(Path::new("/proc/thread-self"));
+        match namespace(&process) {
+            Some(its) if Some(&its) != own.as_ref() => Self::of(&process, id, proto, addr),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same of a process whose files stand in this directory.
+    fn of(process: &Path, id: &str, proto: Proto, addr: Ipv6Addr) -> io::Result<Option<Self>> {
         let read = |name: &str| match read_optional(&process.join(name).to_string_lossy()) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             // The process has ended.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
             text => text,
         };
-        let namespace = |path: PathBuf| std::fs::read_link(path.join("ns/net")).ok();
-        let own = namespace(PathBuf::from("/proc/thread-self"));
-        let (Some(addresses), true) = (
-            read("net/if_inet6")?,
-            namespace(process.clone()).is_some_and(|its| Some(its) != own),
-        ) else {
+        let Some(addresses) = read("net/if_inet6")? else {
             return Ok(None);
         };
         let has_address = parse_addresses(&addresses).iter().any(|a| a.addr == addr);
@@ -70,18 +75,23 @@ impl Inside {
         if !has_address && !is_named {
             return Ok(None);
         }
-        let (six, four) = match proto {
-            Proto::Tcp => ("net/tcp6", "net/tcp"),
-            Proto::Udp => ("net/udp6", "net/udp"),
-            // SCTP's sockets are listed elsewhere, and in another form.
-            Proto::Sctp => ("", ""),
+        let [sockets, sockets_v4] = match proto {
+            Proto::Tcp => [read("net/tcp6")?, read("net/tcp")?],
+            Proto::Udp => [read("net/udp6")?, read("net/udp")?],
+            Proto::Sctp => [None, None],
         };
         Ok(Some(Self {
             addresses,
             routes: read("net/ipv6_route")?.unwrap_or_default(),
-            sockets: read(six)?.unwrap_or_default(),
-            sockets_v4: read(four)?.unwrap_or_default(),
+            sockets: sockets.unwrap_or_default(),
+            sockets_v4: sockets_v4.unwrap_or_default(),
         }))
+    }
+
+    /// Whether the listening sockets of a protocol are known: those of SCTP are listed elsewhere, and
+    /// in another form.
+    pub(crate) fn knows_listeners(proto: Proto) -> bool {
+        proto != Proto::Sctp
     }
 
     /// What keeps the container from answering a packet from `from` to `to`.
@@ -107,7 +117,7 @@ impl Inside {
     }
 
     fn deaf(&self, proto: Proto, (addr, port): Endpoint) -> Option<Fault> {
-        if proto == Proto::Sctp {
+        if !Self::knows_listeners(proto) {
             return None;
         }
         let here: Vec<Waiting> = sockets(&self.sockets)
@@ -171,6 +181,32 @@ mod tests {
             sockets: six.iter().map(|local| line(local, 32)).collect(),
             sockets_v4: four.iter().map(|local| line(local, 8)).collect(),
         }
+    }
+
+    #[test]
+    fn of_a_protocol_whose_sockets_are_not_listed_the_rest_is_known() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        std::fs::create_dir(dir.path().join("net")).expect("made");
+        let known = inside("80", &[ANY], &[], DEFAULT);
+        for (name, text) in [
+            ("if_inet6", &known.addresses),
+            ("ipv6_route", &known.routes),
+            ("tcp6", &known.sockets),
+        ] {
+            std::fs::write(dir.path().join("net").join(name), text).expect("written");
+        }
+        let (addr, from) = (TO.parse().unwrap(), "2001:db8::9".parse().unwrap());
+        let of = |proto| Inside::of(dir.path(), "c1", proto, addr);
+        assert_eq!(of(Proto::Tcp).expect("readable"), Some(known.clone()));
+        let found = of(Proto::Sctp).expect("readable").expect("the container's");
+        assert_eq!(found.addresses, known.addresses);
+        assert_eq!(found.fault(Proto::Sctp, (addr, 80), from), None);
+        let lost = Inside {
+            routes: String::new(),
+            ..found
+        };
+        let fault = lost.fault(Proto::Sctp, (addr, 80), from);
+        assert_eq!(fault, Some(Fault::NoRoute));
     }
 
     const ANY: &str = "00000000000000000000000000000000:0050";

@@ -212,9 +212,16 @@ impl Question {
                 return Ok(None);
             }
         };
-        if inside.is_none() {
-            let note = "the container's own sockets and routes cannot be seen from here";
-            self.notes.push(note.to_owned());
+        match &inside {
+            None => self.notes.push(
+                "the container's own sockets and routes cannot be seen from here".to_owned(),
+            ),
+            Some(_) if !Inside::knows_listeners(self.proto) => self.notes.push(format!(
+                "whether a program in the container listens is unknown: the kernel lists no sockets of \
+                 {} here",
+                self.proto
+            )),
+            Some(_) => {}
         }
         Ok(inside.and_then(|inside| inside.fault(self.proto, to, self.from)))
     }
