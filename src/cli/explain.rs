@@ -20,6 +20,7 @@ use crate::docker::host::DockerHost;
 use crate::docker::survey;
 use crate::explain::address;
 use crate::explain::error::ExplainError;
+use crate::explain::facts;
 use crate::explain::published::{FromDaemon, Publication};
 use crate::explain::question::{Question, WayBack};
 use crate::model::container::Snapshot;
@@ -105,16 +106,18 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let mut notes = Vec::new();
     let daemon = ask_daemon(&HostArgs::place(&args.host, &defaults), &mut notes)?;
     let docker = ask_docker(&docker_host, &mut notes);
-    let is_published_known = daemon.is_some() || docker.is_some();
     let prefixes = first_known([given.1, daemons_prefixes(daemon.as_ref()), in_file.1]);
-    let publication = Publication::of(
+    let mut publication = Publication::of(
         (proto, port),
         daemon.as_ref(),
         docker.as_ref(),
         &prefixes,
         &host::addresses()?,
     );
-    if is_published_known && !publication.is_anything() {
+    if let (false, Some(snapshot)) = (publication.is_anything(), &docker) {
+        publication.add_unlisted(snapshot, facts::listens(proto, port)?);
+    }
+    if publication.is_nobodys() {
         let message = format!("nothing publishes {port}/{proto}");
         return Err(Failure::new(Exit::Held, message));
     }
@@ -146,7 +149,6 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         from,
         device: device.as_str().to_owned(),
         publication,
-        is_published_known,
         pid_of: Box::new(move |id| pid_of(&docker_host, id)),
         way_back: match args.back {
             BackChoice::None => WayBack::None,

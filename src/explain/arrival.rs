@@ -158,9 +158,9 @@ impl Case<'_> {
             Some(_) => ", which answers",
             None => "",
         };
-        let unasked = match self.is_published_known {
-            true => "",
-            false => " (Docker could not be asked whose it is)",
+        let unasked = match (target, self.publication.is_complete) {
+            (Some(_), _) | (None, true) => "",
+            (None, false) => " (Docker could not be asked whose it is)",
         };
         Diagnosis {
             is_reachable: true,

@@ -39,8 +39,6 @@ pub(crate) struct Case<'c> {
     pub(crate) publication: &'c Publication,
     /// The rule or policy of a legacy table that ended the way, and the rule as its tool prints it.
     pub(crate) legacy: Option<&'c (Logged, Option<String>)>,
-    /// Whether Docker or the daemon could be asked.
-    pub(crate) is_published_known: bool,
     /// What is wrong in the container, where the packet arrives there.
     pub(crate) fault: Option<&'c Fault>,
     /// What came of the way back, where it was tried.

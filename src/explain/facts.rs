@@ -144,6 +144,25 @@ fn listener(net: &Path, proto: Proto, at: Endpoint) -> io::Result<Option<Listene
     Ok(fitting.next().map(|socket| holder(&socket.inode)))
 }
 
+/// Whether anybody listens on this port of the host, over IPv6 or IPv4 and not for the host alone;
+/// `None` for SCTP, whose sockets are not listed here.
+///
+/// # Errors
+/// The list of sockets is there and cannot be read.
+pub(crate) fn listens(proto: Proto, port: u16) -> io::Result<Option<bool>> {
+    let (six, four) = match proto {
+        Proto::Tcp => ("tcp6", "tcp"),
+        Proto::Udp => ("udp6", "udp"),
+        Proto::Sctp => return Ok(None),
+    };
+    let is_it = |socket: &Waiting| socket.port == port && !socket.addr.is_loopback();
+    let six = read_or_empty(&format!("{NET}/{six}"))?;
+    let four = read_or_empty(&format!("{NET}/{four}"))?;
+    Ok(Some(
+        sockets(&six).iter().any(is_it) || sockets_v4(&four).contains(&port),
+    ))
+}
+
 /// A socket that waits for anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
@@ -266,5 +285,11 @@ mod tests {
         let found = found.expect("it listens");
         assert_eq!(found.pid, Some(std::process::id()));
         assert!(!found.name.is_empty());
+        // It hears nobody else.
+        assert_eq!(listens(Proto::Tcp, at.1).expect("readable"), Some(false));
+        assert_eq!(listens(Proto::Sctp, at.1).expect("readable"), None);
+        let open = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+        let port = open.local_addr().expect("bound").port();
+        assert_eq!(listens(Proto::Tcp, port).expect("readable"), Some(true));
     }
 }

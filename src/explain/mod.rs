@@ -12,7 +12,7 @@
 //!
 //! All of it runs in the command's process and ends with it. The probe's table belongs to a socket
 //! the BPF program or the tap to a descriptor, so a SIGKILL leaves none of them behind. [`verdict`],
-//! [`diagnosis`], [`owner`], [`remedy`], [`trace`], [`place`] and [`published`] are pure.
+//! [`diagnosis`], [`owner`], [`remedy`], [`trace`], [`place`], [`published`] and [`unlisted`] are pure.
 
 pub(crate) mod address;
 mod arrival;
@@ -20,7 +20,7 @@ mod container;
 pub(crate) mod diagnosis;
 pub(crate) mod error;
 mod expression;
-mod facts;
+pub(crate) mod facts;
 mod inject;
 mod knock;
 mod legacy;
@@ -43,6 +43,7 @@ mod remedy;
 pub(crate) mod report;
 mod ruleset;
 mod trace;
+mod unlisted;
 mod verdict;
 mod way;
 mod way_back;

@@ -62,6 +62,9 @@ pub(crate) struct Publication {
     pub(crate) by_daemon: bool,
     /// Whether Docker's own NAT serves, and the daemon stands by.
     pub(crate) by_docker: bool,
+    /// Whether Docker has answered, so that nothing is missing here. What the daemon says is not enough:
+    /// what it says of a container that is closed as a whole names no port.
+    pub(crate) is_complete: bool,
 }
 
 impl Publication {
@@ -95,6 +98,7 @@ impl Publication {
             }
         }
         if let Some(snapshot) = docker {
+            known.is_complete = true;
             known.add_dockers(
                 (proto, port),
                 snapshot,
@@ -151,9 +155,14 @@ impl Publication {
         }
     }
 
-    /// Whether anything publishes the port.
+    /// Whether anything publishes the port, or may serve it.
     pub(crate) fn is_anything(&self) -> bool {
         !self.targets.is_empty() || !self.closed.is_empty()
+    }
+
+    /// Whether it is certain that nobody publishes the port.
+    pub(crate) fn is_nobodys(&self) -> bool {
+        self.is_complete && !self.is_anything()
     }
 }
 
@@ -281,6 +290,17 @@ mod tests {
         assert_eq!(target.who(), "name-c1 (c1)");
         assert!(!of(None, Some(&Snapshot::default())).is_anything());
         assert!(!of(None, None).is_anything());
+    }
+
+    #[test]
+    fn only_docker_s_word_makes_it_certain_that_nobody_publishes_the_port() {
+        let daemon = FromDaemon::default();
+        let none = Snapshot::default();
+        assert!(of(Some(&daemon), Some(&none)).is_nobodys());
+        assert!(of(None, Some(&none)).is_nobodys());
+        assert!(!of(Some(&daemon), None).is_nobodys());
+        assert!(!of(None, None).is_nobodys());
+        assert!(!of(None, Some(&snapshot())).is_nobodys());
     }
 
     #[test]

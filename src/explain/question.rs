@@ -51,8 +51,6 @@ pub(crate) struct Question {
     pub(crate) device: String,
     /// What Docker says.
     pub(crate) publication: Publication,
-    /// Whether Docker or the daemon could be asked.
-    pub(crate) is_published_known: bool,
     /// Finds the first process of a container by the container's id.
     pub(crate) pid_of: PidOf,
     /// How to try the way back.
@@ -149,7 +147,6 @@ impl Question {
             facts: &facts,
             publication: &self.publication,
             legacy: legacy.as_ref(),
-            is_published_known: self.is_published_known,
             fault: fault.as_ref(),
             back: back_seen.as_ref(),
             knock,

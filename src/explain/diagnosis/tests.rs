@@ -57,7 +57,6 @@ fn of(
         facts,
         publication,
         legacy: None,
-        is_published_known: true,
         fault,
         back: None,
         knock: None,

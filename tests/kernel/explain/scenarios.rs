@@ -1,14 +1,17 @@
 //! One thing wrong at a time: the sentence names it, a real client finds the same, and the command
 //! that is given mends it.
 
+use std::net::{Ipv6Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use docker_nat66::model::forward::Proto;
+use serde_json::{Value, json};
 
 use super::super::flows::scenery::{HOST, PORT};
 use super::super::packets::scenery::{CLIENT, client};
 use super::wrong::{Scenario, scenarios};
 use super::{Host, Told, others};
+use crate::support::fake_engine::FakeContainer;
 use crate::support::namespace;
 use crate::support::shell::sh;
 use crate::support::together::{Case, case, together};
@@ -92,6 +95,81 @@ fn what_nobody_publishes_and_what_may_not_be_followed_have_exit_codes_of_their_o
         let bare = confined(&host, "-all");
         assert_eq!(bare.exit, Some(4), "{bare:?}");
         assert!(bare.stderr.contains("CAP_NET_ADMIN"), "{bare:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn a_port_whose_container_docker_does_not_list_it_for_is_not_called_unpublished() {
+    namespace::fresh(|| {
+        let host = Host::build();
+        let mut own = FakeContainer::new(9, "own");
+        let mut row = own.row();
+        row["HostConfig"]["NetworkMode"] = "host".into();
+        row["NetworkSettings"]["Networks"] = json!({"host": {"NetworkID": "0123"}});
+        own.raw_row = Some(row);
+        host.engine.put(own);
+        // Nobody listens, so it is not that container's.
+        let unpublished = host.explain(&["9999", HOST]);
+        assert_eq!(unpublished.exit, Some(3), "{unpublished:?}");
+        let _listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 9999)).expect("free");
+        let told = host.explain(&["9999", HOST, "--from", CLIENT]);
+        assert!(told.is_reachable(), "{told:#?}");
+        assert_eq!(told.text("code"), "answered-by-host", "{told:#?}");
+        let words = "container own (000000000000), on the host's network, may serve the port";
+        assert!(told.text("sentence").contains(words), "{told:#?}");
+
+        // Without Docker nobody knows.
+        host.engine.stop();
+        let told = host.explain(&["9998", HOST, "--from", CLIENT]);
+        assert!(!told.is_reachable(), "{told:#?}");
+        assert_eq!(told.text("code"), "not-forwarded", "{told:#?}");
+        let notes = told.said["notes"].to_string();
+        assert!(notes.contains("Docker could not be asked"), "{told:#?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn verbose_shows_each_rule_that_matched_and_sctp_is_followed_like_the_others() {
+    namespace::fresh(|| {
+        let mut host = Host::build();
+        sh("nft 'add table inet counting
+            add chain inet counting fw { type filter hook forward priority 5; }
+            add rule inet counting fw iifname eth0 counter comment seen'");
+        let port = PORT.to_string();
+        let args = [&port, HOST, "--from", CLIENT];
+        let rules = |told: &Told, way: &str| {
+            let steps = told.said[way].as_array().cloned().unwrap_or_default();
+            let shown = steps.iter().filter(|step| step["table"] == "counting");
+            shown
+                .map(|step| step["verdict"].clone())
+                .collect::<Vec<_>>()
+        };
+        let brief = host.explain(&args);
+        assert!(brief.is_reachable(), "{brief:#?}");
+        assert_eq!(rules(&brief, "way"), Vec::<Value>::new(), "{brief:#?}");
+        assert_eq!(brief.said["back"], json!([]), "{brief:#?}");
+        let verbose = host.explain(&[&args[..], &["--verbose"]].concat());
+        assert!(verbose.is_reachable(), "{verbose:#?}");
+        assert_eq!(rules(&verbose, "way"), ["continue"], "{verbose:#?}");
+        let mut command = host.command("eth0");
+        let screen = command.args(args).arg("--verbose").output().expect("runs");
+        let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+        let line =
+            "           forward         5  inet counting, chain fw: iifname \"eth0\" counter ";
+        assert!(screen.lines().any(|l| l.starts_with(line)), "{screen}");
+
+        host.container.ports[0].proto = "sctp".to_owned();
+        host.engine.put(host.container.clone());
+        sh(
+            "nft add rule ip6 forwarder pre iifname eth0 meta l4proto sctp th dport 8080 \
+            dnat to [fdfd:5898:4917:1::2]:80",
+        );
+        let sctp = host.explain(&["8080/sctp", HOST, "--from", CLIENT]);
+        assert!(sctp.is_reachable(), "{sctp:#?}");
+        let notes = sctp.said["notes"].to_string();
+        assert!(notes.contains("lists no sockets of sctp here"), "{sctp:#?}");
     });
 }
 
