@@ -150,19 +150,12 @@ pub(super) fn remedy(found: &Drop, ground: &Ground<'_>) -> Option<String> {
 
 /// The command that lets published ports through a chain, and nothing else.
 fn exception(ground: &Ground<'_>, base: &Place) -> Option<String> {
-    let tool = match (base.home, ground.tool) {
-        (Home::Legacy, Some(Variant::Legacy)) => Some("ip6tables"),
-        (Home::Legacy, _) => Some("ip6tables-legacy"),
-        (Home::Nft(IPV6), tool)
-            if ["filter", "mangle", "security"].contains(&base.table.as_str()) =>
-        {
-            match tool {
-                Some(Variant::Nft) => Some("ip6tables"),
-                Some(Variant::Legacy) => Some("ip6tables-nft"),
-                None => None,
-            }
+    let tool = match base.home {
+        Home::Legacy => wording::tool(Variant::Legacy, ground.tool),
+        Home::Nft(IPV6) if ["filter", "mangle", "security"].contains(&base.table.as_str()) => {
+            wording::tool(Variant::Nft, ground.tool)
         }
-        _ => None,
+        Home::Nft(_) => None,
     };
     let is_unlisted = ground.unlisted.contains(&base.home);
     if let Some(tool) = tool.filter(|_| !is_unlisted) {

@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Host};
 use super::finding::{CheckId, Finding};
-use crate::model::device::Device;
+use crate::model::device::{Device, sysctl_key};
 use crate::model::problem::{Problem, ProblemId};
 
 /// Unique local addresses: fc00::/7 (RFC 4193).
@@ -74,11 +74,6 @@ fn forwarding(host: &Host, problems: &[Problem]) -> Finding {
     }
 }
 
-/// A sysctl's name spells a dot in the interface's name as a slash (sysctl.d(5)).
-fn key(device: &Device) -> String {
-    device.as_str().replace('.', "/")
-}
-
 fn accept_ra(host: &Host, device: &Device) -> Finding {
     let id = CheckId::AcceptRa;
     let Some(settings) = host.advertisements.get(device) else {
@@ -94,9 +89,12 @@ fn accept_ra(host: &Host, device: &Device) -> Finding {
         let what = format!(
             "net.ipv6.conf.{}.accept_ra = 1: the host forwards, so the kernel hears no router \
              any more, and its default route through {device} ends",
-            key(device)
+            sysctl_key(device.as_str())
         );
-        let remedy = format!("sysctl -w net.ipv6.conf.{}.accept_ra=2", key(device));
+        let remedy = format!(
+            "sysctl -w net.ipv6.conf.{}.accept_ra=2",
+            sysctl_key(device.as_str())
+        );
         return Finding::warn(id, what).with(remedy);
     }
     let route = match advertised {

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::ruleset::{Home, Place};
 use crate::backend::authors::{Author, author};
+use crate::backend::ip6tables::Variant;
 use crate::model::text::must_be_escaped;
 use crate::netlink::message::{INET, IPV6};
 
@@ -23,7 +24,7 @@ pub(super) fn shown(name: &str) -> String {
 
 /// The text as one word for a shell, and as it is printed; `None` where no such word would be
 /// printed as it is.
-pub(super) fn word(text: &str) -> Option<String> {
+pub(crate) fn word(text: &str) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return Some(text.to_owned());
@@ -43,10 +44,23 @@ pub(super) fn table(place: &Place) -> Option<String> {
 }
 
 /// A table or a chain, as nft reads its name: it takes no quotes.
-pub(super) fn nft_word(name: &str) -> Option<String> {
+pub(crate) fn nft_word(name: &str) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     (starts && name.chars().all(is_plain)).then(|| name.to_owned())
+}
+
+/// What the tool for the tables of this variant of ip6tables is called where the plain name means
+/// `plain`; `None` where no tool for the tables in nf_tables is known.
+pub(crate) fn tool(of: Variant, plain: Option<Variant>) -> Option<&'static str> {
+    match (of, plain) {
+        (Variant::Legacy, Some(Variant::Legacy)) | (Variant::Nft, Some(Variant::Nft)) => {
+            Some("ip6tables")
+        }
+        (Variant::Legacy, _) => Some("ip6tables-legacy"),
+        (Variant::Nft, Some(Variant::Legacy)) => Some("ip6tables-nft"),
+        (Variant::Nft, None) => None,
+    }
 }
 
 /// A chain and its table, for people.

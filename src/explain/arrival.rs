@@ -80,7 +80,8 @@ impl Case<'_> {
             (true, _) => format!(
                 "{what} is not forwarded although docker-nat66 has a rule for it: no such rule \
                  matches a packet to {} on interface {}, {nobody}.",
-                self.sent.0, self.link.name
+                self.sent.0,
+                self.device()
             ),
             (false, true) => format!(
                 "{what} is not forwarded although Docker's own IPv6 NAT is on: it has no rule for \
@@ -108,10 +109,10 @@ impl Case<'_> {
     }
 
     pub(super) fn left(&self, to: Endpoint, out: Option<u32>) -> Diagnosis {
-        let (what, device) = (self.what(), &self.link.name);
+        let (what, device) = (self.what(), self.device());
         let (addr, port) = to;
         let by = match &self.facts.out {
-            Some(link) => format!(" by {}", link.name),
+            Some(link) => format!(" by {}", shown(&link.name)),
             None => String::new(),
         };
         let is_back = out == Some(self.link.index);

@@ -16,6 +16,8 @@ use super::remedy;
 use super::trace::ChainName;
 use super::verdict::{Ending, Endpoint};
 use super::way::{Step, shown};
+use crate::check::wording::word;
+use crate::model::device::sysctl_key;
 use crate::model::forward::Proto;
 use crate::netlink::interface::Link;
 use crate::netlink::route::Route;
@@ -80,17 +82,31 @@ impl Diagnosis {
     }
 
     pub(super) fn or_do(self, remedy: impl Into<String>) -> Self {
-        Self {
-            remedy: Some(remedy.into()),
-            ..self
-        }
+        self.or_maybe(Some(remedy.into()))
     }
+
+    /// With a remedy, where there is one.
+    pub(super) fn or_maybe(self, remedy: Option<String>) -> Self {
+        Self { remedy, ..self }
+    }
+}
+
+/// Turns IPv6 on at an interface.
+fn enable(interface: &str) -> Option<String> {
+    let key = sysctl_key(interface);
+    let setting = word(&format!("net.ipv6.conf.{key}.disable_ipv6=0"))?;
+    Some(format!("sysctl -w {setting}"))
 }
 
 impl Case<'_> {
     /// The port, as the user names it.
     pub(super) fn what(&self) -> String {
         format!("{}/{}", self.sent.1, self.proto)
+    }
+
+    /// The interface at which the packet arrives, safe to print.
+    pub(super) fn device(&self) -> String {
+        shown(&self.link.name)
     }
 
     /// The container to which the port leads, if the packet has its address.
@@ -169,7 +185,7 @@ impl Case<'_> {
     }
 
     fn unseen(&self) -> Diagnosis {
-        let (what, device) = (self.what(), &self.link.name);
+        let (what, device) = (self.what(), self.device());
         if !self.link.is_up {
             return self.device_is_down();
         }
@@ -177,32 +193,38 @@ impl Case<'_> {
             "{what} is taken on interface {device} before any rule of nf_tables sees it: by an XDP \
              program or a tc filter."
         );
-        Diagnosis::closed("before-netfilter", sentence).or_do(format!(
-            "look at `ip link show {device}` and `tc filter show dev {device} ingress`"
-        ))
+        let looked_at = word(&self.link.name).map(|device| {
+            format!("look at `ip link show {device}` and `tc filter show dev {device} ingress`")
+        });
+        Diagnosis::closed("before-netfilter", sentence).or_maybe(looked_at)
     }
 
     fn device_is_down(&self) -> Diagnosis {
-        let (what, device) = (self.what(), &self.link.name);
+        let (what, device) = (self.what(), self.device());
         let sentence = format!("{what} cannot arrive: interface {device} is down.");
-        Diagnosis::closed("device-down", sentence).or_do(format!("ip link set {device} up"))
+        let up = word(&self.link.name).map(|device| format!("ip link set {device} up"));
+        Diagnosis::closed("device-down", sentence).or_maybe(up)
     }
 
     fn not_received(&self) -> Diagnosis {
-        let (what, device) = (self.what(), &self.link.name);
+        let (what, device) = (self.what(), self.device());
         if !self.link.is_up {
             return self.device_is_down();
         }
-        if self.facts.disabled.contains(device) {
-            let sentence = format!("{what} is dropped because IPv6 is off on interface {device}.");
-            return Diagnosis::closed("ipv6-disabled", sentence)
-                .or_do(format!("sysctl -w net.ipv6.conf.{device}.disable_ipv6=0"));
+        if self.facts.disabled.contains(&self.link.name) {
+            return self.ipv6_is_off(&self.link.name);
         }
         let sentence = format!(
             "{what} arrives on interface {device} and is gone before prerouting; what takes it is \
              unknown (a tc filter, or the kernel's checks of the header)."
         );
         Diagnosis::closed("not-received", sentence)
+    }
+
+    fn ipv6_is_off(&self, interface: &str) -> Diagnosis {
+        let (what, name) = (self.what(), shown(interface));
+        let sentence = format!("{what} is dropped because IPv6 is off on interface {name}.");
+        Diagnosis::closed("ipv6-disabled", sentence).or_maybe(enable(interface))
     }
 
     fn vanished(&self) -> Diagnosis {
@@ -288,9 +310,7 @@ impl Case<'_> {
                 .or_do("sysctl -w net.ipv6.conf.all.forwarding=1");
         }
         if let Some(off) = facts.disabled.iter().find(|name| **name != self.link.name) {
-            let sentence = format!("{what} is dropped because IPv6 is off on interface {off}.");
-            return Diagnosis::closed("ipv6-disabled", sentence)
-                .or_do(format!("sysctl -w net.ipv6.conf.{off}.disable_ipv6=0"));
+            return self.ipv6_is_off(off);
         }
         let to = self.to().map_or(self.sent.0, |to| to.0);
         match facts.route {

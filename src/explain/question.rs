@@ -6,6 +6,7 @@ use super::container::{Fault, Inside};
 use super::diagnosis::{BackSeen, Case, stop_of};
 use super::error::ExplainError;
 use super::facts::Facts;
+use super::inject;
 use super::knock::{self, Knock};
 use super::legacy::{Log, Logged};
 use super::log_setting;
@@ -14,7 +15,7 @@ use super::probe::{Followed, Probe};
 use super::published::Publication;
 use super::report::Report;
 use super::verdict::{self, Course, Ending, Endpoint, ending};
-use super::way::{Step, steps, untracking};
+use super::way::{Step, shown, steps, untracking};
 use super::way_back::{Back, try_back};
 use super::words::Words;
 use crate::model::forward::Proto;
@@ -80,7 +81,7 @@ impl Question {
         }
         let link = self.link()?;
         if link.has_native_xdp {
-            let name = &link.name;
+            let name = shown(&link.name);
             self.notes.push(format!(
                 "an XDP program in the driver of {name} sees packets before the kernel does: what \
                  it does to them is not seen here"
@@ -96,9 +97,8 @@ impl Question {
         self.notes.extend(lacks.into_iter().map(str::to_owned));
         let link = probe.link;
         let injected_by = sent.by;
-        if injected_by == "tap" {
-            let note = "sent by a tap, because BPF is refused without CAP_BPF";
-            self.notes.push(note.to_owned());
+        if let Some(errno) = sent.refused {
+            self.notes.push(inject::note(errno));
         }
         drop(sent);
         let ending = ending(&course);
@@ -186,7 +186,8 @@ impl Question {
         };
         self.notes.push(format!(
             "{} is a port of {}: packets arrive there",
-            link.name, master.name
+            shown(&link.name),
+            shown(&master.name)
         ));
         Ok(master)
     }
@@ -294,8 +295,9 @@ impl Question {
         {
             let name = interface::link_of(back)?.map_or_else(String::new, |link| link.name);
             self.notes.push(format!(
-                "answers leave by {name}, and not by {}: the way is asymmetric",
-                link.name
+                "answers leave by {}, and not by {}: the way is asymmetric",
+                shown(&name),
+                shown(&link.name)
             ));
         }
         let steps = steps(&course, self.verbose)?;

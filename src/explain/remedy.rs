@@ -10,6 +10,7 @@ use super::owner::Owner;
 use super::verdict::Endpoint;
 use super::way::Step;
 use super::words::{Language, family};
+use crate::check::wording::nft_word;
 use crate::model::forward::Proto;
 
 /// What opens the way at the rule or policy that ended it.
@@ -45,30 +46,30 @@ pub(super) fn of_rule(step: &Step) -> Option<String> {
             .text
             .strip_prefix("-A ")
             .filter(|rule| is_plain(rule))?;
-        return Some(match chain.table.as_str() {
-            "filter" => format!("ip6tables -D {rule}"),
-            table => format!("ip6tables -t {table} -D {rule}"),
-        });
+        return Some(format!("{} -D {rule}", of_table(step.tool?, &chain.table)));
     }
-    let names = [&chain.table, &chain.chain];
-    let are_plain = names.iter().all(|name| is_plain(name));
-    let family = family(chain.family).filter(|_| are_plain)?;
+    let family = family(chain.family)?;
+    let (table, chain) = (nft_word(&chain.table)?, nft_word(&chain.chain)?);
     let handle = step.spot.handle?;
     Some(format!(
-        "nft delete rule {family} {} {} handle {handle}",
-        chain.table, chain.chain
+        "nft delete rule {family} {table} {chain} handle {handle}"
     ))
+}
+
+/// The beginning of a command for a table of ip6tables.
+fn of_table(tool: &str, table: &str) -> String {
+    match table {
+        "filter" => tool.to_owned(),
+        table => format!("{tool} -t {table}"),
+    }
 }
 
 /// What removes a rule of a legacy table, as its tool prints it, or opens its policy.
 pub(super) fn of_legacy(logged: &Logged, line: Option<&str>) -> Option<String> {
     let Logged { table, chain, .. } = logged;
-    let tool = match table.as_str() {
-        "filter" => "ip6tables-legacy".to_owned(),
-        table => format!("ip6tables-legacy -t {table}"),
-    };
+    let tool = of_table("ip6tables-legacy", table);
     if logged.is_policy() {
-        return is_plain(chain).then(|| format!("{tool} -P {chain} ACCEPT"));
+        return nft_word(chain).map(|chain| format!("{tool} -P {chain} ACCEPT"));
     }
     let rule = line?.strip_prefix("-A ").filter(|rule| is_plain(rule))?;
     Some(format!("{tool} -D {rule}"))
@@ -76,15 +77,9 @@ pub(super) fn of_legacy(logged: &Logged, line: Option<&str>) -> Option<String> {
 
 fn of_policy(step: &Step) -> Option<String> {
     let chain = &step.spot.chain;
-    let (table, name) = (&chain.table, &chain.chain);
-    if !is_plain(table) || !is_plain(name) {
-        return None;
-    }
-    if step.is_iptables() {
-        return Some(match table.as_str() {
-            "filter" => format!("ip6tables -P {name} ACCEPT"),
-            table => format!("ip6tables -t {table} -P {name} ACCEPT"),
-        });
+    let (table, name) = (nft_word(&chain.table)?, nft_word(&chain.chain)?);
+    if let Some(tool) = step.tool.filter(|_| step.is_iptables()) {
+        return Some(format!("{} -P {name} ACCEPT", of_table(tool, &table)));
     }
     let family = family(chain.family)?;
     Some(format!(
@@ -92,7 +87,7 @@ fn of_policy(step: &Step) -> Option<String> {
     ))
 }
 
-/// Whether a shell takes the text as it is. A double quote is, where ip6tables prints a comment.
+/// Whether a shell takes a rule as ip6tables prints it, which puts a comment into double quotes.
 fn is_plain(text: &str) -> bool {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || " -_.,:/@%+=!\"".contains(c);
     text.chars().all(is_fine) && text.matches('"').count().is_multiple_of(2)
@@ -125,6 +120,7 @@ mod tests {
                 facts: RuleFacts::default(),
             }),
             owner,
+            tool: Some("ip6tables"),
         }
     }
 
@@ -164,8 +160,42 @@ mod tests {
             let step = step("filter", "X", text, Language::Iptables, Owner::Unknown);
             assert_eq!(of_rule(&step), None, "{text}");
         }
-        let named = step("a;b", "c", "drop", Language::Nft, Owner::Unknown);
-        assert_eq!(of_rule(&named), None);
+        for name in ["a;b", "a b", "a\"b", "-f", "7"] {
+            for (table, chain) in [(name, "c"), ("t", name)] {
+                let mut named = step(table, chain, "drop", Language::Nft, Owner::Unknown);
+                assert_eq!(of_rule(&named), None, "{table} {chain}");
+                (named.words, named.spot.handle) = (None, None);
+                assert_eq!(of_policy(&named), None, "{table} {chain}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_tool_is_called_as_it_is_called_here() {
+        let line = "-A FORWARD -j DROP";
+        let mut step = step(
+            "filter",
+            "FORWARD",
+            line,
+            Language::Iptables,
+            Owner::Unknown,
+        );
+        let commands = |step: &Step| {
+            let mut policy = step.clone();
+            (policy.words, policy.spot.handle) = (None, None);
+            (of_rule(step), of_policy(&policy))
+        };
+        step.tool = Some("ip6tables-nft");
+        let expected = [
+            "ip6tables-nft -D FORWARD -j DROP",
+            "ip6tables-nft -P FORWARD ACCEPT",
+        ];
+        let [rule, policy] = expected.map(|command| Some(command.to_owned()));
+        assert_eq!(commands(&step), (rule, policy));
+        // Nothing is installed that could be called.
+        step.tool = None;
+        let by_nft = "nft 'chain ip6 filter FORWARD { policy accept; }'";
+        assert_eq!(commands(&step), (None, Some(by_nft.to_owned())));
     }
 
     #[test]

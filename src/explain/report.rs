@@ -8,7 +8,7 @@ use super::diagnosis::Diagnosis;
 use super::published::Publication;
 use super::trace::Decision;
 use super::verdict::Endpoint;
-use super::way::Step;
+use super::way::{Step, shown};
 use crate::model::forward::Proto;
 
 /// Width of the first column.
@@ -118,7 +118,7 @@ impl Report {
         let to = format!("[{}]:{}", self.sent.0, self.sent.1);
         line(
             "packet",
-            &format!("from {} to {to} on {}", self.from, self.device),
+            &format!("from {} to {to} on {}", self.from, shown(&self.device)),
         );
         let mut heading = "way";
         for (at, step) in self.steps.iter().enumerate() {
@@ -230,4 +230,92 @@ fn place_and_line(step: &Step) -> String {
         None => format!("{:<17}", ""),
     };
     format!("{place}  {}", step.line())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::owner::Owner;
+    use super::super::place::{Hook, Place};
+    use super::super::published::Target;
+    use super::super::ruleset::RuleFacts;
+    use super::super::trace::ChainName;
+    use super::super::verdict::Spot;
+    use super::super::words::{Language, RuleWords};
+    use super::*;
+    use crate::model::text::{Untrusted, must_be_escaped};
+
+    /// What wants to clear a terminal, forge a line and turn the reading direction.
+    const HOSTILE: &str = "a\u{1b}[2J\nreachable\u{202e}";
+
+    fn step(handle: Option<u64>) -> Step {
+        Step {
+            place: Some(Place {
+                hook: Hook::Forward,
+                priority: 0,
+            }),
+            spot: Spot {
+                chain: ChainName {
+                    family: 1,
+                    table: HOSTILE.to_owned(),
+                    chain: HOSTILE.to_owned(),
+                },
+                handle,
+            },
+            decision: Decision::Drop,
+            words: handle.map(|handle| RuleWords {
+                text: format!("tcp dport 80 drop comment \"{HOSTILE}\""),
+                language: Language::Nft,
+                position: 1,
+                facts: RuleFacts {
+                    handle,
+                    comment: Some(HOSTILE.to_owned()),
+                    expressions: Vec::new(),
+                },
+            }),
+            owner: Owner::Unknown,
+            tool: None,
+        }
+    }
+
+    #[test]
+    fn what_others_have_named_steers_no_terminal_and_forges_no_line() {
+        let addr = "2001:db8::1".parse().expect("an address");
+        let name = || Untrusted::new(HOSTILE);
+        let target = Target {
+            addr,
+            port: 80,
+            host_addr: None,
+            id: HOSTILE.to_owned(),
+            name: name(),
+            network: name(),
+            sources: Vec::new(),
+        };
+        let steps = vec![step(Some(7)), step(None)];
+        let report = Report {
+            proto: Proto::Tcp,
+            from: addr,
+            sent: (addr, 8080),
+            device: HOSTILE.to_owned(),
+            publication: Publication {
+                targets: vec![target],
+                ..Publication::default()
+            },
+            stop: Some(1),
+            rewritten: None,
+            back_steps: steps.clone(),
+            diagnosis: Diagnosis::closed("dropped", steps[0].chain_words()),
+            steps,
+            injected_by: "bpf",
+            notes: Vec::new(),
+        };
+        let text = report.text();
+        // One line each: published, packet, two of the way, two of the way back, and the sentence.
+        assert_eq!(text.lines().count(), 7, "{text}");
+        let bad = |c: char| c != '\n' && c != '\\' && must_be_escaped(c);
+        assert!(!text.contains(bad), "{text:?}");
+        let shown = "a\\u{1b}[2J\\nreachable\\u{202e}";
+        for line in text.lines() {
+            assert!(line.contains(shown), "{line}");
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Step {
     /// `None` for a policy, and for rules that are not to be shown.
     pub(crate) words: Option<RuleWords>,
     pub(crate) owner: Owner,
+    /// What the tool is called here that changes the chain, where that is one of ip6tables'.
+    pub(crate) tool: Option<&'static str>,
 }
 
 impl Step {
@@ -136,6 +138,7 @@ pub(crate) fn steps(course: &Course, all: bool) -> Result<Vec<Step>, ExplainErro
             decision: event.decision.clone(),
             words: None,
             owner: Owner::Unknown,
+            tool: None,
         };
         if all || step.is_decisive() {
             looker.describe(&mut step)?;
@@ -198,6 +201,9 @@ impl Looker {
             beside_ufw,
         };
         step.owner = owner(chain, &clues);
+        if step.is_iptables() && step.is_decisive() {
+            step.tool = self.words.tool();
+        }
         Ok(())
     }
 

@@ -12,8 +12,9 @@ use super::legacy::Logged;
 use super::ruleset::{RuleFacts, Ruleset};
 use super::trace::ChainName;
 use super::verdict::Spot;
-use crate::backend::ip6tables::ToolSettings;
 use crate::backend::ip6tables::exec::{Bounds, Network, Runner};
+use crate::backend::ip6tables::{ToolSettings, Variant};
+use crate::check::wording;
 use crate::netlink::NetlinkError;
 use crate::netlink::watch::OwnPorts;
 
@@ -69,6 +70,8 @@ pub(super) struct Words {
     runner: Runner,
     dirs: Vec<PathBuf>,
     listings: BTreeMap<ChainName, Listing>,
+    /// What the tool for ip6tables' tables in nf_tables is called, once it was looked for.
+    tool: Option<Option<&'static str>>,
 }
 
 impl Words {
@@ -78,6 +81,7 @@ impl Words {
             runner: Runner::default(),
             dirs: ToolSettings::default().tool_dirs,
             listings: BTreeMap::new(),
+            tool: None,
         })
     }
 
@@ -143,6 +147,26 @@ impl Words {
         let tool = self.find("ip6tables")?;
         let version = self.run(&tool, &["--version"]);
         version.contains("nf_tables").then_some(tool)
+    }
+
+    /// What the tool for ip6tables' tables in nf_tables is called here; `None` where there is none.
+    pub(super) fn tool(&mut self) -> Option<&'static str> {
+        if let Some(known) = self.tool {
+            return known;
+        }
+        let plain = self.find("ip6tables").and_then(|tool| {
+            let version = self.run(&tool, &["--version"]);
+            let variant = match version.contains("nf_tables") {
+                true => Variant::Nft,
+                false => Variant::Legacy,
+            };
+            (!version.is_empty()).then_some(variant)
+        });
+        let name = wording::tool(Variant::Nft, plain).or(Some("ip6tables-nft"));
+        // It may be called so, and not be installed.
+        let name = name.filter(|name| self.find(name).is_some());
+        self.tool = Some(name);
+        name
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {

@@ -10,7 +10,7 @@ use super::forwards::Resolved;
 use super::skipped::{Reason, Skipped, container};
 use crate::model::conditions::{Conditions, InterfaceState};
 use crate::model::container::{Container, Network, Snapshot};
-use crate::model::device::Device;
+use crate::model::device::{Device, sysctl_key};
 use crate::model::problem::{Problem, ProblemId};
 use crate::model::shared::Shared;
 
@@ -89,8 +89,7 @@ fn forwarding(devices: &[Device], conditions: &Conditions) -> Option<Problem> {
 
 /// What is wrong with an egress interface.
 fn interface(device: &Device, conditions: &Conditions) -> Option<Problem> {
-    // A sysctl's name spells a dot in the interface's name as a slash (sysctl.d(5)).
-    let key = device.as_str().replace('.', "/");
+    let key = sysctl_key(device.as_str());
     match conditions.interfaces.get(device)? {
         InterfaceState::Missing => Some(
             Problem::new(

@@ -23,6 +23,12 @@ pub enum DeviceError {
     BadCharacter(char),
 }
 
+/// An interface's name as part of the name of a sysctl, which spells a dot in it as a slash
+/// (sysctl.d(5)).
+pub(crate) fn sysctl_key(interface: &str) -> String {
+    interface.replace('.', "/")
+}
+
 impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

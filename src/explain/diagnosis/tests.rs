@@ -45,11 +45,22 @@ fn of(
     publication: &Publication,
     fault: Option<&Fault>,
 ) -> Diagnosis {
+    at_link(&link(2, "eth0"), ending, facts, publication, fault)
+}
+
+/// The same on another interface.
+fn at_link(
+    link: &Link,
+    ending: &Ending,
+    facts: &Facts,
+    publication: &Publication,
+    fault: Option<&Fault>,
+) -> Diagnosis {
     let case = Case {
         proto: Proto::Tcp,
         from: addr("2001:db8::9"),
         sent: (addr(SENT), 8080),
-        link: &link(2, "eth0"),
+        link,
         ending,
         stop: None,
         rewriter: None,
@@ -218,5 +229,52 @@ fn the_container_may_be_at_fault() {
     for (fault, code) in faults {
         let told = of(&arrived, &Facts::default(), &published(), Some(&fault));
         assert_eq!((told.code, told.is_reachable), (code, false), "{told:?}");
+    }
+}
+
+#[test]
+fn an_interface_is_named_so_that_a_terminal_and_a_shell_bear_it() {
+    let host = Ending::Host(Some((addr(SENT), 8080)));
+    for (name, shown, sysctl, up) in [
+        ("eth0", "eth0", Some("eth0"), Some("eth0")),
+        ("eth0.100", "eth0.100", Some("eth0/100"), Some("eth0.100")),
+        ("a;b", "a;b", None, Some("'a;b'")),
+        ("a\u{1b}c", "a\\u{1b}c", None, None),
+    ] {
+        let link = link(2, name);
+        let dark = Facts {
+            disabled: vec![name.to_owned()],
+            ..Facts::default()
+        };
+        let turned_on = match (sysctl, up) {
+            (Some(key), _) => Some(format!("sysctl -w net.ipv6.conf.{key}.disable_ipv6=0")),
+            (None, Some(_)) => Some("sysctl -w 'net.ipv6.conf.a;b.disable_ipv6=0'".to_owned()),
+            (None, None) => None,
+        };
+        let off = at_link(&link, &Ending::NotReceived, &dark, &published(), None);
+        let off_beyond = of(&Ending::Unrouted, &dark, &published(), None);
+        for told in [&off]
+            .into_iter()
+            .chain((name != "eth0").then_some(&off_beyond))
+        {
+            assert_eq!((told.code, &told.remedy), ("ipv6-disabled", &turned_on));
+            let words = format!("IPv6 is off on interface {shown}.");
+            assert!(told.sentence.ends_with(&words), "{told:?}");
+        }
+        let down = Link {
+            is_up: false,
+            ..link.clone()
+        };
+        let told = at_link(&down, &Ending::Unseen, &dark, &published(), None);
+        let expected = up.map(|name| format!("ip link set {name} up"));
+        assert_eq!((told.code, &told.remedy), ("device-down", &expected));
+        let ours = Publication {
+            by_daemon: true,
+            ..published()
+        };
+        for ending in [&Ending::Unseen, &Ending::NotReceived, &host] {
+            let told = at_link(&link, ending, &Facts::default(), &ours, None);
+            assert!(told.sentence.contains(shown), "{told:?}");
+        }
     }
 }
