@@ -75,7 +75,7 @@ pub(super) fn ask_daemon(daemon: &DaemonArgs, request: Request) -> Result<Option
 fn not_there(error: ClientError) -> Failure {
     let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
     match &error {
-        ClientError::Connect { source, .. } if is_for_root(source) => needs_root(),
+        ClientError::Connect { source, .. } if is_for_root(source) => Failure::for_root(),
         ClientError::Connect { source, .. } if nobody.contains(&source.kind()) => {
             let message = format!("no daemon listens at --control: {}", chain(&error));
             Failure::new(Exit::Held, message)
@@ -91,7 +91,7 @@ fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, Failure> {
     let mut waiting = None;
     loop {
         let found = locks::inspect(&lock).map_err(|error| match error {
-            LockError::Io { ref source, .. } if is_for_root(source) => needs_root(),
+            LockError::Io { ref source, .. } if is_for_root(source) => Failure::for_root(),
             other => other.into(),
         });
         let Some(holder) = found? else {
@@ -105,7 +105,7 @@ fn ask(state_dir: &Path, request: Request) -> Result<Option<Answer>, Failure> {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
                 Err(ClientError::Connect { source, .. }) if is_for_root(&source) => {
-                    return Err(needs_root());
+                    return Err(Failure::for_root());
                 }
                 Err(error) => chain(&error),
             },
@@ -138,19 +138,6 @@ pub(super) fn wrong_answer() -> Failure {
 
 fn is_for_root(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
-}
-
-/// For a user who may not ask the daemon, or read its journal.
-fn needs_root() -> Failure {
-    let command = std::env::args().nth(1).filter(|command| {
-        let plain = |c: char| c.is_ascii_lowercase();
-        command.chars().all(plain)
-    });
-    let command = command.unwrap_or_else(|| "status".to_owned());
-    Failure::new(
-        Exit::Missing,
-        format!("needs root: sudo docker-nat66 {command}"),
-    )
 }
 
 /// Names the process that the user waits for, unless the sender that this returns is dropped

@@ -2,10 +2,12 @@
 //!
 //! Which exit code an error means is said here and nowhere else, once for every type of error.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 
 use crate::backend::{BackendError, ErrorKind};
+use crate::check::wording::word;
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
 use crate::control::listen::ListenError;
@@ -40,6 +42,8 @@ pub struct Failure {
     pub exit: Exit,
     /// What is wrong, and what would be right.
     pub message: String,
+    /// Whether the same command succeeds for root.
+    is_for_root: bool,
 }
 
 impl Failure {
@@ -48,6 +52,32 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
+            is_for_root: false,
+        }
+    }
+
+    /// For a user who may not ask the daemon, or read its journal.
+    pub(super) fn for_root() -> Self {
+        Self {
+            is_for_root: true,
+            ..Self::new(Exit::Missing, "needs root")
+        }
+    }
+
+    /// Names the command that root would succeed with, where the failure is of that kind: the one with
+    /// these arguments, which begin with its name.
+    pub(super) fn name_command(&mut self, args: &[OsString]) {
+        if !self.is_for_root {
+            return;
+        }
+        let words = args.iter().map(|arg| word(arg.to_str()?));
+        // What a shell cannot be given is left to the user.
+        let words = words.collect::<Option<Vec<_>>>();
+        let words = words.or_else(|| Some(vec![word(args.first()?.to_str()?)?]));
+        if let Some(words) = words {
+            let command = words.join(" ");
+            self.message
+                .push_str(&format!(": sudo docker-nat66 {command}"));
         }
     }
 }
@@ -123,5 +153,32 @@ impl Fatal for StartError {
             // The next attempt finds the same in this place.
             Self::Control(_) | Self::Metrics(_) => Exit::Usage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_root_may_do_is_named_as_it_was_asked_for() {
+        let named = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(Into::into).collect();
+            let mut failure = Failure::for_root();
+            failure.name_command(&args);
+            (failure.exit, failure.message)
+        };
+        for (args, command) in [
+            (&["status"][..], "status"),
+            (&["log-level", "debug"], "log-level debug"),
+            (&["dump", "--container", "a b"], "dump --container 'a b'"),
+            (&["dump", "--container", "it's"], "dump"),
+        ] {
+            let message = format!("needs root: sudo docker-nat66 {command}");
+            assert_eq!(named(args), (Exit::Missing, message), "{args:?}");
+        }
+        let mut other = Failure::new(Exit::Failed, "broken");
+        other.name_command(&["status".into()]);
+        assert_eq!(other.message, "broken");
     }
 }

@@ -129,6 +129,7 @@ pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .unwrap_or_else(|error| hints::exit_with(&error, &args, &command));
     cli.command.run().map_err(|mut failure| {
+        failure.name_command(&args);
         if failure.exit == Exit::Usage
             && let Some(origin) = hints::origin(&failure.message, &args, &command)
         {

@@ -7,12 +7,14 @@ use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use docker_nat66::control::protocol::Answer;
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 
+use crate::support::PROGRAM;
 use crate::support::backend::Backend;
 use crate::support::daemon::Daemon;
 use crate::support::draw::Draw;
@@ -20,6 +22,7 @@ use crate::support::fake_engine::{FakeContainer, FakeEngine};
 use crate::support::namespace;
 use crate::support::process::kib;
 use crate::support::scene::Scene;
+use crate::support::shell::sh;
 use crate::support::torture::{SEED, number};
 
 /// Fuzzed requests, and clients in a crowd.
@@ -201,5 +204,48 @@ fn nobody_but_root_and_the_daemon_s_user_is_answered() {
             assert_eq!(said, expected);
             answers(daemon, "root");
         });
+    });
+}
+
+/// Somebody without rights.
+const AS_NOBODY: [&str; 4] = [
+    "--reuid=nobody",
+    "--regid=nogroup",
+    "--clear-groups",
+    "--inh-caps=-all",
+];
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn who_may_not_ask_the_daemon_is_told_which_command_root_would_run() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = FakeEngine::start();
+        let mut daemon = Daemon::ready(&scene, &engine, &[]);
+        // The directories above the program may be closed to others.
+        sh(&format!(
+            "cp {PROGRAM} /run/program; chmod 755 /run/program"
+        ));
+        let state_dir = scene.state_dir().display().to_string();
+        let control = scene.control().display().to_string();
+        let there = ["--state-dir", &*state_dir];
+        for args in [
+            [&["status"][..], &there].concat(),
+            [&["status"][..], &["--control", &control]].concat(),
+            [&["dump", "--rules"][..], &there].concat(),
+            [&["dump", "--history"][..], &there].concat(),
+            [&["reload"][..], &there].concat(),
+            [&["log-level", "debug"][..], &there].concat(),
+            [&["metrics"][..], &there].concat(),
+        ] {
+            let mut command = Command::new("setpriv");
+            command.args(AS_NOBODY).arg("/run/program").args(&args);
+            let ended = command.env_clear().output().expect("runs");
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(ended.status.code(), Some(4), "{args:?}: {said}");
+            let words = format!("needs root: sudo docker-nat66 {}\n", args.join(" "));
+            assert!(said.ends_with(&words), "{args:?}: {said}");
+        }
+        daemon.leaves();
     });
 }
