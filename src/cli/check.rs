@@ -1,5 +1,7 @@
 //! `check`: what the host must have, each line with its remedy.
 
+use std::str::FromStr;
+
 use clap::{Args, ValueEnum};
 
 use super::args::BackendChoice;
@@ -12,7 +14,8 @@ use super::output;
 use super::waiting::wait_for;
 use crate::check::{CheckId, Settings, Tools, check};
 use crate::control::protocol::{Answer, Request};
-use crate::mapper::compute::{HairpinMode, MapperOptions};
+use crate::control::status::Status;
+use crate::mapper::compute::{Choice, HairpinMode, MapperOptions};
 use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::rule::BackendKind;
 
@@ -20,7 +23,8 @@ use crate::model::rule::BackendKind;
 #[derive(Debug, Args)]
 #[command(
     after_help = format!(
-        "{WHERE_FROM}\n\nExit codes:\n  0  no line says fail\n  1  at least one does\n  2  wrong usage, \
+        "{WHERE_FROM} Where a daemon runs, its own interfaces and prefixes come before these two.\n\n\
+         Exit codes:\n  0  no line says fail\n  1  at least one does\n  2  wrong usage, \
          or no daemon listens at the --control that was given"
     )
 )]
@@ -44,7 +48,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let defaults = Defaults::read()?;
     let place = HostArgs::place(&args.host, &defaults);
     let daemon = daemon(&place)?;
-    let settings = settings(args, &defaults, place, daemon)?;
+    let settings = settings(args, &defaults, place, daemon.as_ref())?;
     let report = wait_for(check(&settings, &ignored))?;
     let text = if args.json {
         output::json_line(&report)?
@@ -67,16 +71,27 @@ fn id(name: &str) -> Result<CheckId, Failure> {
     })
 }
 
-/// The backend of the daemon that runs; `None` where none runs, or none answers, unless the user has
-/// named it.
-fn daemon(place: &Place) -> Result<Option<BackendKind>, Failure> {
+/// What the daemon says that runs; `None` where none runs, or none answers, unless the user has named
+/// it.
+fn daemon(place: &Place) -> Result<Option<Status>, Failure> {
     match place.ask(Request::Status) {
-        Ok(Some(Answer::Status(status))) => Ok([BackendKind::Ip6tables, BackendKind::Nftables]
-            .into_iter()
-            .find(|kind| kind.as_str() == status.backend)),
+        Ok(Some(Answer::Status(status))) => Ok(Some(*status)),
         // `check` knows no exit code for it, as it works without a daemon.
         Err(failure) if place.is_typed => Err(Failure::new(Exit::Usage, failure.message)),
         Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// What was chosen, or where that is left open what the daemon has. Who types `auto` means it.
+fn or_daemons<'d, T: FromStr>(
+    chosen: Choice<T>,
+    is_typed: bool,
+    daemons: impl Iterator<Item = &'d str>,
+) -> Choice<T> {
+    let daemons: Vec<T> = daemons.filter_map(|text| text.parse().ok()).collect();
+    match chosen {
+        Choice::Auto if !is_typed && !daemons.is_empty() => Choice::Fixed(daemons),
+        chosen => chosen,
     }
 }
 
@@ -84,21 +99,36 @@ fn settings(
     args: &CheckArgs,
     defaults: &Defaults,
     place: Place,
-    running: Option<BackendKind>,
+    running: Option<&Status>,
 ) -> Result<Settings, Failure> {
+    let egress = running.into_iter().flat_map(|status| &status.egress);
+    let egress = egress.map(|figures| figures.dev.as_str());
+    let prefixes = running.into_iter().flat_map(|status| &status.prefixes);
+    let prefixes = prefixes.map(String::as_str);
+    let kinds = [BackendKind::Ip6tables, BackendKind::Nftables];
     let backend = match (args.backend, defaults.get("BACKEND")) {
         (Some(backend), _) => Some(backend),
-        (None, Some(name)) => Some(BackendChoice::from_str(name, false).map_err(|_| {
-            let message =
-                format!("DOCKER_NAT66_BACKEND={name:?}: give auto, ip6tables or nftables");
-            Failure::new(Exit::Usage, message)
-        })?),
+        (None, Some(name)) => Some(<BackendChoice as ValueEnum>::from_str(name, false).map_err(
+            |_| {
+                let message =
+                    format!("DOCKER_NAT66_BACKEND={name:?}: give auto, ip6tables or nftables");
+                Failure::new(Exit::Usage, message)
+            },
+        )?),
         (None, None) => None,
     };
     Ok(Settings {
         options: MapperOptions {
-            devices: args.host.devices(defaults)?,
-            prefixes: args.host.prefixes(defaults)?,
+            devices: or_daemons(
+                args.host.devices(defaults)?,
+                args.host.is_typed("dev"),
+                egress,
+            ),
+            prefixes: or_daemons(
+                args.host.prefixes(defaults)?,
+                args.host.is_typed("prefix"),
+                prefixes,
+            ),
             unpublished: Unpublished::Drop,
             outgoing: Outgoing::Accept,
             hairpin: HairpinMode::Auto,
@@ -111,7 +141,31 @@ fn settings(
         },
         docker: args.host.docker_host(defaults)?,
         state_dir: place.state_dir,
-        running,
+        running: running.and_then(|status| {
+            let mut kinds = kinds.into_iter();
+            kinds.find(|kind| kind.as_str() == status.backend)
+        }),
         tools: Tools::Run,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::Device;
+
+    #[test]
+    fn beside_a_daemon_what_is_left_open_is_what_the_daemon_has() {
+        let device = |name: &str| -> Device { name.parse().expect("a name") };
+        let auto = || Choice::<Device>::Auto;
+        let of = |chosen, is_typed, daemons: &[&str]| {
+            or_daemons(chosen, is_typed, daemons.iter().copied())
+        };
+        let given = Choice::Fixed(vec![device("wan")]);
+        assert_eq!(of(given.clone(), false, &["eth0"]), given);
+        let daemons = Choice::Fixed(vec![device("eth0"), device("eth1")]);
+        assert_eq!(of(auto(), false, &["eth0", "eth1"]), daemons);
+        assert_eq!(of(auto(), true, &["eth0"]), auto());
+        assert_eq!(of(auto(), false, &[]), auto());
+    }
 }
