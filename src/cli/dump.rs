@@ -156,7 +156,10 @@ pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
         closed.retain(|closed| args.wants_closed(closed));
         let screen = forwards::screen(&rows, &closed, source, &canvas);
         let mut text = or_else(screen, "no published port", args, source);
-        text.extend(note(source, status.as_ref()));
+        let native = status.as_ref().and_then(|status| status.native.as_ref());
+        let native = native.filter(|native| native.state == StandbyState::On);
+        let served = native.map(|native| native.served);
+        text.push_str(&forwards::note(source, served, &canvas));
         text
     };
     output::print_screen(&text)?;
@@ -204,22 +207,6 @@ fn or_else(screen: String, what: &str, args: &DumpArgs, source: Source) -> Strin
         (true, false, Source::Daemon) => format!("{what}\n"),
         (true, false, Source::Journal) => "the journal is empty\n".to_owned(),
     }
-}
-
-/// What a reader must know beside the table.
-fn note(source: Source, status: Option<&Status>) -> Option<String> {
-    if source == Source::Journal {
-        return Some(
-            "no daemon runs: this is what the last one left in its journal, without a look at the \
-             kernel\n"
-                .to_owned(),
-        );
-    }
-    let native = status?.native.as_ref()?;
-    (native.state == StandbyState::On).then(|| {
-        let served = native.served;
-        format!("Docker's own IPv6 NAT is on, and serves {served} of the published ports itself\n")
-    })
 }
 
 /// The rows of the journal.

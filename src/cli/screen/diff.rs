@@ -1,13 +1,14 @@
 //! `dump --diff`: the rules that differ, and how many there are.
 
 use super::forwards::{container, dash, safe};
+use super::lines::broken;
 use super::rules::{chain, matches, purpose};
 use super::table::{Cell, Column, Cut, table};
 use super::{BAD, Canvas, GOOD, paint};
 use crate::control::comparison::{Comparison, Difference};
 
 const COLUMNS: [Column; 8] = [
-    ("ID", Cut::Never, 0, 0),
+    ("ID", Cut::End, 3, 8),
     ("HOOK", Cut::End, 1, 8),
     ("PURPOSE", Cut::Middle, 2, 9),
     ("MATCHES", Cut::Middle, 1, 9),
@@ -25,10 +26,10 @@ pub(in crate::cli) fn screen(comparison: &Comparison, canvas: &Canvas) -> String
         true => String::new(),
         false => table(&COLUMNS, &lines, canvas.width),
     };
-    let verdict = match comparison.differences.len() {
-        0 => paint(GOOD, "equal"),
-        1 => paint(BAD, "1 rule differs"),
-        rules => paint(BAD, &format!("{rules} rules differ")),
+    let (style, verdict) = match comparison.differences.len() {
+        0 => (GOOD, "equal".to_owned()),
+        1 => (BAD, "1 rule differs".to_owned()),
+        rules => (BAD, format!("{rules} rules differ")),
     };
     let Comparison {
         generation,
@@ -37,13 +38,14 @@ pub(in crate::cli) fn screen(comparison: &Comparison, canvas: &Canvas) -> String
         docker,
         ..
     } = comparison;
-    text.push_str(&format!(
-        "{verdict}: journal {journal}, kernel {kernel}, Docker {docker}; generation {generation}\n"
-    ));
+    let counts = format!(
+        "{verdict}: journal {journal}, kernel {kernel}, Docker {docker}; generation {generation}"
+    );
+    let counts = broken("", &counts, "", canvas.width);
+    text.push_str(&counts.replacen(&verdict, &paint(style, &verdict), 1));
     if !comparison.docker_known {
-        text.push_str(
-            "Docker has not said everything yet: what it may still want is not counted\n",
-        );
+        let note = "Docker has not said everything yet: what it may still want is not counted";
+        text.push_str(&broken("", note, "", canvas.width));
     }
     text
 }

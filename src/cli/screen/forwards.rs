@@ -39,9 +39,9 @@ pub(in crate::cli) fn screen(
     source: Source,
     canvas: &Canvas,
 ) -> String {
-    let mut lines: Vec<(u16, Vec<Cell>)> = merged(forwards(rows, source, canvas));
+    let mut lines = merged(forwards(rows, source, canvas));
     lines.extend(grouped(closed, canvas));
-    lines.sort_by_key(|(port, _)| *port);
+    lines.sort_by(|(a, _), (b, _)| a.cmp(b));
     let lines: Vec<Vec<Cell>> = lines.into_iter().map(|(_, line)| line).collect();
     if lines.is_empty() {
         return String::new();
@@ -53,6 +53,29 @@ pub(in crate::cli) fn screen(
         text.push_str(&broken("closed  ", &why, "", canvas.width));
     }
     text
+}
+
+/// Where a line stands among the others: by its first port, with that one's protocol and address.
+/// Containers that are closed as a whole come last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    Port(u16, String, Option<Ipv6Addr>),
+    Whole,
+}
+
+/// What a reader must know beside the table: `served` is how many published ports Docker's own IPv6 NAT
+/// serves, where it is on.
+pub(in crate::cli) fn note(source: Source, served: Option<usize>, canvas: &Canvas) -> String {
+    let note = match (source, served) {
+        (Source::Journal, _) => "no daemon runs: this is what the last one left in its journal, \
+                                 without a look at the kernel"
+            .to_owned(),
+        (Source::Daemon, Some(served)) => format!(
+            "Docker's own IPv6 NAT is on, and serves {served} of the published ports itself"
+        ),
+        (Source::Daemon, None) => return String::new(),
+    };
+    broken("", &note, "", canvas.width)
 }
 
 /// One published port that is open.
@@ -145,7 +168,7 @@ fn from(rules: &[&Row], all: bool) -> String {
 }
 
 /// Lines, in which neighbours that differ in nothing else are one range.
-fn merged(forwards: Vec<Open>) -> Vec<(u16, Vec<Cell>)> {
+fn merged(forwards: Vec<Open>) -> Vec<(Order, Vec<Cell>)> {
     let mut ranges: Vec<Open> = Vec::new();
     // The last range of each kind.
     let mut newest: BTreeMap<Open, usize> = BTreeMap::new();
@@ -170,7 +193,10 @@ fn merged(forwards: Vec<Open>) -> Vec<(u16, Vec<Cell>)> {
     }
     ranges
         .into_iter()
-        .map(|open| (open.port, open.line()))
+        .map(|open| {
+            let order = Order::Port(open.port, open.proto.clone(), open.addr);
+            (order, open.line())
+        })
         .collect()
 }
 
@@ -200,7 +226,7 @@ impl Open {
 }
 
 /// Closed ports: one line for each container and reason, which stands in full only where there is room.
-fn grouped(closed: &[ClosedPort], canvas: &Canvas) -> Vec<(u16, Vec<Cell>)> {
+fn grouped(closed: &[ClosedPort], canvas: &Canvas) -> Vec<(Order, Vec<Cell>)> {
     let mut groups: BTreeMap<(&str, &str), Vec<&ClosedPort>> = BTreeMap::new();
     for port in closed {
         let key = (port.container_id.as_str(), port.brief.as_str());
@@ -211,10 +237,12 @@ fn grouped(closed: &[ClosedPort], canvas: &Canvas) -> Vec<(u16, Vec<Cell>)> {
             .iter()
             .filter_map(|c| Some((c.port?, c.proto.as_deref()?)));
         let named: Vec<(u16, &str)> = named.collect();
-        let first = named.iter().map(|(port, _)| *port).min();
-        let text = match first {
-            Some(_) => ports::list(named),
-            None => "all".to_owned(),
+        let (order, text) = match named.iter().min() {
+            Some((port, proto)) => {
+                let order = Order::Port(*port, (*proto).to_owned(), None);
+                (order, ports::list(named))
+            }
+            None => (Order::Whole, "all".to_owned()),
         };
         let name = all.first().map(|c| c.container_name.as_str());
         let full = all.first().map(|c| c.reason.as_str());
@@ -231,7 +259,7 @@ fn grouped(closed: &[ClosedPort], canvas: &Canvas) -> Vec<(u16, Vec<Cell>)> {
             Cell::styled("closed", style),
             escape(reason.chars()).into(),
         ];
-        (first.unwrap_or(u16::MAX), line)
+        (order, line)
     };
     groups.into_iter().map(line).collect()
 }

@@ -1,5 +1,7 @@
 //! `status --watch`: new connections of each published port.
 
+use std::collections::HashMap;
+
 use super::forwards::safe;
 use super::table::{Cell, Column, Cut, table};
 use super::{Canvas, GOOD};
@@ -23,11 +25,15 @@ pub(in crate::cli) fn screen(
     secs: f64,
     canvas: &Canvas,
 ) -> String {
+    let earlier: HashMap<&str, u64> = before
+        .iter()
+        .map(|port| (port.port.as_str(), port.connections))
+        .collect();
     let rate = |port: &PortConnections| {
-        let earlier = before.iter().find(|b| b.port == port.port)?;
+        let earlier = earlier.get(port.port.as_str())?;
         // A rule that was put in anew counts from 0.
         let count = port.connections;
-        let new = count.checked_sub(earlier.connections).unwrap_or(count);
+        let new = count.checked_sub(*earlier).unwrap_or(count);
         Some(new as f64 / secs)
     };
     let mut ports: Vec<(Option<f64>, &PortConnections)> =

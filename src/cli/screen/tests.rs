@@ -4,6 +4,7 @@
 //! DOCKER_NAT66_WRITE_GOLDENS=1 cargo test --lib screen
 //! ```
 
+mod compared;
 mod past;
 mod samples;
 
@@ -14,7 +15,7 @@ use anstream::adapter::strip_str;
 use unicode_width::UnicodeWidthStr;
 
 use super::forwards::Source;
-use super::{Canvas, forwards, history, rules, status};
+use super::{Canvas, diff, forwards, history, rates, rules, status};
 
 const WRITE: &str = "DOCKER_NAT66_WRITE_GOLDENS";
 
@@ -61,6 +62,79 @@ fn dump_shows_what_is_open_and_what_is_closed() {
     });
     let empty = forwards::screen(&[], &[], daemon, &canvas(Some(80)));
     assert_eq!(empty, "");
+}
+
+#[test]
+fn dump_is_in_the_order_of_port_protocol_and_address() {
+    let (mut rows, mut closed) = (samples::rows(), samples::closed());
+    let mut tls = samples::rows().remove(0);
+    tls.host_port = Some(9001);
+    for (proto, addr) in [
+        ("udp", None),
+        ("tcp", Some("2001:db8::2")),
+        ("tcp", Some("2001:db8::1")),
+        ("tcp", None),
+    ] {
+        tls.proto = Some(proto.to_owned());
+        tls.host_addr = addr.and_then(samples::addr);
+        rows.push(tls.clone());
+    }
+    closed.retain(|port| (port.port, port.proto.as_deref()) == (Some(9001), Some("tcp")));
+    let text = forwards::screen(&rows, &closed, Source::Daemon, &canvas(None));
+    let text = strip_str(&text).to_string();
+    let lines = text.lines().filter(|line| line.contains("9001/"));
+    let ports: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
+    let expected = [
+        "9001/tcp",
+        "9001/tcp",
+        "[2001:db8::1]:9001/tcp",
+        "[2001:db8::2]:9001/tcp",
+        "9001/udp",
+    ];
+    assert_eq!(ports, expected, "{text}");
+}
+
+#[test]
+fn notes_and_last_lines_fit_the_width() {
+    let rows = samples::rows();
+    is_golden("dump-note", |c| {
+        let mut text = forwards::screen(&rows, &[], Source::Journal, c);
+        text.push_str(&forwards::note(Source::Journal, None, c));
+        text.push_str(&forwards::note(Source::Daemon, Some(3), c));
+        text
+    });
+    let narrow = canvas(Some(40));
+    for text in [
+        forwards::note(Source::Journal, None, &narrow),
+        diff::screen(&compared::equal(), &narrow),
+    ] {
+        let text = strip_str(&text).to_string();
+        assert!(text.lines().all(|line| line.width() <= 40), "{text}");
+    }
+}
+
+#[test]
+fn a_comparison_ends_with_its_counts() {
+    for (name, sample) in compared::all() {
+        is_golden(name, |c| diff::screen(&sample, c));
+    }
+}
+
+#[test]
+fn watch_shows_the_new_connections_below_the_status() {
+    let mut statuses = samples::statuses().into_iter();
+    let (_, status) = statuses.find(|(name, _)| *name == "healthy").expect("one");
+    let (before, now) = compared::connections();
+    is_golden("watch", |c| {
+        let mut text = status::screen(&status, c);
+        text.push_str(&rates::screen(&before, &now, 2.0, c));
+        text
+    });
+    let first = rates::screen(&[], &now, 2.0, &canvas(None));
+    assert!(
+        first.contains("8080/tcp") && !first.contains("0.5"),
+        "{first}"
+    );
 }
 
 #[test]
