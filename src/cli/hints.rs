@@ -36,7 +36,7 @@ pub(super) fn exit_with(error: &clap::Error, args: &[OsString], cli: &clap::Comm
         std::process::exit(error.exit_code())
     }
     let mut text = error.render().to_string();
-    if of_systemd(error).is_some() {
+    if of_systemd(error, args).is_some() {
         // What is most alike is something else.
         text.truncate(text.find('\n').map_or(text.len(), |end| end + 1));
     }
@@ -78,11 +78,21 @@ pub(super) fn asks_for_json(args: &[OsString]) -> bool {
 /// What a service manager does, and not this program.
 const OF_SYSTEMD: [&str; 5] = ["start", "stop", "restart", "enable", "disable"];
 
-fn of_systemd(error: &clap::Error) -> Option<&str> {
-    match error.get(ContextKind::InvalidSubcommand) {
+/// What was asked of the program as of a service: in the place of a command, or after the options of
+/// `run`.
+fn of_systemd<'e>(error: &'e clap::Error, args: &[OsString]) -> Option<&'e str> {
+    let place = match error.kind() {
+        ErrorKind::UnknownArgument if is_run(args) => ContextKind::InvalidArg,
+        _ => ContextKind::InvalidSubcommand,
+    };
+    match error.get(place) {
         Some(ContextValue::String(verb)) if OF_SYSTEMD.contains(&verb.as_str()) => Some(verb),
         _ => None,
     }
+}
+
+fn is_run(args: &[OsString]) -> bool {
+    args.first().is_some_and(|arg| arg == "run")
 }
 
 fn hint(error: &clap::Error, args: &[OsString], cli: &clap::Command) -> Option<String> {
@@ -91,17 +101,17 @@ fn hint(error: &clap::Error, args: &[OsString], cli: &clap::Command) -> Option<S
         _ => None,
     };
     let is_command = |name: &&str| cli.find_subcommand(name).is_some();
+    if let Some(verb) = of_systemd(error, args) {
+        return Some(format!(
+            "a service is run by systemd: systemctl {verb} docker-nat66"
+        ));
+    }
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
-            if let Some(verb) = of_systemd(error) {
-                return Some(format!(
-                    "a service is run by systemd: systemctl {verb} docker-nat66"
-                ));
-            }
             let names: Vec<_> = cli.get_subcommands().map(|c| c.get_name()).collect();
             Some(format!("the commands are {}", names.join(", ")))
         }
-        ErrorKind::UnknownArgument if args.first().is_some_and(|arg| arg == "run") => {
+        ErrorKind::UnknownArgument if is_run(args) => {
             let command = named(ContextKind::InvalidArg).filter(is_command)?;
             Some(format!("the command goes first: docker-nat66 {command}"))
         }
@@ -134,4 +144,41 @@ pub(super) fn origin(message: &str, args: &[OsString], cli: &clap::Command) -> O
         "the value of {} comes from {} in the environment",
         found.option, found.name
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::super::{Cli, compat};
+    use super::*;
+
+    fn hint_of(args: &[&str]) -> Option<String> {
+        let cli = Cli::command();
+        let args = compat::modernise(args.iter().map(Into::into).collect(), &cli);
+        let name = OsString::from("docker-nat66");
+        let parsed = cli
+            .clone()
+            .try_get_matches_from(std::iter::once(&name).chain(&args));
+        hint(&parsed.expect_err("wrong usage"), &args, &cli)
+    }
+
+    #[test]
+    fn a_verb_of_systemd_has_its_hint_with_options_and_without() {
+        let options = ["-dev", "eth0", "-prefix", "fd00::/64"];
+        for verb in OF_SYSTEMD {
+            let expected = format!("a service is run by systemd: systemctl {verb} docker-nat66");
+            for args in [
+                &[verb][..],
+                &[&options[..], &[verb]].concat(),
+                &["run", verb],
+            ] {
+                assert_eq!(hint_of(args).as_deref(), Some(&*expected), "{args:?}");
+            }
+        }
+        let first = "the command goes first: docker-nat66 status";
+        let late = hint_of(&[&options[..], &["status"]].concat());
+        assert_eq!(late.as_deref(), Some(first));
+        assert_eq!(hint_of(&["status", "start"]), None);
+    }
 }
