@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -163,5 +164,45 @@ fn what_only_looks_tells_the_truth_and_changes_nothing() {
             case("ip6tables", || looks(Backend::Ip6tables)),
             case("nftables", || looks(Backend::Nftables)),
         ]);
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn who_waits_for_health_hears_of_it_or_of_what_is_wrong_at_the_deadline() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = engine(&[(2, 8080)]);
+        engine.stop();
+        let waits = |patience: &str| {
+            let mut command = Command::new(PROGRAM);
+            command.args(["status", "--json", patience]);
+            command
+                .arg("--state-dir")
+                .arg(scene.state_dir())
+                .env_clear();
+            command.stdout(Stdio::piped());
+            command.spawn().expect("runs")
+        };
+        let status = |output: &Output| -> Value {
+            serde_json::from_slice(&output.stdout).expect("an object")
+        };
+        // Before there is a daemon.
+        let mut waiting = waits("--wait=60s");
+        let mut daemon = Daemon::start(&scene, &engine, &[]);
+        daemon.warns_of("Docker is not reachable");
+
+        let begun = Instant::now();
+        let ended = waits("--wait=300ms").wait_with_output().expect("ends");
+        assert!(begun.elapsed() >= Duration::from_millis(300), "{ended:?}");
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert_eq!(status(&ended)["state"], "degraded", "{ended:?}");
+        assert_eq!(waiting.try_wait().expect("it is ours"), None);
+
+        engine.start_again();
+        let ended = waiting.wait_with_output().expect("ends");
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert_eq!(status(&ended)["state"], "running", "{ended:?}");
+        daemon.leaves();
     });
 }

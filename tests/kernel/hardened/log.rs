@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use docker_nat66::control::status::State;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::backend::Backend;
 use crate::support::daemon::Daemon;
@@ -35,6 +36,47 @@ fn what_keeps_the_daemon_from_starting_is_the_last_line_of_its_log() {
             let words = "--metrics: cannot listen on 127.0.0.1";
             assert!(last.starts_with(begin) && last.contains(words), "{said}");
             assert_eq!(said.matches(words).count(), 1, "{said}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn in_json_the_line_of_a_port_names_it_and_its_container_in_fields() {
+    namespace::fresh(|| {
+        let scene = Scene::new(Backend::Nftables);
+        let engine = FakeEngine::start();
+        let args = ["--log-format", "json"];
+        let mut daemon = Daemon::ready(&scene, &engine, &args);
+        let web = FakeContainer::new(2, "web").publish(8080, 80);
+        let address = web.address.expect("it has one");
+        engine.run(web.clone());
+        daemon.says("NAT66 add portfwd");
+        engine.die(&web.id);
+        daemon.says("NAT66 del portfwd");
+        daemon.leaves();
+        let log = scene.log();
+        let lines = log.lines().map(serde_json::from_str::<Value>);
+        let lines: Vec<Value> = lines.map(|line| line.expect("JSON")).collect();
+        for verb in ["add", "del"] {
+            let begin = format!("NAT66 {verb} portfwd: nft ");
+            let is_it = |line: &&Value| {
+                let text = line["msg"].as_str().unwrap_or_default();
+                text.starts_with(&begin)
+            };
+            let line = lines.iter().find(is_it).expect(&begin);
+            for (field, value) in [
+                ("level", "INFO"),
+                ("port", "8080/tcp"),
+                ("to", &*format!("[{address}]:80")),
+                ("container", "web"),
+                ("container_id", &web.id[..12]),
+            ] {
+                assert_eq!(line[field], value, "{field}: {line}");
+            }
+            assert_eq!(line["rules"], 1, "{line}");
+            let took = line["after_ms"].as_str().unwrap_or_default();
+            assert!(took.parse::<f64>().is_ok(), "{line}");
         }
     });
 }
