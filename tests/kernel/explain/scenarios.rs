@@ -173,6 +173,35 @@ fn verbose_shows_each_rule_that_matched_and_sctp_is_followed_like_the_others() {
     });
 }
 
+#[test]
+#[ignore = "needs root and nft: run by tests/run"]
+fn the_tool_of_the_other_variant_is_named_where_the_plain_name_does_not_mean_it() {
+    namespace::fresh(|| {
+        // In this mount namespace only.
+        sh("cp -a /etc/alternatives /run/alternatives
+            for tool in ip6tables ip6tables-save ip6tables-restore; do
+            ln -sfn /usr/sbin/ip6tables-legacy${tool#ip6tables} /run/alternatives/$tool; done
+            mount --bind /run/alternatives /etc/alternatives");
+        let host = Host::build();
+        for (set, remedy) in [
+            (
+                "ip6tables-nft -P FORWARD DROP",
+                "ip6tables-nft -P FORWARD ACCEPT",
+            ),
+            (
+                "ip6tables-nft -A FORWARD -i eth0 -j DROP",
+                "ip6tables-nft -D FORWARD -i eth0 -j DROP",
+            ),
+        ] {
+            sh(set);
+            let told = host.explain_port();
+            assert_eq!(told.text("do"), remedy, "{told:#?}");
+            sh(remedy);
+            assert!(host.explain_port().is_reachable(), "{set}");
+        }
+    });
+}
+
 /// What it says with these capabilities alone.
 fn confined(host: &Host, capabilities: &str) -> Told {
     let whole = host.command("eth0");
