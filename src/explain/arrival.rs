@@ -71,7 +71,12 @@ impl Case<'_> {
                 None => diagnosis,
             };
         }
-        let nobody = "and nothing listens on the host";
+        let nobody = match self.facts.listens_elsewhere {
+            false => "and nothing listens on the host",
+            true => {
+                "and what listens on that port of the host does so at another address or over IPv4 only"
+            }
+        };
         if let [reason, ..] = &self.publication.closed[..] {
             let sentence = format!("{what} is not forwarded: {reason}; {nobody}.");
             return Diagnosis::closed("not-published", sentence);

@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     pub(super) is_local: bool,
     /// Who listens on the host where the packet came to it.
     pub(super) listener: Option<Listener>,
+    /// Whether, without such a one, somebody listens on that port at another address, or over IPv4.
+    pub(super) listens_elsewhere: bool,
     /// The tables of ip6tables-legacy that are in use.
     pub(super) legacy: Vec<String>,
     /// Entries of connection tracking, and how many there may be.
@@ -86,6 +88,10 @@ impl Facts {
             Ending::Host(_) => listener(Path::new(NET), proto, last)?,
             _ => None,
         };
+        let listens_elsewhere = match ending {
+            Ending::Host(_) if listener.is_none() => listens(proto, last.1)? == Some(true),
+            _ => false,
+        };
         let way_back = match (ending, &out) {
             (Ending::Out(..), Some(out)) if out.index != link.index => {
                 Some(route::route(Some(last.0), from, Some(out.index))?)
@@ -101,6 +107,7 @@ impl Facts {
             out,
             is_local: route::route(None, sent.0, None)? == Route::Here,
             listener,
+            listens_elsewhere,
             legacy: lines(&format!("{NET}/ip6_tables_names"))?,
             conntrack: conntrack()?,
         })

@@ -84,7 +84,9 @@ fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
     lab.answers(Tcp, WEB, "web", CLIENT);
     says(&lab, "8080", &[], (0, "reachable"), &[]);
     let screen = daemon.command(&["explain", "8080", "--dev", "eth0", "--verbose"]);
-    println!("{}", String::from_utf8_lossy(&screen.stdout));
+    let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+    println!("{screen}");
+    assert!(screen.contains("8080/tcp reaches web ("), "{screen}");
 
     let (exit, _, stderr) = explain(&lab, "9999", &[]);
     assert_eq!(exit, Some(3), "{stderr}");
@@ -159,6 +161,41 @@ fn without_a_daemon_it_says_so_and_finds_whoever_answers() {
     says(
         &lab,
         "8080",
+        &["--dev", "eth0"],
+        (0, "answered-by-host"),
+        &words,
+    );
+    let (exit, _, stderr) = explain(&lab, "9999", &["--dev", "eth0"]);
+    assert_eq!(exit, Some(3), "{stderr}");
+
+    // Of a container on the host's network Docker lists no port.
+    let head = [
+        "run",
+        "-d",
+        "--stop-signal=KILL",
+        "--name",
+        "own",
+        "--network",
+        "host",
+    ];
+    let server = [
+        "--entrypoint",
+        "/bin/busybox",
+        "lab",
+        "httpd",
+        "-f",
+        "-p",
+        "[::]:9998",
+    ];
+    engine.docker(&[&head[..], &server].concat());
+    eventually(SOON, "it to be found", || {
+        let (exit, said, stderr) = explain(&lab, "9998", &["--dev", "eth0"]);
+        same(exit, Some(0)).map_err(|e| (e, said, stderr))
+    });
+    let words = ["container own (", "on the host's network"];
+    says(
+        &lab,
+        "9998",
         &["--dev", "eth0"],
         (0, "answered-by-host"),
         &words,

@@ -206,8 +206,20 @@ fn dockers_reason_comes_before_others() {
         ..Publication::default()
     };
     let host = Ending::Host(Some((addr(SENT), 8080)));
+    let elsewhere = Facts {
+        listens_elsewhere: true,
+        ..Facts::default()
+    };
+    let told = of(&host, &elsewhere, &closed, None);
+    assert_eq!(told.code, "not-published");
+    let words = "at another address or over IPv4 only.";
+    assert!(told.sentence.ends_with(words), "{told:?}");
     let told = of(&host, &Facts::default(), &closed, None);
     assert_eq!(told.code, "not-published");
+    assert!(
+        told.sentence.ends_with("nothing listens on the host."),
+        "{told:?}"
+    );
     assert!(
         told.sentence.contains("container web (c1): label"),
         "{told:?}"

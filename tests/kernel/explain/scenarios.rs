@@ -1,7 +1,7 @@
 //! One thing wrong at a time: the sentence names it, a real client finds the same, and the command
 //! that is given mends it.
 
-use std::net::{Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use docker_nat66::model::forward::Proto;
@@ -118,6 +118,14 @@ fn a_port_whose_container_docker_does_not_list_it_for_is_not_called_unpublished(
         assert_eq!(told.text("code"), "answered-by-host", "{told:#?}");
         let words = "container own (000000000000), on the host's network, may serve the port";
         assert!(told.text("sentence").contains(words), "{told:#?}");
+
+        let _listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 9997)).expect("free");
+        let told = host.explain(&["9997", HOST, "--from", CLIENT]);
+        assert!(!told.is_reachable(), "{told:#?}");
+        assert_eq!(told.text("code"), "not-published", "{told:#?}");
+        for words in [words, "over IPv4 only"] {
+            assert!(told.text("sentence").contains(words), "{told:#?}");
+        }
 
         // Without Docker nobody knows.
         host.engine.stop();
