@@ -1,10 +1,15 @@
 //! It changes nothing: no file, no rule, no setting; and needs no root.
 
 use std::fs;
+use std::process::Command;
 
 use super::{Checked, report};
+use crate::support::PROGRAM;
+use crate::support::backend::Backend;
+use crate::support::daemon::Daemon;
 use crate::support::fake_engine::{FakeContainer, FakeEngine};
 use crate::support::namespace;
+use crate::support::scene::Scene;
 use crate::support::shell::sh;
 
 /// Everything that could be changed, without times and counters of packets.
@@ -144,5 +149,33 @@ fn without_privileges_it_skips_what_it_may_not_see_and_fails_at_nothing() {
             .find(|line| line.id == "docker")
             .expect("a line");
         assert!(docker.found.contains("permission denied"), "{docker:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn beside_a_daemon_what_was_not_given_is_what_the_daemon_has() {
+    namespace::fresh(|| {
+        // Without a default route.
+        let scene = Scene::new(Backend::Nftables);
+        let engine = FakeEngine::start();
+        let mut daemon = Daemon::ready(&scene, &engine, &[]);
+        let address = |args: &[&str]| {
+            let mut command = Command::new(PROGRAM);
+            command.env_clear().args(["check", "--json"]).args(args);
+            command.arg("--state-dir").arg(scene.state_dir());
+            let engine = format!("unix://{}", engine.socket().display());
+            command.arg("--docker-host").arg(engine);
+            let mut lines = report(&command.output().expect("runs"));
+            lines.retain(|line| line.id == "address");
+            lines.pop().map(|line| (line.result, line.found))
+        };
+        let line = |result: &str, found: &str| Some((result.to_owned(), found.to_owned()));
+        let known = line("ok", "eth0 has 2001:db8::1");
+        let unknown = line("skip", "no egress interface is known");
+        assert_eq!(address(&[]), known);
+        assert_eq!(address(&["--dev", "auto"]), unknown);
+        daemon.leaves();
+        assert_eq!(address(&[]), unknown);
     });
 }
