@@ -107,8 +107,8 @@ impl Command {
 /// ended by then, with a message and exit code 2.
 pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
     let by_docker = std::env::var_os(plugin::STARTED_BY).is_some();
-    let (args, docker_host) = match plugin::read(args, by_docker)? {
-        plugin::Call::Command { args, docker_host } => (args, docker_host),
+    let (args, asked) = match plugin::read(args, by_docker)? {
+        plugin::Call::Command { args, asked } => (args, asked),
         plugin::Call::Metadata(metadata) => {
             output::print(&metadata)?;
             return Ok(Exit::Done);
@@ -119,9 +119,7 @@ pub fn main(args: Vec<OsString>) -> Result<Exit, Failure> {
     let command =
         command.mut_subcommands(|sub| sub.mut_args(|argument| argument.hide_env_values(true)));
     let mut args = compat::modernise(args, &command);
-    if let Some(host) = docker_host {
-        plugin::with_host(&mut args, &host, &command);
-    }
+    plugin::with_engine(&mut args, &asked, &command)?;
     let name = OsString::from("docker-nat66");
     let cli = command
         .clone()

@@ -5,10 +5,13 @@
 //! (github.com/docker/cli, cli-plugins/manager, `PluginRunCommand`).
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
+use crate::model::text::escape;
 
 /// The name under which the Docker CLI knows the plugin.
 const NAME: &str = "nat66";
@@ -19,16 +22,25 @@ const METADATA: &str = "docker-cli-plugin-metadata";
 /// Set by the Docker CLI for a plugin that it starts (cli-plugins/manager, `ReexecEnvvar`).
 pub(super) const STARTED_BY: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
 
+/// The context that stands for `DOCKER_HOST` and the local socket (cli/command, `DefaultContextName`).
+const DEFAULT_CONTEXT: &str = "default";
+
 /// What the Docker CLI wants with these arguments (without the program's name).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// Print this.
     Metadata(String),
-    /// Run this command, with the Engine that docker's own options name.
-    Command {
-        args: Vec<OsString>,
-        docker_host: Option<OsString>,
-    },
+    /// Run this command.
+    Command { args: Vec<OsString>, asked: Asked },
+}
+
+/// Which Engine docker's own options name, if any.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    host: Option<OsString>,
+    /// The directory of docker's settings, from `--config`.
+    config: Option<OsString>,
+    by_docker: bool,
 }
 
 /// Reads the arguments; `by_docker` is whether the Docker CLI has started this process.
@@ -45,28 +57,29 @@ pub(super) fn read(args: Vec<OsString>, by_docker: bool) -> Result<Call, Failure
         });
         return Ok(Call::Metadata(format!("{metadata}\n")));
     }
-    let mut docker_host = None;
+    let mut asked = Asked {
+        by_docker,
+        ..Asked::default()
+    };
     let mut rest = args.as_slice();
     while let (true, [option, more @ ..]) = (by_docker, rest)
         && option != NAME
     {
         rest = more;
-        match Docker::from(option) {
-            Docker::Host(Some(host)) => docker_host = Some(host),
-            Docker::Host(None) => {
-                docker_host = more.first().cloned();
-                rest = more.get(1..).unwrap_or_default();
-            }
-            Docker::WithValue => rest = more.get(1..).unwrap_or_default(),
-            Docker::Alone => {}
-            Docker::Refused => {
-                let message = format!(
-                    "{} is not supported; name the Engine with --host unix:///PATH or \
-                     tcp://HOST:PORT",
-                    option.to_string_lossy()
-                );
-                return Err(Failure::new(Exit::Usage, message));
-            }
+        let (kind, value) = Kind::of(option);
+        let mut value = || {
+            value.clone().or_else(|| {
+                let next = rest.first().cloned();
+                rest = rest.get(1..).unwrap_or_default();
+                next
+            })
+        };
+        match kind {
+            Kind::Host => asked.host = value(),
+            Kind::Config => asked.config = value(),
+            Kind::WithValue => drop(value()),
+            Kind::Alone => {}
+            Kind::Refused => return Err(refused(&option.to_string_lossy())),
         }
     }
     let args = match rest {
@@ -75,152 +88,143 @@ pub(super) fn read(args: Vec<OsString>, by_docker: bool) -> Result<Call, Failure
         [name, args @ ..] if name == NAME => args.to_vec(),
         _ => args,
     };
-    Ok(Call::Command { args, docker_host })
+    Ok(Call::Command { args, asked })
 }
 
-/// An option of docker's own (`docker --help`, "Global Options").
-enum Docker {
-    /// `--host`, with its value if that is in the same argument.
-    Host(Option<OsString>),
-    /// Its value is the next argument, and makes no difference here.
+fn refused(what: &str) -> Failure {
+    let message = format!(
+        "{what} is not supported; name the Engine with --host unix:///PATH or tcp://HOST:PORT"
+    );
+    Failure::new(Exit::Usage, message)
+}
+
+/// What an option of docker's own means here (`docker --help`, "Global Options").
+#[derive(Clone, Copy)]
+enum Kind {
+    /// `--host`.
+    Host,
+    /// `--config`.
+    Config,
+    /// It has a value that makes no difference here.
     WithValue,
     Alone,
     /// It names an Engine or a way to it.
     Refused,
 }
 
-impl From<&OsString> for Docker {
-    fn from(option: &OsString) -> Self {
+impl Kind {
+    /// The option, and its value if that is in the same argument.
+    fn of(option: &OsStr) -> (Self, Option<OsString>) {
         let text = option.to_string_lossy();
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (&*text, None),
+        let Some(long) = text.strip_prefix("--") else {
+            return Self::of_letters(text.strip_prefix('-').unwrap_or_default());
         };
-        match (name, value) {
-            ("-H" | "--host", value) => Self::Host(value.map(Into::into)),
-            ("--config" | "-l" | "--log-level", None) => Self::WithValue,
-            ("-c" | "--context", _) => Self::Refused,
-            (name, _) if name.starts_with("--tls") => Self::Refused,
-            (name, _) if name.starts_with("-H") => Self::Host(Some(name[2..].into())),
-            (name, _) if name.starts_with("-c") => Self::Refused,
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value.into())),
+            None => (long, None),
+        };
+        let kind = match name {
+            "host" => Self::Host,
+            "config" => Self::Config,
+            "log-level" => Self::WithValue,
+            "context" => Self::Refused,
+            name if name.starts_with("tls") => Self::Refused,
             _ => Self::Alone,
+        };
+        (kind, value)
+    }
+
+    /// The same of short options in one argument, as in `-DH URL`: the first that has a value takes what
+    /// follows it.
+    fn of_letters(letters: &str) -> (Self, Option<OsString>) {
+        let with_value = |(at, letter)| {
+            let kind = match letter {
+                'H' => Self::Host,
+                'l' => Self::WithValue,
+                'c' => Self::Refused,
+                _ => return None,
+            };
+            Some((kind, &letters[at + 1..]))
+        };
+        match letters.char_indices().find_map(with_value) {
+            None => (Self::Alone, None),
+            Some((kind, "")) => (kind, None),
+            Some((kind, rest)) => {
+                let value = rest.strip_prefix('=').unwrap_or(rest);
+                (kind, Some(value.into()))
+            }
         }
     }
 }
 
 /// Adds the Engine to a command that asks one, unless it names one itself. `args` begins with the
 /// command's name.
-pub(super) fn with_host(args: &mut Vec<OsString>, host: &OsStr, cli: &clap::Command) {
+///
+/// # Errors
+/// The Engine is that of a Docker context, by `DOCKER_CONTEXT` or `docker context use`.
+pub(super) fn with_engine(
+    args: &mut Vec<OsString>,
+    asked: &Asked,
+    cli: &clap::Command,
+) -> Result<(), Failure> {
+    with_engine_of(args, asked, cli, &|name| std::env::var_os(name))
+}
+
+fn with_engine_of(
+    args: &mut Vec<OsString>,
+    asked: &Asked,
+    cli: &clap::Command,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(), Failure> {
     let name = args.first().and_then(|name| name.to_str());
     let Some(command) = name.and_then(|name| cli.find_subcommand(name)) else {
-        return;
+        return Ok(());
     };
     let takes = command
         .get_arguments()
         .any(|a| a.get_long() == Some("docker-host"));
-    if takes
-        && !args
-            .iter()
-            .any(|a| a.to_string_lossy().starts_with("--docker-host"))
-    {
-        args.insert(1, host.into());
-        args.insert(1, "--docker-host".into());
+    let names_one = |a: &OsString| a.to_string_lossy().starts_with("--docker-host");
+    if !takes || !asked.by_docker || args.iter().any(names_one) {
+        return Ok(());
     }
+    match &asked.host {
+        Some(host) => {
+            args.insert(1, host.clone());
+            args.insert(1, "--docker-host".into());
+        }
+        None => {
+            if let Some(context) = context(asked, variable) {
+                let context = escape(context.chars());
+                return Err(refused(&format!("the Docker context {context}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The context whose Engine the Docker CLI would ask, unless it is the default one (cli/command,
+/// `resolveContextName`).
+fn context(asked: &Asked, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    if set("DOCKER_NAT66_DOCKER_HOST").is_some() || set("DOCKER_HOST").is_some() {
+        return None;
+    }
+    let name = match set("DOCKER_CONTEXT") {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => {
+            let directory = asked.config.clone().or_else(|| set("DOCKER_CONFIG"));
+            let directory = match directory {
+                Some(directory) => PathBuf::from(directory),
+                None => PathBuf::from(set("HOME")?).join(".docker"),
+            };
+            // Of a file that it cannot read, docker itself warns.
+            let settings = fs::read(directory.join("config.json")).ok()?;
+            let settings: Value = serde_json::from_slice(&settings).ok()?;
+            settings.get("currentContext")?.as_str()?.to_owned()
+        }
+    };
+    (!name.is_empty() && name != DEFAULT_CONTEXT).then_some(name)
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn call(args: &[&str]) -> Result<Call, Failure> {
-        read(args.iter().map(Into::into).collect(), true)
-    }
-
-    fn command(args: &[&str], host: Option<&str>) -> Call {
-        Call::Command {
-            args: args.iter().map(Into::into).collect(),
-            docker_host: host.map(Into::into),
-        }
-    }
-
-    #[test]
-    fn the_docker_cli_is_told_what_the_plugin_is() {
-        let Ok(Call::Metadata(text)) = call(&[METADATA]) else {
-            panic!("metadata");
-        };
-        let metadata: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(metadata["SchemaVersion"], "0.1.0");
-    }
-
-    #[test]
-    fn the_plugin_s_name_and_docker_s_options_go() {
-        for (args, left, host) in [
-            (
-                &["nat66", "status", "--json"][..],
-                &["status", "--json"][..],
-                None,
-            ),
-            (&["-D", "--config", "/x", "nat66", "dump"], &["dump"], None),
-            (
-                &["-H", "unix:///s", "nat66", "check"],
-                &["check"],
-                Some("unix:///s"),
-            ),
-            (
-                &["--host=unix:///s", "nat66", "check"],
-                &["check"],
-                Some("unix:///s"),
-            ),
-            (
-                &["-Hunix:///s", "nat66", "check"],
-                &["check"],
-                Some("unix:///s"),
-            ),
-            (&["nat66", "nat66"], &["nat66"], None),
-            (&["nat66"], &["--help"], None),
-        ] {
-            assert_eq!(call(args).expect("runs"), command(left, host), "{args:?}");
-        }
-        for args in [
-            &["--context", "x", "nat66", "status"][..],
-            &["--tls", "nat66", "check"],
-        ] {
-            assert_eq!(
-                call(args).expect_err("refused").exit,
-                Exit::Usage,
-                "{args:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn without_the_docker_cli_only_a_leading_name_goes() {
-        let args = |args: &[&str]| args.iter().map(Into::into).collect::<Vec<OsString>>();
-        for (given, left) in [
-            (&["nat66", "status"][..], &["status"][..]),
-            (&["--dev", "nat66"], &["--dev", "nat66"]),
-            (&[], &[]),
-        ] {
-            assert_eq!(read(args(given), false).expect("runs"), command(left, None));
-        }
-    }
-
-    #[test]
-    fn the_engine_goes_to_commands_that_ask_one() {
-        let cli = super::super::Cli::command();
-        let with = |args: &[&str]| {
-            let mut args: Vec<OsString> = args.iter().map(Into::into).collect();
-            with_host(&mut args, OsStr::new("unix:///s"), &cli);
-            args
-        };
-        assert_eq!(
-            with(&["check", "--json"]),
-            ["check", "--docker-host", "unix:///s", "--json"]
-        );
-        assert_eq!(with(&["status"]), ["status"]);
-        let own = ["check", "--docker-host=unix:///own"];
-        assert_eq!(with(&own), own);
-    }
-}
+mod tests;

@@ -364,7 +364,7 @@ pub(super) const QUOTED: &[(&str, &str, &str)] = &[
     ),
     (
         "docker --host URL nat66 …",
-        "src/cli/plugin.rs",
+        "src/cli/plugin/tests.rs",
         "--host=unix:///s nat66 check",
     ),
     ("docker kill", IMAGE, "docker kill nat66"),
