@@ -4,6 +4,7 @@
 //! The packet passes generic XDP, tc ingress, the netdev and inet ingress hooks and the IPv6 stack,
 //! as if it had arrived there. This is the only file that calls bpf(2).
 
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use rustix::io::Errno;
@@ -55,6 +56,14 @@ struct TestRun {
     repeat: u32,
     duration: u32,
 }
+
+// The offsets of linux/bpf.h, the same on every architecture: `__aligned_u64` says so there.
+const _: () = {
+    assert!(offset_of!(Load, code) == 8 && offset_of!(Load, licence) == 16);
+    assert!(offset_of!(Load, log) == 32 && size_of::<Load>() == 48);
+    assert!(offset_of!(TestRun, data_in) == 16 && offset_of!(TestRun, repeat) == 32);
+    assert!(size_of::<TestRun>() == 40);
+};
 
 /// `struct bpf_insn`: operation, registers, offset, value.
 fn instruction(operation: u8, register: u8, value: u32) -> [u8; 8] {

@@ -113,6 +113,10 @@ struct InterfaceRequest {
     rest: [u8; 22],
 }
 
+// The union has 16 bytes where a word has 32 bits: the kernel then reads and writes no more.
+const _: () = assert!(size_of::<InterfaceRequest>() == 40);
+const _: () = assert!(size_of::<InterfaceRequest>() >= size_of::<libc::ifreq>());
+
 #[allow(unsafe_code)]
 fn make() -> io::Result<(File, String)> {
     let file = File::options().read(true).write(true).open(TUN)?;
