@@ -4,6 +4,7 @@
 //! The command line, the Docker side against the fake Engine, the journal on small disks and under
 //! kills, the tools of ip6tables played by a script, and the walls of the house ([`tidy`]).
 
+mod advisories;
 mod asked;
 mod cli;
 mod docker;
