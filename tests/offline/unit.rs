@@ -63,3 +63,13 @@ fn what_systemd_does_not_start_again_leaves_no_rules() {
         assert_eq!(calls(code, status, &[]), [""; 0], "{code} {status}");
     }
 }
+
+#[test]
+fn the_unit_lets_the_daemon_listen_to_tcp_only() {
+    let settings: Vec<&str> = UNIT
+        .lines()
+        .filter(|line| line.starts_with("SocketBind"))
+        .collect();
+    // Any port, for that of --metrics is free to choose (systemd.resource-control(5), SocketBindAllow=).
+    assert_eq!(settings, ["SocketBindDeny=any", "SocketBindAllow=tcp"]);
+}
