@@ -25,7 +25,9 @@ const WIDTH: usize = 98;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Settings are taken from the options given here, then from the environment, then \
-                  from /etc/default/docker-nat66. What has its default is written as a comment."
+                  from /etc/default/docker-nat66. What has its default is written as a comment. \
+                  Write to another file first, then install that one: a shell empties the file to \
+                  which it redirects before this command reads it."
 )]
 pub(super) struct ConfigArgs {
     /// Options of `run` (`docker-nat66 run --help`), which are set in the file
