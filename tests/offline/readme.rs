@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use self::here::HERE;
-use self::proofs::{NAMED, Named, QUOTED, VERBATIM};
+use self::proofs::{NAMED, Named, QUOTED, START, TYPED, VERBATIM};
 use crate::support::PROGRAM;
 use crate::support::readme::{blocks, command_of, commands, quoted, section, text};
 
@@ -49,6 +49,7 @@ fn each_command_is_run_by_a_test() {
     let mut named: BTreeSet<&str> = NAMED.iter().map(|named| named.command).collect();
     named.extend(HERE.iter().map(|(command, _)| *command));
     named.extend(VERBATIM.iter().map(|(_, command)| *command));
+    named.extend(TYPED);
     let found: BTreeSet<String> = commands(&readme).iter().map(|it| versioned(it)).collect();
     let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
     let unknown: Vec<_> = found.difference(&named).collect();
@@ -86,6 +87,10 @@ fn the_named_tests_have_the_commands() {
             .map(str::to_owned)
             .collect();
         assert!(missing.is_empty(), "{file} has no {missing:?} of {command}");
+    }
+    let typed = normal(&of_tree(START).replace("$version", "VERSION"));
+    for command in TYPED {
+        assert!(typed.contains(&normal(command)), "{START} has no {command}");
     }
     for (file, command) in VERBATIM {
         assert!(of_tree(file).contains("readme::"), "{file} for {command}");

@@ -25,7 +25,8 @@ pub(super) const HERE: &[(&str, Check)] = &[
         |_, root| has(root, "etc/systemd/system/docker-nat66.service", "[Service]"),
     ),
     (
-        "docker-nat66 print config --dev auto --prefix auto > /etc/default/docker-nat66",
+        "docker-nat66 print config --dev auto --prefix auto > settings && \
+         install -m 644 settings /etc/default/docker-nat66",
         |_, root| has(root, "etc/default/docker-nat66", "DOCKER_NAT66_DEV=auto"),
     ),
     (

@@ -27,6 +27,7 @@ const fn named(
 const PACKAGE: &str = "tests/shipped/package";
 const IMAGE: &str = "tests/shipped/image";
 const FLEET: &str = "tests/shipped/fleet";
+pub(super) const START: &str = "tests/shipped/start";
 const DEMO: &str = "tests/lab/demo.rs";
 const MIGRATION: &str = "tests/kernel/migration.rs";
 
@@ -35,12 +36,6 @@ const INSTALLS: &[&str] = &["apt-get -qq install /root/old.deb"];
 const STARTS: &str = "systemctl enable --quiet --now docker-nat66";
 
 pub(super) const NAMED: &[Named] = &[
-    named(
-        "apt install ./docker-nat66_VERSION-1_amd64.deb && systemctl enable --now docker-nat66",
-        PACKAGE,
-        &["apt-get -qq install /root/old.deb", STARTS],
-        &["apt", "./docker-nat66_VERSION-1_amd64.deb", "&&"],
-    ),
     named(
         "apt install ./docker-nat66_VERSION-1_amd64.deb",
         PACKAGE,
@@ -72,30 +67,44 @@ pub(super) const NAMED: &[Named] = &[
         &[],
     ),
     named(
-        "docker load < docker-nat66-VERSION-image.tar",
-        IMAGE,
-        &["docker load --quiet --input /root/image.tar"],
-        &["<", "docker-nat66-VERSION-image.tar"],
-    ),
-    named(
-        "docker run -d --name nat66 --network host --pid host --cap-drop ALL --cap-add NET_ADMIN \
-         --read-only --tmpfs /run/docker-nat66 -v nat66:/var/lib/docker-nat66 \
-         -v /var/run/docker.sock:/var/run/docker.sock:ro --restart unless-stopped docker-nat66",
-        IMAGE,
-        &[
-            "docker run --detach --cap-drop ALL --cap-add NET_ADMIN --read-only",
-            "--tmpfs /run/docker-nat66",
-            "--volume nat66:/var/lib/docker-nat66",
-            "--volume /var/run/docker.sock:/var/run/docker.sock:ro --restart unless-stopped",
-            "--name nat66 --network host --pid host docker-nat66",
-        ],
-        &[],
-    ),
-    named(
         "docker exec nat66 /docker-nat66 status",
         IMAGE,
         &["docker exec nat66 /docker-nat66 status"],
         &[],
+    ),
+    named(
+        "docker run --rm --network host --pid host --cap-drop ALL --cap-add NET_ADMIN \
+         --cap-add SYS_ADMIN --read-only -v /var/run/docker.sock:/var/run/docker.sock:ro \
+         docker-nat66 explain 8080",
+        IMAGE,
+        &[
+            "docker run --rm --network host --pid host --cap-drop ALL --cap-add NET_ADMIN \
+             --cap-add SYS_ADMIN",
+            "--read-only --volume /var/run/docker.sock:/var/run/docker.sock:ro docker-nat66 \
+             explain 8080",
+        ],
+        &[],
+    ),
+    named("docker rm -f nat66", IMAGE, &["docker rm -f nat66"], &[]),
+    named(
+        "docker run --rm --network host --cap-drop ALL --cap-add NET_ADMIN --read-only \
+         --tmpfs /run/docker-nat66 -v nat66:/var/lib/docker-nat66 docker-nat66 cleanup",
+        IMAGE,
+        &[
+            "docker run --rm --network host --cap-drop ALL --cap-add NET_ADMIN --read-only",
+            "--tmpfs /run/docker-nat66 --volume nat66:/var/lib/docker-nat66 docker-nat66 cleanup",
+        ],
+        &[],
+    ),
+    named(
+        "docker service update --env-add 'DOCKER_NAT66_METRICS=[::]:9166' nat66_docker-nat66",
+        FLEET,
+        &[
+            "docker service update --quiet",
+            "--env-add DOCKER_NAT66_METRICS=[::]:9166 $service",
+            "service=nat66_docker-nat66",
+        ],
+        &["nat66_docker-nat66"],
     ),
     named(
         "docker-nat66 print containerfile | docker build -t docker-nat66 -f - .",
@@ -143,12 +152,6 @@ pub(super) const NAMED: &[Named] = &[
             "--volume nat66_state:/var/lib/docker-nat66 docker-nat66 cleanup",
         ],
         &[],
-    ),
-    named(
-        "docker-nat66 --dev auto --prefix auto",
-        "tests/lab/auto.rs",
-        &["--dev auto --prefix auto"],
-        &["docker-nat66"],
     ),
     named(
         "docker-nat66 -dev eth0 -prefix fdfd:5898:4917:1::/64",
@@ -226,24 +229,12 @@ pub(super) const NAMED: &[Named] = &[
         &["/run/lab/home/state"],
     ),
     named(
-        "docker-nat66 check",
-        "tests/kernel/check/mod.rs",
-        &["check"],
-        &["docker-nat66"],
-    ),
-    named(
         "docker-nat66 check --dev eth0",
         "tests/kernel/check/mod.rs",
         &["check", "--dev eth0"],
         &["docker-nat66"],
     ),
     named("docker-nat66 status", DEMO, &["docker-nat66 status"], &[]),
-    named(
-        "docker-nat66 explain 8080",
-        "tests/lab/explain.rs",
-        &["explain", "8080"],
-        &["docker-nat66"],
-    ),
     named(
         "docker-nat66 explain 8081",
         "tests/lab/explain.rs",
@@ -310,6 +301,23 @@ pub(super) const NAMED: &[Named] = &[
     ),
 ];
 
+/// Commands that `tests/shipped/start` types on a host as they are.
+pub(super) const TYPED: &[&str] = &[
+    "apt install ./docker-nat66_VERSION-1_amd64.deb && systemctl enable --now docker-nat66",
+    "docker-nat66 check",
+    "docker-nat66 explain 8080",
+    "docker load < docker-nat66-VERSION-image.tar",
+    "docker run -d --name nat66 --network host --pid host --cap-drop ALL --cap-add NET_ADMIN \
+     --read-only --tmpfs /run/docker-nat66 -v nat66:/var/lib/docker-nat66 \
+     -v /var/run/docker.sock:/var/run/docker.sock:ro --restart unless-stopped docker-nat66",
+    "docker exec nat66 /docker-nat66 check",
+    "docker stop nat66 && docker rm nat66 && docker volume rm nat66",
+    "docker-nat66 --dev auto --prefix auto",
+    "systemctl disable --now docker-nat66",
+    "rm -r /usr/local/sbin/docker-nat66 /etc/systemd/system/docker-nat66.service \
+     /etc/default/docker-nat66 /var/lib/docker-nat66",
+];
+
 /// Commands that a test of the kernel tier takes from the README as they are.
 pub(super) const VERBATIM: &[(&str, &str)] = &[
     (
@@ -350,6 +358,7 @@ pub(super) const QUOTED: &[(&str, &str, &str)] = &[
         PACKAGE,
         "systemctl restart docker-nat66",
     ),
+    ("systemctl daemon-reload", FLEET, "systemctl daemon-reload"),
     ("apt remove", PACKAGE, "apt-get -qq remove"),
     (
         "docker load",
@@ -367,6 +376,17 @@ pub(super) const QUOTED: &[(&str, &str, &str)] = &[
         "src/cli/plugin/tests.rs",
         "--host=unix:///s nat66 check",
     ),
+    (
+        "docker context use",
+        "src/cli/plugin/tests.rs",
+        "currentContext",
+    ),
+    (
+        "docker exec nat66 /docker-nat66 check",
+        START,
+        "docker exec nat66 /docker-nat66 check",
+    ),
+    ("docker rm -f nat66", IMAGE, "docker rm -f nat66"),
     ("docker kill", IMAGE, "docker kill nat66"),
     ("docker stop", IMAGE, "docker stop --time 60 nat66"),
     ("nft flush ruleset", "tests/lab/table.rs", "flush ruleset"),
