@@ -71,7 +71,6 @@ use self::connections::Connections;
 use self::earlier::{Recognising, superseded};
 use self::listing::Kernel;
 use self::owed::Owed;
-use self::previous::Share;
 pub use self::report::{Report, Trouble};
 use crate::backend::compiler::Touched;
 use crate::backend::{Backend, BackendError, compile};
@@ -256,9 +255,9 @@ impl<J: Journal> Reconciler<J> {
         }
         self.kernel.age();
         if desired.is_complete() {
-            self.remove_from_previous(Share::All, &mut report);
+            self.empty_previous(&mut report);
         } else if desired.forwards_nothing() {
-            self.remove_from_previous(Share::Forwards, &mut report);
+            self.remove_forwards_from_previous(&mut report);
         }
         self.end_round(&mut report);
         self.is_in_step = is_own

@@ -14,11 +14,10 @@ use crate::model::rule::{BackendKind, Rule, RuleId};
 
 /// Which of the rules there go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Share {
+enum Share {
     /// All of ours.
     All,
-    /// All but the static ones. Docker is silent: which static rules there are to be is not known, but
-    /// the forwards of an earlier run are not confirmed.
+    /// All but the static ones.
     Forwards,
 }
 
@@ -30,9 +29,18 @@ impl Share {
 }
 
 impl<J: Journal> Reconciler<J> {
-    /// Removes rules from the backends that are not in use any more, and drops each backend once it is
-    /// empty.
-    pub(super) fn remove_from_previous(&mut self, share: Share, report: &mut Report) {
+    /// Empties the backends that are not in use any more, and drops each once it is empty.
+    pub(super) fn empty_previous(&mut self, report: &mut Report) {
+        self.remove_from_previous(Share::All, report);
+    }
+
+    /// Removes their forwards: Docker is silent, so that nobody has confirmed them, and which static rules
+    /// there are to be is not known yet.
+    pub(super) fn remove_forwards_from_previous(&mut self, report: &mut Report) {
+        self.remove_from_previous(Share::Forwards, report);
+    }
+
+    fn remove_from_previous(&mut self, share: Share, report: &mut Report) {
         let here = self.backend.kind();
         let mut waiting: VecDeque<_> = std::mem::take(&mut self.previous).into();
         while let Some(mut other) = waiting.pop_front() {
@@ -85,7 +93,7 @@ impl<J: Journal> Reconciler<J> {
     }
 
     /// Removes these rules from the backends that are not in use any more. Their records stay for
-    /// [`Self::remove_from_previous`], which also reports what cannot be listed or removed.
+    /// [`Self::empty_previous`], which also reports what cannot be listed or removed.
     pub(super) fn remove_earlier_boot_from_previous(
         &mut self,
         ids: &BTreeSet<RuleId>,
