@@ -77,20 +77,24 @@ fn daemon(place: &Place) -> Result<Option<Status>, Failure> {
     match place.ask(Request::Status) {
         Ok(Some(Answer::Status(status))) => Ok(Some(*status)),
         // `check` knows no exit code for it, as it works without a daemon.
-        Err(failure) if place.is_typed => Err(Failure::new(Exit::Usage, failure.message)),
+        Err(mut failure) if place.is_typed => {
+            failure.exit = Exit::Usage;
+            Err(failure)
+        }
         Ok(_) | Err(_) => Ok(None),
     }
 }
 
-/// What was chosen, or where that is left open what the daemon has. Who types `auto` means it.
+/// What was chosen, or where that is left open what the daemon has, unless `auto` is meant: it was typed,
+/// or the daemon has it.
 fn or_daemons<'d, T: FromStr>(
     chosen: Choice<T>,
-    is_typed: bool,
+    is_meant: bool,
     daemons: impl Iterator<Item = &'d str>,
 ) -> Choice<T> {
     let daemons: Vec<T> = daemons.filter_map(|text| text.parse().ok()).collect();
     match chosen {
-        Choice::Auto if !is_typed && !daemons.is_empty() => Choice::Fixed(daemons),
+        Choice::Auto if !is_meant && !daemons.is_empty() => Choice::Fixed(daemons),
         chosen => chosen,
     }
 }
@@ -101,6 +105,8 @@ fn settings(
     place: Place,
     running: Option<&Status>,
 ) -> Result<Settings, Failure> {
+    let follows =
+        |option: &str| running.is_some_and(|status| status.auto.iter().any(|it| it == option));
     let egress = running.into_iter().flat_map(|status| &status.egress);
     let egress = egress.map(|figures| figures.dev.as_str());
     let prefixes = running.into_iter().flat_map(|status| &status.prefixes);
@@ -121,12 +127,12 @@ fn settings(
         options: MapperOptions {
             devices: or_daemons(
                 args.host.devices(defaults)?,
-                args.host.is_typed("dev"),
+                args.host.is_typed("dev") || follows("dev"),
                 egress,
             ),
             prefixes: or_daemons(
                 args.host.prefixes(defaults)?,
-                args.host.is_typed("prefix"),
+                args.host.is_typed("prefix") || follows("prefix"),
                 prefixes,
             ),
             unpublished: Unpublished::Drop,
@@ -158,8 +164,8 @@ mod tests {
     fn beside_a_daemon_what_is_left_open_is_what_the_daemon_has() {
         let device = |name: &str| -> Device { name.parse().expect("a name") };
         let auto = || Choice::<Device>::Auto;
-        let of = |chosen, is_typed, daemons: &[&str]| {
-            or_daemons(chosen, is_typed, daemons.iter().copied())
+        let of = |chosen, is_meant, daemons: &[&str]| {
+            or_daemons(chosen, is_meant, daemons.iter().copied())
         };
         let given = Choice::Fixed(vec![device("wan")]);
         assert_eq!(of(given.clone(), false, &["eth0"]), given);

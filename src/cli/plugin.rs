@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::defaults::Defaults;
 use super::failure::{Exit, Failure};
 use crate::model::text::escape;
 
@@ -167,7 +168,14 @@ pub(super) fn with_engine(
     asked: &Asked,
     cli: &clap::Command,
 ) -> Result<(), Failure> {
-    with_engine_of(args, asked, cli, &|name| std::env::var_os(name))
+    let defaults = Defaults::read().unwrap_or_default();
+    let in_file = |name: &str| {
+        defaults
+            .get(name.strip_prefix("DOCKER_NAT66_")?)
+            .map(Into::into)
+    };
+    let variable = |name: &str| std::env::var_os(name).or_else(|| in_file(name));
+    with_engine_of(args, asked, cli, &variable)
 }
 
 fn with_engine_of(
@@ -184,7 +192,11 @@ fn with_engine_of(
         .get_arguments()
         .any(|a| a.get_long() == Some("docker-host"));
     let names_one = |a: &OsString| a.to_string_lossy().starts_with("--docker-host");
-    if !takes || !asked.by_docker || args.iter().any(names_one) {
+    let asks = |a: &OsString| a.to_string_lossy().starts_with("--foreign");
+    let is_asked = name != Some("cleanup") || args.iter().any(asks);
+    let is_help = |a: &OsString| a == "-h" || a == "--help";
+    let is_other = !takes || !is_asked || args.iter().any(is_help);
+    if is_other || !asked.by_docker || args.iter().any(names_one) {
         return Ok(());
     }
     match &asked.host {

@@ -71,6 +71,9 @@ pub struct Status {
     /// The containers' prefixes.
     #[serde(default)]
     pub prefixes: Vec<String>,
+    /// Which of them are followed, by the option that says `auto`: `dev`, `prefix`.
+    #[serde(default)]
+    pub auto: Vec<String>,
     /// Which variant of the backend it is.
     #[serde(default)]
     pub backend_variant: String,
@@ -325,6 +328,7 @@ mod tests {
                 addresses: vec![Ipv6Addr::LOCALHOST],
             }],
             prefixes: vec!["fd00::/64".to_owned()],
+            auto: vec!["dev".to_owned()],
             backend_variant: "nf_tables".to_owned(),
             backend_reason: "asked for".to_owned(),
             last_change: Some(LastChange {
@@ -357,7 +361,7 @@ mod tests {
             r#""degraded_since":"2016-11-30T09:08:02Z","containers":1,"#,
             r#""closed":[{"container_id":"c1","container_name":"web","proto":"tcp","port":80,"#,
             r#""reason":"no address","brief":"none","unexpected":false}],"#,
-            r#""egress":[{"dev":"eth0","addresses":["::1"]}],"prefixes":["fd00::/64"],"#,
+            r#""egress":[{"dev":"eth0","addresses":["::1"]}],"prefixes":["fd00::/64"],"auto":["dev"],"#,
             r#""backend_variant":"nf_tables","backend_reason":"asked for","#,
             r#""last_change":{"at":"2016-11-30T09:08:02Z","change":"opened","port":"8080/tcp","#,
             r#""container":"web","others":0,"after_us":2400},"#,

@@ -32,6 +32,7 @@ mod lenient;
 mod messages;
 pub mod network;
 mod news_times;
+mod pending;
 mod ports;
 mod session;
 pub mod stream;

@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -17,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::client::{Engine, Events};
-use super::container::{ContainerList, Inspected};
+use super::container::ContainerList;
 use super::error::EngineError;
 use super::faults::{Faults, Partial};
 use super::flood::Flood;
@@ -25,6 +23,7 @@ use super::holders::{Held, NetworkQuestions};
 use super::messages::{Command, FollowSettings, Inbox, Loss, Update};
 use super::network::NetworkList;
 use super::news_times::NewsTimes;
+use super::pending::{Inspect, Inspection, Request, pending_or};
 use super::view::{Answer, FollowUp, Question, View};
 use crate::model::interface::InterfaceNews;
 use crate::sys::failpoint;
@@ -54,8 +53,11 @@ const RETRY_NETWORKS_MAX: Duration = Duration::from_secs(10);
 /// they take (15 s by default). Silence, in contrast, is a loss at once.
 const MAX_REFUSED_PINGS: u32 = 3;
 
-/// When inspects of a container keep failing, the list is asked again after this long.
+/// Wait before the list is asked for again, after inspects of a container or a list have failed.
 const RELIST_AFTER: Duration = Duration::from_secs(10);
+
+/// Lists in a row that may fail while the stream of events stands and the first list was answered.
+const MAX_FAILED_LISTS: u32 = 3;
 
 /// Runs one session, with recent events if `replay`. `announced`: [`Update::Connected`] was sent.
 ///
@@ -100,6 +102,7 @@ pub(super) async fn session(
         ping: None,
         next_ping: Instant::now() + settings.ping_interval,
         refused_pings: 0,
+        failed_lists: 0,
         retries: BTreeMap::new(),
         relist_at: Instant::now() + settings.list_interval,
         news_since: None,
@@ -108,10 +111,6 @@ pub(super) async fn session(
     };
     session.run(events, inbox, updates).await
 }
-
-type Request<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send>>;
-type Inspect = Pin<Box<dyn Future<Output = (Question, Inspection)> + Send>>;
-type Inspection = Result<Option<Inspected>, EngineError>;
 
 struct Session<'a> {
     settings: &'a FollowSettings,
@@ -136,11 +135,12 @@ struct Session<'a> {
     partial: Partial,
     ping: Option<Request<()>>,
     next_ping: Instant,
-    /// In a row.
+    /// In a row, both.
     refused_pings: u32,
+    failed_lists: u32,
     /// Failed questions, by when they are asked again.
     retries: BTreeMap<(Instant, u64), Question>,
-    /// An Engine drops events that are not read in time, and does not say so: only a list shows it.
+    /// An Engine drops events that are not read in time, and does not say so.
     relist_at: Instant,
     /// Since when there is something to publish.
     news_since: Option<Instant>,
@@ -191,7 +191,7 @@ impl Session<'_> {
                     self.inspected(question, inspection);
                 }
                 Some((network, held)) = self.holders.next() => self.held(&network, held),
-                list = pending_or(&mut self.list) => self.listed(list?),
+                list = pending_or(&mut self.list) => self.listed(list)?,
                 networks = pending_or(&mut self.networks) => self.networks_listed(networks),
                 pong = pending_or(&mut self.ping) => self.ponged(pong)?,
                 command = commands.recv(), if commands_open => match command {
@@ -320,7 +320,18 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn listed(&mut self, list: ContainerList) {
+    fn listed(&mut self, list: Result<ContainerList, EngineError>) -> Result<(), EngineError> {
+        let list = match list {
+            Err(error) if self.listed_once && self.failed_lists < MAX_FAILED_LISTS => {
+                self.failed_lists += 1;
+                self.relist_at = self.relist_at.min(Instant::now() + RELIST_AFTER);
+                self.view.list_failed();
+                self.faults.log(&error, "the containers cannot be listed");
+                return Ok(());
+            }
+            list => list?,
+        };
+        self.failed_lists = 0;
         for row in &list.odd {
             self.faults.log(row, "an answer of docker cannot be read");
         }
@@ -329,6 +340,7 @@ impl Session<'_> {
         self.view.listed(list.rows);
         self.view.rows_were_odd(list.odd);
         debug!(self.log, "docker has listed its containers"; "to_inspect" => self.view.waiting());
+        Ok(())
     }
 
     fn networks_listed(&mut self, networks: Result<NetworkList, EngineError>) {
@@ -383,17 +395,5 @@ impl Session<'_> {
             self.faults.log(error, "a network cannot be inspected");
         }
         self.view.network_answered(network, held.ok());
-    }
-}
-
-/// The answer to a request, if one is under way; it is not any more then.
-async fn pending_or<T>(request: &mut Option<Request<T>>) -> Result<T, EngineError> {
-    match request {
-        Some(under_way) => {
-            let answer = under_way.await;
-            *request = None;
-            answer
-        }
-        None => std::future::pending().await,
     }
 }

@@ -64,15 +64,16 @@ impl<J: Journal> Reconciler<J> {
                         info!(self.log, "removed rules of ours from a backend that is not in use";
                             "count" => removed, "backend" => %kind);
                     }
-                    if share == Share::Forwards {
-                        going.retain(|id| self.records.get(id).is_some_and(|r| is_of(r, kind)));
-                        self.forget(&going);
-                        self.previous.push(other);
-                        continue;
-                    }
                     let mut left = waiting.iter().chain(&self.previous);
                     // Its records may be those of rules in its other variant.
-                    if kind != here && left.all(|more| more.kind() != kind) {
+                    let are_gone = kind != here && left.all(|more| more.kind() != kind);
+                    if share == Share::Forwards {
+                        if are_gone {
+                            going.retain(|id| self.records.contains_key(id));
+                            self.forget(&going);
+                        }
+                        self.previous.push(other);
+                    } else if are_gone {
                         let records = self.records.iter().filter(|(_, r)| is_of(r, kind));
                         let gone: Vec<RuleId> = records.map(|(id, _)| *id).collect();
                         self.forget(&gone);

@@ -17,6 +17,7 @@ use crate::control::resync::{LastResync, ResyncReason};
 use crate::control::row::Row;
 use crate::control::status::{ClosedPort, EgressFigures};
 use crate::docker_nat::gate::StandbyState;
+use crate::mapper::compute::Choice;
 use crate::mapper::health;
 use crate::mapper::skipped::{Skipped, container};
 use crate::model::container::Snapshot;
@@ -269,7 +270,13 @@ impl PortMapper {
         let devices = health::egress(&self.options, &self.host).iter();
         let egress = devices.map(figures).collect();
         let prefixes = self.options.prefixes_of(self.snapshot.as_deref());
+        let auto = [
+            ("dev", self.options.devices == Choice::Auto),
+            ("prefix", self.options.prefixes == Choice::Auto),
+        ];
+        let auto = auto.into_iter().filter(|(_, is_auto)| *is_auto);
         let mut reports = self.board.lock();
+        reports.figures.auto = auto.map(|(option, _)| option.to_owned()).collect();
         reports.figures.egress = egress;
         reports.figures.prefixes = prefixes.iter().map(ToString::to_string).collect();
     }

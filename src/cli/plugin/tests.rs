@@ -173,6 +173,8 @@ fn the_engine_of_a_context_is_refused_by_commands_that_ask_one() {
         );
     }
 
+    let foreign = ["cleanup", "--foreign", "docker"];
+    assert!(with(&foreign, &docker, &by_name).is_err());
     fs::write(&file, r#"{"currentContext": "far"}"#).expect("written");
     let configured = Asked {
         config: Some(dir.path().join(".docker").into()),
@@ -194,6 +196,8 @@ fn the_engine_of_a_context_is_refused_by_commands_that_ask_one() {
             ("HOME", home),
         ),
         (&["status"], &docker, ("DOCKER_CONTEXT", "far")),
+        (&["check", "--help"], &docker, ("DOCKER_CONTEXT", "far")),
+        (&["cleanup"], &docker, ("DOCKER_CONTEXT", "far")),
         (&["check"], &Asked::default(), ("DOCKER_CONTEXT", "far")),
     ] {
         let variables = [more, ("HOME", home)];

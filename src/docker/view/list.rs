@@ -17,6 +17,11 @@ impl View {
         self.networks.want_all();
     }
 
+    /// The list was not answered.
+    pub fn list_failed(&mut self) {
+        self.meanwhile = None;
+    }
+
     /// The list was answered.
     pub fn listed(&mut self, rows: Vec<ListRow>) {
         let meanwhile = self.meanwhile.take().unwrap_or_default();

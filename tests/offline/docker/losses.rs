@@ -127,6 +127,27 @@ fn events_that_the_engine_has_dropped_show_at_the_next_list() {
 }
 
 #[test]
+fn a_list_that_fails_later_loses_no_event() {
+    let engine = FakeEngine::start();
+    run(async {
+        let mut follower = Follower::of(FollowSettings {
+            list_interval: Duration::from_millis(50),
+            ..settings(&engine)
+        });
+        follower.connected().await;
+        follower.snapshot().await;
+        engine.fault(Route::List, Fault::Status(500), 1);
+        let before = engine.count(&Route::List);
+        while engine.count(&Route::List) < before + 2 {
+            follower.snapshot().await;
+        }
+        engine.run(FakeContainer::new(1, "web").publish(8080, 80));
+        follower.until_names(&["web"]).await;
+        assert_eq!(engine.count(&Route::Events), 1);
+    });
+}
+
+#[test]
 fn a_container_that_cannot_be_read_hides_no_other() {
     let engine = FakeEngine::start();
     let mut odd = FakeContainer::new(1, "odd");
