@@ -62,7 +62,9 @@ fn quarrel(trial: &mut Trial<'_>, commits: Commits) -> Pace {
             changed.elapsed() > CHANGE_EVERY
         });
     }
-    rewriter.ends()
+    let pace = rewriter.ends();
+    trial.takes_in_all();
+    pace
 }
 
 #[test]

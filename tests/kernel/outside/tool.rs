@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{AFTER, BEFORE, MOST_MEMORY, holds, serves, settles, strays};
-use crate::running::{Running, change, engine, reference};
+use crate::running::{Running, change, container, engine, reference};
 use crate::support::backend::Backend;
 use crate::support::daemon::Daemon;
 use crate::support::fake_engine::FakeEngine;
@@ -65,6 +65,20 @@ impl<'s> Trial<'s> {
         let [(after, _), (before, _)] = self.states;
         change(&self.engine, before, after);
         after
+    }
+
+    /// Waits until the daemon has taken in every change so far. It may be behind by some, and what ran two
+    /// changes ago is what runs now.
+    pub(crate) fn takes_in_all(&mut self) {
+        const PORT: u16 = 8099;
+        let last = container(99, PORT);
+        self.engine.run(last.clone());
+        let daemon = &self.daemon;
+        until("the last change", || {
+            let mut rows = daemon.rows().into_iter().flatten();
+            rows.any(|row| row.host_port == Some(PORT))
+        });
+        self.engine.die(&last.id);
     }
 
     /// From now on nothing is wrong any more, and all is right soon.
