@@ -58,11 +58,12 @@ fn left_over(kernel: &FakeKernel, journal: &mut MemoryJournal) {
         "nat POSTROUTING -o eth0 -s fd00::/64 -j MASQUERADE ! -d fd00::/64 \
          -m addrtype ! --src-type LOCAL",
     );
-    let batch = Batch {
-        insert: vec![rule.clone()],
-        ..Batch::default()
-    };
-    kernel.backend().commit(&batch).unwrap();
+    left_in(kernel, journal, rule, "this");
+}
+
+/// A rule in a kernel, and in the journal as one of this boot.
+fn left_in(kernel: &FakeKernel, journal: &mut MemoryJournal, rule: Rule, boot: &str) {
+    insert(kernel, vec![rule.clone()]);
     let record = Record {
         owned: OwnedRule {
             rule,
@@ -70,9 +71,14 @@ fn left_over(kernel: &FakeKernel, journal: &mut MemoryJournal) {
         },
         state: State::Applied,
         inserted_at: 1,
-        boot_id: BootId::new("this"),
+        boot_id: BootId::new(boot),
     };
     journal.intend(&[record]).unwrap();
+}
+
+fn insert(kernel: &FakeKernel, insert: Vec<Rule>) {
+    let remove = Vec::new();
+    kernel.backend().commit(&Batch { remove, insert }).unwrap();
 }
 
 fn dnat(host_port: u16, target: &str) -> Rule {
@@ -112,9 +118,9 @@ fn with_a_record_an_uncertain_listing_elsewhere_is_a_trouble_until_it_is_certain
 fn a_rule_that_will_not_go_keeps_no_other_in_elsewhere() {
     let kernel = FakeKernel::new();
     let forward = |port| dnat(port, "fd00::2");
-    let insert: Vec<Rule> = (1..=8).map(forward).collect();
-    let (stuck, remove) = (insert[4].id(), Vec::new());
-    kernel.backend().commit(&Batch { remove, insert }).unwrap();
+    let rules: Vec<Rule> = (1..=8).map(forward).collect();
+    let stuck = rules[4].id();
+    insert(&kernel, rules);
     kernel.refuse([stuck].into());
     let mut daemon = daemon(&[&kernel], &MemoryJournal::default());
     let report = daemon.converge(&Desired::nothing(), 2);
@@ -187,22 +193,7 @@ fn a_backend_that_we_may_not_list_is_no_trouble_without_a_record() {
 fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     left_over(&kernel, &mut journal);
-    let forward = dnat(8080, "fd00::2");
-    let batch = Batch {
-        insert: vec![forward.clone()],
-        ..Batch::default()
-    };
-    kernel.backend().commit(&batch).unwrap();
-    let record = Record {
-        owned: OwnedRule {
-            rule: forward,
-            owners: BTreeSet::new().into(),
-        },
-        state: State::Applied,
-        inserted_at: 1,
-        boot_id: BootId::new("earlier"),
-    };
-    journal.intend(&[record]).unwrap();
+    left_in(&kernel, &mut journal, dnat(8080, "fd00::2"), "earlier");
     let mut daemon = daemon(&[&kernel], &journal);
     assert_eq!(kernel.ours().len(), 1, "the masquerade waits for Docker");
     assert!(daemon.converge(&Desired::nothing(), 2).is_converged());
@@ -216,22 +207,8 @@ fn unconfirmed_forwards_go_from_other_backends_while_docker_is_silent() {
     let (kernel, mut journal) = (FakeKernel::new(), MemoryJournal::default());
     left_over(&kernel, &mut journal);
     let masquerade = kernel.ours()[0].id;
-    let forward = dnat(8080, "fd00::2");
-    let batch = Batch {
-        insert: vec![forward.clone(), dnat(8081, "fd00::3")],
-        ..Batch::default()
-    };
-    kernel.backend().commit(&batch).unwrap();
-    let record = Record {
-        owned: OwnedRule {
-            rule: forward,
-            owners: BTreeSet::new().into(),
-        },
-        state: State::Applied,
-        inserted_at: 1,
-        boot_id: BootId::new("this"),
-    };
-    journal.intend(&[record]).unwrap();
+    left_in(&kernel, &mut journal, dnat(8080, "fd00::2"), "this");
+    insert(&kernel, vec![dnat(8081, "fd00::3")]);
     let mut daemon = daemon(&[&kernel], &journal);
     let silent = |forwards| Desired {
         known: Known {
