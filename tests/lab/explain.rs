@@ -47,6 +47,21 @@ fn figure(lab: &Lab, name: &str) -> Value {
     status[name].clone()
 }
 
+/// A container whose server listens at this address only.
+fn httpd(engine: &Engine<'_>, name: &str, options: &[&str], at: &str) {
+    let head = ["run", "-d", "--stop-signal=KILL", "--name", name];
+    let server = [
+        "--entrypoint",
+        "/bin/busybox",
+        "lab",
+        "httpd",
+        "-f",
+        "-p",
+        at,
+    ];
+    engine.docker(&[&head[..], options, &server].concat());
+}
+
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
 fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
@@ -93,25 +108,7 @@ fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
     assert!(stderr.contains("nothing publishes 9999/tcp"), "{stderr}");
 
     // A server for IPv4 only.
-    let head = [
-        "run",
-        "-d",
-        "--stop-signal=KILL",
-        "--name",
-        "old",
-        "-p",
-        "8081:80",
-    ];
-    let server = [
-        "--entrypoint",
-        "/bin/busybox",
-        "lab",
-        "httpd",
-        "-f",
-        "-p",
-        "0.0.0.0:80",
-    ];
-    engine.docker(&[&head[..], &server].concat());
+    httpd(&engine, "old", &["-p", "8081:80"], "0.0.0.0:80");
     eventually(SOON, "it to be found", || {
         let (_, said, stderr) = explain(&lab, "8081", &[]);
         same(
@@ -169,25 +166,7 @@ fn without_a_daemon_it_says_so_and_finds_whoever_answers() {
     assert_eq!(exit, Some(3), "{stderr}");
 
     // Of a container on the host's network Docker lists no port.
-    let head = [
-        "run",
-        "-d",
-        "--stop-signal=KILL",
-        "--name",
-        "own",
-        "--network",
-        "host",
-    ];
-    let server = [
-        "--entrypoint",
-        "/bin/busybox",
-        "lab",
-        "httpd",
-        "-f",
-        "-p",
-        "[::]:9998",
-    ];
-    engine.docker(&[&head[..], &server].concat());
+    httpd(&engine, "own", &["--network", "host"], "[::]:9998");
     eventually(SOON, "it to be found", || {
         let (exit, said, stderr) = explain(&lab, "9998", &["--dev", "eth0"]);
         same(exit, Some(0)).map_err(|e| (e, said, stderr))
