@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// The same while all is well: each question wakes three threads, and an idle daemon should sleep.
-pub(crate) const CALM_PERIOD: Duration = Duration::from_secs(10);
+const CALM_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a start may take before the daemon reports ready anyway. Units that wait for the daemon
 /// then start; and a supervisor does not restart it (systemd after 90 s by default), which would not

@@ -50,6 +50,7 @@ use super::record::{Record, RecordEvent, Records};
 use super::{Journal, JournalError};
 use crate::model::rule::RuleId;
 use crate::sys::causes::chain;
+use crate::sys::memory;
 
 /// The records of one state directory, opened by [`super::recover::open`]. Every call blocks until the
 /// disk has answered.
@@ -261,6 +262,7 @@ impl Store {
         }
         self.exchange(generation).map_err(|e| failed(chain(&e)))?;
         free_garbage()?;
+        memory::trim();
         self.checked_at = self.generation;
         self.slack = slack_of(self.size(), self.content());
         Ok(())

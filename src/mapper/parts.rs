@@ -20,6 +20,7 @@ use crate::model::forward::{Forward, Owner, Proto};
 use crate::model::forwards::Group;
 use crate::model::published::Published;
 use crate::model::shared::Shared;
+use crate::model::table;
 
 /// Host side of a forward: protocol, address, port.
 type HostKey = (Proto, Option<Ipv6Addr>, u16);
@@ -204,6 +205,7 @@ impl Parts {
                 }
             }
         }
+        table::fit(&mut self.claims);
         if let Some(target) = known.target {
             served::remove(Arc::make_mut(&mut self.published), &known.container, target);
         }

@@ -18,4 +18,5 @@ pub(crate) mod problem;
 pub mod published;
 pub mod rule;
 pub mod shared;
+pub(crate) mod table;
 pub(crate) mod text;

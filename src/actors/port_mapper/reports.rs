@@ -10,7 +10,6 @@ use super::drift_watch::VERIFY_WINDOW;
 use super::{JUST_AFTER, PortMapper};
 use crate::actors::abort;
 use crate::actors::messages::{FindForeign, Round};
-use crate::actors::watchdog::CALM_PERIOD;
 use crate::control::board::Reporter;
 use crate::control::moment::Moment;
 use crate::control::resync::{LastResync, ResyncReason};
@@ -33,10 +32,9 @@ use crate::sys::memory;
 /// megabytes, which the next change uses again.
 const TRIM_THRESHOLD: usize = 1_000;
 
-/// When it does so: after the other threads have freed what the change needed, and again after the
-/// journal has been rebuilt, if it has outgrown its content. It finds that out when the watchdog asks
-/// for it, at the latest after its period, and may rebuild for some seconds.
-const TRIM_AFTER: [Duration; 2] = [Duration::from_secs(1), CALM_PERIOD.saturating_mul(2)];
+/// When it does so: after the other threads have freed what the change needed. What the journal's
+/// database frees when it is rebuilt, the journal returns.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 impl PortMapper {
     pub(super) fn take_report(
@@ -50,12 +48,10 @@ impl PortMapper {
         let before = self.changes;
         self.changes += round.report.inserted + round.report.removed;
         if before < TRIM_THRESHOLD && self.changes >= TRIM_THRESHOLD {
-            for pause in TRIM_AFTER {
-                ctx.run_later(pause, |this, _| {
-                    this.changes = 0;
-                    memory::trim();
-                });
-            }
+            ctx.run_later(TRIM_AFTER, |this, _| {
+                this.changes = 0;
+                memory::trim();
+            });
         }
         let failures = round.troubles();
         let failed = !failures.is_empty();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::sets::Set;
 use crate::backend::ObservedRule;
 use crate::model::rule::RuleId;
+use crate::model::table;
 
 /// Elements by locator.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +70,7 @@ impl Members {
         };
         if self.by_id.get(&gone.id).is_some_and(|at| **at == *locator) {
             self.by_id.remove(&gone.id);
+            table::fit(&mut self.by_id);
         }
         if let Some(count) = set_of(locator).and_then(|set| self.counts.get_mut(&set)) {
             *count -= 1;
