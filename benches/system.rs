@@ -159,10 +159,7 @@ fn main() {
         of_backend(&["start", "die", "burst"], events::measure);
         of_backend(&["ready"], scale::ready);
         of_backend(&["ports"], scale::ports);
-        // More than ip6tables takes.
-        if backend == "nftables" {
-            of_backend(&["scale"], scale::full);
-        }
+        of_backend(&["scale"], scale::full);
     }
     measure(&["idle"], "idle".to_owned(), &mut |table| {
         idle::measure(&options, table);
