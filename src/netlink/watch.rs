@@ -75,7 +75,7 @@ impl Watched {
     /// Groups as bits: `RTMGRP_LINK`, `RTMGRP_IPV6_ROUTE` and `RTNLGRP_IPV6_NETCONF`, the 25th
     /// (uapi/linux/rtnetlink.h), or `NFNLGRP_NFTABLES`, the seventh
     /// (uapi/linux/netfilter/nfnetlink_compat.h).
-    fn groups(self) -> u32 {
+    pub(super) fn groups(self) -> u32 {
         match self {
             Self::Routes => 0x1 | 0x400 | 1 << 24,
             Self::Rules => 1 << 6,

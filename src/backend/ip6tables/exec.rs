@@ -93,6 +93,8 @@ pub(crate) enum Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Runner {
     undead: Option<Running>,
+    /// The port from which the last tool's changes come.
+    pub(crate) last_port: OwnPorts,
 }
 
 impl Runner {
@@ -132,6 +134,8 @@ impl Runner {
         failpoint::crash("before a tool is started");
         let mut running = Running::new(command.spawn().map_err(Failure::Start)?);
         bounds.own_ports.add(running.child.id());
+        self.last_port = OwnPorts::default();
+        self.last_port.add(running.child.id());
         failpoint::crash("while a tool runs");
         let outcome = running.watch(input, start, bounds);
         failpoint::crash("after a tool has ended");

@@ -7,10 +7,12 @@
 pub(super) mod compile;
 mod counters;
 pub(super) mod describe;
+mod detect;
 mod error;
 pub(crate) mod exec;
 mod facts;
 mod foreign;
+mod known;
 pub mod lock;
 pub(super) mod parse;
 mod patience;
@@ -29,34 +31,20 @@ pub(crate) mod oracle;
 pub use lock::ToolLock;
 pub use tool::{ToolSettings, Variant};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule, RuleId};
 use crate::netlink::watch::OwnPorts;
+use crate::netlink::witness::Witness;
 use exec::Network;
+use known::Known;
 use parse::Listing;
 use plan::{ChainState, Plan};
 use rule::Table;
 use tool::Tools;
-
-/// Rules that use every part of the kernel that ours use: tables, chains, targets and matches.
-const PROBE: &str = "*filter\n\
-    -N DOCKER-NAT66\n\
-    -A FORWARD -j DOCKER-NAT66 -m comment --comment docker-nat66\n\
-    -A DOCKER-NAT66 -i lo -d fd00::/64 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT \
-    -m comment --comment docker-nat66 -j DROP\n\
-    COMMIT\n\
-    *nat\n\
-    -A POSTROUTING -o lo -s fd00::/64 -j SNAT --to-source fd00::1 ! -d fd00::/64 \
-    -m comment --comment docker-nat66\n\
-    -A POSTROUTING -o lo -s fd00::/64 -j MASQUERADE -m addrtype ! --src-type LOCAL \
-    -m comment --comment docker-nat66\n\
-    -A PREROUTING -i lo -p tcp --dport 1 -j DNAT --to-destination [fd00::1]:1 \
-    -m addrtype --dst-type LOCAL -m comment --comment docker-nat66\n\
-    COMMIT\n";
 
 /// Rules removed in one run of the tool. For each it searches the chain from the top, and it reads
 /// the whole table in each run: 45,000 rules took 26 s so, 65 s in one run, and 122 s by 1,000
@@ -75,6 +63,10 @@ pub struct Ip6tables {
     chain_state: Option<ChainState>,
     /// Where the last jump to our chain was put in FORWARD, for the log.
     jump: usize,
+    /// Only of the variant in use, and only where the kernel announces its changes.
+    witness: Option<Witness>,
+    /// What the tables hold, if the witness knows that nobody else has changed them.
+    known: Option<Known>,
 }
 
 /// Whether listing may bring the table into being.
@@ -87,45 +79,6 @@ enum Presence {
 }
 
 impl Ip6tables {
-    /// Finds the tools and makes sure that they and the kernel can do what is needed: the table
-    /// can be listed, and rules like ours are accepted, tried in an empty network namespace
-    /// that vanishes at once. Where making one is not permitted, or the xtables lock is held,
-    /// the first commit must tell.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] without tools or without IPv6 NAT in the kernel,
-    /// [`ErrorKind::Denied`] without privilege; otherwise as [`Backend::list`], except that an
-    /// uncertain or busy listing is no obstacle here: it may pass, and the caller lists again.
-    pub fn detect(settings: ToolSettings) -> Result<Self, BackendError> {
-        let mut found = Self::new(Tools::find(&settings)?, settings, Presence::Wanted);
-        let variant = found.variant();
-        let listed = match variant {
-            Variant::Nft => found.list(),
-            // Only root may read which tables there are, without which no round is possible.
-            Variant::Legacy => found.legacy_tables().and_then(|_| found.list()),
-        };
-        match listed {
-            Ok(_) => {}
-            Err(e) if matches!(e.kind, ErrorKind::Uncertain | ErrorKind::Busy) => {}
-            Err(mut e) => {
-                match e.kind {
-                    ErrorKind::Denied => e.detail.push_str(match variant {
-                        Variant::Nft => "; run as root or with CAP_NET_ADMIN",
-                        Variant::Legacy => {
-                            "; the legacy variant of ip6tables needs root with CAP_NET_ADMIN and \
-                             CAP_NET_RAW"
-                        }
-                    }),
-                    ErrorKind::Unsupported => e.detail.push_str(&found.what_is_needed()),
-                    _ => {}
-                }
-                return Err(e);
-            }
-        }
-        found.probe()?;
-        Ok(found)
-    }
-
     /// The other variant, where it is installed beside this one: an earlier run may have left
     /// rules there. Its listing is empty, and creates and loads nothing, where the kernel has
     /// no such table in use; [`ErrorKind::Unsupported`] from it says that the kernel cannot
@@ -213,6 +166,8 @@ impl Ip6tables {
             presence,
             chain_state: None,
             jump: 1,
+            witness: None,
+            known: None,
         }
     }
 
@@ -224,39 +179,6 @@ impl Ip6tables {
     /// Program and version that made the last listing; empty before the first.
     pub fn generator(&self) -> &str {
         &self.generator
-    }
-
-    /// Whether the kernel takes rules like ours.
-    fn probe(&mut self) -> Result<(), BackendError> {
-        match self.tools.restore("a probe", PROBE, Network::Fresh) {
-            Err(e)
-                if matches!(
-                    e.kind,
-                    ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Exists
-                ) || (e.kind == ErrorKind::Failed && e.detail.contains("line")) =>
-            {
-                Err(BackendError {
-                    kind: ErrorKind::Unsupported,
-                    detail: e.detail + &self.what_is_needed(),
-                    ..e
-                })
-            }
-            // No new network namespace may be made here, or another program holds the lock.
-            _ => Ok(()),
-        }
-    }
-
-    /// What a kernel that refuses lacks, to be added to the tool's words.
-    fn what_is_needed(&self) -> String {
-        let own = match self.variant() {
-            Variant::Nft => "nft_compat, nft_chain_nat",
-            Variant::Legacy => "ip6table_filter, ip6table_nat",
-        };
-        format!(
-            "; the kernel needs IPv6 NAT and filter tables with MASQUERADE, SNAT, DNAT, conntrack, \
-             addrtype and comment (modules {own}, xt_nat, xt_MASQUERADE, xt_conntrack, \
-             xt_addrtype, xt_comment)"
-        )
     }
 
     /// The legacy tables that the kernel has in use. Listing another would create it.
@@ -321,9 +243,19 @@ impl Ip6tables {
         if let Some(place) = plan.place_of_jump() {
             self.jump = place;
         }
+        let known = self.known.take();
         self.tools.restore(&what, &plan.input(), Network::Own)?;
-        chain_state.forget(&plan);
+        chain_state.follow(&plan);
+        self.known = known.filter(|_| self.saw_only(self.tools.last_port()));
+        if let Some(known) = &mut self.known {
+            known.follow(&plan);
+        }
         Ok(())
+    }
+
+    /// Whether it is known that since the last call nobody but these has changed the tables.
+    fn saw_only(&self, ports: &OwnPorts) -> bool {
+        self.witness.as_ref().is_some_and(|it| it.saw_only(ports))
     }
 }
 
@@ -336,6 +268,10 @@ impl Backend for Ip6tables {
     /// the legacy variant leaves out what is not loaded yet.
     fn list(&mut self) -> Result<Vec<ObservedRule>, BackendError> {
         self.chain_state = None;
+        self.known = None;
+        // What was done before shows in the listing.
+        let _ = self.saw_only(&OwnPorts::default());
+        let mut is_alone = self.witness.is_some();
         let only_if_there = self.presence == Presence::OnlyIfThere;
         let in_use = match only_if_there && self.variant() == Variant::Legacy {
             true => Some(self.legacy_tables()?),
@@ -350,11 +286,27 @@ impl Backend for Ip6tables {
                 continue;
             }
             let listing = self.list_table(table)?;
+            // The tool makes a table that is not there.
+            is_alone &= self.saw_only(self.tools.last_port());
             rules.extend(listing.rules);
             chain_state.add(listing.chain_state);
         }
+        self.known = is_alone.then(|| Known::new(&rules, &chain_state));
         self.chain_state = Some(chain_state);
         Ok(rules)
+    }
+
+    /// Lists only if another program may have changed the tables since.
+    fn list_of(&mut self, ids: &BTreeSet<RuleId>) -> Result<Vec<ObservedRule>, BackendError> {
+        let known = self.known.take();
+        self.known = known.filter(|_| self.saw_only(&OwnPorts::default()));
+        if let Some(known) = &self.known {
+            self.chain_state = Some(known.chain_state().clone());
+            return Ok(known.of(ids));
+        }
+        let mut observed = self.list()?;
+        observed.retain(|seen| ids.contains(&seen.id));
+        Ok(observed)
     }
 
     /// One input for both tables, except for removals of more than [`AT_ONCE`] rules of the nat

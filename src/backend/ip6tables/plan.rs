@@ -71,6 +71,10 @@ impl ChainState {
             self.forward.push((text.to_owned(), yields));
             self.forward_ends |= takes_all(text);
         }
+        self.note_in_chains(table, text, chain, target);
+    }
+
+    fn note_in_chains(&mut self, table: Table, text: &str, chain: &str, target: Option<&str>) {
         if let Some(chain) = self.chain_mut(table, chain) {
             chain.rules.push(digest(text));
         }
@@ -90,20 +94,52 @@ impl ChainState {
         }
     }
 
-    /// What a plan removes has gone.
-    pub(super) fn forget(&mut self, plan: &Plan) {
+    /// The tool has done this.
+    pub(super) fn follow(&mut self, plan: &Plan) {
         for (table, steps) in &plan.sections {
             let gone = steps.iter().filter_map(|step| match step {
                 InputLine::Remove(text) => Some(text.as_str()),
                 _ => None,
             });
-            let gone = count(gone);
+            let gone: Vec<String> = gone.map(str::to_owned).collect();
+            if *table == Table::Filter {
+                let staying = without(&self.forward, &gone);
+                let forward = staying.iter().map(|at| self.forward[*at].clone());
+                self.forward = forward.collect();
+            }
+            let gone = count(gone.iter().map(String::as_str));
             let chains = OWN_CHAINS.into_iter().zip(&mut self.chains);
             for (_, chain) in chains.filter(|((of, _), _)| of == table) {
                 chain.rules = staying(&chain.rules, &gone);
                 chain.callers = staying(&chain.callers, &gone);
             }
+            for step in steps {
+                match step {
+                    InputLine::NewChain(name) => self.note_chain(*table, name),
+                    InputLine::DropChain(name) => {
+                        if let Some(chain) = self.chain_mut(*table, name) {
+                            *chain = Chain::default();
+                        }
+                    }
+                    InputLine::Insert(rule, place) => self.note_insertion(*table, rule, *place),
+                    InputLine::Remove(_) => {}
+                }
+            }
         }
+    }
+
+    /// Notes a rule of ours that was put at this place of its chain, counted from 1; `None`: at its end.
+    fn note_insertion(&mut self, table: Table, rule: &Rule, place: Option<usize>) {
+        let listed = render::listed(rule);
+        let text = listed.strip_prefix("-A ").unwrap_or(&listed);
+        let chain = text.split(' ').next().unwrap_or_default();
+        if (table, chain) == (Table::Filter, "FORWARD") {
+            let end = self.forward.len();
+            let at = place.map_or(end, |place| end.min(place.saturating_sub(1)));
+            // It goes to a chain of ours.
+            self.forward.insert(at, (text.to_owned(), false));
+        }
+        self.note_in_chains(table, text, chain, render::target(rule));
     }
 
     /// Chains of ours that hold nothing and that nothing jumps to.
@@ -127,6 +163,16 @@ impl ChainState {
         let same = same.filter(|(_, (listed, _))| listed == text);
         same.map(|(at, _)| last.is_some_and(|last| at < last))
             .collect()
+    }
+
+    /// The same with the rules of our chains in one order.
+    #[cfg(test)]
+    pub(super) fn sorted(mut self) -> Self {
+        for chain in &mut self.chains {
+            chain.rules.sort_unstable();
+            chain.callers.sort_unstable();
+        }
+        self
     }
 
     /// Our chains of a table by name.

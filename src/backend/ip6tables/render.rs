@@ -43,9 +43,13 @@ pub(super) fn text(rule: &Rule) -> String {
 
 /// Whether a rule stands in this chain or jumps to it.
 pub(super) fn concerns(rule: &Rule, chain: &str) -> bool {
-    let jump = rule.text.split_once(" -j ");
-    let target = jump.and_then(|(_, rest)| rest.split(' ').next());
-    rule.text.split(' ').nth(1) == Some(chain) || target == Some(chain)
+    rule.text.split(' ').nth(1) == Some(chain) || target(rule) == Some(chain)
+}
+
+/// Where a rule sends packets.
+pub(super) fn target(rule: &Rule) -> Option<&str> {
+    let (_, rest) = rule.text.split_once(" -j ")?;
+    rest.split(' ').next()
 }
 
 /// The rule as both variants of ip6tables-save print it (seen with 1.8.9).

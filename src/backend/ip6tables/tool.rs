@@ -203,6 +203,11 @@ impl Tools {
         })
     }
 
+    /// The port from which the changes of the tool that ran last came.
+    pub(super) fn last_port(&self) -> &OwnPorts {
+        &self.runner.last_port
+    }
+
     /// The output of `ip6tables-save -t TABLE`.
     ///
     /// # Errors

@@ -223,7 +223,7 @@ fn the_chain_of_the_nat_table_goes_with_the_last_part() {
             ..Batch::default()
         };
         let plan = Plan::new(&batch, &listing.chain_state).expect("our locators");
-        listing.chain_state.forget(&plan);
+        listing.chain_state.follow(&plan);
         plan.input().contains("-X DOCKER-NAT66-INSIDE\nCOMMIT")
     });
     assert_eq!(parts.next(), Some(false));
