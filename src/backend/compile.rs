@@ -28,7 +28,7 @@ pub fn rule(backend: BackendKind, text: &str) -> Option<Rule> {
 }
 
 /// How many rules a backend can hold; `None`: as many as there are ports.
-pub fn rule_limit(backend: BackendKind) -> Option<RuleLimit> {
+pub(crate) fn rule_limit(backend: BackendKind) -> Option<RuleLimit> {
     match backend {
         BackendKind::Ip6tables => Some(RuleLimit {
             most: MOST_RULES,

@@ -24,7 +24,7 @@ pub enum Touched {
 type Held<'h> = dyn Fn(RuleId) -> Option<&'h Rule> + 'h;
 
 /// The compiler of one backend.
-pub struct Compiler {
+pub(crate) struct Compiler {
     makers: Makers,
     /// That of the last intent; `None` before the first.
     policy: Option<Policy>,
@@ -37,7 +37,7 @@ pub struct Compiler {
 
 impl Compiler {
     /// A compiler that has seen no intent.
-    pub fn new(backend: BackendKind) -> Self {
+    pub(crate) fn new(backend: BackendKind) -> Self {
         Self {
             makers: makers(backend),
             policy: None,
@@ -56,17 +56,17 @@ impl Compiler {
     }
 
     /// What should be in the kernel, by the last intent.
-    pub fn desired(&self) -> &Desired {
+    pub(crate) fn desired(&self) -> &Desired {
         &self.desired
     }
 
     /// Takes the next intent.
-    pub fn follow(&mut self, intent: &Intent) -> Touched {
+    pub(crate) fn follow(&mut self, intent: &Intent) -> Touched {
         self.follow_beside(intent, &|_| None)
     }
 
     /// The same where equal rules are `held` elsewhere: they are shared, so that each is in memory once.
-    pub fn follow_beside(&mut self, intent: &Intent, held: &Held<'_>) -> Touched {
+    pub(crate) fn follow_beside(&mut self, intent: &Intent, held: &Held<'_>) -> Touched {
         let was_complete = self.desired.is_complete();
         self.desired.known = intent.known;
         self.desired.undecided.clone_from(&intent.undecided);

@@ -23,7 +23,7 @@
 
 pub(crate) mod authors;
 pub mod compile;
-pub mod compiler;
+pub(crate) mod compiler;
 pub mod fake;
 pub mod ip6tables;
 pub(crate) mod kind;

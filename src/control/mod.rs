@@ -11,7 +11,7 @@
 
 pub(crate) mod board;
 pub mod client;
-pub mod comparison;
+pub(crate) mod comparison;
 mod connect;
 pub mod connections;
 pub(crate) mod histogram;

@@ -33,7 +33,7 @@ impl Moment {
     }
 
     /// Seconds from here to `later`; 0 where it is not later, because a clock was set.
-    pub fn secs_until(self, later: Self) -> u64 {
+    pub(crate) fn secs_until(self, later: Self) -> u64 {
         later.0.saturating_sub(self.0)
     }
 }

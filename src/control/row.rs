@@ -73,7 +73,7 @@ pub struct Row {
 impl Row {
     /// The row of a container with malformed labels. It has no rule, and a reader of `dump` should
     /// see why.
-    pub fn of_skipped(skipped: &Skipped) -> Self {
+    pub(crate) fn of_skipped(skipped: &Skipped) -> Self {
         Self {
             v: VERSION,
             state: "closed".to_owned(),

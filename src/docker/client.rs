@@ -149,7 +149,7 @@ impl Engine {
     ///
     /// # Errors
     /// Any [`EngineError`] but the version's. Nothing was retried.
-    pub async fn holders(&self, id: &str) -> Result<Vec<(Ipv6Addr, String)>, EngineError> {
+    pub(crate) async fn holders(&self, id: &str) -> Result<Vec<(Ipv6Addr, String)>, EngineError> {
         let request = format!("/networks/{id}");
         checked(id).map_err(|e| e.of(&request))?;
         let read = |answer: &str| network::holders(id, answer);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::model::text::Untrusted;
 
 /// The socket that Docker installations have by default.
-pub const DEFAULT: &str = "unix:///var/run/docker.sock";
+pub(crate) const DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// The port of `tcp://HOST` without one: what Docker's own client takes.
 const DEFAULT_PORT: u16 = 2375;

@@ -17,7 +17,7 @@
 //! Only GET requests are ever made, so that a read-only proxy before the socket suffices.
 
 mod api_version;
-pub mod backoff;
+pub(crate) mod backoff;
 mod bound;
 pub mod client;
 pub mod container;

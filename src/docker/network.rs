@@ -117,7 +117,7 @@ pub fn list(text: &str) -> Result<NetworkList, Unreadable> {
 ///
 /// # Errors
 /// The text is no JSON object, or speaks of another network.
-pub fn holders(id: &str, text: &str) -> Result<Vec<(Ipv6Addr, String)>, Unreadable> {
+pub(crate) fn holders(id: &str, text: &str) -> Result<Vec<(Ipv6Addr, String)>, Unreadable> {
     let answer: Inspect = parse(text)?;
     if answer.id.ok().as_deref() != Some(id) {
         return Err(Unreadable::new("it speaks of another network"));

@@ -62,7 +62,7 @@ impl Observer {
     ///
     /// # Errors
     /// Nothing of it is known. Nothing was retried.
-    pub fn observe_what_can_be(&mut self) -> Result<Seen, BackendError> {
+    pub(crate) fn observe_what_can_be(&mut self) -> Result<Seen, BackendError> {
         let Seen { nat, unread } = self.observe_in_part()?;
         let unread = unread.or_else(|| self.without_tool());
         Ok(Seen { nat, unread })

@@ -32,7 +32,7 @@ impl From<DockerNat> for Seen {
 }
 
 /// Reads Docker's own IPv6 NAT: [`super::observer::Observer`], or a test.
-pub type Observe = Box<dyn FnMut() -> Result<Seen, BackendError> + Send>;
+pub(crate) type Observe = Box<dyn FnMut() -> Result<Seen, BackendError> + Send>;
 
 /// The daemon could not read Docker's NAT from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -24,7 +24,8 @@ impl MemoryJournal {
     }
 
     /// Lets the next `calls` calls succeed and every later one fail; `None` ends the failures.
-    pub fn fail_after(&self, calls: Option<usize>) {
+    #[cfg(test)]
+    pub(crate) fn fail_after(&self, calls: Option<usize>) {
         self.inner().good_calls = calls;
     }
 

@@ -21,7 +21,7 @@ mod part;
 pub(crate) mod parts;
 mod publish;
 pub mod published;
-pub mod remaining;
+pub(crate) mod remaining;
 mod served;
 pub(crate) mod skipped;
 pub(crate) mod standby;

@@ -228,7 +228,7 @@ impl Reason {
     }
 
     /// Whether it surprises the operator; the rest is Docker's everyday business.
-    pub fn is_unexpected(&self) -> bool {
+    pub(crate) fn is_unexpected(&self) -> bool {
         match self {
             Self::NotPublished(NotPublished::NotRoutable(_) | NotPublished::Malformed(_))
             | Self::Refused(..)
@@ -251,7 +251,7 @@ impl Reason {
     }
 
     /// Whether Docker's answer is malformed.
-    pub fn is_unreadable(&self) -> bool {
+    pub(crate) fn is_unreadable(&self) -> bool {
         matches!(
             self,
             Self::Unreadable(_) | Self::NotPublished(NotPublished::Malformed(_))
@@ -259,12 +259,12 @@ impl Reason {
     }
 
     /// Whether the backend has no room for the container's rules.
-    pub fn is_too_many(&self) -> bool {
+    pub(crate) fn is_too_many(&self) -> bool {
         matches!(self, Self::TooMany { .. })
     }
 
     /// Whether a label is malformed or unknown.
-    pub fn is_malformed_label(&self) -> bool {
+    pub(crate) fn is_malformed_label(&self) -> bool {
         matches!(self, Self::Label(labels::ClosedByLabel::Malformed { .. }))
     }
 }

@@ -70,7 +70,7 @@ pub struct Known {
 
 impl Known {
     /// All there is to know.
-    pub const EVERYTHING: Self = Self {
+    pub(crate) const EVERYTHING: Self = Self {
         statics: true,
         forwards: true,
     };
@@ -97,17 +97,17 @@ impl Desired {
     }
 
     /// Whether every rule that is not among the rules is to go.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.known == Known::EVERYTHING && self.undecided.containers.is_empty()
     }
 
     /// Whether no port is to be forwarded, whatever else is not known yet.
-    pub fn forwards_nothing(&self) -> bool {
+    pub(crate) fn forwards_nothing(&self) -> bool {
         self.known.forwards && self.undecided.containers.is_empty() && !self.has_forwards()
     }
 
     /// Whether any of the rules forwards a port.
-    pub fn has_forwards(&self) -> bool {
+    pub(crate) fn has_forwards(&self) -> bool {
         let mut rules = self.rules.values();
         rules.any(|owned| owned.rule.dnat().is_some())
     }

@@ -158,7 +158,7 @@ pub struct PortRow {
 impl PortRow {
     /// `::` without a host port: the row with which an Engine (from 27 on) shows a published port
     /// that it routes, so that clients reach the container at its own IPv6 address.
-    pub fn is_routed_v6(&self) -> bool {
+    pub(crate) fn is_routed_v6(&self) -> bool {
         self.host_port.is_none() && self.host_ip == HostIp::V6(Ipv6Addr::UNSPECIFIED)
     }
 }
@@ -194,7 +194,7 @@ impl HostIp {
     }
 
     /// `0.0.0.0`, or no address at all.
-    pub fn is_empty_or_any_v4(&self) -> bool {
+    pub(crate) fn is_empty_or_any_v4(&self) -> bool {
         matches!(self, Self::Empty) || *self == Self::V4(Ipv4Addr::UNSPECIFIED)
     }
 }
@@ -215,11 +215,11 @@ pub enum Bindings {
 
 /// Rows by container port, because a container may have tens of thousands.
 #[derive(Debug, Default)]
-pub struct Rows<'c>(HashMap<(Proto, u16), Vec<&'c PortRow>>);
+pub(crate) struct Rows<'c>(HashMap<(Proto, u16), Vec<&'c PortRow>>);
 
 impl<'c> Rows<'c> {
     /// Indexes all rows.
-    pub fn of(rows: &'c [PortRow]) -> Self {
+    pub(crate) fn of(rows: &'c [PortRow]) -> Self {
         let mut by_port: HashMap<_, Vec<&PortRow>> = HashMap::with_capacity(rows.len());
         for row in rows {
             let port = (row.proto, row.container_port);
@@ -229,13 +229,13 @@ impl<'c> Rows<'c> {
     }
 
     /// The rows for the same container port as `row`, in order.
-    pub fn like(&self, row: &PortRow) -> impl Iterator<Item = &'c PortRow> {
+    pub(crate) fn like(&self, row: &PortRow) -> impl Iterator<Item = &'c PortRow> {
         let same = self.0.get(&(row.proto, row.container_port));
         same.into_iter().flatten().copied()
     }
 
     /// Whether a row publishes that port on `::`.
-    pub fn show_any_v6(&self, row: &PortRow) -> bool {
+    pub(crate) fn show_any_v6(&self, row: &PortRow) -> bool {
         let any = HostIp::V6(Ipv6Addr::UNSPECIFIED);
         self.like(row)
             .any(|row| row.host_port.is_some() && row.host_ip == any)
@@ -243,7 +243,7 @@ impl<'c> Rows<'c> {
 
     /// Whether a row shows that Docker routes that port over IPv6, without publishing it at an
     /// address of the host.
-    pub fn show_routed_v6(&self, row: &PortRow) -> bool {
+    pub(crate) fn show_routed_v6(&self, row: &PortRow) -> bool {
         self.like(row).any(PortRow::is_routed_v6)
     }
 }
@@ -252,7 +252,7 @@ impl Container {
     /// Whether the ports' meaning depends on unknown [`Bindings`]: some port is bound to `0.0.0.0`
     /// (or nothing) and none of its rows shows `::`. Then only an inspect distinguishes an explicit
     /// `0.0.0.0` and a routed port (nothing over IPv6) from an Engine before 20.10.6.
-    pub fn needs_bindings(&self) -> bool {
+    pub(crate) fn needs_bindings(&self) -> bool {
         if self.bindings != Bindings::Unknown {
             return false;
         }
@@ -266,7 +266,7 @@ impl Container {
     }
 
     /// Whether the daemon must ask Docker before it knows everything that the container publishes.
-    pub fn needs_answer(&self) -> bool {
+    pub(crate) fn needs_answer(&self) -> bool {
         self.needs_bindings() || self.endpoints.iter().any(|e| e.left)
     }
 
@@ -274,7 +274,7 @@ impl Container {
     /// bindings, and the ports that are routed over IPv6, which Engine 29 lists as `0.0.0.0` alone.
     /// If the row shows other ports than that inspect, Docker has bound them anew (because the
     /// container has another IPv6 gateway, say), and a new inspect is needed.
-    pub fn complete_from(&mut self, known: &Self) {
+    pub(crate) fn complete_from(&mut self, known: &Self) {
         let bound = |container: &Self| -> Vec<PortRow> {
             let rows = container.ports.iter().filter(|row| !row.is_routed_v6());
             rows.cloned().collect()
@@ -289,7 +289,7 @@ impl Container {
     }
 
     /// Marks as left the endpoints that `known` has left and that are the same here.
-    pub fn leave_as(&mut self, known: &Self) {
+    pub(crate) fn leave_as(&mut self, known: &Self) {
         let same = |a: &Endpoint, b: &Endpoint| {
             (&a.network_id, a.address, a.mac) == (&b.network_id, b.address, b.mac)
         };

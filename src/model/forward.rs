@@ -45,7 +45,7 @@ impl Proto {
     }
 
     /// The protocol of this number.
-    pub fn from_number(number: u8) -> Option<Self> {
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|proto| proto.number() == number)
     }
 }

@@ -12,7 +12,7 @@ pub struct Forwards(Vec<Group>);
 
 /// Forwards that are compiled together. The mapper makes one group of each container, sorted;
 /// [`Forwards`] holds no empty one.
-pub type Group = Shared<Vec<Forward>>;
+pub(crate) type Group = Shared<Vec<Forward>>;
 
 impl Forwards {
     /// How many there are.

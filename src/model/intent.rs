@@ -77,7 +77,7 @@ pub enum Hairpin {
 
 impl Hairpin {
     /// Whether our rules serve a forward to the host and to containers, too.
-    pub fn covers(&self, forward: &Forward) -> bool {
+    pub(crate) fn covers(&self, forward: &Forward) -> bool {
         match self {
             Self::Off => false,
             Self::On => true,

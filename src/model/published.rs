@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use super::forward::Proto;
 
 /// Address and port of a container.
-pub type Target = (Ipv6Addr, u16);
+pub(crate) type Target = (Ipv6Addr, u16);
 
 /// A published port and its target: what a DNAT rule does, ours or another program's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -92,7 +92,7 @@ pub struct Facts {
 }
 
 /// A word of the backend that made the rule, or of a journal.
-pub type Name = Cow<'static, str>;
+pub(crate) type Name = Cow<'static, str>;
 
 /// What a rule follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +159,7 @@ impl ContainerPort {
 /// The place that a rule takes: its kind, and what it matches. Two rules of one backend with the same
 /// key contradict each other, and the newer one replaces the older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RuleKey<'f> {
+pub(crate) struct RuleKey<'f> {
     kind: &'f str,
     purpose: &'f str,
     dev: Option<&'f Device>,
@@ -170,7 +170,7 @@ pub struct RuleKey<'f> {
 
 impl Facts {
     /// See [`RuleKey`].
-    pub fn key(&self) -> RuleKey<'_> {
+    pub(crate) fn key(&self) -> RuleKey<'_> {
         RuleKey {
             kind: &self.kind,
             purpose: &self.purpose,
@@ -218,7 +218,7 @@ impl Rule {
     }
 
     /// Whether the rule follows from the settings alone, and not from what Docker says.
-    pub fn is_static(&self) -> bool {
+    pub(crate) fn is_static(&self) -> bool {
         self.facts.basis == Basis::Settings
     }
 

@@ -52,7 +52,7 @@ pub struct Found {
 ///
 /// # Errors
 /// The kernel does not answer, or not as it should.
-pub fn look_up(name: &str) -> Result<Option<Found>, NetlinkError> {
+pub(crate) fn look_up(name: &str) -> Result<Option<Found>, NetlinkError> {
     let mut socket = Socket::route()?;
     let Some(link) = ask(&mut socket, 0, Some(name))? else {
         return Ok(None);

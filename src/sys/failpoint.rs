@@ -50,13 +50,13 @@ pub fn panic(place: &str) {
 
 /// Whether a test has chosen this part to stop.
 #[cfg(debug_assertions)]
-pub fn stops(part: &str) -> bool {
+pub(crate) fn stops(part: &str) -> bool {
     is_named(part)
 }
 
 /// Whether a test wants the kernel to lack this.
 #[cfg(debug_assertions)]
-pub fn lacks(feature: &str) -> bool {
+pub(crate) fn lacks(feature: &str) -> bool {
     is_named(feature)
 }
 
@@ -82,13 +82,13 @@ pub fn panic(_place: &str) {}
 /// Whether a test has chosen this part to stop.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub fn stops(_part: &str) -> bool {
+pub(crate) fn stops(_part: &str) -> bool {
     false
 }
 
 /// Whether a test wants the kernel to lack this.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub fn lacks(_feature: &str) -> bool {
+pub(crate) fn lacks(_feature: &str) -> bool {
     false
 }

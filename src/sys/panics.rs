@@ -10,7 +10,7 @@ use slog::{Logger, crit};
 use self::guard::{is_guarded, message};
 
 /// Exit code of a bug (`EX_SOFTWARE` of sysexits(3)).
-pub const EXIT_BUG: i32 = 70;
+pub(crate) const EXIT_BUG: i32 = 70;
 
 /// How long writing the reason may take. A line takes microseconds, and the supervisor should not
 /// have to wait before it restarts the daemon.
@@ -49,7 +49,7 @@ pub fn end(code: i32, say: impl FnOnce()) -> ! {
 
 /// Ends the process without running destructors, which might wait for a dead thread.
 #[allow(unsafe_code)]
-pub fn exit_now(code: i32) -> ! {
+pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) takes any integer, touches no memory and does not return. No exit
     // handler may run here.
     unsafe { libc::_exit(code) }

@@ -11,7 +11,7 @@ use crate::sys::failpoint;
 const DUPLICATE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a signal asks the daemon to do.
-pub enum SignalAction {
+pub(crate) enum SignalAction {
     /// Resync (SIGHUP).
     Resync,
     /// Leave; with the signal's name.

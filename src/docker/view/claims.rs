@@ -59,7 +59,7 @@ impl View {
     }
 
     /// An interface with this hardware address is in the host's namespace.
-    pub fn interface_seen(&mut self, mac: MacAddr) {
+    pub(crate) fn interface_seen(&mut self, mac: MacAddr) {
         let meanwhile = self.meanwhile.as_mut();
         if let Some(meanwhile) = meanwhile.filter(|m| m.seen.len() < MAX_CLAIMS) {
             meanwhile.seen.insert(mac);
@@ -80,7 +80,7 @@ impl View {
     }
 
     /// Any interface may have been taken back: every container that has one is asked about.
-    pub fn interfaces_missed(&mut self) {
+    pub(crate) fn interfaces_missed(&mut self) {
         let containers = self.shown.containers.values();
         let wired = containers.filter(|c| c.endpoints.iter().any(|e| e.mac.is_some()));
         let ids: Vec<String> = wired.map(|c| c.id.clone()).collect();
@@ -101,12 +101,12 @@ impl View {
 
     /// The next network that is to be asked who has which address on it. The question is under
     /// way from now on.
-    pub fn next_network(&mut self) -> Option<String> {
+    pub(crate) fn next_network(&mut self) -> Option<String> {
         self.holders.next(self.heard)
     }
 
     /// What came of it; `None` where there was no answer.
-    pub fn network_answered(&mut self, network: &str, held: Option<Vec<(Ipv6Addr, String)>>) {
+    pub(crate) fn network_answered(&mut self, network: &str, held: Option<Vec<(Ipv6Addr, String)>>) {
         let Some(under_way) = self.holders.answered(network) else {
             return;
         };

@@ -18,7 +18,7 @@ impl View {
     }
 
     /// The list was not answered.
-    pub fn list_failed(&mut self) {
+    pub(crate) fn list_failed(&mut self) {
         self.meanwhile = None;
     }
 
@@ -54,7 +54,7 @@ impl View {
     }
 
     /// The same list had rows that name no container.
-    pub fn rows_were_odd(&mut self, odd: Vec<Untrusted>) {
+    pub(crate) fn rows_were_odd(&mut self, odd: Vec<Untrusted>) {
         if self.shown.odd != odd {
             Arc::make_mut(&mut self.shown).odd = odd;
             self.changed = true;

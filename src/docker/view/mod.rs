@@ -116,7 +116,7 @@ impl View {
     }
 
     /// Some time has passed, much longer than a teardown takes.
-    pub fn grow_old(&mut self) {
+    pub(crate) fn grow_old(&mut self) {
         self.dead.grow_old();
     }
 
@@ -247,7 +247,7 @@ impl View {
     }
 
     /// The wait after [`FollowUp::Retry`] is over.
-    pub fn retry(&mut self, question: &Question) {
+    pub(crate) fn retry(&mut self, question: &Question) {
         self.questions.retry(question);
     }
 
@@ -256,7 +256,7 @@ impl View {
     }
 
     /// Whether there is something to publish.
-    pub fn has_news(&self) -> bool {
+    pub(crate) fn has_news(&self) -> bool {
         self.is_listed() && self.changed
     }
 
@@ -275,7 +275,7 @@ impl View {
     }
 
     /// Whether the networks are to be listed; then call [`View::networks_begun`].
-    pub fn wants_networks(&self) -> bool {
+    pub(crate) fn wants_networks(&self) -> bool {
         self.networks.is_wanted()
     }
 
@@ -296,12 +296,12 @@ impl View {
 
     /// The list of networks was not answered; after a while, call [`View::retry_networks`].
     /// Those known stay.
-    pub fn networks_failed(&mut self) {
+    pub(crate) fn networks_failed(&mut self) {
         self.networks.failed();
     }
 
     /// The wait after [`View::networks_failed`] is over.
-    pub fn retry_networks(&mut self) {
+    pub(crate) fn retry_networks(&mut self) {
         self.networks.retry();
     }
 

@@ -31,7 +31,7 @@ pub struct Link {
 
 impl Link {
     /// The seal in hexadecimal digits.
-    pub fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> String {
         self.seal.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -17,7 +17,7 @@ const MOST_RUNS: usize = 64;
 
 /// Why a forward ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EndReason {
+pub(crate) enum EndReason {
     /// Docker shows its container no longer.
     ContainerEnded,
     /// Its container goes on, and Docker does not publish the port any more.
@@ -50,7 +50,8 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 13] = [
         Self::ContainerEnded,
         Self::Unpublished,
         Self::Moved,
@@ -67,7 +68,7 @@ impl EndReason {
     ];
 
     /// Its name in `dump --history --json`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ContainerEnded => "container-ended",
             Self::Unpublished => "unpublished",
@@ -86,7 +87,7 @@ impl EndReason {
     }
 
     /// What it says in a table.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::ContainerEnded => "container ended",
             Self::Unpublished => "unpublished",
@@ -113,7 +114,7 @@ impl fmt::Display for EndReason {
 
 /// Neighbouring ports that lead to neighbouring ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PortRun {
+pub(crate) struct PortRun {
     /// The first port on the host.
     pub first: HostPort,
     /// The number of the last one.
@@ -124,7 +125,7 @@ pub struct PortRun {
 
 /// Ports of one container that were open from the same moment to the same moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closing {
+pub(crate) struct Closing {
     /// The container; `None` where it was not known.
     pub container: Option<Owner>,
     /// Its address.
