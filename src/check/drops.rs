@@ -3,10 +3,11 @@
 use super::finding::CheckId;
 use super::ruleset::walk::{Dropped, drops};
 use super::ruleset::{BaseChain, Home, Hook, Packet, Place, Ruleset, Verdict};
-use super::wording::{self, nft_word, owner};
+use super::wording::{self, owner};
 pub(super) use crate::backend::authors::DOCKER_USER;
 use crate::backend::ip6tables::Variant;
 use crate::backend::nftables::TABLE;
+use crate::backend::shell::{nft_word, tool_where};
 use crate::netlink::message::IPV6;
 
 /// The table of an Engine that uses nftables: Docker's own NAT is judged by what it serves.
@@ -151,9 +152,9 @@ pub(super) fn remedy(found: &Drop, ground: &Ground<'_>) -> Option<String> {
 /// The command that lets published ports through a chain, and nothing else.
 fn exception(ground: &Ground<'_>, base: &Place) -> Option<String> {
     let tool = match base.home {
-        Home::Legacy => wording::tool(Variant::Legacy, ground.tool),
+        Home::Legacy => tool_where(Variant::Legacy, ground.tool),
         Home::Nft(IPV6) if ["filter", "mangle", "security"].contains(&base.table.as_str()) => {
-            wording::tool(Variant::Nft, ground.tool)
+            tool_where(Variant::Nft, ground.tool)
         }
         Home::Nft(_) => None,
     };

@@ -9,8 +9,8 @@ use ipnet::Ipv6Net;
 
 use super::ruleset::Ruleset;
 use super::ruleset::read::Unseen;
-use super::wording::word;
 use crate::backend::ip6tables::Variant;
+use crate::backend::shell::word;
 use crate::backend::{BackendError, ErrorKind};
 use crate::docker::host::DockerHost;
 use crate::docker::survey::Survey;

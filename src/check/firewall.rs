@@ -6,7 +6,8 @@ use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
 
 use super::ruleset::{Hook, Packet, Ruleset};
-use super::wording::{self, nft_word};
+use super::wording;
+use crate::backend::shell::nft_word;
 use crate::mapper::published::published;
 use crate::sys::causes::chain;
 

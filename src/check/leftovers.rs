@@ -13,6 +13,7 @@ use super::shapes::{self, Found};
 use crate::backend::ip6tables::Variant;
 use crate::backend::ip6tables::tokens::{self, Word};
 use crate::backend::nftables::TABLE;
+use crate::backend::shell::{is_plain_rule, tool_of};
 use crate::mapper::published::published;
 use crate::model::published::Target;
 
@@ -148,7 +149,7 @@ fn of_ipv6nat(facts: &Facts) -> BTreeSet<String> {
             Found::Nothing => {}
             Found::Engine(_) => return BTreeSet::new(),
             Found::Theirs { nat, .. } => {
-                let tool = tool(variant);
+                let tool = tool_of(variant);
                 commands.extend(nat.iter().map(|change| format!("{tool} -t nat {change}")));
             }
         }
@@ -156,34 +157,21 @@ fn of_ipv6nat(facts: &Facts) -> BTreeSet<String> {
     commands
 }
 
-/// The command of a variant.
-fn tool(variant: Variant) -> &'static str {
-    match variant {
-        Variant::Nft => "ip6tables-nft",
-        Variant::Legacy => "ip6tables-legacy",
-    }
-}
-
 /// The commands that remove such rules of the nat table.
 fn removals(listings: &[Listing], is: impl Fn(&[Word]) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for listing in listings.iter().filter(|it| it.table == "nat") {
-        let tool = tool(listing.variant);
+        let tool = tool_of(listing.variant);
         for line in listing.text.lines().filter(|line| line.starts_with("-A ")) {
             if let Ok((words, _)) = tokens::split(line)
                 && is(&words)
-                // Only such lines are printed as commands.
-                && line.chars().all(is_plain)
+                && is_plain_rule(line)
             {
                 found.push(format!("{tool} -t nat -D {}", &line[3..]));
             }
         }
     }
     found
-}
-
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || " _-./:[],!".contains(c)
 }
 
 /// `-A POSTROUTING -s PREFIX -o DEV -j MASQUERADE`, or `-A PREROUTING -i DEV -p PROTO -m PROTO --dport

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::facts::{Facts, Machine};
 use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
-use super::wording::word;
 use crate::backend::ip6tables::Variant;
+use crate::backend::shell::word;
 
 /// From this kernel on a table can be owned and yet outlive its owner
 /// (`NFT_TABLE_F_PERSIST`).

@@ -22,7 +22,7 @@ mod machine;
 pub(crate) mod ruleset;
 pub(crate) mod shapes;
 mod tools;
-pub(crate) mod wording;
+mod wording;
 
 pub(crate) use self::facts::{Settings, Tools};
 pub(crate) use self::finding::{CheckId, Finding, Report};

@@ -12,6 +12,7 @@ use std::net::SocketAddrV6;
 use ipnet::Ipv6Net;
 
 use crate::backend::ip6tables::tokens;
+use crate::backend::shell::is_plain_rule;
 
 /// Chains in the filter table that only an Engine makes (moby 28,
 /// `daemon/libnetwork/drivers/bridge`).
@@ -126,7 +127,7 @@ impl<'l> Table<'l> {
         chains: &[&'static str],
         is_theirs: impl Fn(&Rule<'_>) -> bool,
     ) -> Vec<String> {
-        let is_theirs = |rule: &Rule<'_>| rule.is_plain() && is_theirs(rule);
+        let is_theirs = |rule: &Rule<'_>| is_plain_rule(rule.line) && is_theirs(rule);
         let is_free = |chain: &&str| {
             let mut others = self.rules.iter().filter(|rule| !is_theirs(rule));
             let uses = |rule: &Rule<'_>| rule.chain() == *chain || rule.leads_to(chain);
@@ -176,12 +177,6 @@ impl<'l> Rule<'l> {
 
     fn leads_to(&self, chain: &str) -> bool {
         self.target.as_deref() == Some(chain)
-    }
-
-    /// Whether a tool takes it and a terminal shows it as it is; theirs have no other characters.
-    fn is_plain(&self) -> bool {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || " _-./:[],!".contains(c);
-        self.line.chars().all(is_plain)
     }
 
     /// The bridge for which this is the rule that only docker-ipv6nat sets.

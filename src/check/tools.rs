@@ -5,6 +5,7 @@ use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
 use super::wording::shown;
 use crate::backend::ip6tables::Variant;
+use crate::backend::shell::tool_of;
 use crate::backend::{BackendError, ErrorKind};
 use crate::model::rule::BackendKind;
 
@@ -118,11 +119,7 @@ fn holds_something(listing: &str) -> bool {
 
 /// Moves a table to the variant `to`: its rules are set there before they are removed.
 fn movement(listing: &Listing, to: Variant) -> String {
-    let name = |variant| match variant {
-        Variant::Nft => "ip6tables-nft",
-        Variant::Legacy => "ip6tables-legacy",
-    };
-    let (from, to, table) = (name(to.other()), name(to), &listing.table);
+    let (from, to, table) = (tool_of(to.other()), tool_of(to), &listing.table);
     let policies: String = listing
         .text
         .lines()

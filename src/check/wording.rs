@@ -1,4 +1,4 @@
-//! Words of shell, names that others have chosen, and a prefix to suggest. Pure.
+//! Names that others have chosen, as `check` shows them, and a prefix to suggest. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::ruleset::{Home, Place};
 use crate::backend::authors::{Author, author};
-use crate::backend::ip6tables::Variant;
-use crate::model::text::must_be_escaped;
+use crate::backend::shell::nft_word;
 use crate::netlink::message::{INET, IPV6};
 
 /// How many characters of a name are shown; Docker and nf_tables allow long ones.
@@ -22,17 +21,6 @@ pub(super) fn shown(name: &str) -> String {
     }
 }
 
-/// The text as one word for a shell, and as it is printed; `None` where no such word would be
-/// printed as it is.
-pub(crate) fn word(text: &str) -> Option<String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return Some(text.to_owned());
-    }
-    let is_safe = |c: char| c != '\'' && c != '\n' && !must_be_escaped(c);
-    text.chars().all(is_safe).then(|| format!("'{text}'"))
-}
-
 /// A table, as the command line of nft names it; `None` where no command can.
 pub(super) fn table(place: &Place) -> Option<String> {
     let family = match place.home {
@@ -41,26 +29,6 @@ pub(super) fn table(place: &Place) -> Option<String> {
         Home::Nft(_) | Home::Legacy => return None,
     };
     nft_word(&place.table).map(|table| format!("{family} {table}"))
-}
-
-/// A table or a chain, as nft reads its name: it takes no quotes.
-pub(crate) fn nft_word(name: &str) -> Option<String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    (starts && name.chars().all(is_plain)).then(|| name.to_owned())
-}
-
-/// What the tool for the tables of this variant of ip6tables is called where the plain name means
-/// `plain`; `None` where no tool for the tables in nf_tables is known.
-pub(crate) fn tool(of: Variant, plain: Option<Variant>) -> Option<&'static str> {
-    match (of, plain) {
-        (Variant::Legacy, Some(Variant::Legacy)) | (Variant::Nft, Some(Variant::Nft)) => {
-            Some("ip6tables")
-        }
-        (Variant::Legacy, _) => Some("ip6tables-legacy"),
-        (Variant::Nft, Some(Variant::Legacy)) => Some("ip6tables-nft"),
-        (Variant::Nft, None) => None,
-    }
 }
 
 /// A chain and its table, for people.
@@ -99,21 +67,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_read_by_the_shell_as_it_was_meant_or_not_printed() {
-        let cases = [
-            ("web_1", Some("web_1")),
-            ("a b", Some("'a b'")),
-            ("$(reboot)", Some("'$(reboot)'")),
-            ("", Some("''")),
-            ("it's", None),
-            ("a\\b", None),
-            ("a\nb", None),
-            ("a\u{202e}b", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(word(text).as_deref(), expected, "{text:?}");
-        }
-        assert_eq!(nft_word("a; flush ruleset"), None);
+    fn a_long_name_is_cut() {
+        assert_eq!(shown(&"x".repeat(64)), "x".repeat(64));
         assert_eq!(shown(&"x".repeat(65)), format!("{}…", "x".repeat(64)));
     }
 

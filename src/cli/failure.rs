@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 
+use crate::backend::shell::word;
 use crate::backend::{BackendError, ErrorKind};
-use crate::check::wording::word;
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
 use crate::control::listen::ListenError;

@@ -16,7 +16,7 @@ use super::remedy;
 use super::trace::ChainName;
 use super::verdict::{Ending, Endpoint};
 use super::way::{Step, shown};
-use crate::check::wording::word;
+use crate::backend::shell::word;
 use crate::model::device::sysctl_key;
 use crate::model::forward::Proto;
 use crate::netlink::interface::Link;

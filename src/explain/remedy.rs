@@ -10,7 +10,7 @@ use super::owner::Owner;
 use super::verdict::Endpoint;
 use super::way::Step;
 use super::words::{Language, family};
-use crate::check::wording::nft_word;
+use crate::backend::shell::nft_word;
 use crate::model::forward::Proto;
 
 /// What opens the way at the rule or policy that ended it.

@@ -14,7 +14,7 @@ use super::trace::ChainName;
 use super::verdict::Spot;
 use crate::backend::ip6tables::exec::{Bounds, Network, Runner};
 use crate::backend::ip6tables::{ToolSettings, Variant};
-use crate::check::wording;
+use crate::backend::shell;
 use crate::netlink::NetlinkError;
 use crate::netlink::watch::OwnPorts;
 
@@ -162,7 +162,7 @@ impl Words {
             };
             (!version.is_empty()).then_some(variant)
         });
-        let name = wording::tool(Variant::Nft, plain).or(Some("ip6tables-nft"));
+        let name = shell::tool_where(Variant::Nft, plain).or(Some(shell::tool_of(Variant::Nft)));
         // It may be called so, and not be installed.
         let name = name.filter(|name| self.find(name).is_some());
         self.tool = Some(name);

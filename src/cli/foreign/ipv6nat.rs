@@ -5,6 +5,7 @@ use super::super::failure::{Exit, Failure};
 use super::super::output;
 use super::tables::{self, listing};
 use crate::backend::ip6tables::Ip6tables;
+use crate::backend::shell::tool_of;
 use crate::check::does_nat;
 use crate::check::shapes::{self, Found};
 use crate::docker::host::DockerHost;
@@ -84,7 +85,7 @@ fn changes(tables: &mut Ip6tables) -> Result<[(&'static str, Vec<String>); 2], F
         Found::Nothing => Ok([("nat", Vec::new()), ("filter", Vec::new())]),
         Found::Theirs { nat, filter } => Ok([("nat", nat), ("filter", filter)]),
         Found::Engine(sign) => {
-            let tool = tables::tool(tables.variant());
+            let tool = tool_of(tables.variant());
             let message = format!(
                 "{sign} ({tool}) is a Docker Engine's, which uses the same chains as docker-ipv6nat: \
                  nothing is removed. `docker-nat66 check` says whether the Engine \

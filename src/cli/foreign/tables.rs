@@ -3,6 +3,7 @@
 use super::super::failure::{Exit, Failure};
 use super::super::output;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
+use crate::backend::shell::tool_of;
 
 /// The variants whose tools are installed.
 ///
@@ -35,20 +36,12 @@ pub(super) fn listing(tables: &mut Ip6tables, table: &str) -> Result<String, Fai
     }
 }
 
-/// The command of a variant.
-pub(super) fn tool(variant: Variant) -> &'static str {
-    match variant {
-        Variant::Nft => "ip6tables-nft",
-        Variant::Legacy => "ip6tables-legacy",
-    }
-}
-
 /// Prints the commands that would make these changes of a table.
 ///
 /// # Errors
 /// Standard output takes no more.
 pub(super) fn print(variant: Variant, table: &str, changes: &[String]) -> Result<(), Failure> {
-    let tool = tool(variant);
+    let tool = tool_of(variant);
     let lines = changes
         .iter()
         .map(|change| format!("{tool} -t {table} {change}\n"));

@@ -106,7 +106,11 @@ impl View {
     }
 
     /// What came of it; `None` where there was no answer.
-    pub(crate) fn network_answered(&mut self, network: &str, held: Option<Vec<(Ipv6Addr, String)>>) {
+    pub(crate) fn network_answered(
+        &mut self,
+        network: &str,
+        held: Option<Vec<(Ipv6Addr, String)>>,
+    ) {
         let Some(under_way) = self.holders.answered(network) else {
             return;
         };
