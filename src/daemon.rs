@@ -14,26 +14,26 @@
 mod counting;
 mod leaving;
 mod requests;
+mod workers;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
-use slog::{Logger, error, info, o};
+use slog::{Logger, info, o};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 use self::counting::Counting;
 pub use self::leaving::Left;
-use self::leaving::{keep_rules, leave_at_once, remove_rules};
-use self::requests::{Following, Serving};
+use self::requests::Following;
+use self::workers::Workers;
 use crate::actors::event_watcher::EventWatcher;
 use crate::actors::firewall_writer::{FindDrops, FirewallWriter, JournalClient};
 use crate::actors::journal::{HeldStateDir, JournalActor};
-use crate::actors::messages::{Close, Dump, Recover, Resync, Stop};
+use crate::actors::messages::{Recover, Resync, Stop};
 use crate::actors::port_mapper::{DriftWatch, PortMapper};
-use crate::actors::watchdog::{self, Probe};
-use crate::actors::{abort, log_troubles, start_once};
+use crate::actors::start_once;
+use crate::actors::watchdog::Probe;
 use crate::backend::Backend;
 use crate::conntrack::Conntrack;
 use crate::control::board::StatusBoard;
@@ -49,10 +49,8 @@ use crate::metrics::address::MetricsAddress;
 use crate::metrics::server::{MetricsError, MetricsServer};
 use crate::model::boot::BootId;
 use crate::reconcile::Reconciler;
-use crate::sys::causes::chain;
 use crate::sys::failpoint;
 use crate::sys::host;
-use crate::sys::progress::Worker;
 use crate::sys::signals::{self, SignalAction, Signals};
 use crate::sys::supervisor::Supervisor;
 
@@ -169,7 +167,6 @@ async fn serve(
     board.set_backend(parts.about_backend);
     let boot_id = parts.boot_id.clone();
     board.lock().cause = Cause::Recovery { boot_id };
-    let supervisor = Supervisor::new(log.clone());
     let Opened {
         store,
         records,
@@ -191,36 +188,29 @@ async fn serve(
         parts.boot_id,
         log.clone(),
     );
-    let log_of_writer = log.new(o!("actor" => "writer"));
-    let docker_nat = parts.docker_nat;
     let writer = FirewallWriter::new(
         reconciler,
-        docker_nat,
+        parts.docker_nat,
         parts.find_drops,
         board.clone(),
-        log_of_writer,
+        log.new(o!("actor" => "writer")),
         host::now,
     );
-    let writer = start_once("the firewall writer is gone", writer, log);
+    let workers = Workers {
+        writer: start_once("the firewall writer is gone", writer, log),
+        journal,
+        board: board.clone(),
+        supervisor: Supervisor::new(log.clone()),
+        log: log.clone(),
+    };
     let following = Following::default();
     let log_of_metrics = log.new(o!("part" => "metrics"));
-    let is_on = parts.metrics_connections;
-    let counting = Counting::new(writer.clone(), is_on, log_of_metrics.clone());
-    let control = {
-        let (journal, board, log) = (journal.clone(), board.clone(), log.clone());
-        let counting = counting.clone();
-        let actors = (writer.clone(), journal.clone());
-        let serving = Serving::new(board, following.clone(), actors, counting);
-        let answer = async move |request| serving.answer(request).await;
-        let page = async move |after| match journal.send(Dump { after }).await {
-            Ok(page) => page.map_err(|e| chain(&e)),
-            Err(_) => Err("the journal has stopped".to_owned()),
-        };
-        actix_rt::spawn(async move {
-            server.serve(answer, page, log.clone()).await;
-            abort(&log, "the control socket is no longer served")
-        })
-    };
+    let counting = Counting::new(
+        workers.writer.clone(),
+        parts.metrics_connections,
+        log_of_metrics.clone(),
+    );
+    let control = workers.answer_over(server, &following, counting.clone());
     let metrics = metrics.map(|server| {
         let refresh = async move || counting.refresh().await;
         actix_rt::spawn(server.serve(board.clone(), refresh, log_of_metrics))
@@ -229,54 +219,20 @@ async fn serve(
         records,
         salvaged: quarantined.map_or_else(Vec::new, |q| q.salvaged),
     };
-    let workers = || {
-        vec![
-            Probe::new("journal", journal.clone()).with_progress_of(Worker::Journal),
-            Probe::new("firewall writer", writer.clone()).with_progress_of(Worker::Writer),
-        ]
-    };
-    let watch_over =
-        |probes| actix_rt::spawn(watchdog::watch(probes, supervisor.clone(), board.clone()));
-    let set_leaving = || {
-        board.lock().set_stopping();
-        supervisor.stopping();
-    };
-    let watching = watch_over(workers());
-    let mut recovering = std::pin::pin!(writer.send(recover));
-    let mut leaving = None;
-    let recovered = loop {
-        tokio::select! {
-            recovered = &mut recovering => break recovered,
-            action = signals.next() => match (action, leaving) {
-                (SignalAction::Resync, _) => {}
-                (SignalAction::Leave(name), None) => {
-                    leaving = Some(name);
-                    set_leaving();
-                }
-                (SignalAction::Leave(_), Some(_)) => leave_at_once(log),
-            },
-        }
-    };
-    let Ok(recovered) = recovered else {
-        abort(log, "the firewall writer is gone");
-    };
-    watching.abort();
-    log_troubles(log, &recovered);
-    let name = match leaving {
+    let name = match workers.recover(recover, &mut signals).await {
         Some(name) => name,
         None => {
-            let say_ready = ready(board.clone(), supervisor.clone(), log.clone());
+            let say_ready = ready(board.clone(), workers.supervisor.clone(), log.clone());
             let on_ready = move || {
                 say_ready();
                 (parts.at_ready)();
             };
-            let grace_ends = board.started() + parts.stale_grace;
             let mapper = PortMapper::new(
                 parts.options,
-                writer.clone(),
+                workers.writer.clone(),
                 board.clone(),
                 log.new(o!("actor" => "mapper")),
-                grace_ends,
+                board.started() + parts.stale_grace,
                 drift_watch,
                 Box::new(on_ready),
             );
@@ -284,37 +240,11 @@ async fn serve(
                 let log = log.new(o!("actor" => "watcher"));
                 EventWatcher::new(parts.docker, mapper, board.clone(), log)
             };
-            let actors = (mapper, watcher);
-            let probes = workers();
-            follow(actors, &following, probes, watch_over, &mut signals, log).await
+            follow((mapper, watcher), &following, &workers, &mut signals).await
         }
     };
     info!(log, "leaving"; "signal" => name, "rules" => if parts.keep_rules { "stay" } else { "go" });
-    set_leaving();
-    let watching = watch_over(workers());
-    failpoint::crash("before leaving");
-    let impatient = log.clone();
-    actix_rt::spawn(async move {
-        signals.next_leave().await;
-        leave_at_once(&impatient);
-    });
-    let mut left = match parts.keep_rules {
-        true => keep_rules(&writer, log).await,
-        false => remove_rules(&writer, log).await,
-    };
-    failpoint::crash("before the journal is closed");
-    match journal.send(Close).await {
-        Ok(Ok(())) => {}
-        Ok(Err(e)) => {
-            error!(log, "the journal was not closed"; "reason" => chain(&e));
-            if left == Left::Clean {
-                left = Left::JournalBehind;
-            }
-        }
-        Err(_) => abort(log, "the journal is gone"),
-    }
-    failpoint::crash("after the journal was closed");
-    watching.abort();
+    let left = workers.leave(parts.keep_rules, signals).await;
     // Ends the servers, which remove their sockets.
     for server in metrics.into_iter().chain([control]) {
         server.abort();
@@ -328,21 +258,20 @@ async fn serve(
 async fn follow(
     (mapper, watcher): (PortMapper, impl FnOnce(Addr<PortMapper>) -> EventWatcher),
     following: &Following,
-    mut probes: Vec<Probe>,
-    watch_over: impl FnOnce(Vec<Probe>) -> JoinHandle<()>,
+    workers: &Workers,
     signals: &mut Signals,
-    log: &Logger,
 ) -> &'static str {
     let mapper = mapper.start();
     let watcher = watcher(mapper.clone()).start();
     *following.borrow_mut() = Some((mapper.clone(), watcher.clone()));
-    probes.push(Probe::new("port mapper", mapper.clone()));
-    probes.push(Probe::new("event watcher", watcher.clone()));
-    let watching = watch_over(probes);
+    let watching = workers.watch_beside(vec![
+        Probe::new("port mapper", mapper.clone()),
+        Probe::new("event watcher", watcher.clone()),
+    ]);
     let name = loop {
         match signals.next().await {
             SignalAction::Resync => {
-                info!(log, "resync requested");
+                info!(workers.log, "resync requested");
                 let asked_at = Instant::now();
                 mapper.do_send(Resync { asked_at });
                 watcher.do_send(Resync { asked_at });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use ipnet::Ipv6Net;
 use slog::{Logger, error, o, warn};
 
 use super::args::{self, BackendChoice, OnExit, RunArgs};
@@ -15,14 +16,17 @@ use super::engine_url::docker_host;
 use super::failure::{Exit, Failure};
 use super::lock::Locks;
 use super::startup::{begin_log, open_journal, require_privilege};
+use crate::actors::firewall_writer::FindDrops;
 use crate::actors::journal::HeldStateDir;
 use crate::backend::compile;
+use crate::backend::ip6tables::Variant;
 use crate::check;
 use crate::config::{self, Warning};
 use crate::daemon::{self, Left, Parts};
 use crate::docker::stream;
 use crate::docker_nat::watch::Watch;
-use crate::mapper::compute::{HairpinMode, MapperOptions};
+use crate::mapper::compute::{Choice, HairpinMode, MapperOptions};
+use crate::model::device::Device;
 use crate::model::intent::{Outgoing, Unpublished};
 use crate::model::text::escape;
 use crate::sys::causes::chain;
@@ -42,34 +46,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         .map_err(|e| Failure::new(Exit::Usage, format!("--control: {e}")))?;
 
     let runtime = daemon::Runtime::new()?;
-    for warning in &warnings {
-        let Warning::PrefixReadAs { text, prefix, why } = warning;
-        warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
-    }
-    if let Some(address) = args.metrics.as_ref().filter(|address| address.is_public()) {
-        warn!(log, "--metrics: other hosts may read the metrics"; "address" => %address);
-    }
+    warn_of(&warnings, args, &log);
     require_privilege()?;
 
     let state_dir = &args.state.state_dir;
-    let mut options = MapperOptions {
-        devices,
-        prefixes,
-        unpublished: match args.unpublished {
-            args::Unpublished::Drop => Unpublished::Drop,
-            args::Unpublished::Accept => Unpublished::Accept,
-        },
-        outgoing: match args.outgoing {
-            args::Outgoing::Accept => Outgoing::Accept,
-            args::Outgoing::Leave => Outgoing::Leave,
-        },
-        hairpin: match args.hairpin {
-            args::Hairpin::Auto => HairpinMode::Auto,
-            args::Hairpin::On => HairpinMode::On,
-            args::Hairpin::Off => HairpinMode::Off,
-        },
-        limit: None,
-    };
+    let mut options = mapper_options(args, devices, prefixes);
     let stands_by = args.native == args::Native::Standby;
     if args.dry_run {
         return dry::run(args.backend, &docker_host, state_dir, options, stands_by);
@@ -111,7 +92,6 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         tools: check::Tools::Spare(variant),
     };
     let log_of_check = log.new(o!("actor" => "check"));
-    let log_of_drops = log_of_check.clone();
     let parts = Parts {
         options,
         backend,
@@ -124,13 +104,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         },
         boot_id: host::boot_id()?,
         docker: stream::FollowSettings::new(docker_host),
-        find_drops: Box::new(move |devices, prefixes| {
-            let look = AssertUnwindSafe(|| check::foreign_rules(devices, prefixes, variant));
-            guarded(look).unwrap_or_else(|panic| {
-                error!(log_of_drops, "the rules of other programs were not read: a bug"; "panic" => panic);
-                None
-            })
-        }),
+        find_drops: find_drops(variant, log_of_check.clone()),
         metrics: args.metrics.clone(),
         metrics_connections: args.metrics_connections == args::MetricsConnections::On,
         at_ready: Box::new(move || log_fails(settings, log_of_check)),
@@ -141,21 +115,76 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         docker_nat: stands_by.then(|| Watch::new(docker_nat, log.clone())),
     };
     match daemon::run(&runtime, signals, parts, &control, &log) {
-        Ok(Left::Clean) => Ok(Exit::Done),
-        Ok(Left::JournalBehind) => {
-            let rules = match args.on_exit {
+        Ok(left) => ending(left, args.on_exit),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Warns of options that are not taken literally, or that show something to others.
+fn warn_of(warnings: &[Warning], args: &RunArgs, log: &Logger) {
+    for warning in warnings {
+        let Warning::PrefixReadAs { text, prefix, why } = warning;
+        warn!(log, "--prefix {text:?} is read as {prefix}: {why}");
+    }
+    if let Some(address) = args.metrics.as_ref().filter(|address| address.is_public()) {
+        warn!(log, "--metrics: other hosts may read the metrics"; "address" => %address);
+    }
+}
+
+/// The options that decide what is open.
+fn mapper_options(
+    args: &RunArgs,
+    devices: Choice<Device>,
+    prefixes: Choice<Ipv6Net>,
+) -> MapperOptions {
+    MapperOptions {
+        devices,
+        prefixes,
+        unpublished: match args.unpublished {
+            args::Unpublished::Drop => Unpublished::Drop,
+            args::Unpublished::Accept => Unpublished::Accept,
+        },
+        outgoing: match args.outgoing {
+            args::Outgoing::Accept => Outgoing::Accept,
+            args::Outgoing::Leave => Outgoing::Leave,
+        },
+        hairpin: match args.hairpin {
+            args::Hairpin::Auto => HairpinMode::Auto,
+            args::Hairpin::On => HairpinMode::On,
+            args::Hairpin::Off => HairpinMode::Off,
+        },
+        limit: None,
+    }
+}
+
+/// Finds the rules of other programs that drop what we forward. A bug in that does not end the daemon.
+fn find_drops(tool: Option<Variant>, log: Logger) -> FindDrops {
+    Box::new(move |devices, prefixes| {
+        let look = AssertUnwindSafe(|| check::foreign_rules(devices, prefixes, tool));
+        guarded(look).unwrap_or_else(|panic| {
+            error!(log, "the rules of other programs were not read: a bug"; "panic" => panic);
+            None
+        })
+    })
+}
+
+/// What the process says at its end, after it has `left` that.
+fn ending(left: Left, on_exit: OnExit) -> Result<Exit, Failure> {
+    match left {
+        Left::Clean => Ok(Exit::Done),
+        Left::JournalBehind => {
+            let rules = match on_exit {
                 OnExit::Remove => "every rule is gone",
                 OnExit::Keep => "the rules stay",
             };
             let behind = "but the journal does not say so; the next start corrects it";
             Err(Failure::new(Exit::Failed, format!("{rules}, {behind}")))
         }
-        Ok(Left::RulesLeft) => Err(Failure::new(
+        Left::RulesLeft => Err(Failure::new(
             Exit::Failed,
             "left without having removed everything; `docker-nat66 cleanup` does it, or the \
              next start",
         )),
-        Err(error) => Err(error.into()),
     }
 }
 
