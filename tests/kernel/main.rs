@@ -1,7 +1,7 @@
 //! The kernel tier: backends and daemons against a real kernel, in namespaces of each test's own.
 //!
 //! It needs root. The tools are real, the Engine is the fake one; nothing here touches the ruleset of
-//! the machine. First the backends alone (`real`, `nftables`, `docker_nat`, `flows`, `packets`,
+//! the machine. First the backends alone (`real`, `known`, `nftables`, `docker_nat`, `flows`, `packets`,
 //! `torture`), what `check` says of a host ([`check`]), how `explain` follows a packet ([`explain`]) and what
 //! `cleanup` removes of other programs ([`migration`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
@@ -17,6 +17,7 @@ mod flows;
 mod goldens;
 mod hardened;
 mod killpoints;
+mod known;
 mod life;
 mod looks;
 mod many;
