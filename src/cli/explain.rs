@@ -20,9 +20,10 @@ use crate::docker::host::DockerHost;
 use crate::docker::survey;
 use crate::explain::address;
 use crate::explain::error::ExplainError;
-use crate::explain::facts;
+use crate::explain::holder::{self, Listed};
 use crate::explain::published::{FromDaemon, Publication};
 use crate::explain::question::{Question, WayBack};
+use crate::explain::unlisted;
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
@@ -114,11 +115,14 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         &prefixes,
         &host::addresses()?,
     );
+    let mut held = None;
     if let (false, Some(snapshot)) = (publication.is_anything(), &docker) {
-        publication.add_unlisted(snapshot, facts::listens(proto, port)?);
+        let listed = || listed(snapshot, &docker_host, &mut notes);
+        let port = held.insert(holder::of_port(proto, port, listed)?);
+        publication.add_unlisted(snapshot, port);
     }
     if publication.is_nobodys() {
-        let message = format!("nothing publishes {port}/{proto}");
+        let message = unlisted::nobodys(&format!("{port}/{proto}"), held.as_ref());
         return Err(Failure::new(Exit::Held, message));
     }
     let all = assigned()?;
@@ -223,6 +227,26 @@ fn engine_says(docker_host: &DockerHost) -> Result<Snapshot, String> {
         let engine = Engine::connect(docker_host, ENGINE_PATIENCE).await?;
         survey::snapshot(&engine).await
     })
+}
+
+/// The containers to which a process of the host may belong.
+fn listed(snapshot: &Snapshot, docker_host: &DockerHost, notes: &mut Vec<String>) -> Listed {
+    let mut first = |id: &String| {
+        let asked = pid_of(docker_host, id);
+        asked.unwrap_or_else(|why| {
+            notes.push(format!(
+                "whether it is that container's was not found: {why}"
+            ));
+            None
+        })
+    };
+    let all = snapshot.containers.values();
+    let on_host = all.filter(|container| unlisted::is_on_host(container));
+    let on_host = on_host.map(|container| (container.id.clone(), first(&container.id)));
+    Listed {
+        on_host: on_host.collect(),
+        ids: snapshot.containers.keys().cloned().collect(),
+    }
 }
 
 /// The first process of a container.

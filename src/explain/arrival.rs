@@ -29,9 +29,9 @@ impl Case<'_> {
     fn not_forwarded(&self) -> Diagnosis {
         let what = self.what();
         if let Some(listener) = &self.facts.listener {
-            let name = match listener.name.as_str() {
-                "" => "a process that cannot be seen".to_owned(),
-                name => shown(name),
+            let name = match &listener.process {
+                Some(process) if !process.name.is_empty() => shown(&process.name),
+                _ => "a process that cannot be seen".to_owned(),
             };
             let why = self.publication.closed.first();
             let why = why.map_or_else(

@@ -7,7 +7,7 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use super::facts::{Waiting, sockets, sockets_v4};
+use super::sockets::{self, Waiting};
 use super::verdict::Endpoint;
 use crate::model::forward::Proto;
 use crate::sys::host::{parse_addresses, read_optional};
@@ -36,8 +36,8 @@ pub(crate) enum Fault {
 pub(crate) struct Inside {
     addresses: String,
     routes: String,
-    sockets: String,
-    sockets_v4: String,
+    /// The sockets that wait; `None` where they are not listed, as those of SCTP.
+    sockets: Option<Vec<Waiting>>,
 }
 
 impl Inside {
@@ -75,27 +75,20 @@ impl Inside {
         if !has_address && !is_named {
             return Ok(None);
         }
-        let [sockets, sockets_v4] = match proto {
-            Proto::Tcp => [read("net/tcp6")?, read("net/tcp")?],
-            Proto::Udp => [read("net/udp6")?, read("net/udp")?],
-            Proto::Sctp => [None, None],
-        };
         Ok(Some(Self {
             addresses,
             routes: read("net/ipv6_route")?.unwrap_or_default(),
-            sockets: sockets.unwrap_or_default(),
-            sockets_v4: sockets_v4.unwrap_or_default(),
+            sockets: sockets::waiting(proto, |file| read(&format!("net/{file}")))?,
         }))
     }
 
-    /// Whether the listening sockets of a protocol are known: those of SCTP are listed elsewhere, and
-    /// in another form.
-    pub(crate) fn knows_listeners(proto: Proto) -> bool {
-        proto != Proto::Sctp
+    /// Whether the listening sockets are known: those of SCTP are not.
+    pub(crate) fn knows_listeners(&self) -> bool {
+        self.sockets.is_some()
     }
 
     /// What keeps the container from answering a packet from `from` to `to`.
-    pub(crate) fn fault(&self, proto: Proto, to: Endpoint, from: Ipv6Addr) -> Option<Fault> {
+    pub(crate) fn fault(&self, to: Endpoint, from: Ipv6Addr) -> Option<Fault> {
         let addresses = parse_addresses(&self.addresses);
         let Some(own) = addresses.iter().find(|assigned| assigned.addr == to.0) else {
             return Some(Fault::NoAddress);
@@ -106,7 +99,7 @@ impl Inside {
         if own.is_tentative {
             return Some(Fault::Tentative);
         }
-        if let Some(fault) = self.deaf(proto, to) {
+        if let Some(fault) = self.deaf(to) {
             return Some(fault);
         }
         let is_near = addresses.iter().any(|assigned| {
@@ -116,26 +109,17 @@ impl Inside {
         (!is_near && !has_route(&self.routes, from)).then_some(Fault::NoRoute)
     }
 
-    fn deaf(&self, proto: Proto, (addr, port): Endpoint) -> Option<Fault> {
-        if !Self::knows_listeners(proto) {
+    fn deaf(&self, to: Endpoint) -> Option<Fault> {
+        let of_port = |socket: &&Waiting| socket.port == to.1;
+        let here: Vec<&Waiting> = self.sockets.as_ref()?.iter().filter(of_port).collect();
+        if here.iter().any(|socket| socket.hears(to)) {
             return None;
         }
-        let here: Vec<Waiting> = sockets(&self.sockets)
-            .into_iter()
-            .filter(|socket| socket.port == port)
-            .collect();
-        let hears = |socket: &Waiting| socket.addr.is_unspecified() || socket.addr == addr;
-        if here.iter().any(hears) {
-            return None;
-        }
-        // One that is bound to an IPv4 address by way of an IPv6 socket hears IPv4.
-        let is_v4 = |socket: &&Waiting| socket.addr.to_ipv4_mapped().is_some();
-        let mut six = here.iter().filter(|socket| !is_v4(socket));
-        let has_v4 = here.iter().any(|socket| is_v4(&socket))
-            || sockets_v4(&self.sockets_v4).contains(&port);
+        let mut six = here.iter().filter(|socket| !socket.is_v4());
+        let mut four = here.iter().filter(|socket| socket.is_v4());
         Some(match six.next() {
             Some(socket) => Fault::OnlyAt(socket.addr),
-            None if has_v4 => Fault::OnlyV4,
+            None if four.any(|socket| !socket.is_loopback()) => Fault::OnlyV4,
             None => Fault::NothingListens,
         })
     }
@@ -171,16 +155,21 @@ mod tests {
     const TO: &str = "fdfd:5898:4917:1::2";
 
     fn inside(flags: &str, six: &[&str], four: &[&str], routes: &str) -> Inside {
+        Inside {
+            addresses: format!("fdfd5898491700010000000000000002 02 40 00 {flags} eth0\n"),
+            routes: routes.to_owned(),
+            sockets: Some(sockets::parse(&listed(six, four))),
+        }
+    }
+
+    /// The lines of the kernel's lists for sockets that wait there.
+    fn listed(six: &[&str], four: &[&str]) -> String {
         let line = |local: &&str, zeros: usize| {
             let remote = "0".repeat(zeros);
             format!(" 0: {local} {remote}:0000 0A 0:0 0:0 0 0 0 7 1\n")
         };
-        Inside {
-            addresses: format!("fdfd5898491700010000000000000002 02 40 00 {flags} eth0\n"),
-            routes: routes.to_owned(),
-            sockets: six.iter().map(|local| line(local, 32)).collect(),
-            sockets_v4: four.iter().map(|local| line(local, 8)).collect(),
-        }
+        let six = six.iter().map(|local| line(local, 32));
+        six.chain(four.iter().map(|local| line(local, 8))).collect()
     }
 
     #[test]
@@ -191,7 +180,7 @@ mod tests {
         for (name, text) in [
             ("if_inet6", &known.addresses),
             ("ipv6_route", &known.routes),
-            ("tcp6", &known.sockets),
+            ("tcp6", &listed(&[ANY], &[])),
         ] {
             std::fs::write(dir.path().join("net").join(name), text).expect("written");
         }
@@ -200,12 +189,12 @@ mod tests {
         assert_eq!(of(Proto::Tcp).expect("readable"), Some(known.clone()));
         let found = of(Proto::Sctp).expect("readable").expect("the container's");
         assert_eq!(found.addresses, known.addresses);
-        assert_eq!(found.fault(Proto::Sctp, (addr, 80), from), None);
+        assert_eq!(found.fault((addr, 80), from), None);
         let lost = Inside {
             routes: String::new(),
             ..found
         };
-        let fault = lost.fault(Proto::Sctp, (addr, 80), from);
+        let fault = lost.fault((addr, 80), from);
         assert_eq!(fault, Some(Fault::NoRoute));
     }
 
@@ -246,11 +235,11 @@ mod tests {
         let to = (TO.parse().unwrap(), 80);
         let from = "2001:db8::9".parse().unwrap();
         for (inside, expected) in cases {
-            assert_eq!(inside.fault(Proto::Tcp, to, from), expected, "{inside:?}");
+            assert_eq!(inside.fault(to, from), expected, "{inside:?}");
         }
         // A neighbour needs no route.
         let neighbour = "fdfd:5898:4917:1::9".parse().unwrap();
         let inside = inside("80", &[ANY], &[], "");
-        assert_eq!(inside.fault(Proto::Tcp, to, neighbour), None);
+        assert_eq!(inside.fault(to, neighbour), None);
     }
 }

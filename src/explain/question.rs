@@ -214,14 +214,14 @@ impl Question {
             None => self.notes.push(
                 "the container's own sockets and routes cannot be seen from here".to_owned(),
             ),
-            Some(_) if !Inside::knows_listeners(self.proto) => self.notes.push(format!(
+            Some(inside) if !inside.knows_listeners() => self.notes.push(format!(
                 "whether a program in the container listens is unknown: the kernel lists no sockets of \
                  {} here",
                 self.proto
             )),
             Some(_) => {}
         }
-        Ok(inside.and_then(|inside| inside.fault(self.proto, to, self.from)))
+        Ok(inside.and_then(|inside| inside.fault(to, self.from)))
     }
 
     /// Sends another packet and hears from the log which rule of a legacy table drops it. Where that

@@ -171,7 +171,11 @@ fn without_a_daemon_it_says_so_and_finds_whoever_answers() {
         let (exit, said, stderr) = explain(&lab, "9998", &["--dev", "eth0"]);
         same(exit, Some(0)).map_err(|e| (e, said, stderr))
     });
-    let words = ["container own (", "on the host's network"];
+    let words = [
+        "container own (",
+        "on the host's network",
+        "serves the port on the host itself",
+    ];
     says(
         &lab,
         "9998",
@@ -179,6 +183,13 @@ fn without_a_daemon_it_says_so_and_finds_whoever_answers() {
         (0, "answered-by-host"),
         &words,
     );
+    // The host has servers of its own beside it.
+    lab.host().sh("busybox httpd -p [::]:9997");
+    let (exit, _, stderr) = explain(&lab, "9997", &["--dev", "eth0"]);
+    println!("{stderr}");
+    assert_eq!(exit, Some(3), "{stderr}");
+    let words = "nothing publishes 9997/tcp: the host's own process busybox (pid ";
+    assert!(stderr.contains(words), "{stderr}");
     let (exit, _, stderr) = explain(&lab, "9999", &["--dev", "eth0"]);
     assert_eq!(exit, Some(3), "{stderr}");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::explain::facts::Listener;
+use crate::explain::holder::Process;
 use crate::explain::place::Place;
 use crate::model::text::Untrusted;
 
@@ -105,8 +106,10 @@ fn each_ending_has_its_kind_and_its_words() {
     };
     let heard = |name: &str| Facts {
         listener: Some(Listener {
-            pid: Some(1),
-            name: name.into(),
+            process: Some(Process {
+                pid: 1,
+                name: name.into(),
+            }),
         }),
         ..local.clone()
     };

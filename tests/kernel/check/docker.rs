@@ -74,6 +74,42 @@ fn an_engine_that_is_away_and_paths_that_it_refuses_are_named() {
 
 #[test]
 #[ignore = "needs root: run by tests/run"]
+fn where_dockers_bridge_is_missing_it_says_where_to_run_and_is_well_there() {
+    namespace::fresh(|| {
+        let host = Checked::new();
+        sh(
+            "ip netns add dockers && ip -n dockers link add docker0 type bridge
+            ip -n dockers addr add fdfd:5898:4917:1::1/64 dev docker0 nodad",
+        );
+        let engine = FakeEngine::start();
+        is_ok(&host, &engine, "netns");
+        engine.put(FakeContainer::new(1, "web").publish(8080, 80));
+        let bad = lines(&host, &engine, "netns");
+        let [line] = &bad[..] else { panic!("{bad:#?}") };
+        assert_eq!(line.result, "fail", "{line:?}");
+        assert!(
+            line.found.contains("is not in this network namespace"),
+            "{line:?}"
+        );
+        let remedy = line.remedy.as_deref().expect("a remedy");
+        eprintln!("fail netns: {}\n  do {remedy}", line.found);
+        let where_to = "run docker-nat66 where Docker runs: its container with --network host; for \
+                        rootless Docker, in the namespace of rootlesskit";
+        assert_eq!(remedy, where_to);
+        // That is where Docker's bridge is.
+        let url = format!("unix://{}", engine.socket().display());
+        let args = [PREFIX, &["--docker-host", &url]].concat();
+        let mut there = host.lines(&["ip", "netns", "exec", "dockers"], &args);
+        there.retain(|line| line.id == "netns");
+        assert!(
+            !there.is_empty() && there.iter().all(|line| line.result == "ok"),
+            "{there:#?}"
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
 fn what_an_engine_left_behind_drops_until_its_remedy_has_run() {
     namespace::fresh(|| {
         let host = Checked::new();

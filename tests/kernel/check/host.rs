@@ -63,6 +63,40 @@ fn what_the_host_lacks_is_mended_by_the_remedy_as_it_was_printed() {
     });
 }
 
+/// How many connections may be tracked is set in the first network namespace only, for all of them.
+/// So a file stands in the place of that setting, under its name, and the connections are real.
+const CROWDED: [Case; 2] = [
+    Case::new(
+        "kernel",
+        "sysctl -n net.netfilter.nf_conntrack_max >/run/most
+         mount --bind /run/most /proc/sys/net/netfilter/nf_conntrack_max
+         for port in $(seq 9); do
+           conntrack -I -p tcp -s 2001:db8:1::9 -d 2001:db8:1::1 --sport $port --dport 80 \
+             --state ESTABLISHED -t 600 2>/dev/null
+         done
+         sysctl -qw net.netfilter.nf_conntrack_max=10",
+        "warn",
+        "9 of 10 connections are tracked",
+    ),
+    Case::new(
+        "kernel",
+        "sysctl -qw net.netfilter.nf_conntrack_max=9",
+        "fail",
+        "9 of 9 connections are tracked: new ones are dropped",
+    ),
+];
+
+#[test]
+#[ignore = "needs root: run by tests/run"]
+fn a_table_of_connections_that_is_full_is_made_larger_by_the_remedy_as_it_was_printed() {
+    namespace::fresh(|| {
+        let host = Checked::new();
+        for case in &CROWDED {
+            host.mended(case);
+        }
+    });
+}
+
 #[test]
 #[ignore = "needs root: run by tests/run"]
 fn an_interface_that_gets_no_requests_is_named_with_the_right_one() {

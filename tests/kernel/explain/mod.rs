@@ -9,6 +9,7 @@ mod knock;
 mod old_kernels;
 mod others;
 mod random;
+mod rulesets;
 mod scenarios;
 mod traces;
 mod wrong;

@@ -1,12 +1,17 @@
 //! Rulesets drawn by lot: what `explain` says is what a real connect finds, and without the rule
 //! that it names the outcome is another.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use super::super::flows::scenery::{HOST, PORT, inside};
-use super::Host;
+use super::rulesets::ruleset;
+use super::wrong::answer_on_the_host;
+use super::{FORWARDED, Host, Told};
 use crate::support::draw::Draw;
 use crate::support::namespace;
 use crate::support::shell::sh;
@@ -25,192 +30,68 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// One try: a round trip takes microseconds.
 const ATTEMPT: Duration = Duration::from_millis(250);
 
-/// Conditions in nft's language: some hold for the client's packets, some do not, some only before
-/// or after the rewriting.
-const NFT_CONDITIONS: [&str; 24] = [
-    "ip6 saddr 2001:db8::/32",
-    "ip6 saddr != 2001:db8::2",
-    "ip6 daddr fdfd:5898:4917:1::/64",
-    "ip6 daddr 2001:db8::1",
-    "tcp dport 80",
-    "tcp dport 8080",
-    "tcp dport { 80, 443, 8080 }",
-    "tcp dport != 80",
-    "tcp sport 1024-65535",
-    "tcp flags syn",
-    "tcp flags & (syn | ack) == syn | ack",
-    "meta l4proto tcp",
-    "meta l4proto udp",
-    "meta length < 500",
-    "meta length > 500",
-    "ip6 hoplimit > 60",
-    "ip6 hoplimit < 10",
-    "meta mark 0",
-    "meta mark 7",
-    "meta protocol ip6",
-    "meta protocol ip",
-    "meta pkttype host",
-    "ip6 nexthdr tcp",
-    "exthdr frag exists",
-];
-
-/// Conditions on connections, which hold behind connection tracking.
-const NFT_TRACKED: [&str; 4] = [
-    "ct state new",
-    "ct state established",
-    "ct state invalid",
-    "ct status dnat",
-];
-
-const NFT_VERDICTS: [&str; 6] = [
-    "accept",
-    "drop",
-    "reject",
-    "return",
-    "counter",
-    "jump other",
-];
-
-/// Hook, priority, and what makes a rule see requests only.
-const NFT_HOOKS: [(&str, i32, &str); 9] = [
-    ("prerouting", -300, "iifname eth0"),
-    ("prerouting", -150, "iifname eth0"),
-    ("prerouting", -50, "iifname eth0"),
-    ("forward", -150, "iifname eth0"),
-    ("forward", 0, "iifname eth0"),
-    ("forward", 10, "oifname br0"),
-    ("postrouting", -150, "oifname br0"),
-    ("postrouting", 50, "oifname br0"),
-    ("ingress", 0, ""),
-];
-
-const XT_CONDITIONS: [&str; 20] = [
-    "-s 2001:db8::/32",
-    "! -s 2001:db8::2",
-    "-d fdfd:5898:4917:1::/64",
-    "-d 2001:db8::1",
-    "-p tcp --dport 80",
-    "-p tcp --dport 8080",
-    "-p tcp ! --dport 80",
-    "-p tcp --sport 1024:65535",
-    "-p tcp --syn",
-    "-p tcp --tcp-flags SYN,ACK SYN,ACK",
-    "-p tcp",
-    "-p udp",
-    "-p tcp -m multiport --dports 80,443,8080",
-    "-m mark --mark 0",
-    "-m mark --mark 7",
-    "-m comment --comment \"a comment\"",
-    "-m conntrack --ctstate NEW",
-    "-m conntrack --ctstate ESTABLISHED",
-    "-m conntrack --ctstate DNAT",
-    "-m addrtype --dst-type LOCAL",
-];
-
-/// Table, chain, and what makes a rule see requests only.
-const XT_CHAINS: [(&str, &str, &str); 5] = [
-    ("raw", "PREROUTING", "-i eth0"),
-    ("mangle", "PREROUTING", "-i eth0"),
-    ("mangle", "FORWARD", "-i eth0"),
-    ("filter", "FORWARD", "-i eth0"),
-    ("mangle", "POSTROUTING", "-o br0"),
-];
-
-fn pick<'a, T: ?Sized>(draw: &mut Draw, from: &[&'a T]) -> &'a T {
-    from[draw.below(from.len() as u64) as usize]
-}
-
-/// Shell that makes one or two chains of nft with up to four rules each.
-fn nft_rules(draw: &mut Draw, table: usize) -> String {
-    let (hook, priority, ours) = NFT_HOOKS[draw.below(NFT_HOOKS.len() as u64) as usize];
-    let device = if hook == "ingress" {
-        "device eth0 "
-    } else {
-        ""
-    };
-    let family = if hook == "ingress" { "netdev" } else { "inet" };
-    let is_tracked = hook != "ingress" && priority > -200;
-    let policy = match draw.below(12) {
-        // Of one that sees requests only.
-        0 if hook == "ingress" => "accept",
-        0 if hook == "forward" => "drop",
-        _ => "accept",
-    };
-    let mut text = format!(
-        "table {family} t{table} {{\n chain other {{\n  {} {}\n }}\n chain main {{\n  type filter \
-         hook {hook} {device}priority {priority}; policy {policy};\n",
-        pick(draw, &NFT_CONDITIONS),
-        pick(draw, &["accept", "drop", "return"]),
-    );
-    if policy == "drop" {
-        // What the container answers passes.
-        text.push_str("  iifname br0 accept\n");
-    }
-    for _ in 0..1 + draw.below(4) {
-        let condition = match draw.below(5) {
-            0 if is_tracked => pick(draw, &NFT_TRACKED),
-            _ => pick(draw, &NFT_CONDITIONS),
-        };
-        let verdict = match pick(draw, &NFT_VERDICTS) {
-            // Not to be had there.
-            "reject" if hook == "ingress" || hook == "postrouting" => "drop",
-            verdict => verdict,
-        };
-        text.push_str(&format!("  {ours} {condition} {verdict}\n"));
-    }
-    format!("nft -f - <<'N'\n{text} }}\n}}\nN\n")
-}
-
-/// Shell that appends up to four rules to a chain of ip6tables.
-fn xt_rules(draw: &mut Draw, number: usize) -> String {
-    let (table, chain, ours) = XT_CHAINS[draw.below(XT_CHAINS.len() as u64) as usize];
-    let mut text = String::new();
-    let other = format!("OTHER-{number}");
-    let tool = format!("ip6tables-nft -t {table}");
-    let condition = pick(draw, &XT_CONDITIONS);
-    text.push_str(&format!(
-        "{tool} -N {other}\n{tool} -A {other} {condition} -j DROP\n"
-    ));
-    for _ in 0..1 + draw.below(4) {
-        let condition = match pick(draw, &XT_CONDITIONS) {
-            "-m conntrack --ctstate NEW" if table == "raw" => "-p tcp",
-            condition => condition,
-        };
-        let verdict = match draw.below(6) {
-            0 => "-j ACCEPT".to_owned(),
-            1 => "-j DROP".to_owned(),
-            2 if table == "filter" => "-j REJECT".to_owned(),
-            3 => "-j RETURN".to_owned(),
-            4 => format!("-j {other}"),
-            _ => String::new(),
-        };
-        text.push_str(&format!("{tool} -A {chain} {ours} {condition} {verdict}\n"));
-    }
-    text
-}
-
-/// Whether a client connects. Where it should, it may try again.
-fn connects(expected: bool) -> bool {
+/// Who answers the client: container `one`, or the process on the host; `None` if nobody does, or
+/// another. A client who should be answered may try again.
+fn answers(expected: bool) -> Option<&'static str> {
     let to: SocketAddr = format!("[{HOST}]:{PORT}").parse().expect("an address");
     let begun = Instant::now();
     loop {
-        let connected = inside("client", || {
-            TcpStream::connect_timeout(&to, ATTEMPT).is_ok()
-        });
-        if connected || !expected || begun.elapsed() > PATIENCE {
-            return connected;
+        let connected = inside("client", || TcpStream::connect_timeout(&to, ATTEMPT));
+        match connected {
+            Ok(stream) => return who(&stream),
+            Err(_) if !expected || begun.elapsed() > PATIENCE => return None,
+            Err(_) => {}
         }
     }
 }
 
+/// At whose port a client's connection ends, to judge by connection tracking. A packet after the first
+/// may be dropped, so nobody is asked.
+fn who(stream: &TcpStream) -> Option<&'static str> {
+    let port = stream.local_addr().expect("connected").port();
+    let flow = sh(&format!(
+        "conntrack -L -f ipv6 -p tcp --sport {port} 2>/dev/null || :"
+    ));
+    // The second direction is that of the answers. What is not tracked is not rewritten.
+    let mut words = flow.split_whitespace();
+    let mut last = |key: &str| words.rfind(|word| word.starts_with(key)).map(str::to_owned);
+    let (port, addr) = (last("sport="), last("src="));
+    match (addr.as_deref(), port.as_deref()) {
+        (Some("src=fdfd:5898:4917:1::2"), Some("sport=80")) => Some("one"),
+        (Some("src=2001:db8::1"), Some("sport=8080")) | (None, None) => Some("host"),
+        _ => None,
+    }
+}
+
+/// Who answers according to `explain`.
+fn said(told: &Told) -> Option<&'static str> {
+    let who = match told.text("code") {
+        "reachable" => Some("one"),
+        "answered-by-host" => Some("host"),
+        _ => None,
+    };
+    assert_eq!(who.is_some(), told.is_reachable(), "{told:#?}");
+    who
+}
+
+/// The rule that ended the packet's way or, without such a one, led it elsewhere.
+fn culprit(told: &Told) -> Option<Value> {
+    told.stopped().or_else(|| {
+        let way = told.said["way"].as_array()?;
+        let mut rewriting = way.iter().filter(|step| step["table"] == "nat");
+        rewriting.next_back().cloned()
+    })
+}
+
 /// Back to the one rule that forwards the port.
 fn clear() {
-    sh(
-        "for t in $(nft list tables | grep -v forwarder | sed 's/table //;s/ /:/'); do
-          nft delete table \"${t%%:*}\" \"${t#*:}\"
+    sh(&format!(
+        "for t in $(nft list tables | sed 's/table //;s/ /:/'); do
+          nft delete table \"${{t%%:*}}\" \"${{t#*:}}\"
         done
-        conntrack -F 2>/dev/null || :",
-    );
+        conntrack -F 2>/dev/null || :
+        {FORWARDED}",
+    ));
 }
 
 fn seed() -> u64 {
@@ -245,37 +126,33 @@ fn what_it_says_of_any_ruleset_is_what_a_real_client_finds() {
 fn many(seed: u64, count: u64) {
     let mut draw = Draw(seed);
     let host = Host::build();
-    assert!(connects(true), "before any rule");
-    let (mut open, mut named) = (0, 0);
+    answer_on_the_host();
+    assert_eq!(answers(true), Some("one"), "before any rule");
+    let mut answered = BTreeMap::new();
+    let mut named = BTreeMap::new();
     for number in 0..count {
-        let mut rules = String::new();
-        for table in 0..1 + draw.below(3) as usize {
-            rules.push_str(&match draw.below(2) {
-                0 => nft_rules(&mut draw, table),
-                _ => xt_rules(&mut draw, table),
-            });
-        }
+        let rules = ruleset(&mut draw);
         sh(&rules);
         let told = host.explain_port();
-        let said = told.is_reachable();
-        let found = connects(said);
+        let said = said(&told);
+        let found = answers(said.is_some());
         assert_eq!(
             said, found,
             "ruleset {number} of seed {seed}:\n{rules}\n{told:#?}"
         );
-        open += u64::from(said);
-        if !said && told.text("do").starts_with(['n', 'i']) {
-            let stopped = told.stopped();
+        *answered.entry(said).or_insert(0) += 1;
+        if said.is_none() && told.text("do").starts_with(['n', 'i']) {
+            let culprit_before = culprit(&told);
             sh(told.text("do"));
             let after = host.explain_port();
-            let is_other = after.is_reachable() || after.stopped() != stopped;
+            let is_other = after.is_reachable() || culprit(&after) != culprit_before;
             assert!(
                 is_other,
                 "ruleset {number} of seed {seed}:\n{rules}\n{told:#?}\n{after:#?}"
             );
-            named += 1;
+            *named.entry(told.text("code").to_owned()).or_insert(0) += 1;
         }
         clear();
     }
-    eprintln!("{count} rulesets: {open} open, {named} culprits removed");
+    eprintln!("{count} rulesets, answered by: {answered:?}; culprits removed: {named:?}");
 }

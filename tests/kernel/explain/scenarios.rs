@@ -2,6 +2,7 @@
 //! that is given mends it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use docker_nat66::model::forward::Proto;
@@ -13,8 +14,10 @@ use super::wrong::{Scenario, scenarios};
 use super::{Host, Told, others};
 use crate::support::fake_engine::FakeContainer;
 use crate::support::namespace;
+use crate::support::process;
 use crate::support::shell::sh;
 use crate::support::together::{Case, case, together};
+use crate::support::wait::{SOON, eventually, same};
 
 /// How long a client that is to be answered may try.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,7 +111,7 @@ fn a_port_whose_container_docker_does_not_list_it_for_is_not_called_unpublished(
         row["HostConfig"]["NetworkMode"] = "host".into();
         row["NetworkSettings"]["Networks"] = json!({"host": {"NetworkID": "0123"}});
         own.raw_row = Some(row);
-        host.engine.put(own);
+        host.engine.put(own.clone());
         // Nobody listens, so it is not that container's.
         let unpublished = host.explain(&["9999", HOST]);
         assert_eq!(unpublished.exit, Some(3), "{unpublished:?}");
@@ -126,6 +129,26 @@ fn a_port_whose_container_docker_does_not_list_it_for_is_not_called_unpublished(
         for words in [words, "over IPv4 only"] {
             assert!(told.text("sentence").contains(words), "{told:#?}");
         }
+
+        // Its first process is another than the one that listens.
+        let first = Sleeping::with_mounts_of_its_own();
+        own.pid = first.0.id();
+        host.engine.put(own.clone());
+        let name = std::fs::read_to_string("/proc/self/comm").expect("readable");
+        let mine = format!("{} (pid {})", name.trim_end(), std::process::id());
+        for port in ["9999", "9997"] {
+            let named =
+                format!("nothing publishes {port}/tcp: the host's own process {mine} serves it");
+            eventually(SOON, "its mounts to be its own", || {
+                let told = host.explain(&[port, HOST]);
+                let is_named = told.stderr.contains(&named);
+                same((told.exit, is_named), (Some(3), true)).map_err(|e| (e, told))
+            });
+        }
+        // Where the sockets of others may not be seen, it may be the container's.
+        let told = confined_at(&host, "9999", "-all,+net_admin");
+        assert_eq!(told.text("code"), "answered-by-host", "{told:#?}");
+        assert!(told.text("sentence").contains(words), "{told:#?}");
 
         // Without Docker nobody knows.
         host.engine.stop();
@@ -210,15 +233,37 @@ fn the_tool_of_the_other_variant_is_named_where_the_plain_name_does_not_mean_it(
     });
 }
 
-/// What it says with these capabilities alone.
+/// A process that does nothing, and ends with the test.
+struct Sleeping(Child);
+
+impl Sleeping {
+    fn with_mounts_of_its_own() -> Self {
+        let mut command = Command::new("unshare");
+        let quiet = command.args(["-m", "sleep", "infinity"]);
+        let quiet = quiet.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(quiet.spawn().expect("it runs"))
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        process::kill(&mut self.0);
+    }
+}
+
+/// What it says of the published port with these capabilities alone.
 fn confined(host: &Host, capabilities: &str) -> Told {
+    confined_at(host, &PORT.to_string(), capabilities)
+}
+
+/// The same of another port.
+fn confined_at(host: &Host, port: &str, capabilities: &str) -> Told {
     let whole = host.command("eth0");
-    let mut wrapped = std::process::Command::new("setpriv");
+    let mut wrapped = Command::new("setpriv");
     wrapped.arg(format!("--bounding-set={capabilities}"));
     wrapped.arg("--inh-caps=-all");
     wrapped.arg(whole.get_program()).args(whole.get_args());
-    let port = PORT.to_string();
-    let asked = wrapped.args([&port, HOST, "--from", CLIENT, "--json"]);
+    let asked = wrapped.args([port, HOST, "--from", CLIENT, "--json"]);
     Told::of(&asked.output().expect("it runs"))
 }
 

@@ -328,7 +328,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn answer_on_the_host() {
+/// Answers on the host's own port, as docker-proxy does.
+pub(super) fn answer_on_the_host() {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).expect("free");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
