@@ -19,15 +19,15 @@ const AT_ONCE: usize = 300;
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// TableOptions the table, or take it over, with these flags.
+    /// Make the table, or take it over, with these flags.
     Table { flags: u32 },
     /// Remove the table and all that is in it.
     DropTable,
-    /// TableOptions a set of this size (if it has one).
+    /// Make a set of this size (if it has one).
     Set(Set, u32),
     /// Remove a set that nothing refers to any more.
     DropSet(Set),
-    /// TableOptions our chains, or leave them, and fill them with our rules.
+    /// Make our chains, or leave them, and fill them with our rules.
     Chains,
     /// Remove all rules from the table.
     FlushRules,
