@@ -59,8 +59,9 @@ impl Ip6tables {
             }
         }
         found.probe()?;
-        if variant == Variant::Nft {
-            // Without it, each change lists first.
+        // Without a witness each change lists first, which also notices that the tool has become the
+        // other variant.
+        if variant == Variant::Nft && found.tools.have_own_names() {
             found.witness = Witness::open().ok();
         }
         Ok(found)

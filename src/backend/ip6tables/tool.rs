@@ -164,6 +164,12 @@ impl Tools {
         }
     }
 
+    /// Whether they go by their variant's own names, which the other never takes.
+    pub(super) fn have_own_names(&self) -> bool {
+        let has = |tool: &Path, what| tool.ends_with(self.variant.tool(what));
+        has(&self.save, "save") && has(&self.restore, "restore")
+    }
+
     /// Asks both tools which variant they are.
     ///
     /// # Errors
