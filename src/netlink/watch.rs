@@ -61,6 +61,17 @@ impl OwnPorts {
     }
 }
 
+/// Whose changes there were; of several the last of these counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Changes {
+    /// Nobody's.
+    None,
+    /// Only ours.
+    Own,
+    /// Also another program's, or one whose author is not known.
+    Foreign,
+}
+
 /// What is watched, in the network namespace of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watched {
@@ -91,13 +102,23 @@ impl Watched {
 
     /// Whether a datagram announces a change by another program to what concerns us.
     pub(super) fn is_news(self, datagram: &[u8], own: &OwnPorts) -> bool {
+        self.changes(datagram, own) == Changes::Foreign
+    }
+
+    /// Whose changes to what concerns us a datagram announces.
+    pub(super) fn changes(self, datagram: &[u8], own: &OwnPorts) -> Changes {
+        let of = |message: Message<'_>| match is_about_us(&message) {
+            true if own.contains(message.port) => Changes::Own,
+            true => Changes::Foreign,
+            false => Changes::None,
+        };
         match self {
-            Self::Routes => true,
-            Self::Rules => Messages::new(datagram).any(|message| {
-                message.map_or(true, |message| {
-                    is_about_us(&message) && !own.contains(message.port)
-                })
-            }),
+            Self::Routes => Changes::Foreign,
+            Self::Rules => {
+                let messages = Messages::new(datagram);
+                let changes = messages.map(|message| message.map_or(Changes::Foreign, of));
+                changes.max().unwrap_or(Changes::None)
+            }
         }
     }
 
@@ -200,6 +221,9 @@ mod tests {
         // The writer's port is 0.
         own.add(0);
         assert!(!is_news(&ours));
+        assert_eq!(Watched::Rules.changes(&ours, &own), Changes::Own);
+        let other = announcement(b"x\0", 10);
+        assert_eq!(Watched::Rules.changes(&other, &own), Changes::None);
         (1..=64).for_each(|port| own.add(port));
         assert!(is_news(&ours), "ports are not remembered for ever");
     }

@@ -8,7 +8,7 @@ use rustix::net::netlink::NETFILTER;
 use rustix::net::{RecvFlags, recv};
 
 use super::socket::{BUFFER, make_room_to_receive, subscribe};
-use super::watch::{OwnPorts, Watched};
+use super::watch::{Changes, OwnPorts, Watched};
 
 /// Room for announcements that wait, in bytes: those of a thousand rules of ip6tables. Where they do not
 /// fit it is not known who made them.
@@ -32,19 +32,20 @@ impl Witness {
         Ok(Self(socket))
     }
 
-    /// Whether every change since the last call came from these ports: `false` where it is not known.
-    pub(crate) fn saw_only(&self, own: &OwnPorts) -> bool {
+    /// Who has changed the tables since the last call; these ports are ours.
+    pub(crate) fn changes(&self, own: &OwnPorts) -> Changes {
         let mut chunk = vec![0_u8; BUFFER];
-        let mut only = true;
+        let mut changes = Changes::None;
         loop {
-            match recv(&self.0, &mut chunk[..], RecvFlags::DONTWAIT) {
-                Ok((length, _)) => only &= !Watched::Rules.is_news(&chunk[..length], own),
-                Err(Errno::AGAIN) => return only,
-                Err(Errno::INTR) => {}
+            let more = match recv(&self.0, &mut chunk[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => Watched::Rules.changes(&chunk[..length], own),
+                Err(Errno::AGAIN) => return changes,
+                Err(Errno::INTR) => Changes::None,
                 // More came than there is room for; what is left is read all the same.
-                Err(Errno::NOBUFS) => only = false,
-                Err(_) => return false,
-            }
+                Err(Errno::NOBUFS) => Changes::Foreign,
+                Err(_) => return Changes::Foreign,
+            };
+            changes = changes.max(more);
         }
     }
 }

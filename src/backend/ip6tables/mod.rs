@@ -37,7 +37,7 @@ use std::path::PathBuf;
 
 use super::{Backend, BackendError, Batch, ErrorKind, ObservedRule, Verb};
 use crate::model::rule::{BackendKind, Rule, RuleId};
-use crate::netlink::watch::OwnPorts;
+use crate::netlink::watch::{Changes, OwnPorts};
 use crate::netlink::witness::Witness;
 use exec::Network;
 use known::Known;
@@ -246,16 +246,18 @@ impl Ip6tables {
         let known = self.known.take();
         self.tools.restore(&what, &plan.input(), Network::Own)?;
         chain_state.follow(&plan);
-        self.known = known.filter(|_| self.saw_only(self.tools.last_port()));
+        // Where not even our change is announced, others' are not either.
+        self.known = known.filter(|_| self.changes(self.tools.last_port()) == Changes::Own);
         if let Some(known) = &mut self.known {
             known.follow(&plan);
         }
         Ok(())
     }
 
-    /// Whether it is known that since the last call nobody but these has changed the tables.
-    fn saw_only(&self, ports: &OwnPorts) -> bool {
-        self.witness.as_ref().is_some_and(|it| it.saw_only(ports))
+    /// Who has changed the tables since the last call; these ports are ours.
+    fn changes(&self, own: &OwnPorts) -> Changes {
+        let witness = self.witness.as_ref();
+        witness.map_or(Changes::Foreign, |it| it.changes(own))
     }
 }
 
@@ -270,7 +272,7 @@ impl Backend for Ip6tables {
         self.chain_state = None;
         self.known = None;
         // What was done before shows in the listing.
-        let _ = self.saw_only(&OwnPorts::default());
+        let _ = self.changes(&OwnPorts::default());
         let mut is_alone = self.witness.is_some();
         let only_if_there = self.presence == Presence::OnlyIfThere;
         let in_use = match only_if_there && self.variant() == Variant::Legacy {
@@ -287,7 +289,7 @@ impl Backend for Ip6tables {
             }
             let listing = self.list_table(table)?;
             // The tool makes a table that is not there.
-            is_alone &= self.saw_only(self.tools.last_port());
+            is_alone &= self.changes(self.tools.last_port()) != Changes::Foreign;
             rules.extend(listing.rules);
             chain_state.add(listing.chain_state);
         }
@@ -299,7 +301,7 @@ impl Backend for Ip6tables {
     /// Lists only if another program may have changed the tables since.
     fn list_of(&mut self, ids: &BTreeSet<RuleId>) -> Result<Vec<ObservedRule>, BackendError> {
         let known = self.known.take();
-        self.known = known.filter(|_| self.saw_only(&OwnPorts::default()));
+        self.known = known.filter(|_| self.changes(&OwnPorts::default()) == Changes::None);
         if let Some(known) = &self.known {
             self.chain_state = Some(known.chain_state().clone());
             return Ok(known.of(ids));
