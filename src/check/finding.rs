@@ -1,10 +1,8 @@
-//! What was found: one line for each thing, with its remedy, and the whole report.
+//! What was found: one finding for each thing, with its remedy, and the whole report.
 
 use std::fmt;
 
 use serde::Serialize;
-
-use crate::model::text::escape;
 
 /// What is looked at, in the order of the report. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +107,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    /// The word for it at the beginning of a line.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",
@@ -119,7 +118,7 @@ impl Outcome {
     }
 }
 
-/// One line. Its texts may hold names that others have chosen; they are escaped where they are
+/// One finding. Its texts may hold names that others have chosen; they are escaped where they are
 /// shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
@@ -138,19 +137,19 @@ fn name<S: serde::Serializer>(id: &CheckId, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Finding {
-    pub(super) fn ok(id: CheckId, found: impl Into<String>) -> Self {
+    pub(crate) fn ok(id: CheckId, found: impl Into<String>) -> Self {
         Self::new(id, Outcome::Ok, found)
     }
 
-    pub(super) fn warn(id: CheckId, found: impl Into<String>) -> Self {
+    pub(crate) fn warn(id: CheckId, found: impl Into<String>) -> Self {
         Self::new(id, Outcome::Warn, found)
     }
 
-    pub(super) fn fail(id: CheckId, found: impl Into<String>) -> Self {
+    pub(crate) fn fail(id: CheckId, found: impl Into<String>) -> Self {
         Self::new(id, Outcome::Fail, found)
     }
 
-    pub(super) fn skip(id: CheckId, why: impl Into<String>) -> Self {
+    pub(crate) fn skip(id: CheckId, why: impl Into<String>) -> Self {
         Self::new(id, Outcome::Skip, why)
     }
 
@@ -165,7 +164,7 @@ impl Finding {
 
     /// Adds the remedy.
     #[must_use]
-    pub(super) fn with(self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn with(self, remedy: impl Into<String>) -> Self {
         Self {
             remedy: Some(remedy.into()),
             ..self
@@ -179,15 +178,15 @@ pub(crate) struct Report {
     /// Version of this shape.
     v: u32,
     pub(crate) checks: Vec<Finding>,
-    ok: usize,
-    warn: usize,
-    fail: usize,
-    skipped: usize,
+    pub(crate) ok: usize,
+    pub(crate) warn: usize,
+    pub(crate) fail: usize,
+    pub(crate) skipped: usize,
 }
 
 impl Report {
     /// The findings in order, without those of the ids in `ignored`.
-    pub(super) fn new(mut checks: Vec<Finding>, ignored: &[CheckId]) -> Self {
+    pub(crate) fn new(mut checks: Vec<Finding>, ignored: &[CheckId]) -> Self {
         checks.retain(|finding| !ignored.contains(&finding.id));
         checks.sort_by_key(|finding| finding.id);
         let count = |result| checks.iter().filter(|it| it.result == result).count();
@@ -207,29 +206,6 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let safe = |text: &str| escape(text.chars());
-        let widths = self.checks.iter().map(|finding| finding.id.as_str().len());
-        let width = widths.max().unwrap_or_default();
-        for finding in &self.checks {
-            let (result, id) = (finding.result.as_str(), finding.id);
-            writeln!(f, "{result:<4}  {id:<width$}  {}", safe(&finding.found))?;
-            if let Some(remedy) = &finding.remedy {
-                writeln!(f, "{:4}  {:<width$}  {}", "", "do", safe(remedy))?;
-            }
-        }
-        let Self {
-            ok,
-            warn,
-            fail,
-            skipped,
-            ..
-        } = self;
-        writeln!(f, "{ok} ok, {warn} warn, {fail} fail, {skipped} skipped")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,18 +219,6 @@ mod tests {
             Finding::ok(CheckId::Forwarding, "on"),
         ];
         Report::new(found, &[CheckId::Clock])
-    }
-
-    #[test]
-    fn the_report_has_a_line_for_each_finding_and_counts_them() {
-        let expected = "\
-ok    forwarding   on
-fail  docker-ipv6  network a\\u{1b}[2J has IPv6 off
-      do           mend 'a b'
-skip  ufw          not permitted
-1 ok, 0 warn, 1 fail, 1 skipped
-";
-        assert_eq!(report().to_string(), expected);
     }
 
     #[test]

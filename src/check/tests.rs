@@ -316,7 +316,7 @@ fn what_may_not_be_seen_is_skipped_with_the_reason() {
     facts.firewall.rules = Err(Unseen::NotPermitted);
     facts.docker = Docker::NotPermitted("permission denied".to_owned());
     let report = report(&facts, &[]);
-    assert!(report.fails().next().is_none(), "{report}");
+    assert!(report.fails().next().is_none(), "{report:?}");
     for id in [
         CheckId::Docker,
         CheckId::ForwardDrop,
@@ -324,6 +324,6 @@ fn what_may_not_be_seen_is_skipped_with_the_reason() {
         CheckId::Privilege,
     ] {
         let found = report.checks.iter().find(|it| it.id == id);
-        assert_eq!(found.map(|it| it.result), Some(Skip), "{report}");
+        assert_eq!(found.map(|it| it.result), Some(Skip), "{report:?}");
     }
 }

@@ -11,6 +11,7 @@ use super::failure::{Exit, Failure};
 use super::given::Given;
 use super::host_args::{HostArgs, WHERE_FROM};
 use super::output;
+use super::screen::{self, Canvas};
 use super::waiting::wait_for;
 use crate::check::{CheckId, Settings, Tools, check};
 use crate::control::protocol::{Answer, Request};
@@ -53,7 +54,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let text = if args.json {
         output::json_line(&report)?
     } else {
-        report.to_string()
+        screen::check::screen(&report, &Canvas::of_stdout(false))
     };
     output::print(&text)?;
     Ok(match report.fails().next() {

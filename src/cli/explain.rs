@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::given::Given;
 use super::host_args::{HostArgs, WHERE_FROM, fixed};
 use super::output;
+use super::screen::{self, Canvas};
 use super::waiting::wait_for;
 use crate::control::protocol::{Answer, Request};
 use crate::docker::client::Engine;
@@ -165,7 +166,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let report = question.answer()?;
     output::print(&match args.json {
         true => output::json_line(&report.json())?,
-        false => report.text(),
+        false => screen::explain::screen(&report, &Canvas::of_stdout(false)),
     })?;
     Ok(match report.diagnosis.is_reachable {
         true => Exit::Done,

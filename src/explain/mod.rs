@@ -47,6 +47,6 @@ mod sockets;
 mod trace;
 pub(crate) mod unlisted;
 mod verdict;
-mod way;
+pub(crate) mod way;
 mod way_back;
 mod words;

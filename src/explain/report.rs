@@ -1,4 +1,4 @@
-//! What `explain` prints: a table for people, one object for programs.
+//! The answer of `explain`, and the object that programs get.
 
 use std::net::Ipv6Addr;
 
@@ -8,11 +8,8 @@ use super::diagnosis::Diagnosis;
 use super::published::Publication;
 use super::trace::Decision;
 use super::verdict::Endpoint;
-use super::way::{Step, shown};
+use super::way::Step;
 use crate::model::forward::Proto;
-
-/// Width of the first column.
-const FIRST: usize = 10;
 
 /// Version of the JSON's shape.
 const VERSION: u32 = 1;
@@ -87,76 +84,7 @@ struct StepShape<'r> {
 }
 
 impl Report {
-    /// One screen for people.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |first: &str, rest: &str| {
-            text.push_str(format!("{first:FIRST$} {rest}").trim_end());
-            text.push('\n');
-        };
-        let mut heading = "published";
-        for target in &self.publication.targets {
-            let at = match target.host_addr {
-                Some(addr) => format!("[{addr}]:"),
-                None => String::new(),
-            };
-            let network = match target.network.is_empty() {
-                true => String::new(),
-                false => format!(", network {}", target.network),
-            };
-            let what = format!("{at}{}/{} → {}", self.sent.1, self.proto, target.port);
-            line(heading, &format!("{}{network}, {what}", target.who()));
-            if !target.sources.is_empty() {
-                let nets: Vec<String> = target.sources.iter().map(ToString::to_string).collect();
-                line("", &format!("only for {}", nets.join(", ")));
-            }
-            heading = "";
-        }
-        for reason in &self.publication.closed {
-            line("closed", reason);
-        }
-        let to = format!("[{}]:{}", self.sent.0, self.sent.1);
-        line(
-            "packet",
-            &format!("from {} to {to} on {}", self.from, shown(&self.device)),
-        );
-        let mut heading = "way";
-        for (at, step) in self.steps.iter().enumerate() {
-            line(heading, &self.step_line(at, step));
-            heading = "";
-        }
-        let mut heading = "back";
-        for step in &self.back_steps {
-            let stopped = match step.decision {
-                Decision::Drop => "   ← stopped here",
-                _ => "",
-            };
-            line(heading, &format!("{}{stopped}", place_and_line(step)));
-            heading = "";
-        }
-        for note in &self.notes {
-            line("note", note);
-        }
-        if let Some(remedy) = &self.diagnosis.remedy {
-            line("do", remedy);
-        }
-        text.push_str(&self.diagnosis.sentence);
-        text.push('\n');
-        text
-    }
-
-    fn step_line(&self, at: usize, step: &Step) -> String {
-        let mut line = place_and_line(step);
-        if let Some((_, (addr, port))) = self.rewritten.filter(|(rewriter, _)| *rewriter == at) {
-            line.push_str(&format!("  → [{addr}]:{port}"));
-        }
-        if self.stop == Some(at) {
-            line.push_str("   ← stopped here");
-        }
-        line
-    }
-
-    /// The same as one value to be written as JSON.
+    /// It as one value to be written as JSON.
     pub(crate) fn json(&self) -> impl Serialize {
         let published = self
             .publication
@@ -186,9 +114,7 @@ impl Report {
             way: steps
                 .map(|(at, step)| step_shape(step, self.stop == Some(at)))
                 .collect(),
-            back: back
-                .map(|step| step_shape(step, step.decision == Decision::Drop))
-                .collect(),
+            back: back.map(|step| step_shape(step, step.drops())).collect(),
             notes: &self.notes,
             reachable: self.diagnosis.is_reachable,
             code: self.diagnosis.code,
@@ -224,98 +150,5 @@ fn step_shape(step: &Step, stopped: bool) -> StepShape<'_> {
     }
 }
 
-fn place_and_line(step: &Step) -> String {
-    let place = match step.place {
-        Some(place) => format!("{:<11} {:>5}", place.hook, place.priority),
-        None => format!("{:<17}", ""),
-    };
-    format!("{place}  {}", step.line())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::owner::Owner;
-    use super::super::place::{Hook, Place};
-    use super::super::published::Target;
-    use super::super::ruleset::RuleFacts;
-    use super::super::trace::ChainName;
-    use super::super::verdict::Spot;
-    use super::super::words::{Language, RuleWords};
-    use super::*;
-    use crate::model::text::{Untrusted, must_be_escaped};
-
-    /// What wants to clear a terminal, forge a line and turn the reading direction.
-    const HOSTILE: &str = "a\u{1b}[2J\nreachable\u{202e}";
-
-    fn step(handle: Option<u64>) -> Step {
-        Step {
-            place: Some(Place {
-                hook: Hook::Forward,
-                priority: 0,
-            }),
-            spot: Spot {
-                chain: ChainName {
-                    family: 1,
-                    table: HOSTILE.to_owned(),
-                    chain: HOSTILE.to_owned(),
-                },
-                handle,
-            },
-            decision: Decision::Drop,
-            words: handle.map(|handle| RuleWords {
-                text: format!("tcp dport 80 drop comment \"{HOSTILE}\""),
-                language: Language::Nft,
-                position: 1,
-                facts: RuleFacts {
-                    handle,
-                    comment: Some(HOSTILE.to_owned()),
-                    expressions: Vec::new(),
-                },
-            }),
-            owner: Owner::Unknown,
-            tool: None,
-        }
-    }
-
-    #[test]
-    fn what_others_have_named_steers_no_terminal_and_forges_no_line() {
-        let addr = "2001:db8::1".parse().expect("an address");
-        let name = || Untrusted::new(HOSTILE);
-        let target = Target {
-            addr,
-            port: 80,
-            host_addr: None,
-            id: HOSTILE.to_owned(),
-            name: name(),
-            network: name(),
-            sources: Vec::new(),
-        };
-        let steps = vec![step(Some(7)), step(None)];
-        let report = Report {
-            proto: Proto::Tcp,
-            from: addr,
-            sent: (addr, 8080),
-            device: HOSTILE.to_owned(),
-            publication: Publication {
-                targets: vec![target],
-                ..Publication::default()
-            },
-            stop: Some(1),
-            rewritten: None,
-            back_steps: steps.clone(),
-            diagnosis: Diagnosis::closed("dropped", steps[0].chain_words()),
-            steps,
-            injected_by: "bpf",
-            notes: Vec::new(),
-        };
-        let text = report.text();
-        // One line each: published, packet, two of the way, two of the way back, and the sentence.
-        assert_eq!(text.lines().count(), 7, "{text}");
-        let bad = |c: char| c != '\n' && c != '\\' && must_be_escaped(c);
-        assert!(!text.contains(bad), "{text:?}");
-        let shown = "a\\u{1b}[2J\\nreachable\\u{202e}";
-        for line in text.lines() {
-            assert!(line.contains(shown), "{line}");
-        }
-    }
-}
+pub(crate) mod samples;

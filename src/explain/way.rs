@@ -46,6 +46,11 @@ impl Step {
         )
     }
 
+    /// Whether it drops the packet.
+    pub(crate) fn drops(&self) -> bool {
+        self.decision == Decision::Drop
+    }
+
     /// Whether the chain is one of ip6tables'.
     pub(crate) fn is_iptables(&self) -> bool {
         let chain = &self.spot.chain;

@@ -3,7 +3,9 @@
 //! Everything here is pure, apart from [`Canvas::of_stdout`]. Texts have their colours in them, and
 //! [`super::output::print_screen`] takes them out where they are not wanted.
 
+pub(super) mod check;
 pub(super) mod diff;
+pub(super) mod explain;
 pub(super) mod forwards;
 pub(super) mod history;
 pub(super) mod lines;
