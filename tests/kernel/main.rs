@@ -6,9 +6,11 @@
 //! `cleanup` removes of other programs ([`migration`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
 //! harmed from outside ([`outside`]) and from inside ([`hardened`]), what monitoring gets of one
-//! ([`monitoring`]), and what a change takes ([`counts`]).
+//! ([`monitoring`]), what compares all sides while they change ([`churn`]), and what a change takes
+//! ([`counts`]).
 
 mod check;
+mod churn;
 mod counts;
 mod disk;
 mod docker_nat;

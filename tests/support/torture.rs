@@ -12,6 +12,8 @@ pub(crate) const CUTS: &str = "DOCKER_NAT66_TORTURE_CUTS";
 pub(crate) const CONNECTS: &str = "DOCKER_NAT66_TORTURE_CONNECTS";
 /// For how many seconds a real Engine churns.
 pub(crate) const SOAK: &str = "DOCKER_NAT66_TORTURE_SOAK";
+/// For how many seconds `dump --diff` is asked beside churn on a fake Engine.
+pub(crate) const CHURN: &str = "DOCKER_NAT66_TORTURE_CHURN";
 /// The seed of what is drawn by lot; also the step with which a sample begins.
 pub(crate) const SEED: &str = "DOCKER_NAT66_TORTURE_SEED";
 

@@ -30,10 +30,11 @@ const TOP: [&str; 7] = [
     "tests",
 ];
 
-/// Calls of `sleep` in tests, by file: pauses between two looks at a condition, and moments of
-/// death that are themselves what is tested. Everything else waits for a condition.
+/// Calls of `sleep` in tests, by file: pauses between two looks at a condition, and moments of death
+/// or of churn that are themselves what is tested. Everything else waits for a condition.
 const SLEEPS: &[(&str, usize)] = &[
     ("src/actors/port_mapper/tests.rs", 1),
+    ("tests/kernel/churn.rs", 1),
     ("tests/kernel/killpoints/by_lot.rs", 1),
     ("tests/kernel/torture.rs", 1),
     ("tests/lab/supervised.rs", 1),
