@@ -11,12 +11,13 @@
 //!                                                                      Journal (sled) journal/
 //! ```
 //!
-//! Data flows one way. An event only causes a new look at Docker: the watcher keeps a snapshot of what
-//! Docker says ([`docker`]), the mapper derives the desired state from it ([`mapper`], pure), the
+//! Data flows one way. An event causes a new look at Docker, and what ends a container removes it at
+//! once: the watcher keeps a snapshot of what Docker says ([`docker`]), the mapper derives the desired state from it ([`mapper`], pure), the
 //! writer observes Docker's own IPv6 NAT ([`docker_nat`]), compares desired with applied and changes
 //! the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) records every insertion
 //! before it happens. [`check`] looks at all that decides about packets on this host, and [`explain`]
-//! follows one packet through the kernel; both change nothing, and no part of the daemon needs them.
+//! follows one packet through the kernel; neither leaves anything behind, and all that the daemon takes
+//! from them is how the rules of other programs are read.
 //! [`model`] holds the values they share, [`actors`] and [`daemon`] the threads and messages,
 //! [`control`] and [`cli`] what a person sees, and [`metrics`] what
 //! monitoring reads. Below them are [`netlink`] and [`conntrack`], which
@@ -43,7 +44,7 @@
 //!
 //! # What is absent, on purpose
 //!
-//! No writes to Docker (only GET requests), no `ip6tables -C`, no flush of anything, no shell, no
+//! No writes to Docker (only GET requests), no `ip6tables -C`, no flush of what is not ours, no shell, no
 //! second place that decides what should be in the kernel, no state besides the journal.
 
 pub mod actors;

@@ -1,4 +1,4 @@
-//! The log: standard error, one line per fact, written before the call returns.
+//! The log: standard error or the journal of systemd, one line per fact, written before the call returns.
 //!
 //! A line is never lost at exit (no asynchronous drain) and never split: control characters in a value
 //! are escaped before the line is written. If the reader hangs, the daemon goes on, and logs later how

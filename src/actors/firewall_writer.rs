@@ -49,7 +49,7 @@ pub(crate) struct FirewallWriter {
     docker_nat: Option<Watch>,
     /// Makes rules of intents.
     compiler: Compiler,
-    /// What recovery finds was opened by an earlier run.
+    /// Whether recovery is over: what it finds, an earlier run has opened.
     has_recovered: bool,
     /// What the last round was to bring about, and what Docker's own NAT did then.
     desired: Option<(Arc<Intent>, StandbyState)>,

@@ -6,7 +6,8 @@
 //!                                                              machine, leftovers──▶ Report
 //! ```
 //!
-//! [`gather`] only reads, and [`finding`] says how the report looks; the rest is pure. What `status`
+//! [`gather`] and the readers that it calls only read, and [`finding`] says how the report looks; the
+//! rest is pure. What `status`
 //! reports as a problem is found by the same functions ([`crate::mapper::health`],
 //! [`crate::docker_nat`]). No task or thread runs here, and nothing stays.
 

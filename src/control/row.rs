@@ -23,7 +23,7 @@ pub struct Row {
     pub id: String,
     /// `intended`, `applied` or `removing`; `closed` for a container that has no rule.
     pub state: String,
-    /// `dnat`, `masquerade`, `snat`, `hairpin`, `guard`, `refuse` or `jump`; with nftables
+    /// `dnat`, `masquerade`, `snat`, `hairpin`, `hairpin-guard`, `guard`, `refuse` or `jump`; with nftables
     /// `egress`, `prefix` and `guarded` instead of `masquerade`, `guard` and `jump`; `skipped`
     /// for a container that has no rule.
     pub kind: String,

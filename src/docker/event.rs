@@ -1,4 +1,5 @@
-//! The events that matter. Each says no more than that something is to be looked at again.
+//! The events that matter. What ends a container is believed; each other says no more than that
+//! something is to be looked at again.
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 

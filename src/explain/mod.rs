@@ -10,7 +10,7 @@
 //!                 packet
 //! ```
 //!
-//! All of it runs in the command's process and ends with it. The probe's table belongs to a socket
+//! All of it runs in the command's process and ends with it. The probe's table belongs to a socket,
 //! the BPF program or the tap to a descriptor, so a SIGKILL leaves none of them behind. [`verdict`],
 //! [`diagnosis`], [`owner`], [`remedy`], [`trace`], [`place`], [`published`] and [`unlisted`] are pure.
 

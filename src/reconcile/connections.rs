@@ -2,8 +2,8 @@
 //! serves itself are kept.
 //!
 //! What is to be cut is remembered until it is: a failure is reported, and the next round tries
-//! again. A crash forgets it. A flow may then outlive its rule until it ends by itself, but never
-//! reaches a rule that the kernel does not hold.
+//! again. A crash forgets it. A flow may then outlive its rule until it ends by itself, but no
+//! new one follows a rule that has gone.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;

@@ -1,7 +1,7 @@
 //! Makes the kernel match what is desired, with the journal ahead of every insertion.
 //!
-//! [`Reconciler`] owns the backend and the list of applied rules; it is the only code that
-//! changes the kernel. It is synchronous and runs in one thread, one call at a time. A crash
+//! [`Reconciler`] owns the backend and the list of applied rules; it is the only code of the
+//! daemon that changes rules. It is synchronous and runs in one thread, one call at a time. A crash
 //! between any two of its steps leaves a journal in which every inserted rule stands, and a
 //! kernel in which every rule of ours carries its comment; [`Reconciler::recover`] starts from
 //! the union of both.

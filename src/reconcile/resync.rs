@@ -81,7 +81,7 @@ impl<J: Journal> Reconciler<J> {
         }
     }
 
-    /// Only what was there in this boot has somebody removed.
+    /// Somebody can have removed only those rules that were there in this boot.
     fn log_lost(&self, lost: &[RuleId]) {
         let records: Vec<&Record> = lost.iter().filter_map(|id| self.records.get(id)).collect();
         let (applied, begun): (Vec<&Record>, Vec<&Record>) = records

@@ -28,8 +28,8 @@ impl PortMapper {
         Ok(())
     }
 
-    /// With `--hairpin auto`: finds the published ports that no docker-proxy serves. `changes` is the
-    /// number of these ports. Returns whether they are others than at the last scan.
+    /// With `--hairpin auto`: finds the published ports that no docker-proxy serves. `changes` is
+    /// that of what was computed last. Returns whether they are others than at the last scan.
     pub(super) fn observe_proxies(
         &mut self,
         published: &BTreeSet<(Proto, u16)>,

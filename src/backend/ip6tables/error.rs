@@ -15,7 +15,7 @@ const VERSION_PROBLEM: i32 = 3;
 const RESOURCE_PROBLEM: i32 = 4;
 
 /// The tool's words, and what they mean, first match first.
-const WORDS: [(&str, ErrorKind); 17] = [
+const WORDS: [(&str, ErrorKind); 18] = [
     // Before the rest: it comes with exit status 3 and a broken-off listing.
     ("Parsing nftables rule failed", ErrorKind::Uncertain),
     ("is incompatible", ErrorKind::Uncertain),
@@ -27,6 +27,8 @@ const WORDS: [(&str, ErrorKind); 17] = [
     ("Resource busy", ErrorKind::Busy),
     ("File exists", ErrorKind::Exists),
     ("does a matching rule exist", ErrorKind::NotFound),
+    // Others have flushed the table meanwhile, so that what follows in the batch fails as well.
+    ("RULE_DELETE failed (No such file", ErrorKind::NotFound),
     ("do you need to insmod", ErrorKind::Unsupported),
     ("unable to initialize table", ErrorKind::Unsupported),
     ("Couldn't load ", ErrorKind::Unsupported),
@@ -91,6 +93,11 @@ mod tests {
                 ErrorKind::NotFound,
             ),
             (1, "ip6tables-restore: line 2 failed", ErrorKind::NotFound),
+            (
+                4,
+                "ip6tables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_DELETE failed (No such file or directory): rule in chain PREROUTING\nline 5: RULE_APPEND failed (No such file or directory): rule in chain PREROUTING",
+                ErrorKind::NotFound,
+            ),
             (1, "ip6tables-restore: line 4 failed", ErrorKind::Failed),
             (
                 2,

@@ -48,7 +48,7 @@ pub(super) enum Step {
     },
     /// The kernel tells of an interface with the container's hardware address, rightly or not.
     Interface(usize),
-    /// What the kernel told was lost.
+    /// The kernel's notice of an interface was lost.
     InterfacesMissed,
     AskList,
     /// The Engine writes the list.
