@@ -27,8 +27,8 @@ use crate::model::forward::Proto;
     after_help = "With a daemon, dump shows each published port: where it leads, who may use it, and \
                   what is closed with the reason. Without one it shows the ports of the journal that \
                   the last daemon left.\n\n\
-                  The history has at most 10,000 entries and 4 MiB, and says nothing of images, which the \
-                  daemon does not ask for. Each entry is sealed with the seal of the one before. That a \
+                  The history has at most 10,000 entries and 4 MiB. It shows the image as docker ps \
+                  did when the port was opened; an entry of an earlier release names none. Each entry is sealed with the seal of the one before. That a \
                   journal was put back whole to an earlier state does not show in it: compare the newest \
                   seal with the log, which has it once an hour and at a clean end.\n\n\
                   Exit codes:\n  0  done; with --diff: all three are equal\n  1  failed; with --diff: \

@@ -212,7 +212,7 @@ fn of_row(row: &Row) -> Option<Interval> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let owner = |id: &String| {
         let (name, network) = (text(&row.container_name), text(&row.network));
-        Owner::new(id, name.as_str(), network.as_str())
+        Owner::new(id, name.as_str(), network.as_str()).of_image(text(&row.image).as_str())
     };
     Some(Interval {
         entry: None,
@@ -246,6 +246,7 @@ struct HistoryRow<'r> {
     container_id: Option<&'r str>,
     container_name: Option<&'r str>,
     network: Option<&'r str>,
+    image: Option<&'r str>,
     dev: Option<&'r str>,
     source: Option<&'r str>,
     opened: Moment,
@@ -306,6 +307,7 @@ fn json(intervals: &[Interval], chain: &Chain) -> Result<String, Failure> {
                 container_id: owner.map(|owner| owner.container_id.as_str()),
                 container_name: owner.map(|owner| owner.container_name.raw()),
                 network: owner.map(|owner| owner.network.raw()),
+                image: owner.map(|it| it.image.raw()).filter(|it| !it.is_empty()),
                 dev: interval.dev.as_deref(),
                 source: interval.source.as_deref(),
                 opened: interval.from,

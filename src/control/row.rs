@@ -68,6 +68,9 @@ pub struct Row {
     /// `inserted_at`; null in a row of kind `skipped`.
     #[serde(default)]
     pub inserted: Option<Moment>,
+    /// The container's image, as Docker gave it; null where it is not known.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 impl Row {
@@ -122,6 +125,7 @@ impl Row {
             container_id: Some(owner.container_id.clone()),
             container_name: Some(owner.container_name.raw().to_owned()),
             network: Some(owner.network.raw().to_owned()),
+            image: (!owner.image.is_empty()).then(|| owner.image.raw().to_owned()),
             ..self
         }
     }

@@ -50,6 +50,7 @@ type Labels = BTreeMap<String, Field<String>>;
 struct Row {
     id: Field<String>,
     names: Field<Vec<Field<String>>>,
+    image: Field<String>,
     state: Field<String>,
     created: Field<i64>,
     host_config: Field<HostConfig>,
@@ -82,6 +83,7 @@ struct State {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
+    image: Field<String>,
     labels: Field<Labels>,
 }
 
@@ -139,6 +141,7 @@ pub fn list(text: &str) -> Result<ContainerList, Unreadable> {
         let container = Container {
             id: id.clone(),
             name: list_name(row.names),
+            image: row.image.text(),
             start: Start::default(),
             created: row.created.or_default(),
             network_mode: row.host_config.or_default().network_mode.text(),
@@ -180,12 +183,14 @@ pub fn inspect(id: &str, text: &str) -> Result<Inspected, Unreadable> {
     let mut notes = Notes::default();
     let host_config = answer.host_config.or_default();
     let settings = answer.network_settings.or_default();
+    let config = answer.config.or_default();
     let endpoints = endpoints(settings.networks, &mut notes);
     let ports = ports::inspected(settings.ports, "Ports", &mut notes);
     let bindings = ports::inspected(host_config.port_bindings, "PortBindings", &mut notes);
     let container = Container {
         id: id.to_owned(),
         name: bare_name(&answer.name.or_default()),
+        image: config.image.text(),
         start: Start {
             heard: 0,
             at: nanoseconds(&state.started_at.or_default()),
@@ -198,7 +203,7 @@ pub fn inspect(id: &str, text: &str) -> Result<Inspected, Unreadable> {
             rows,
             publish_all: host_config.publish_all_ports.or_default(),
         }),
-        labels: labels(answer.config.or_default().labels, &mut notes),
+        labels: labels(config.labels, &mut notes),
         unreadable: notes.list,
     };
     Ok(Inspected::Running(Box::new(container)))

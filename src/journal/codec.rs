@@ -20,6 +20,7 @@ mod parts;
 pub(crate) mod states;
 mod v1;
 mod v2;
+mod v3;
 
 use bincode::Options;
 use serde::Serialize;
@@ -29,10 +30,13 @@ use super::record::Record;
 use crate::model::rule::RuleId;
 
 /// The highest version of a value that this daemon reads.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// The version of records without a text, of every sentinel, and of the marker.
 pub(crate) const FIRST_VERSION: u16 = 1;
+
+/// The version of records of which no owner's image is known.
+const WITHOUT_IMAGE: u16 = 2;
 
 /// Largest body, in bytes. sled keeps up to 17 neighbouring values in one page and moves a page
 /// over 128 KiB (a quarter of its 512 KiB segment) into a file of its own, which it never
@@ -96,15 +100,17 @@ fn options() -> impl Options {
         .reject_trailing_bytes()
 }
 
-/// The value of a record; its key is `record.id()`. Names of containers and networks are cut at 255
+/// The value of a record; its key is `record.id()`. Names of containers, images and networks are cut at 255
 /// bytes, because only the reader of `dump` needs them.
 ///
 /// # Errors
 /// [`EncodeError::TooLarge`].
 pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, EncodeError> {
     let id = record.id();
-    body(&v2::RecordV2::from(record))
-        .map(|body| envelope(id.as_bytes(), VERSION, &body))
+    let v3 = v3::RecordV3::of(record).and_then(|v3| Some((VERSION, body(&v3)?)));
+    // Rather without images than not at all.
+    v3.or_else(|| Some((WITHOUT_IMAGE, body(&v2::RecordV2::from(record))?)))
+        .map(|(version, body)| envelope(id.as_bytes(), version, &body))
         .ok_or(EncodeError::TooLarge {
             id,
             owners: record.owned.owners.len(),
@@ -121,7 +127,8 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
     let id = id.map_err(|_| damaged(format!("a key of {} bytes", key.len())))?;
     let record = match version {
         FIRST_VERSION => read::<v1::RecordV1>(body)?.record(id),
-        _ => read::<v2::RecordV2>(body)?.record(id),
+        WITHOUT_IMAGE => read::<v2::RecordV2>(body)?.record(id),
+        _ => read::<v3::RecordV3>(body)?.record(id),
     };
     record.map_err(damaged)
 }

@@ -42,6 +42,7 @@ pub(crate) mod samples {
         Container {
             id: id.into(),
             name: Untrusted::new(format!("name-{id}")),
+            image: Untrusted::default(),
             start: Start::default(),
             created: 0,
             network_mode: "default".into(),

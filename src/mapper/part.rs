@@ -93,7 +93,8 @@ pub(super) fn part(context: &Context<'_>, container: &Container) -> Part {
                 .get_or_insert_with(|| {
                     let (network, addr) = choose(context, container)?;
                     let (id, name) = (container.id.clone(), container.name.clone());
-                    Ok((Owner::new(id, name, network), addr))
+                    let image = container.image.clone();
+                    Ok((Owner::new(id, name, network).of_image(image), addr))
                 })
                 .clone()?;
             forward(row, scope, endpoint, &filter)

@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 
 use super::forward::Owner;
 use super::rule::{BackendKind, HostPort, OwnedRule, Rule, RuleId, RuleKey};
+use super::shared::Shared;
 
 /// What should be in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl ChangeSet {
         }
         for (id, wanted) in desired.wanted(applied) {
             match applied.get(id) {
-                Some(held) if held.owners == wanted.owners => {}
+                Some(held) if is_up_to_date(&held.owners, &wanted.owners) => {}
                 Some(_) => change.reown.push(wanted.clone()),
                 None => match leaving.get_mut(&place(&wanted.rule)).and_then(Vec::pop) {
                     Some(old) => change.replace.push(Replacement {
@@ -192,6 +193,11 @@ impl ChangeSet {
             && self.replace.is_empty()
             && self.reown.is_empty()
     }
+}
+
+/// Whether a record has these owners, with their images. One of an earlier release has no images.
+fn is_up_to_date(held: &Shared<BTreeSet<Owner>>, wanted: &Shared<BTreeSet<Owner>>) -> bool {
+    held.is_same(wanted) || (held == wanted && !Owner::lack_image_of(held, wanted))
 }
 
 /// The place that a rule takes.
@@ -278,5 +284,31 @@ mod tests {
             ..ChangeSet::default()
         };
         assert_eq!(change, expected);
+    }
+
+    #[test]
+    fn a_record_without_the_image_is_written_anew_and_no_other() {
+        let of_image = |image: &str| {
+            let mut forward = forward(true);
+            let owner = Owner::new("c1", "web", "bridge").of_image(image);
+            forward.owners = BTreeSet::from([owner]).into();
+            forward
+        };
+        let cases = [
+            ("", "nginx", 1),
+            ("nginx", "nginx", 0),
+            ("nginx", "", 0),
+            ("nginx", "sha256:5c5c", 0),
+        ];
+        for (held, wanted, reowned) in cases {
+            let desired = Desired {
+                rules: by_id(of_image(wanted)),
+                ..Desired::nothing()
+            };
+            let mut change = ChangeSet::between(&desired, &by_id(of_image(held)));
+            assert_eq!(change.reown.len(), reowned, "{held:?} to {wanted:?}");
+            change.reown.clear();
+            assert!(change.is_empty(), "{change:?}");
+        }
     }
 }

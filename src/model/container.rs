@@ -103,6 +103,9 @@ pub struct Container {
     pub id: String,
     /// Name without the leading slash.
     pub name: Untrusted,
+    /// `Image` of a list row, or `Config.Image`: as the user named it; in a list the id where the name
+    /// has gone to another image.
+    pub image: Untrusted,
     /// When it started.
     pub start: Start,
     /// When it was created, seconds since the epoch; 0 if Docker does not give it.
@@ -274,7 +277,12 @@ impl Container {
     /// bindings, and the ports that are routed over IPv6, which Engine 29 lists as `0.0.0.0` alone.
     /// If the row shows other ports than that inspect, Docker has bound them anew (because the
     /// container has another IPv6 gateway, say), and a new inspect is needed.
+    ///
+    /// The image stays as it was first shown: a list shows the id once the tag has moved.
     pub(crate) fn complete_from(&mut self, known: &Self) {
+        if !known.image.is_empty() {
+            self.image = known.image.clone();
+        }
         let bound = |container: &Self| -> Vec<PortRow> {
             let rows = container.ports.iter().filter(|row| !row.is_routed_v6());
             rows.cloned().collect()
@@ -334,6 +342,7 @@ mod tests {
         Container {
             id: "c1".into(),
             name: "c1".into(),
+            image: Untrusted::default(),
             start: Start::default(),
             created: 0,
             network_mode: "default".into(),

@@ -1,7 +1,9 @@
 //! A published port, resolved to a container's IPv6 address.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::ops::Deref;
 use std::str::FromStr;
@@ -79,7 +81,7 @@ impl FromStr for Proto {
     }
 }
 
-/// The journal cuts the names of containers and networks at this many bytes. Docker sets no limit, and a
+/// The journal cuts the names of containers, images and networks at this many bytes. Docker sets no limit, and a
 /// single long name must not make a whole batch unwritable. Only readers need the names; ownership goes
 /// by id.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
@@ -89,8 +91,9 @@ pub(crate) const MAX_NAME_BYTES: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(Arc<OwnerContent>);
 
-/// Which container an owner is.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Which container an owner is. The image does not count in comparisons: Docker shows the same
+/// container with another one once its tag has moved, and in a list otherwise than in an inspect.
+#[derive(Debug, Clone)]
 pub struct OwnerContent {
     /// The container's full id as Docker gives it.
     pub container_id: String,
@@ -98,6 +101,41 @@ pub struct OwnerContent {
     pub container_name: Untrusted,
     /// The Docker network that holds the container's address.
     pub network: Untrusted,
+    /// The container's image as Docker showed it when the rule was recorded; empty: not known.
+    pub image: Untrusted,
+}
+
+impl OwnerContent {
+    /// What counts in comparisons.
+    fn identity(&self) -> (&str, &Untrusted, &Untrusted) {
+        (&self.container_id, &self.container_name, &self.network)
+    }
+}
+
+impl PartialEq for OwnerContent {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for OwnerContent {}
+
+impl PartialOrd for OwnerContent {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OwnerContent {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+
+impl Hash for OwnerContent {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
 }
 
 impl Owner {
@@ -111,7 +149,20 @@ impl Owner {
             container_id: container_id.into(),
             container_name: container_name.into(),
             network: network.into(),
+            image: Untrusted::default(),
         }))
+    }
+
+    /// The same container, with its image.
+    pub fn of_image(mut self, image: impl Into<Untrusted>) -> Self {
+        Arc::make_mut(&mut self.0).image = image.into();
+        self
+    }
+
+    /// Whether the image of one of these is not known, and is among `others`, which are equal.
+    pub(crate) fn lack_image_of(these: &BTreeSet<Self>, others: &BTreeSet<Self>) -> bool {
+        let mut pairs = these.iter().zip(others);
+        pairs.any(|(this, other)| this.image.is_empty() && !other.image.is_empty())
     }
 }
 

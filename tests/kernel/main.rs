@@ -6,8 +6,8 @@
 //! `cleanup` removes of other programs ([`migration`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
 //! harmed from outside ([`outside`]) and from inside ([`hardened`]), what monitoring gets of one
-//! ([`monitoring`]), what compares all sides while they change ([`churn`]), and what a change takes
-//! ([`counts`]).
+//! ([`monitoring`]), what compares all sides while they change ([`churn`]), what a change takes
+//! ([`counts`]), and whether the image of a container outlives a kill and an upgrade ([`images`]).
 
 mod check;
 mod churn;
@@ -18,6 +18,7 @@ mod explain;
 mod flows;
 mod goldens;
 mod hardened;
+mod images;
 mod killpoints;
 mod known;
 mod life;

@@ -19,7 +19,7 @@ use crate::support::wait::{SOON, eventually, same};
 const ARGS: [&str; 4] = ["--dev", "eth0", "--prefix", "fdfd:5898:4917:1::/64"];
 
 /// The documented fields of a row of `dump --json`.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "v",
     "id",
     "state",
@@ -37,6 +37,7 @@ const FIELDS: [&str; 17] = [
     "prefix",
     "inserted_at",
     "boot_id",
+    "image",
 ];
 
 #[test]
@@ -91,6 +92,7 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
         ("container_id", json!(id)),
         ("container_name", json!("web")),
         ("network", json!("bridge")),
+        ("image", json!("lab")),
         ("dev", in_use().dev_of_forward("eth0")),
     ] {
         assert_eq!(forward[field], value, "{field} of {forward}");
@@ -125,6 +127,10 @@ fn dump_says_the_same_with_the_daemon_and_without_and_it_is_what_the_kernel_has(
     assert_eq!(web.len(), 1, "{past:#?}");
     assert_eq!(web[0]["opened"], forward["inserted"]);
     assert_eq!(web[0]["reason"], "daemon-left");
+    assert_eq!(
+        (&brief["image"], &web[0]["image"]),
+        (&json!("lab"), &json!("lab"))
+    );
     let screen = text(&daemon::command(&lab, &["dump", "--history"]));
     println!("{screen}");
     let of_port = [&call[..], &["--port", "8080"]].concat();

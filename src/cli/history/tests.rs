@@ -233,7 +233,7 @@ fn json_has_an_object_for_each_port_and_one_for_the_chain() {
         concat!(
             r#"{{"v":1,"entry":1,"sha256":"{}","proto":"tcp","host_addr":null,"host_port":81,"#,
             r#""container_addr":"fd00::2","container_port":8001,"container_id":"a","#,
-            r#""container_name":"a","network":"bridge","dev":null,"source":null,"#,
+            r#""container_name":"a","network":"bridge","image":null,"dev":null,"source":null,"#,
             r#""opened":"1970-01-01T00:00:10Z","closed":"1970-01-01T00:00:20Z","reason":"moved"}}"#
         ),
         zeros

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
-use super::forwards::{container, dash};
+use super::forwards::{container, dash, safe};
 use super::lines::broken;
 use super::table::{Cell, Column, Cut, table};
 use super::{BAD, Canvas, GOOD, paint, ports};
@@ -12,10 +12,11 @@ use crate::journal::history::chain::Link;
 use crate::journal::history::closing::{EndReason, Loss, PortRun};
 use crate::model::forward::Owner;
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     ("PORT", Cut::Middle, 3, 12),
-    ("CONTAINER", Cut::Middle, 1, 12),
-    ("ADDRESS", Cut::Middle, 0, 16),
+    ("CONTAINER", Cut::Middle, 1, 11),
+    ("IMAGE", Cut::Middle, 1, 8),
+    ("ADDRESS", Cut::Middle, 0, 10),
     ("OPENED", Cut::Never, 0, 0),
     ("CLOSED", Cut::Never, 0, 0),
     ("WHY", Cut::Never, 0, 0),
@@ -145,11 +146,27 @@ fn line(interval: &Interval, canvas: &Canvas) -> Vec<Cell> {
     vec![
         port.into(),
         format!("{name}:{inside}").into(),
+        image(owner, canvas).into(),
         interval.addr.to_string().into(),
         time(interval.from).into(),
         closed,
         why.into(),
     ]
+}
+
+/// The image as `docker ps` shows it: without a digest, and of an id the first twelve digits.
+fn image(owner: Option<&Owner>, canvas: &Canvas) -> String {
+    let Some(image) = owner.map(|it| it.image.raw()).filter(|it| !it.is_empty()) else {
+        return dash();
+    };
+    if canvas.width.is_none() {
+        return safe(image);
+    }
+    match image.split_once("sha256:") {
+        Some(("", id)) => safe(&id.chars().take(12).collect::<String>()),
+        Some((name, _)) if name.len() > 1 => safe(name.strip_suffix('@').unwrap_or(image)),
+        _ => safe(image),
+    }
 }
 
 /// Neighbouring ports as one line, and one line where only interfaces or sources differ.

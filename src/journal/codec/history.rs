@@ -3,11 +3,14 @@
 //! ([`crate::journal::history::chain`]). An entry is written in the oldest version that can express it,
 //! so that an earlier release can read it, too.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::parts::{HostPort, Owner, Prefix, device, nonzero};
+use super::parts::{HostPort, Owner, Prefix, cut, device, nonzero};
 use super::{DecodeError, body, damaged, read};
 use crate::journal::history::closing::{Closing, EndReason, HistoryEntry, Loss, PortRun};
+use crate::model::forward;
 
 /// Most characters of the reason of a loss: what the database says may quote anything.
 const MOST_WHY: usize = 500;
@@ -24,6 +27,15 @@ enum EntryV2<'a> {
     Loss(LossV2),
 }
 
+/// Version 3: a closing whose container's image is known.
+#[derive(Serialize, Deserialize)]
+struct ClosingV3<'a> {
+    v1: ClosingV1<'a>,
+    /// Not the one in the body.
+    reason: ReasonV2,
+    image: Cow<'a, str>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct LossV2 {
     entries: Option<(u64, u64)>,
@@ -31,7 +43,7 @@ struct LossV2 {
     why: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum ReasonV2 {
     V1(Reason),
     LeftNetwork,
@@ -166,6 +178,10 @@ fn encode_closing(closing: &Closing, names_container: bool) -> Option<(u8, Vec<u
         },
         ports: closing.ports.iter().map(Run::from).collect(),
     };
+    if let Some(owner) = container.filter(|owner| !owner.image.is_empty()) {
+        let image = cut(&owner.image);
+        return Some((3, body(&ClosingV3 { v1, reason, image })?));
+    }
     match reason {
         ReasonV2::V1(_) => Some((1, body(&v1)?)),
         reason => Some((2, body(&EntryV2::Closing(v1, reason))?)),
@@ -177,10 +193,10 @@ fn encode_closing(closing: &Closing, names_container: bool) -> Option<(u8, Vec<u
 /// # Errors
 /// [`DecodeError`].
 pub(crate) fn decode(version: u8, body: &[u8]) -> Result<HistoryEntry, DecodeError> {
-    let (entry, reason) = match version {
-        1 => (read::<ClosingV1<'_>>(body)?, None),
+    let (entry, reason, image) = match version {
+        1 => (read::<ClosingV1<'_>>(body)?, None, None),
         2 => match read::<EntryV2<'_>>(body)? {
-            EntryV2::Closing(entry, reason) => (entry, Some(reason)),
+            EntryV2::Closing(entry, reason) => (entry, Some(reason), None),
             EntryV2::Correction { entry, reason } => {
                 let reason = reason.into();
                 return Ok(HistoryEntry::Correction { entry, reason });
@@ -189,12 +205,18 @@ pub(crate) fn decode(version: u8, body: &[u8]) -> Result<HistoryEntry, DecodeErr
                 return Ok(HistoryEntry::Loss(Loss { entries, at, why }));
             }
         },
+        3 => {
+            let ClosingV3 { v1, reason, image } = read(body)?;
+            (v1, Some(reason), Some(image))
+        }
         0 => return Err(damaged("version 0")),
         newer => return Err(DecodeError::NewerVersion(newer.into())),
     };
     let closing = || {
         Ok::<_, String>(Closing {
-            container: entry.container.map(Into::into),
+            container: entry.container.map(|owner| {
+                forward::Owner::from(owner).of_image(image.as_deref().unwrap_or_default())
+            }),
             addr: entry.addr.into(),
             dev: entry.dev.as_deref().map(device).transpose()?,
             source: entry.source.map(TryInto::try_into).transpose()?,
@@ -240,7 +262,6 @@ impl TryFrom<Run> for PortRun {
 mod tests {
     use super::*;
     use crate::journal::testing::rule;
-    use crate::model::forward;
 
     fn closing(reason: EndReason) -> Closing {
         let (first, target) = rule(8080).dnat().expect("a port");
@@ -268,8 +289,17 @@ mod tests {
     #[test]
     fn an_entry_reads_back_as_it_was() {
         for reason in EndReason::ALL {
-            let closing = HistoryEntry::Closing(closing(reason));
-            assert_eq!(again(&closing), closing);
+            let mut of_image = closing(reason);
+            of_image.container = of_image.container.map(|owner| owner.of_image("nginx:1.27"));
+            for (closing, image) in [(closing(reason), ""), (of_image, "nginx:1.27")] {
+                let closing = HistoryEntry::Closing(closing);
+                let read = again(&closing);
+                assert_eq!(read, closing);
+                let HistoryEntry::Closing(read) = read else {
+                    panic!("a closing");
+                };
+                assert_eq!(read.container.expect("one").image.raw(), image);
+            }
             let correction = HistoryEntry::Correction { entry: 7, reason };
             assert_eq!(again(&correction), correction);
         }
@@ -296,7 +326,7 @@ mod tests {
             assert_eq!(version, if is_new { 2 } else { 1 }, "{reason}");
         }
         let (_, body) = encode(&HistoryEntry::Closing(closing(EndReason::Moved)));
-        assert_eq!(decode(3, &body), Err(DecodeError::NewerVersion(3)));
+        assert_eq!(decode(4, &body), Err(DecodeError::NewerVersion(4)));
         assert!(matches!(decode(0, &body), Err(DecodeError::Damaged { .. })));
     }
 
@@ -304,11 +334,14 @@ mod tests {
     fn the_largest_entry_fits_and_an_impossible_container_is_left_out() {
         let run = closing(EndReason::Moved).ports[0];
         let large = Closing {
-            container: Some(forward::Owner::new(
-                "c".repeat(64),
-                "é".repeat(5000).as_str(),
-                "n".repeat(5000).as_str(),
-            )),
+            container: Some(
+                forward::Owner::new(
+                    "c".repeat(64),
+                    "é".repeat(5000).as_str(),
+                    "n".repeat(5000).as_str(),
+                )
+                .of_image("i".repeat(5000).as_str()),
+            ),
             ports: vec![run; 64],
             ..closing(EndReason::Moved)
         };

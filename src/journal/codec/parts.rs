@@ -89,7 +89,8 @@ impl From<Owner<'_>> for forward::Owner {
     }
 }
 
-fn cut(name: &Untrusted) -> Cow<'_, str> {
+/// A name as the journal keeps it.
+pub(super) fn cut(name: &Untrusted) -> Cow<'_, str> {
     let name = name.raw();
     let mut end = name.len().min(MAX_NAME_BYTES);
     while !name.is_char_boundary(end) {

@@ -15,8 +15,10 @@ use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, HostPort, Own
 use crate::model::text::Untrusted;
 
 fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
-    let owner = ("[0-9a-f]{64}", ".{0,40}", "[a-z]{0,12}").prop_map(|(id, name, network)| {
-        Owner::new(id, Untrusted::new(name), Untrusted::new(network))
+    let image = prop_oneof![Just(String::new()), ".{1,40}"];
+    let named = ("[0-9a-f]{64}", ".{0,40}", "[a-z]{0,12}", image);
+    let owner = named.prop_map(|(id, name, network, image)| {
+        Owner::new(id, Untrusted::new(name), Untrusted::new(network)).of_image(image.as_str())
     });
     prop::collection::btree_set(owner, 0..4)
 }
@@ -102,7 +104,9 @@ proptest! {
     #[test]
     fn a_decoded_record_equals_the_encoded_one(record in record()) {
         let value = encode(&record).expect("fits");
-        prop_assert_eq!(decode(record.id().as_bytes(), &value), Ok(record));
+        let read = decode(record.id().as_bytes(), &value).expect("whole");
+        prop_assert_eq!(images(&read), images(&record));
+        prop_assert_eq!(read, record);
     }
 
     #[test]
@@ -151,6 +155,12 @@ proptest! {
     }
 }
 
+/// A comparison of records does not see them.
+fn images(record: &Record) -> Vec<String> {
+    let owners = record.owned.owners.iter();
+    owners.map(|owner| owner.image.raw().to_owned()).collect()
+}
+
 fn is_damage(result: Result<Record, DecodeError>) -> bool {
     matches!(result, Err(DecodeError::Damaged { .. }))
 }
@@ -191,13 +201,61 @@ fn version_2_never_changes() {
     assert_eq!(body, expected.concat());
 }
 
+/// Version 3 is version 2 and the images.
+#[test]
+fn version_3_never_changes() {
+    let mut record = sample(8080, "web");
+    let before = encode(&record).expect("fits");
+    let owner = record.owned.owners.pop_first().expect("one owner");
+    record.owned.owners.insert(owner.of_image("nginx:1.27"));
+    let value = encode(&record).expect("fits");
+    assert_eq!((before[4], value[4]), (2, 3));
+    let more = [&[1, 10], &b"nginx:1.27"[..]].concat();
+    let body = [&before[HEADER_BYTES..], &more].concat();
+    assert_eq!(value[HEADER_BYTES..], body);
+    let key = *record.id().as_bytes();
+    let read = decode(&key, &value).expect("whole");
+    assert_eq!(images(&read), ["nginx:1.27"]);
+    // As many images as owners, or it is damage.
+    for count in [0, 2] {
+        let more = vec!["nginx"; count];
+        let other = options().serialize(&more).expect("fits");
+        let other = [&before[HEADER_BYTES..], &other].concat();
+        assert!(is_damage(decode(&key, &envelope(&key, VERSION, &other))));
+    }
+}
+
+#[test]
+fn a_record_that_is_too_large_with_images_is_written_without() {
+    let mut record = sample(1, "web");
+    let owners = (0..50).map(|n| {
+        let owner = Owner::new(format!("{n:064x}"), "web", "bridge");
+        owner.of_image("i".repeat(5_000).as_str())
+    });
+    record.owned.owners = owners.collect::<BTreeSet<_>>().into();
+    let value = encode(&record).expect("fits");
+    let read = decode(record.id().as_bytes(), &value).expect("whole");
+    assert_eq!(images(&read), vec![""; 50]);
+    record.owned.owners = record
+        .owned
+        .owners
+        .iter()
+        .take(1)
+        .cloned()
+        .collect::<BTreeSet<_>>()
+        .into();
+    let value = encode(&record).expect("fits");
+    let read = decode(record.id().as_bytes(), &value).expect("whole");
+    assert_eq!(images(&read), ["i".repeat(255)]);
+}
+
 #[test]
 fn a_newer_version_is_not_damage() {
     let record = sample(8080, "web");
     let key = *record.id().as_bytes();
     let value = encode(&record).expect("fits");
-    let newer = resealed_as(3, &key, &value);
-    assert_eq!(decode(&key, &newer), Err(DecodeError::NewerVersion(3)));
+    let newer = resealed_as(4, &key, &value);
+    assert_eq!(decode(&key, &newer), Err(DecodeError::NewerVersion(4)));
     assert!(is_damage(decode(&key, &resealed_as(0, &key, &value))));
 }
 
@@ -214,7 +272,7 @@ fn a_body_with_impossible_content_is_damage() {
     let mut zero = body[..at].to_vec();
     zero.push(0);
     zero.extend_from_slice(&body[at + 3..]);
-    let refused = decode(&key, &envelope(&key, VERSION, &zero));
+    let refused = decode(&key, &envelope(&key, WITHOUT_IMAGE, &zero));
     assert_eq!(refused, Err(damaged("a port is 0")));
 
     let at = body
@@ -223,7 +281,7 @@ fn a_body_with_impossible_content_is_damage() {
         .expect("the device");
     let mut slash = body.to_vec();
     slash[at + 3] = b'/';
-    let refused = decode(&key, &envelope(&key, VERSION, &slash));
+    let refused = decode(&key, &envelope(&key, WITHOUT_IMAGE, &slash));
     assert!(is_damage(refused));
 }
 
@@ -258,7 +316,7 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
     let key = *one.id().as_bytes();
     let is_damage = |value: &[u8]| matches!(decode(&key, value), Err(DecodeError::Damaged { .. }));
     let own = body(&v2::RecordV2::from(&one)).expect("it fits");
-    let sound = envelope(&key, VERSION, &own);
+    let sound = envelope(&key, WITHOUT_IMAGE, &own);
     assert_eq!(decode(&key, &sound), Ok(one.clone()));
     for (what, at) in [("magic", 0), ("flags", 6), ("length", 8)] {
         let mut value = sound.clone();
@@ -268,9 +326,9 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
         assert!(is_damage(&value), "{what}");
     }
     let trailing = [&own[..], &[0]].concat();
-    assert!(is_damage(&envelope(&key, VERSION, &trailing)));
+    assert!(is_damage(&envelope(&key, WITHOUT_IMAGE, &trailing)));
     let others = body(&v2::RecordV2::from(&two)).expect("it fits");
-    assert!(is_damage(&envelope(&key, VERSION, &others)));
+    assert!(is_damage(&envelope(&key, WITHOUT_IMAGE, &others)));
     let mut crowded = one;
     let owners = (1..100).flat_map(|n| (*testing::record(n).owned.owners).clone());
     crowded.owned.owners = owners.collect::<BTreeSet<_>>().into();
@@ -279,7 +337,7 @@ fn a_wrong_value_with_a_right_checksum_is_damage() {
         .serialize(&v2::RecordV2::from(&crowded))
         .expect("it has a form");
     assert!(long.len() > MAX_BODY_BYTES);
-    assert!(is_damage(&envelope(&key, VERSION, &long)));
+    assert!(is_damage(&envelope(&key, WITHOUT_IMAGE, &long)));
     let sentinel = encode_sentinel(Sentinel {
         generation: 1,
         live: 2,

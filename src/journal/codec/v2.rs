@@ -10,6 +10,7 @@ use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonz
 use crate::backend::kind;
 use crate::journal::record::Record;
 use crate::model::boot::BootId;
+use crate::model::forward;
 use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, OwnedRule, Rule, RuleId};
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +83,23 @@ impl RecordV2<'_> {
     /// # Errors
     /// What is wrong with the body.
     pub(super) fn record(self, key: RuleId) -> Result<Record, String> {
+        let images = vec![Cow::Borrowed(""); self.owners.len()];
+        self.record_of_images(key, images)
+    }
+
+    /// The record under this key, whose owners have these images.
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub(super) fn record_of_images(
+        self,
+        key: RuleId,
+        images: Vec<Cow<'_, str>>,
+    ) -> Result<Record, String> {
+        let (owners, count) = (self.owners.len(), images.len());
+        if owners != count {
+            return Err(format!("{owners} owners have {count} images"));
+        }
         if let Some(id) = self.id().filter(|id| *id != key) {
             return Err(format!("the record of rule {id} stands under another key"));
         }
@@ -116,7 +134,8 @@ impl RecordV2<'_> {
                 owners: self
                     .owners
                     .into_iter()
-                    .map(Into::into)
+                    .zip(images)
+                    .map(|(owner, image)| forward::Owner::from(owner).of_image(&*image))
                     .collect::<BTreeSet<_>>()
                     .into(),
             },

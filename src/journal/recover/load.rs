@@ -130,6 +130,11 @@ struct Common {
 impl Common {
     fn share(&mut self, record: &mut Record) {
         let owners = std::mem::take(&mut record.owned.owners);
+        // Those of a record of an earlier version have no image; others of the same container may.
+        let known = self.owners.get(&owners);
+        if known.is_some_and(|known| Owner::lack_image_of(known, &owners)) {
+            self.owners.remove(&owners);
+        }
         record.owned.owners = shared(&mut self.owners, owners);
         record.boot_id = shared(&mut self.boot_ids, record.boot_id.clone());
     }

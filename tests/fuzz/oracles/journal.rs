@@ -1,8 +1,8 @@
 //! What must hold of any bytes that stand where a record or the sentinel is expected.
 
 use super::{
-    DecodeError, FIRST_VERSION, HEADER_BYTES, SENTINEL_KEY, VERSION, decode, decode_sentinel,
-    encode, encode_sentinel, envelope, read, v1, v2,
+    DecodeError, FIRST_VERSION, HEADER_BYTES, SENTINEL_KEY, VERSION, WITHOUT_IMAGE, decode,
+    decode_sentinel, encode, encode_sentinel, envelope, read, v1, v2, v3,
 };
 use crate::journal::record::Record;
 use crate::model::rule::RuleId;
@@ -39,15 +39,24 @@ fn sealed(body: &[u8]) {
         Some(record) => assert_eq!(decode(&other, &first), Ok(record)),
         None => assert!(decode(&other, &first).is_err()),
     }
-    // One of version 2 stands under the key that its content has, or is damage.
-    let value = envelope(&other, VERSION, body);
-    let Some(id) = read::<v2::RecordV2>(body).ok().map(|body| body.id()) else {
+    let id = read::<v2::RecordV2>(body).ok().map(|body| body.id());
+    sealed_as(WITHOUT_IMAGE, body, id);
+    let id = read::<v3::RecordV3>(body).ok().map(|body| body.v2.id());
+    sealed_as(VERSION, body, id);
+}
+
+/// A record of version 2 or 3 stands under the key that its content has, or is damage. `id`: the
+/// identity that the body has; `None`: it is no body of this version.
+fn sealed_as(version: u16, body: &[u8], id: Option<Option<RuleId>>) {
+    let other = [0; KEY_BYTES];
+    let value = envelope(&other, version, body);
+    let Some(id) = id else {
         assert!(decode(&other, &value).is_err());
         return;
     };
     let key = id.map_or(other, |id| *id.as_bytes());
     assert!(key == other || decode(&other, &value).is_err());
-    let value = envelope(&key, VERSION, body);
+    let value = envelope(&key, version, body);
     let Ok(record) = decode(&key, &value) else {
         return;
     };

@@ -258,9 +258,9 @@ fn others(backend: Backend) {
     drop(score);
 
     let mut score = Score::new(&format!("journal: of another version, {backend:?}"));
-    victim.refuses(&mut score, "marker newer", |dir| marker_of_version(dir, 3));
+    victim.refuses(&mut score, "marker newer", |dir| marker_of_version(dir, 4));
     victim.refuses(&mut score, "records newer", |dir| {
-        records_of_version(dir, 3)
+        records_of_version(dir, 4)
     });
     victim.meets(&mut score, "marker older", |dir| marker_of_version(dir, 0));
     victim.meets(&mut score, "records older", |dir| {

@@ -26,6 +26,8 @@ pub struct FakePort {
 pub struct FakeContainer {
     pub id: String,
     pub name: String,
+    /// Its image.
+    pub image: String,
     pub address: Option<Ipv6Addr>,
     pub ports: Vec<FakePort>,
     /// Its first process.
@@ -42,6 +44,7 @@ impl FakeContainer {
         Self {
             id: format!("{number:064x}"),
             name: name.to_owned(),
+            image: "image".to_owned(),
             address: Some(Ipv6Addr::new(
                 0xfdfd, 0x5898, 0x4917, 1, 0, 0x242, 0xac11, number,
             )),
@@ -91,7 +94,7 @@ impl FakeContainer {
             })
             .collect();
         json!({
-            "Id": self.id, "Names": [format!("/{}", self.name)], "Image": "image",
+            "Id": self.id, "Names": [format!("/{}", self.name)], "Image": self.image,
             "Command": "/bin/serve", "Created": 1_795_458_833, "Ports": ports, "Labels": {},
             "State": "running", "Status": "Up 2 seconds",
             "HostConfig": {"NetworkMode": "default"},
@@ -123,7 +126,7 @@ impl FakeContainer {
                       "Restarting": false, "Dead": false, "Pid": self.pid},
             "HostConfig": {"NetworkMode": "default", "PortBindings": asked,
                            "PublishAllPorts": false},
-            "Config": {"Labels": {}},
+            "Config": {"Image": self.image, "Labels": {}},
             "NetworkSettings": {"Ports": shown, "Networks": self.networks()},
         })
         .to_string()

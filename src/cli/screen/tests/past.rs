@@ -7,11 +7,24 @@ use crate::journal::history::closing::{EndReason, Loss, PortRun};
 use crate::model::forward::{Owner, Proto};
 use crate::model::rule::HostPort;
 
+/// As `docker ps` has them: by name, by a digest, by an id, hostile, and not known.
+fn image_of(name: &str) -> &'static str {
+    match name {
+        "web" => "nginx:1.27-alpine",
+        "ranged" => "sha256:0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9",
+        "each" => "",
+        "my-compose-project-web_1" => {
+            "registry.example.org:5000/team/postgres:17.2@sha256:5c5c5c5c"
+        }
+        _ => "\u{1b}[2J\u{202e}image\nline",
+    }
+}
+
 fn interval(name: &str, (host, container): (u16, u16), from: u64) -> Interval {
     let id = "c9".repeat(32);
     Interval {
         entry: None,
-        container: Some(Owner::new(id, name, "bridge")),
+        container: Some(Owner::new(id, name, "bridge").of_image(image_of(name))),
         addr: addr("fdfd:5898:4917:1:0:242:ac11:2").expect("one"),
         dev: None,
         source: None,

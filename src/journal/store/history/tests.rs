@@ -14,6 +14,8 @@ use crate::mapper::forwards::samples;
 use crate::model::container::Snapshot;
 use crate::model::intent::Intent;
 
+mod images;
+
 fn open(dir: &Path) -> Opened {
     let opened = recover::open(dir, started()).expect("opens");
     assert!(opened.quarantined.is_none(), "{:?}", opened.quarantined);
