@@ -28,6 +28,7 @@ use crate::explain::unlisted;
 use crate::model::container::Snapshot;
 use crate::model::device::Device;
 use crate::model::forward::Proto;
+use crate::netlink::interface;
 use crate::sys::causes::chain;
 use crate::sys::host::{self, InterfaceAddress};
 use crate::sys::privilege;
@@ -135,10 +136,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         .find_map(|target| target.host_addr);
     let addr = args.addr.or(bound);
     let addr = addr.or_else(|| address::of_device(&all, device.as_str()));
-    let addr = addr.ok_or_else(|| {
-        let message = format!("{device} has no global IPv6 address: give one after the port");
-        Failure::new(Exit::Usage, message)
-    })?;
+    let addr = addr.ok_or_else(|| no_address(&device))?;
     let from = match args.from {
         Some(from) => from,
         None => {
@@ -311,6 +309,18 @@ fn device(
              docker-nat66 explain 8080 --dev eth0",
         )
     })
+}
+
+/// Why `device` has no address to ask: it may not be there at all.
+fn no_address(device: &Device) -> Failure {
+    match interface::link(device.as_str()) {
+        Ok(Some(_)) => {
+            let message = format!("{device} has no global IPv6 address: give one after the port");
+            Failure::new(Exit::Usage, message)
+        }
+        Ok(None) => ExplainError::NoDevice(device.as_str().to_owned()).into(),
+        Err(error) => ExplainError::from(error).into(),
+    }
 }
 
 #[cfg(test)]

@@ -93,8 +93,12 @@ fn what_nobody_publishes_and_what_may_not_be_followed_have_exit_codes_of_their_o
         for wrong in [&["0"][..], &["8080/icmp"], &["8080", "192.0.2.1"]] {
             assert_eq!(of(wrong).exit, Some(2), "{wrong:?}");
         }
-        let missing = host.explain_on("nodev", &["8080", HOST]);
-        assert_eq!(missing.exit, Some(2), "{missing:?}");
+        for args in [&["8080", HOST][..], &["8080"]] {
+            let missing = host.explain_on("nodev", args);
+            assert_eq!(missing.exit, Some(2), "{missing:?}");
+            let words = "there is no interface nodev";
+            assert!(missing.stderr.contains(words), "{missing:?}");
+        }
         let bare = confined(&host, "-all");
         assert_eq!(bare.exit, Some(4), "{bare:?}");
         assert!(bare.stderr.contains("CAP_NET_ADMIN"), "{bare:?}");
