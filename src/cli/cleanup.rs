@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::foreign::{self, Foreign};
 use super::given::Given;
 use super::lock::Locks;
+use super::namespace::Elsewhere;
 use super::startup::{begin_log, open_journal, require_privilege};
 use crate::backend::{Backend, ErrorKind};
 use crate::conntrack::{Conntrack, Flows};
@@ -96,9 +97,15 @@ pub(super) fn run(args: &Given<CleanupArgs>) -> Result<Exit, Failure> {
     let Opened {
         mut store, records, ..
     } = opened;
+    let boot_id = host::boot_id()?;
+    if let Some(elsewhere) = Elsewhere::of(state_dir, &records, &boot_id)? {
+        // Its records stay for a cleanup there.
+        store.close()?;
+        without_journal(backend, others, &log)?;
+        return Err(elsewhere.into());
+    }
     // What a daemon has left open ends here.
     store.because(Cause::Leaving, host::now());
-    let boot_id = host::boot_id()?;
     let mut reconciler = Reconciler::new(backend, others, store, flows(), boot_id, log.clone());
     finish(&sweep(&mut reconciler, records), &log)?;
     let store = reconciler.into_journal();

@@ -14,6 +14,7 @@ use slog::{Discard, Logger, o};
 use super::args::BackendChoice;
 use super::backends::Many;
 use super::failure::{Exit, Failure};
+use super::namespace::Elsewhere;
 use super::output;
 use super::waiting::wait_for;
 use crate::backend::ip6tables::{Ip6tables, ToolSettings, Variant};
@@ -127,6 +128,10 @@ pub(super) fn cleanup(state_dir: &Path) -> Result<Exit, Failure> {
     let backends = Backends::find(BackendChoice::Auto)?;
     let script = Script::default();
     let records = records(state_dir)?;
+    let elsewhere = Elsewhere::of(state_dir, &records, &host::boot_id()?)?;
+    if let Some(elsewhere) = elsewhere {
+        return Err(elsewhere.into());
+    }
     let mut reconciler = backends.rehearsal(&script, &records)?;
     let recovered = reconciler.recover(records, Vec::new(), host::now());
     rehearse(reconciler, recovered, &Desired::nothing(), &script)

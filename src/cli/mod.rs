@@ -22,6 +22,7 @@ mod history;
 mod host_args;
 mod lock;
 mod metrics;
+mod namespace;
 mod output;
 mod plugin;
 mod print;

@@ -15,6 +15,7 @@ use super::dry;
 use super::engine_url::docker_host;
 use super::failure::{Exit, Failure};
 use super::lock::Locks;
+use super::namespace::{self, Elsewhere};
 use super::startup::{begin_log, open_journal, require_privilege};
 use crate::actors::firewall_writer::FindDrops;
 use crate::actors::journal::HeldStateDir;
@@ -72,6 +73,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         Err(failure) => return Err(failure),
     };
+    let boot_id = host::boot_id()?;
+    if let Some(elsewhere) = Elsewhere::of(state_dir, &journal.records, &boot_id)? {
+        warn!(
+            log,
+            "{elsewhere} --state-dir DIRECTORY, with an empty directory"
+        );
+    }
+    if let Err(e) = namespace::note(state_dir, &boot_id) {
+        warn!(log, "a cleanup in another network namespace will not notice that it is one";
+            "reason" => chain(&e));
+    }
     let Chosen {
         backend,
         others,
@@ -102,7 +114,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
             dir: state_dir.clone(),
             lock: Arc::clone(&locks.in_state_dir()?.daemon),
         },
-        boot_id: host::boot_id()?,
+        boot_id,
         docker: stream::FollowSettings::new(docker_host),
         find_drops: find_drops(variant, log_of_check.clone()),
         metrics: args.metrics.clone(),

@@ -3,7 +3,7 @@
 //! It needs root. The tools are real, the Engine is the fake one; nothing here touches the ruleset of
 //! the machine. First the backends alone (`real`, `known`, `nftables`, `docker_nat`, `flows`, `packets`,
 //! `torture`), what `check` says of a host ([`check`]), how `explain` follows a packet ([`explain`]) and what
-//! `cleanup` removes of other programs ([`migration`]),
+//! `cleanup` removes of other programs ([`migration`]) and says in another namespace ([`elsewhere`]),
 //! then daemons that are killed ([`killpoints`]), whose disk fails ([`disk`]), that are
 //! harmed from outside ([`outside`]) and from inside ([`hardened`]), what monitoring gets of one
 //! ([`monitoring`]), what compares all sides while they change ([`churn`]), what a change takes
@@ -14,6 +14,7 @@ mod churn;
 mod counts;
 mod disk;
 mod docker_nat;
+mod elsewhere;
 mod explain;
 mod flows;
 mod goldens;
