@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use divan::Bencher;
 use docker_nat66::backend::compile;
-use docker_nat66::journal::record::{Record, State};
+use docker_nat66::journal::record::{Record, RecordState};
 use docker_nat66::journal::store::Store;
 use docker_nat66::journal::{Journal, recover};
 use docker_nat66::model::boot::BootId;
@@ -30,7 +30,7 @@ fn record(n: u32) -> Record {
             owners: BTreeSet::from([Owner::new(format!("{n:064x}"), "some-container", "bridge")])
                 .into(),
         },
-        state: State::Intended,
+        state: RecordState::Intended,
         inserted_at: 1_767_323_045,
         boot_id: BootId::new("6d2e4b1c-0000-4000-8000-000000000000"),
     }

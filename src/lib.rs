@@ -11,7 +11,7 @@
 //!                                                                      Journal (sled) journal/
 //! ```
 //!
-//! Data flows one way. An event causes a new look at Docker, and what ends a container removes it at
+//! Data flows one way. An event causes a new inspection of Docker, and what ends a container removes it at
 //! once: the watcher keeps a snapshot of what Docker says ([`docker`]), the mapper derives the desired state from it ([`mapper`], pure), the
 //! writer observes Docker's own IPv6 NAT ([`docker_nat`]), compares desired with applied and changes
 //! the kernel ([`reconcile`], [`backend`]), and the journal ([`journal`]) records every insertion
@@ -22,7 +22,7 @@
 //! [`control`] and [`cli`] what a person sees, and [`metrics`] what
 //! monitoring reads. Below them are [`netlink`] and [`conntrack`], which
 //! speak to the kernel, [`logging`], and [`sys`], which serves the process; [`config`] reads what the
-//! command line gives.
+//! command line gives. In tests only, `fuzzing` holds the properties that untrusted input must keep.
 //!
 //! # Invariants a newcomer should know
 //!

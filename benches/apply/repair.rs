@@ -1,7 +1,7 @@
 //! From somebody else's flush to the last rule in place, by a whole daemon in this process.
 //!
 //! The Engine is the fake one, the journal on the disk of `TMPDIR`. The kernel's generation id
-//! tells when something has changed, and a count in the kernel whether it was the repair.
+//! shows when something has changed, and a count in the kernel whether it was the repair.
 
 use std::io;
 use std::process::Command;

@@ -66,7 +66,7 @@ impl<'l> Scene<'l> {
         }
     }
 
-    /// All that is measured of whoever serves now, once or some times.
+    /// All that is measured of the program that serves now, once or some times.
     fn turn(&self, options: &Options, times: &mut Times) {
         // It warms up, and shows the first time how many rules it makes of a port.
         let one = &self.sizes[..1];

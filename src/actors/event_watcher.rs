@@ -215,7 +215,7 @@ impl Handler<Resync> for EventWatcher {
     type Result = ();
 
     fn handle(&mut self, _: Resync, _: &mut Context<Self>) {
-        failpoint::panic("the watcher is told to resync");
+        failpoint::panic("the watcher is asked to resync");
         if let Some(commands) = &self.commands {
             // A full queue holds a resync already.
             let _ = commands.try_send(Command::Resync);

@@ -178,7 +178,7 @@ pub(crate) struct Intend {
 /// The next step of records, and what the writer is doing: by the time the journal takes the message it
 /// may be doing something else.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct StateChange {
     /// The rules of the records.
     pub ids: Vec<RuleId>,
     /// For the history.
@@ -188,17 +188,17 @@ pub(crate) struct Step {
 /// Firewall writer → journal: see [`crate::journal::Journal::commit`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Commit(pub Step);
+pub(crate) struct Commit(pub StateChange);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::removing`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Removing(pub Step);
+pub(crate) struct Removing(pub StateChange);
 
 /// Firewall writer → journal: see [`crate::journal::Journal::forget`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), JournalError>")]
-pub(crate) struct Forget(pub Step);
+pub(crate) struct Forget(pub StateChange);
 
 /// Control server → journal: the next records, in the order of their ids. The last page also lists
 /// the ports that malformed labels close.
@@ -217,7 +217,7 @@ pub(crate) struct ReadHistory {
     pub after: u64,
 }
 
-/// Daemon → firewall writer: a request whose answer takes a look at the kernel. The error is in
+/// Daemon → firewall writer: a request whose answer needs a listing of the kernel. The error is in
 /// words.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Answer, String>")]

@@ -91,7 +91,7 @@ pub(crate) struct PortMapper {
     /// When the list was asked for that the snapshot has.
     listed_at: Option<Instant>,
     resyncing: Option<Resyncing>,
-    first_heard: Option<Instant>,
+    first_snapshot_at: Option<Instant>,
     wanted: bool,
     /// Why the next round lists the kernel; `None`: it need not.
     verify: Option<ResyncReason>,
@@ -149,7 +149,7 @@ impl PortMapper {
             event_at: None,
             listed_at: None,
             resyncing: None,
-            first_heard: None,
+            first_snapshot_at: None,
             wanted: false,
             verify: None,
             in_flight: false,
@@ -191,14 +191,14 @@ impl PortMapper {
             return;
         }
         self.report_unanswered();
-        let heard = match self.snapshot.as_deref() {
+        let docker = match self.snapshot.as_deref() {
             Some(snapshot) => DockerState::Snapshot(snapshot),
             None if self.host.grace_over => DockerState::Silence,
             None => DockerState::NotYet,
         };
         let mut computed = self
             .options
-            .compute_from(&mut self.parts, heard, &self.host);
+            .compute_from(&mut self.parts, docker, &self.host);
         let auto = self.options.hairpin == HairpinMode::Auto;
         let is_scanned = self.on_ready.is_none() || self.scanned == Some(computed.changes);
         if auto
@@ -207,10 +207,10 @@ impl PortMapper {
         {
             // The first round must know which hairpin rules of an earlier run to keep.
             self.observe_proxies(&computed.resolved.host_ports(), computed.changes);
-            let heard = DockerState::Snapshot(&snapshot);
+            let docker = DockerState::Snapshot(&snapshot);
             computed = self
                 .options
-                .compute_from(&mut self.parts, heard, &self.host);
+                .compute_from(&mut self.parts, docker, &self.host);
         }
         let Computed {
             intent,
@@ -225,7 +225,7 @@ impl PortMapper {
         self.wanted = false;
         self.in_flight = true;
         let verify = std::mem::take(&mut self.verify);
-        let heard = self.has_heard();
+        let is_docker_known = self.has_docker_state();
         let (sent_at, listed_at) = (Instant::now(), self.listed_at);
         self.board.lock().measured.in_flight_since = Some(sent_at);
         let request = self.writer.send(Converge {
@@ -247,11 +247,11 @@ impl PortMapper {
                     if verify.is_some_and(|reason| reason != ResyncReason::RulesChanged) {
                         this.ask_foreign(ctx);
                     }
-                    this.take_report(&round, heard, verify, ctx);
+                    this.take_report(&round, is_docker_known, verify, ctx);
                     this.note_round(&round, verify, sent_at, listed_at);
                     let auto = this.options.hairpin == HairpinMode::Auto;
                     // After the rules for the outside, because this reads all of /proc.
-                    let is_due = auto && heard && this.scanned != Some(changes);
+                    let is_due = auto && is_docker_known && this.scanned != Some(changes);
                     if is_due && this.observe_proxies(&this.resolved.host_ports(), changes) {
                         this.want(ctx);
                     }
@@ -263,8 +263,10 @@ impl PortMapper {
     }
 
     /// Whether Docker has answered about every container, or [`PATIENCE`] has passed.
-    fn has_heard(&self) -> bool {
-        let in_time = self.first_heard.is_some_and(|at| at.elapsed() < PATIENCE);
+    fn has_docker_state(&self) -> bool {
+        let in_time = self
+            .first_snapshot_at
+            .is_some_and(|at| at.elapsed() < PATIENCE);
         let snapshot = self.snapshot.as_ref();
         snapshot.is_some_and(|s| s.unanswered.is_empty() || !in_time)
     }
@@ -332,7 +334,7 @@ impl Handler<SnapshotTaken> for PortMapper {
         if self.snapshot.is_none() {
             // The first list is compared with a fresh listing of the kernel.
             self.verify = Some(ResyncReason::FirstList);
-            self.first_heard = Some(Instant::now());
+            self.first_snapshot_at = Some(Instant::now());
             ctx.run_later(PATIENCE + JUST_AFTER, |this, ctx| this.want(ctx));
         }
         self.snapshot = Some(taken.snapshot);

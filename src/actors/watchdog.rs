@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 
 use super::messages::Ping;
 use crate::control::board::{Reporter, StatusBoard};
-use crate::control::status::{State, Status};
+use crate::control::status::{DaemonState, Status};
 use crate::logging;
 use crate::model::problem::ProblemId;
 use crate::model::text::escape;
@@ -122,7 +122,7 @@ pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board:
     let mut reported = String::new();
     let mut extended_at: Option<Instant> = None;
     loop {
-        failpoint::panic("the watchdog looks");
+        failpoint::panic("the watchdog checks");
         let asked_at = Instant::now();
         for probe in &mut probes {
             probe.ask(asked_at);
@@ -132,7 +132,7 @@ pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board:
                 probe.answered().await;
             }
         };
-        // If all answer they do so at once. What is silent is looked at again soon.
+        // Those that answer do so at once. One that is silent is checked again soon.
         let answered = tokio::time::timeout(period, answers).await.is_ok();
         let pause = match is_calm && answered {
             true => calm_period,
@@ -163,7 +163,7 @@ pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board:
         logging::catch_up();
         let status = board.status(now);
         let is_due = extended_at.is_none_or(|at| now - at >= STOP_PATIENCE / PER_INTERVAL);
-        if all_progress && is_due && status.state == State::Stopping {
+        if all_progress && is_due && status.state == DaemonState::Stopping {
             extended_at = Some(now);
             supervisor.extend_timeout(STOP_PATIENCE);
         }
@@ -173,9 +173,9 @@ pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board:
             supervisor.status(&escape(doing.chars()).to_string());
             reported = doing;
         }
-        is_calm = status.state == State::Running;
+        is_calm = status.state == DaemonState::Running;
         let uptime = now.duration_since(board.started());
-        let is_staying = status.state != State::Stopping;
+        let is_staying = status.state != DaemonState::Stopping;
         if is_staying && !supervisor.is_ready() && uptime + period >= LONGEST_START {
             supervisor.ready_anyway(&reported);
         }
@@ -189,13 +189,13 @@ fn sentence(status: &Status) -> String {
     let waits = status.waiting_for.as_ref();
     let waits = waits.map(|what| format!("waiting for {what}"));
     let parts = match status.state {
-        State::Starting => vec![waits.unwrap_or_else(|| "starting".to_owned())],
-        State::Running => vec![open],
-        State::Degraded => [Some(problems()), waits, Some(open)]
+        DaemonState::Starting => vec![waits.unwrap_or_else(|| "starting".to_owned())],
+        DaemonState::Running => vec![open],
+        DaemonState::Degraded => [Some(problems()), waits, Some(open)]
             .into_iter()
             .flatten()
             .collect(),
-        State::Stopping => vec!["leaving".to_owned()],
+        DaemonState::Stopping => vec!["leaving".to_owned()],
     };
     parts.join("; ")
 }

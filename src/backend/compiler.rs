@@ -305,7 +305,7 @@ mod tests {
         Devices(usize),
         Prefixes(usize),
         Snat(bool),
-        /// Docker is not heard in this one.
+        /// Docker has not answered in this one.
         Silence,
     }
 

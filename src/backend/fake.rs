@@ -132,11 +132,11 @@ impl FakeKernel {
 
 impl State {
     fn ours(&self) -> Vec<ObservedRule> {
-        self.look().map_or_else(|_| Vec::new(), |(rules, _)| rules)
+        self.list().map_or_else(|_| Vec::new(), |(rules, _)| rules)
     }
 
     /// Both tables, read as the real backend reads them.
-    fn look(&self) -> Result<(Vec<ObservedRule>, ChainState), BackendError> {
+    fn list(&self) -> Result<(Vec<ObservedRule>, ChainState), BackendError> {
         let mut rules = Vec::new();
         let mut chain_state = ChainState::default();
         for table in Table::ALL {
@@ -156,7 +156,7 @@ impl State {
 
     /// The first `entries` of the batch, each table whole or not at all.
     fn apply(&mut self, batch: &Batch, entries: usize) -> Result<(), BackendError> {
-        let (_, chain_state) = self.look()?;
+        let (_, chain_state) = self.list()?;
         let removals = batch.remove.iter().take(entries);
         let left = entries.saturating_sub(batch.remove.len());
         let part = Batch {
@@ -278,7 +278,7 @@ impl Backend for FakeBackend {
         }
         match state.listing_fails {
             Some(kind) => Err(failure("listing", kind, INJECTED)),
-            None => Ok(state.look()?.0),
+            None => Ok(state.list()?.0),
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use crate::model::rule::{Basis, Facts, Name};
+use crate::model::rule::{Basis, Name, RuleFacts};
 
 /// Link-local addresses, as a rule writes them: fe80::/10 (RFC 4291, section 2.4). Packets from there
 /// cannot be forwarded (section 2.5.6): rewritten, they would be answered with an error. Spared, they
@@ -180,8 +180,8 @@ const ALL: [&Kind; 22] = [
 
 impl Kind {
     /// Facts of a rule of this kind, with nothing but the kind in them.
-    pub(crate) fn facts(&self) -> Facts {
-        Facts {
+    pub(crate) fn facts(&self) -> RuleFacts {
+        RuleFacts {
             rank: self.rank,
             kind: Cow::Borrowed(self.name),
             purpose: Cow::Borrowed(self.purpose),
@@ -195,18 +195,18 @@ impl Kind {
     }
 
     /// Whether a rule is of this kind.
-    pub(super) fn is(&self, facts: &Facts) -> bool {
+    pub(super) fn is(&self, facts: &RuleFacts) -> bool {
         facts.kind == self.name && facts.purpose == self.purpose
     }
 }
 
 /// Whether this rule does for the host and all containers what [`is_part_of_inside`] does for some.
-pub(crate) fn is_inside(facts: &Facts) -> bool {
+pub(crate) fn is_inside(facts: &RuleFacts) -> bool {
     DNAT_INSIDE.is(facts)
 }
 
 /// Whether it serves the host alone, or the containers of one prefix, as an earlier release wrote it.
-pub(crate) fn is_part_of_inside(facts: &Facts) -> bool {
+pub(crate) fn is_part_of_inside(facts: &RuleFacts) -> bool {
     DNAT_HOST.is(facts) || DNAT_CONTAINERS.is(facts)
 }
 
@@ -219,7 +219,7 @@ pub(crate) fn name(word: String) -> Name {
 
 /// The documented words of the log for a change of such a rule. A kind that only a newer release has
 /// was inserted by that release, and may have to be removed here.
-pub(super) fn words(verb: Verb, facts: &Facts) -> &'static str {
+pub(super) fn words(verb: Verb, facts: &RuleFacts) -> &'static str {
     let kind = ALL.into_iter().find(|kind| kind.is(facts));
     let [set, unset] = kind.map_or(&["set rule", "unset rule"], |kind| kind.words);
     match verb {

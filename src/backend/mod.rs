@@ -19,7 +19,7 @@
 //!
 //! The kinds of rules that they have stand in `kind`. A new kind is a constant there, and its parts
 //! in the `compile` and the `rule` of each backend that has it. Rules of other programs are known by the
-//! names in `authors`, and `shell` writes the words of commands that a person is told to run.
+//! names in `authors`, and `shell` writes the words of commands that are recommended to a person.
 
 pub(crate) mod authors;
 pub mod compile;

@@ -1,4 +1,4 @@
-//! Words of the commands that a person is told to run: for a shell, for nft, and the names of
+//! Words of the commands that are recommended to a person: for a shell, for nft, and the names of
 //! ip6tables' tools. Pure.
 //!
 //! Names come from Docker and from rules of other programs. Where a name cannot be printed so that the

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv6Net;
 
-use super::facts::{Docker, Facts};
+use super::facts::{CheckFacts, Docker};
 use super::finding::{CheckId, Finding};
 use super::host::failed;
 use super::wording::{own_network, shown};
@@ -32,7 +32,11 @@ const FINDS_SUBNETS: &str = "1.46";
 const PROJECT: &str = "com.docker.compose.project";
 
 /// `netns` to `prefix`, and `docker-native`.
-pub(super) fn findings(facts: &Facts, resolved: &Resolved, problems: &[Problem]) -> Vec<Finding> {
+pub(super) fn findings(
+    facts: &CheckFacts,
+    resolved: &Resolved,
+    problems: &[Problem],
+) -> Vec<Finding> {
     let mut found = vec![engine(facts), socket(facts), netns(facts, problems)];
     found.extend(networks(facts, resolved));
     found.extend(prefix(facts, problems));
@@ -40,7 +44,7 @@ pub(super) fn findings(facts: &Facts, resolved: &Resolved, problems: &[Problem])
     found
 }
 
-fn engine(facts: &Facts) -> Finding {
+fn engine(facts: &CheckFacts) -> Finding {
     let id = CheckId::Docker;
     match &facts.docker {
         Docker::NotAsked => Finding::skip(id, facts.no_snapshot()),
@@ -62,7 +66,7 @@ fn engine(facts: &Facts) -> Finding {
     }
 }
 
-fn socket(facts: &Facts) -> Finding {
+fn socket(facts: &CheckFacts) -> Finding {
     let id = CheckId::DockerProxySocket;
     match &facts.docker {
         Docker::Here(survey) if survey.refused.is_empty() => {
@@ -78,7 +82,7 @@ fn socket(facts: &Facts) -> Finding {
     }
 }
 
-fn netns(facts: &Facts, problems: &[Problem]) -> Finding {
+fn netns(facts: &CheckFacts, problems: &[Problem]) -> Finding {
     let id = CheckId::Netns;
     match (
         problems.iter().find(|p| p.id == ProblemId::WrongNetns),
@@ -94,7 +98,7 @@ fn netns(facts: &Facts, problems: &[Problem]) -> Finding {
 type Ports = BTreeSet<(u8, u16)>;
 
 /// Containers that publish ports and have no IPv6 address, by what would give them one.
-fn networks(facts: &Facts, resolved: &Resolved) -> Vec<Finding> {
+fn networks(facts: &CheckFacts, resolved: &Resolved) -> Vec<Finding> {
     let id = CheckId::DockerIpv6;
     let Some(snapshot) = facts.snapshot() else {
         return vec![Finding::skip(id, facts.no_snapshot())];
@@ -170,7 +174,7 @@ fn stay(ports: usize) -> String {
 
 /// What turns IPv6 on for a network; `None` where its name fits into no command.
 fn turn_on(
-    facts: &Facts,
+    facts: &CheckFacts,
     snapshot: &Snapshot,
     network: &Network,
     containers: &[&Container],
@@ -235,7 +239,7 @@ fn finds_subnets(survey: &Survey) -> bool {
 
 /// A subnet that no network has: in a prefix that was given and that no network uses, else one
 /// of this host's own.
-fn free_network(facts: &Facts, snapshot: &Snapshot, name: &str) -> Ipv6Net {
+fn free_network(facts: &CheckFacts, snapshot: &Snapshot, name: &str) -> Ipv6Net {
     let used = || {
         snapshot
             .networks
@@ -254,7 +258,7 @@ fn free_network(facts: &Facts, snapshot: &Snapshot, name: &str) -> Ipv6Net {
     }
 }
 
-fn prefix(facts: &Facts, problems: &[Problem]) -> Vec<Finding> {
+fn prefix(facts: &CheckFacts, problems: &[Problem]) -> Vec<Finding> {
     let id = CheckId::Prefix;
     let about = [
         ProblemId::NoPrefixMatch,
@@ -307,7 +311,7 @@ fn prefix(facts: &Facts, problems: &[Problem]) -> Vec<Finding> {
     found
 }
 
-fn native(facts: &Facts) -> Vec<Finding> {
+fn native(facts: &CheckFacts) -> Vec<Finding> {
     let id = CheckId::DockerNative;
     let (nat, unread) = match &facts.firewall.nat {
         Ok(seen) => (&seen.nat, seen.unread.as_ref()),

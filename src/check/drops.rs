@@ -10,7 +10,7 @@ use crate::backend::nftables::TABLE;
 use crate::backend::shell::{nft_word, tool_where};
 use crate::netlink::message::IPV6;
 
-/// The table of an Engine that uses nftables: Docker's own NAT is judged by what it serves.
+/// The table of an Engine that uses nftables. What Docker's own NAT serves is checked elsewhere.
 const BRIDGES: &str = "docker-bridges";
 
 /// Lets firewalld accept what others forward. From 2.3 on it refuses that where its settings have
@@ -27,13 +27,13 @@ pub(super) struct Drop {
     beside_docker: bool,
 }
 
-/// Whether what this chain drops is looked at: it is not ours, nor that of Docker's own NAT.
+/// Whether this chain is in scope: it is neither ours nor that of Docker's own NAT.
 pub(super) fn is_of_others(place: &Place) -> bool {
     ![TABLE, BRIDGES].contains(&place.table.as_str())
 }
 
 /// What a remedy needs to know.
-pub(super) struct Ground<'f> {
+pub(super) struct DropContext<'f> {
     pub(super) packet: &'f Packet,
     /// The variant that `ip6tables` means here, if it is installed.
     pub(super) tool: Option<Variant>,
@@ -133,8 +133,8 @@ pub(super) fn what(found: &Drop) -> String {
 }
 
 /// The command that lets published ports through; `None` where no command can name the chain.
-pub(super) fn remedy(found: &Drop, ground: &Ground<'_>) -> Option<String> {
-    let Packet { from, to } = ground.packet;
+pub(super) fn remedy(found: &Drop, context: &DropContext<'_>) -> Option<String> {
+    let Packet { from, to } = context.packet;
     match found.id {
         CheckId::Ufw => {
             let routes = from.iter().flat_map(|device| {
@@ -145,20 +145,20 @@ pub(super) fn remedy(found: &Drop, ground: &Ground<'_>) -> Option<String> {
             Some(routes.join(" && ")).filter(|routes| !routes.is_empty())
         }
         CheckId::Firewalld => Some(FIREWALLD.to_owned()),
-        _ => exception(ground, &found.dropped.base),
+        _ => exception(context, &found.dropped.base),
     }
 }
 
 /// The command that lets published ports through a chain, and nothing else.
-fn exception(ground: &Ground<'_>, base: &Place) -> Option<String> {
+fn exception(context: &DropContext<'_>, base: &Place) -> Option<String> {
     let tool = match base.home {
-        Home::Legacy => tool_where(Variant::Legacy, ground.tool),
+        Home::Legacy => tool_where(Variant::Legacy, context.tool),
         Home::Nft(IPV6) if ["filter", "mangle", "security"].contains(&base.table.as_str()) => {
-            tool_where(Variant::Nft, ground.tool)
+            tool_where(Variant::Nft, context.tool)
         }
         Home::Nft(_) => None,
     };
-    let is_unlisted = ground.unlisted.contains(&base.home);
+    let is_unlisted = context.unlisted.contains(&base.home);
     if let Some(tool) = tool.filter(|_| !is_unlisted) {
         let (chain, verdict) = (
             &base.chain,

@@ -49,7 +49,7 @@ pub(crate) enum Tools {
 
 /// Everything that is known.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(super) struct CheckFacts {
     pub(super) settings: Settings,
     /// The egress interfaces: those given, or those of the default routes.
     pub(super) egress: Vec<Device>,
@@ -135,13 +135,13 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JournalFault {
     pub(super) what: String,
-    /// This user may not look.
+    /// This user may not read it.
     pub(super) denied: bool,
     /// It belongs to somebody else.
     pub(super) foreign: bool,
 }
 
-impl Facts {
+impl CheckFacts {
     /// The containers and networks, if Docker has said them.
     pub(super) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         match &self.docker {

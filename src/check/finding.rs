@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What is looked at, in the order of the report. The names are stable.
+/// What is checked, in the order of the report. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CheckId {
     Forwarding,
@@ -102,7 +102,7 @@ pub(crate) enum Outcome {
     Warn,
     /// No packet gets through, or the daemon cannot do its work.
     Fail,
-    /// It could not be looked at.
+    /// It could not be checked.
     Skip,
 }
 

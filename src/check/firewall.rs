@@ -1,7 +1,7 @@
 //! What the rules of others do with packets for published ports. Pure.
 
-use super::drops::{self, Ground};
-use super::facts::Facts;
+use super::drops::{self, DropContext};
+use super::facts::CheckFacts;
 use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
 
@@ -12,7 +12,7 @@ use crate::mapper::published::published;
 use crate::sys::causes::chain;
 
 /// The ids from `forward-drop` to `rpfilter`.
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &CheckFacts) -> Vec<Finding> {
     let rules = match &facts.firewall.rules {
         Ok(rules) => rules,
         Err(why) => {
@@ -39,7 +39,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 /// One line for each drop that our rules cannot overrule.
-fn drops(facts: &Facts, rules: &Ruleset) -> Vec<Finding> {
+fn drops(facts: &CheckFacts, rules: &Ruleset) -> Vec<Finding> {
     let packet = Packet {
         from: facts
             .egress
@@ -49,7 +49,7 @@ fn drops(facts: &Facts, rules: &Ruleset) -> Vec<Finding> {
         to: facts.prefixes(),
     };
     let unlisted = facts.firewall.unlisted.iter();
-    let ground = Ground {
+    let context = DropContext {
         packet: &packet,
         tool: facts.firewall.tool.as_ref().ok().copied(),
         unlisted: unlisted.map(|(variant, _)| drops::home(*variant)).collect(),
@@ -61,7 +61,7 @@ fn drops(facts: &Facts, rules: &Ruleset) -> Vec<Finding> {
             true => Finding::warn(found.id, what),
             false => Finding::fail(found.id, what),
         };
-        match drops::remedy(found, &ground) {
+        match drops::remedy(found, &context) {
             Some(remedy) => finding.with(remedy),
             None => finding,
         }
@@ -73,7 +73,7 @@ fn of(id: CheckId, dropped: &[Finding]) -> Vec<Finding> {
     dropped.iter().filter(|it| it.id == id).cloned().collect()
 }
 
-fn forward_drop(facts: &Facts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
+fn forward_drop(facts: &CheckFacts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
     let id = CheckId::ForwardDrop;
     let mut found = of(id, dropped);
     // While Docker's own NAT serves, these rules are in use.
@@ -130,7 +130,7 @@ fn firewalld(rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
     )]
 }
 
-fn ufw(facts: &Facts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
+fn ufw(facts: &CheckFacts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
     let id = CheckId::Ufw;
     let found = of(id, dropped);
     if !found.is_empty() {
@@ -147,7 +147,7 @@ fn ufw(facts: &Facts, rules: &Ruleset, dropped: &[Finding]) -> Vec<Finding> {
     )]
 }
 
-fn rpfilter(facts: &Facts, rules: &Ruleset) -> Vec<Finding> {
+fn rpfilter(facts: &CheckFacts, rules: &Ruleset) -> Vec<Finding> {
     let id = CheckId::Rpfilter;
     let Some(strict) = rules.is_strict() else {
         return vec![Finding::ok(id, "no rule drops packets by their way back")];

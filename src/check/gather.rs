@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::SystemTime;
 
 use super::facts::{
-    Docker, Facts, Firewall, Host, JournalFault, Listing, Machine, PATIENCE, Settings, Tools,
+    CheckFacts, Docker, Firewall, Host, JournalFault, Listing, Machine, PATIENCE, Settings, Tools,
 };
 use super::ruleset::read::{Unseen, nf_tables};
 use super::ruleset::{Home, Ruleset, text};
@@ -59,7 +59,7 @@ pub(super) async fn docker(at: &DockerHost) -> Docker {
 }
 
 /// Everything else.
-pub(super) fn facts(settings: &Settings, docker: Docker) -> Facts {
+pub(super) fn facts(settings: &Settings, docker: Docker) -> CheckFacts {
     let snapshot = match &docker {
         Docker::Here(survey) => survey.snapshot.as_deref().ok(),
         _ => None,
@@ -73,7 +73,7 @@ pub(super) fn facts(settings: &Settings, docker: Docker) -> Facts {
     let host = defaults
         .map_err(|e| e.to_string())
         .and_then(|defaults| read_host(&egress, defaults, snapshot));
-    Facts {
+    CheckFacts {
         host,
         firewall: firewall(settings),
         machine: machine(settings),

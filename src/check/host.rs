@@ -1,6 +1,6 @@
 //! Forwarding, addresses, routes and interfaces. Pure.
 
-use super::facts::{Facts, Host};
+use super::facts::{CheckFacts, Host};
 use super::finding::{CheckId, Finding};
 use crate::model::device::{Device, sysctl_key};
 use crate::model::problem::{Problem, ProblemId};
@@ -12,7 +12,7 @@ fn is_unique_local(addr: std::net::Ipv6Addr) -> bool {
 
 /// The first five ids: what the host itself must have. `problems` are those that `status` would
 /// report.
-pub(super) fn findings(facts: &Facts, problems: &[Problem]) -> Vec<Finding> {
+pub(super) fn findings(facts: &CheckFacts, problems: &[Problem]) -> Vec<Finding> {
     const IDS: [CheckId; 5] = [
         CheckId::Forwarding,
         CheckId::AcceptRa,
@@ -136,7 +136,7 @@ fn address(host: &Host, device: &Device) -> Finding {
         .with(format!("ip -6 addr add ADDRESS/64 dev {device}"))
 }
 
-fn default_route(facts: &Facts, host: &Host, problems: &[Problem]) -> Vec<Finding> {
+fn default_route(facts: &CheckFacts, host: &Host, problems: &[Problem]) -> Vec<Finding> {
     let id = CheckId::DefaultRoute;
     if let Some(problem) = problems.iter().find(|p| p.id == ProblemId::NoEgress) {
         return vec![failed(id, problem)];

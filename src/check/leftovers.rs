@@ -6,7 +6,7 @@ use std::net::SocketAddrV6;
 
 use ipnet::Ipv6Net;
 
-use super::facts::{Docker, Facts, Listing};
+use super::facts::{CheckFacts, Docker, Listing};
 use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
 use super::shapes::{self, Found};
@@ -26,14 +26,14 @@ const MOST: usize = 100;
 /// The first Engine whose `ip6tables` is on by default (release notes of Docker Engine 27.0).
 const NAT_SINCE: u32 = 27;
 
-/// Whether an Engine of this version does IPv6 NAT itself unless its settings forbid it, which it does not
-/// tell. It uses the same chains as docker-ipv6nat.
+/// Whether an Engine of this version does IPv6 NAT itself unless its settings forbid it, which its API
+/// does not show. It uses the same chains as docker-ipv6nat.
 pub(crate) fn does_nat(version: &str) -> bool {
     let major = version.split('.').next().map(str::parse::<u32>);
     matches!(major, Some(Ok(major)) if major >= NAT_SINCE)
 }
 
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &CheckFacts) -> Vec<Finding> {
     let id = CheckId::Leftovers;
     let rules = match &facts.firewall.rules {
         Err(Unseen::NotPermitted) => {
@@ -129,7 +129,7 @@ fn warning(whose: &str, count: usize, remedy: String) -> Option<Finding> {
 
 /// The commands that remove the rules of docker-ipv6nat from the nat table; none where `cleanup --foreign
 /// docker-ipv6nat` would refuse to.
-fn of_ipv6nat(facts: &Facts) -> BTreeSet<String> {
+fn of_ipv6nat(facts: &CheckFacts) -> BTreeSet<String> {
     let engine = match &facts.docker {
         Docker::Here(survey) => survey.version.as_ref(),
         _ => None,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::facts::{Facts, Machine};
+use super::facts::{CheckFacts, Machine};
 use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
 use crate::backend::ip6tables::Variant;
@@ -23,7 +23,7 @@ const NOT_BEFORE: u64 = 1_735_689_600;
 const BEHIND: Duration = Duration::from_secs(60);
 
 /// Kernel, journal, clock, privilege.
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &CheckFacts) -> Vec<Finding> {
     let mut found = vec![kernel(facts)];
     found.extend(journal(facts));
     found.push(clock(&facts.machine));
@@ -31,7 +31,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-fn kernel(facts: &Facts) -> Finding {
+fn kernel(facts: &CheckFacts) -> Finding {
     let id = CheckId::Kernel;
     let Machine {
         release,
@@ -74,7 +74,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((next()?, next()?))
 }
 
-fn journal(facts: &Facts) -> Vec<Finding> {
+fn journal(facts: &CheckFacts) -> Vec<Finding> {
     let id = CheckId::Journal;
     let dir = facts.settings.state_dir.display().to_string();
     let quoted = word(&dir);
@@ -149,7 +149,7 @@ fn clock(machine: &Machine) -> Finding {
     Finding::ok(id, shown(machine.now))
 }
 
-fn privilege(facts: &Facts) -> Vec<Finding> {
+fn privilege(facts: &CheckFacts) -> Vec<Finding> {
     let id = CheckId::Privilege;
     let machine = &facts.machine;
     if !machine.net_admin {

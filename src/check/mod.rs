@@ -1,15 +1,14 @@
-//! What the host must have so that published ports are reachable, looked at from all sides, with a
+//! What the host must have so that published ports are reachable, checked from all sides, with a
 //! remedy for what is missing.
 //!
 //! ```text
-//!   /proc, netlink, ip6tables-save, Docker ──gather──▶ Facts ──host, docker, tools, firewall,
-//!                                                              machine, leftovers──▶ Report
+//!   /proc, netlink, ip6tables-save, Docker ──gather──▶ CheckFacts ──host, docker, tools, firewall,
+//!                                                                   machine, leftovers──▶ Report
 //! ```
 //!
 //! [`gather`] and the readers that it calls only read, and [`finding`] says how the report looks; the
-//! rest is pure. What `status`
-//! reports as a problem is found by the same functions ([`crate::mapper::health`],
-//! [`crate::docker_nat`]). No task or thread runs here, and nothing stays.
+//! rest is pure. What `status` reports as a problem is found by the same functions
+//! ([`crate::mapper::health`], [`crate::docker_nat`]). No task or thread runs here, and nothing stays.
 
 mod docker;
 mod drops;
@@ -31,7 +30,7 @@ pub(crate) use self::leftovers::{does_nat, is_of_go};
 
 use ipnet::Ipv6Net;
 
-use self::facts::{Docker, Facts};
+use self::facts::{CheckFacts, Docker};
 use self::ruleset::read::Unseen;
 use self::ruleset::{Packet, Place, Ruleset};
 use crate::backend::authors::OWN_FORWARD;
@@ -86,7 +85,7 @@ pub(crate) fn foreign_rules(
         from: devices.iter().map(|it| it.as_str().to_owned()).collect(),
         to: prefixes.to_vec(),
     };
-    let ground = drops::Ground {
+    let context = drops::DropContext {
         packet: &packet,
         tool: Some(variant.unwrap_or(Variant::Nft)),
         unlisted: Vec::new(),
@@ -96,7 +95,7 @@ pub(crate) fn foreign_rules(
     let problem = |found| Problem {
         id: ProblemId::ForwardDrop,
         what: drops::what(found),
-        remedy: drops::remedy(found, &ground),
+        remedy: drops::remedy(found, &context),
     };
     Some(ForeignRules {
         drops: certain.map(problem).collect(),
@@ -104,20 +103,20 @@ pub(crate) fn foreign_rules(
     })
 }
 
-fn report(facts: &Facts, ignored: &[CheckId]) -> Report {
+fn report(facts: &CheckFacts, ignored: &[CheckId]) -> Report {
     let (problems, resolved) = problems(facts);
     Report::new(findings(facts, &resolved, &problems), ignored)
 }
 
 /// The problems that `status` would report, and what becomes of the published ports.
-fn problems(facts: &Facts) -> (Vec<Problem>, Resolved) {
+fn problems(facts: &CheckFacts) -> (Vec<Problem>, Resolved) {
     let options = &facts.settings.options;
     let Ok(host) = &facts.host else {
         return Default::default();
     };
     let snapshot = facts.snapshot();
-    let heard = snapshot.map_or(DockerState::NotYet, |it| DockerState::Snapshot(it));
-    let Computed { resolved, .. } = options.compute(heard, &host.facts);
+    let docker = snapshot.map_or(DockerState::NotYet, |it| DockerState::Snapshot(it));
+    let Computed { resolved, .. } = options.compute(docker, &host.facts);
     let docker = snapshot.map(|snapshot| (&**snapshot, &resolved));
     let mut problems = health::problems(options, &host.facts, &host.conditions, docker, false);
     let rules = facts.firewall.rules.as_ref();
@@ -127,7 +126,7 @@ fn problems(facts: &Facts) -> (Vec<Problem>, Resolved) {
     (problems, resolved)
 }
 
-fn findings(facts: &Facts, resolved: &Resolved, problems: &[Problem]) -> Vec<Finding> {
+fn findings(facts: &CheckFacts, resolved: &Resolved, problems: &[Problem]) -> Vec<Finding> {
     let mut found = host::findings(facts, problems);
     found.extend(docker::findings(facts, resolved, problems));
     found.extend(tools::findings(facts));

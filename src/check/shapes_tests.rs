@@ -1,4 +1,4 @@
-//! The rules of docker-ipv6nat and of Engines, told apart.
+//! The rules of docker-ipv6nat are distinguished from those of Engines.
 
 use proptest::prelude::*;
 

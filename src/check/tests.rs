@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::facts::{
-    Docker, Facts, Firewall, Host, JournalFault, Listing, Machine, Settings, Tools,
+    CheckFacts, Docker, Firewall, Host, JournalFault, Listing, Machine, Settings, Tools,
 };
 use super::finding::Outcome::{Fail, Ok as Fine, Skip, Warn};
 use super::finding::{CheckId, Finding, Outcome};
@@ -29,9 +29,9 @@ use crate::model::rule::BackendKind;
 mod left;
 
 /// A host of which nothing is wrong, without Docker.
-fn facts() -> Facts {
+fn facts() -> CheckFacts {
     let eth0: Device = "eth0".parse().expect("a name");
-    Facts {
+    CheckFacts {
         settings: Settings {
             options: MapperOptions {
                 devices: Choice::Auto,
@@ -93,7 +93,7 @@ fn facts() -> Facts {
 
 /// The only line with this id, once the facts are changed.
 #[track_caller]
-fn line(id: CheckId, change: impl FnOnce(&mut Facts)) -> Finding {
+fn line(id: CheckId, change: impl FnOnce(&mut CheckFacts)) -> Finding {
     let mut facts = facts();
     change(&mut facts);
     let mut checks = report(&facts, &[]).checks;
@@ -184,7 +184,7 @@ fn a_missing_tool_matters_to_its_backend() {
 }
 
 #[test]
-fn the_state_directory_and_the_clock_are_judged_by_what_was_read() {
+fn the_findings_on_state_directory_and_clock_follow_from_what_was_read() {
     let full = Examined {
         free: 1024,
         ..Examined::default()

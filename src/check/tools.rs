@@ -1,6 +1,6 @@
 //! The tools of ip6tables, and whose rules stand in their tables. Pure.
 
-use super::facts::{Facts, Listing};
+use super::facts::{CheckFacts, Listing};
 use super::finding::{CheckId, Finding};
 use super::ruleset::read::Unseen;
 use super::wording::shown;
@@ -10,13 +10,13 @@ use crate::backend::{BackendError, ErrorKind};
 use crate::model::rule::BackendKind;
 
 /// `tools` and `mixed-rules`.
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &CheckFacts) -> Vec<Finding> {
     let mut found = vec![tools(facts)];
     found.extend(mixed_rules(facts));
     found
 }
 
-fn tools(facts: &Facts) -> Finding {
+fn tools(facts: &CheckFacts) -> Finding {
     let id = CheckId::Tools;
     let asked = facts.settings.backend;
     match &facts.firewall.tool {
@@ -49,7 +49,7 @@ fn is_mismatch(error: &BackendError) -> bool {
     error.operation == "ip6tables --version" && error.kind == ErrorKind::Unsupported
 }
 
-fn mixed_rules(facts: &Facts) -> Vec<Finding> {
+fn mixed_rules(facts: &CheckFacts) -> Vec<Finding> {
     let id = CheckId::MixedRules;
     let mut found = Vec::new();
     for (variant, error) in &facts.firewall.unlisted {

@@ -77,8 +77,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum, env = "DOCKER_NAT66_HAIRPIN", default_value_t = Hairpin::Auto)]
     pub(super) hairpin: Hairpin,
     /// What to do where Docker's own IPv6 NAT is on
-    #[arg(long, value_enum, env = "DOCKER_NAT66_NATIVE", default_value_t = Native::Standby)]
-    pub(super) native: Native,
+    #[arg(long, value_enum, env = "DOCKER_NAT66_NATIVE", default_value_t = NativeMode::Standby)]
+    pub(super) native: NativeMode,
     /// Serve metrics for Prometheus over HTTP on this address: ADDRESS:PORT or unix:/PATH
     #[arg(long, value_name = "ADDRESS", env = "DOCKER_NAT66_METRICS")]
     pub(super) metrics: Option<MetricsAddress>,
@@ -182,10 +182,10 @@ pub(super) enum Hairpin {
 
 /// `--native`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Native {
+pub(super) enum NativeMode {
     /// Insert nothing while it is on, and report which published ports it does not serve.
     Standby,
-    /// Set our rules beside it, without a look at whether it is on.
+    /// Set our rules beside it, whether or not it is on.
     Force,
 }
 
@@ -263,7 +263,7 @@ fn grace(text: &str) -> Result<Duration, String> {
 /// Shortest `--verify-interval`: a listing takes milliseconds, and may start a tool.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The pause between two looks.
+/// The pause between two updates of the screen.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let interval = grace(text)?;
     if interval < SHORTEST_INTERVAL {

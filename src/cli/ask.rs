@@ -22,7 +22,7 @@ const QUIETLY: Duration = Duration::from_millis(200);
 /// Pause between two attempts to reach a daemon.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Where a running daemon is looked for.
+/// Where a running daemon is expected.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) state_dir: PathBuf,

@@ -254,7 +254,7 @@ mod tests {
     use std::ops::RangeInclusive;
 
     use super::*;
-    use crate::journal::record::State;
+    use crate::journal::record::RecordState;
     use crate::model::boot::BootId;
     use crate::model::forward::Owner;
     use crate::model::rule::OwnedRule;
@@ -271,7 +271,7 @@ mod tests {
                         .expect("a rule of ours"),
                     owners: BTreeSet::from([Owner::new("0".repeat(64), "web", "bridge")]).into(),
                 },
-                state: State::Intended,
+                state: RecordState::Intended,
                 inserted_at: 0,
                 boot_id: BootId::new("6d2e4b1c-0000-4000-8000-000000000000"),
             }

@@ -137,7 +137,7 @@ pub(super) fn cleanup(state_dir: &Path) -> Result<Exit, Failure> {
     rehearse(reconciler, recovered, &Desired::nothing(), &script)
 }
 
-/// Backends that only look.
+/// Backends that only list.
 struct Backends {
     used: Box<dyn Backend>,
     others: Vec<Box<dyn Backend>>,

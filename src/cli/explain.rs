@@ -75,9 +75,9 @@ enum BackChoice {
     None,
     /// Then an answer, such as the container would give, is followed back. Nobody gets a packet.
     Mirror,
-    /// Then a packet goes through to the container, whose kernel answers it (TCP only). Before the
-    /// program there is told of a connection, it is reset; a firewall or a sniffer in the container
-    /// may see it.
+    /// Then a packet goes through to the container, whose kernel answers it (TCP only). The
+    /// connection is reset before the program there sees it; a firewall or a sniffer in the container
+    /// may see the packet.
     Knock,
 }
 

@@ -48,7 +48,7 @@ impl<A: FromArgMatches> FromArgMatches for Given<A> {
     }
 
     fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, Error> {
-        // Whoever reads a value takes it out of the matches.
+        // Reading a value takes it out of the matches.
         let typed = typed(matches);
         let args = A::from_arg_matches_mut(matches)?;
         Ok(Self { args, typed })

@@ -1,4 +1,4 @@
-//! The options that say which host is looked at, for commands that a person runs beside the daemon.
+//! The options that describe the host to check, for commands that a person runs beside the daemon.
 //! What is not given is what `run` would be given: from the environment, then from the file of
 //! [`Defaults`].
 
@@ -137,7 +137,7 @@ impl HostArgs {
         given.unwrap_or_else(|| defaults.get("STATE_DIR").unwrap_or(STATE_DIR).into())
     }
 
-    /// Where a running daemon is looked for.
+    /// Where a running daemon is expected.
     pub(super) fn place(given: &Given<Self>, defaults: &Defaults) -> Place {
         let in_file = || defaults.get("CONTROL").map(PathBuf::from);
         let control = given.control.clone().or_else(in_file);

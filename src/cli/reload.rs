@@ -39,12 +39,12 @@ pub(super) struct LogLevelArgs {
 }
 
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
-    tell(&args.daemon, Request::Reload, args.json)
+    send(&args.daemon, Request::Reload, args.json)
 }
 
 pub(super) fn log_level(args: &LogLevelArgs) -> Result<Exit, Failure> {
     let level = args.level.into();
-    tell(&args.daemon, Request::LogLevel { level }, args.json)
+    send(&args.daemon, Request::LogLevel { level }, args.json)
 }
 
 /// The object of `--json`.
@@ -55,7 +55,7 @@ struct DoneObject {
 }
 
 /// Prints what came of the request.
-fn tell(daemon: &DaemonArgs, request: Request, json: bool) -> Result<Exit, Failure> {
+fn send(daemon: &DaemonArgs, request: Request, json: bool) -> Result<Exit, Failure> {
     let done = match ask_daemon(daemon, request)? {
         Some(Answer::Done(done)) => done,
         Some(_) => return Err(wrong_answer()),

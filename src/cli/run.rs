@@ -52,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
     let state_dir = &args.state.state_dir;
     let mut options = mapper_options(args, devices, prefixes);
-    let stands_by = args.native == args::Native::Standby;
+    let stands_by = args.native == args::NativeMode::Standby;
     if args.dry_run {
         return dry::run(args.backend, &docker_host, state_dir, options, stands_by);
     }
@@ -204,7 +204,7 @@ fn ending(left: Left, on_exit: OnExit) -> Result<Exit, Failure> {
 /// own, because other programs may have many rules, and a bug in it does not end the daemon, which
 /// works without it.
 fn log_fails(settings: check::Settings, log: Logger) {
-    let look = move || {
+    let check = move || {
         let found = guarded(AssertUnwindSafe(|| check::fails_beside_status(&settings)));
         let fails = found.unwrap_or_else(|panic| {
             error!(log, "the host was not checked: a bug"; "panic" => panic);
@@ -217,5 +217,5 @@ fn log_fails(settings: check::Settings, log: Logger) {
         }
     };
     // Where no thread can be started, the host is not checked: the daemon needs its own threads more.
-    let _ = thread::Builder::new().name("check".to_owned()).spawn(look);
+    let _ = thread::Builder::new().name("check".to_owned()).spawn(check);
 }

@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::output;
 use super::screen::{Canvas, rates, status};
 use crate::control::protocol::{Answer, Request};
-use crate::control::status::{State, Status};
+use crate::control::status::{DaemonState, Status};
 
 /// Pause between two questions of `--wait`.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -62,8 +62,8 @@ pub(super) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
 
 fn exit(status: &Status) -> Exit {
     match status.state {
-        State::Running => Exit::Done,
-        State::Starting | State::Degraded | State::Stopping => Exit::Failed,
+        DaemonState::Running => Exit::Done,
+        DaemonState::Starting | DaemonState::Degraded | DaemonState::Stopping => Exit::Failed,
     }
 }
 
@@ -103,7 +103,7 @@ fn wait(daemon: &DaemonArgs, deadline: Instant) -> Result<Status, Failure> {
     loop {
         let status = ask(daemon);
         let may_come = match &status {
-            Ok(status) => status.state != State::Running,
+            Ok(status) => status.state != DaemonState::Running,
             Err(failure) => matches!(failure.exit, Exit::Held | Exit::Failed),
         };
         if !may_come || Instant::now() >= deadline {

@@ -185,7 +185,7 @@ impl Tuple {
     }
 }
 
-/// Reads `CTA_PROTOINFO`; that of another protocol than TCP tells of no connection.
+/// Reads `CTA_PROTOINFO`; for a protocol other than TCP it describes no connection.
 fn is_accepted(info: &[u8]) -> bool {
     let state = find(info, CTA_PROTOINFO_TCP).and_then(|tcp| find(tcp, CTA_PROTOINFO_TCP_STATE));
     state.is_some_and(|state| matches!(state, [state] if ANSWERED.contains(state)))

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::measured::Measured;
 use super::moment::Moment;
 use super::row::Row;
-use super::status::{AboutBackend, ReportedProblem, State, Status};
+use super::status::{AboutBackend, DaemonState, ReportedProblem, Status};
 use crate::docker_nat::gate::StandbyState;
 use crate::journal::history::cause::Cause;
 use crate::logging;
@@ -91,20 +91,20 @@ impl Reports {
 
     /// The first complete list has been applied. A daemon that is stopping stays so.
     pub(crate) fn set_running(&mut self) {
-        if self.figures.state == State::Starting {
-            self.figures.state = State::Running;
+        if self.figures.state == DaemonState::Starting {
+            self.figures.state = DaemonState::Running;
         }
     }
 
     /// The daemon was asked to leave.
     pub(crate) fn set_stopping(&mut self) {
-        self.figures.state = State::Stopping;
+        self.figures.state = DaemonState::Stopping;
     }
 
     /// What a start waits for.
     fn waiting_for(&self) -> Option<String> {
         let figures = &self.figures;
-        let what = if figures.state != State::Starting {
+        let what = if figures.state != DaemonState::Starting {
             return None;
         } else if !figures.docker.connected {
             "Docker".to_owned()
@@ -174,8 +174,8 @@ impl StatusBoard {
             let what = format!("the log is not read: {lines} lines of it are lost");
             problems.push(Problem::new(ProblemId::Log, what));
         }
-        if status.state != State::Stopping && !problems.is_empty() {
-            status.state = State::Degraded;
+        if status.state != DaemonState::Stopping && !problems.is_empty() {
+            status.state = DaemonState::Degraded;
         }
         status.troubles = problems.iter().map(ToString::to_string).collect();
         status.problems = problems.iter().map(ReportedProblem::from).collect();
@@ -183,7 +183,7 @@ impl StatusBoard {
         let mut closed = status.skipped.iter().map(is_closed);
         status.closed.retain(|_| closed.next().unwrap_or(true));
         status.skipped.retain(is_closed);
-        if status.state != State::Degraded {
+        if status.state != DaemonState::Degraded {
             status.degraded_since = None;
         }
         status.log_lines_lost = logging::lost_in_all();
@@ -201,18 +201,18 @@ mod tests {
     fn any_problem_makes_the_daemon_degraded_until_it_ends() {
         let now = Instant::now();
         let board = StatusBoard::new(now, "ip6tables".into());
-        assert_eq!(board.status(now).state, State::Starting);
+        assert_eq!(board.status(now).state, DaemonState::Starting);
         board.lock().set_running();
-        assert_eq!(board.status(now).state, State::Running);
+        assert_eq!(board.status(now).state, DaemonState::Running);
         let full = Problem::new(ProblemId::Journal, "disk full");
         board.lock().set_problems(Reporter::Journal, vec![full]);
-        assert_eq!(board.status(now).state, State::Degraded);
+        assert_eq!(board.status(now).state, DaemonState::Degraded);
         board.lock().set_problems(Reporter::Docker, vec![]);
-        assert_eq!(board.status(now).state, State::Degraded);
+        assert_eq!(board.status(now).state, DaemonState::Degraded);
         board.lock().set_problems(Reporter::Journal, vec![]);
-        assert_eq!(board.status(now).state, State::Running);
+        assert_eq!(board.status(now).state, DaemonState::Running);
         board.lock().set_stopping();
         board.lock().set_running();
-        assert_eq!(board.status(now).state, State::Stopping);
+        assert_eq!(board.status(now).state, DaemonState::Stopping);
     }
 }

@@ -14,7 +14,7 @@ pub struct Comparison {
     /// The journal's generation at that moment. Nothing changed in between: the writer, which alone
     /// changes rules and records, did the comparing.
     pub generation: u64,
-    /// Whether Docker has been heard, so that all that should be there is known.
+    /// Whether Docker has answered, so that all that should be there is known.
     pub docker_known: bool,
     /// Rules in the journal.
     pub journal: usize,

@@ -22,7 +22,7 @@ pub struct PortConnections {
     pub connections: u64,
 }
 
-/// Most published ports that monitoring tells apart. Each is a time series that Prometheus keeps for
+/// Most published ports with a figure of their own in monitoring. Each is a time series that Prometheus keeps for
 /// weeks, and a host may publish 60,000 ports.
 const MOST_SERIES: usize = 200;
 
@@ -63,7 +63,7 @@ pub(crate) struct ConnectionTotals {
     reading: u64,
 }
 
-/// A port that is told apart from the others.
+/// A port with a figure of its own.
 #[derive(Debug)]
 struct Shown {
     total: u64,

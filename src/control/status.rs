@@ -21,7 +21,7 @@ pub struct Status {
     /// Process id.
     pub pid: u32,
     /// What it is doing.
-    pub state: State,
+    pub state: DaemonState,
     /// Why it is degraded; one sentence each, after the id of its kind.
     pub troubles: Vec<String>,
     /// The same, in parts.
@@ -127,7 +127,7 @@ impl AboutBackend {
 /// What the daemon is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum DaemonState {
     /// Before the first complete list has been applied.
     #[default]
     Starting,
@@ -278,7 +278,7 @@ mod tests {
         let status = Status {
             v: Status::VERSION,
             pid: 7,
-            state: State::Degraded,
+            state: DaemonState::Degraded,
             troubles: vec!["docker: gone".to_owned()],
             problems: vec![ReportedProblem {
                 id: "docker".to_owned(),

@@ -19,7 +19,7 @@ use crate::control::protocol::{Answer, RELOAD_PATIENCE, Request};
 use crate::sys::causes::chain;
 use crate::{logging, metrics};
 
-/// How long a look at the kernel may take, with its wait for the writer.
+/// How long a listing of the kernel may take, with its wait for the writer.
 const WORK_PATIENCE: Duration = Duration::from_secs(28);
 
 /// The actors that follow Docker, while they do.
@@ -32,7 +32,7 @@ pub(super) struct Serving {
     writer: Addr<FirewallWriter>,
     journal: Addr<JournalActor>,
     counting: Counting,
-    /// The writer does one at a time, and looks at the kernel for each.
+    /// The writer does one at a time, and lists the kernel for each.
     working: Semaphore,
 }
 
@@ -85,7 +85,7 @@ impl Serving {
         }
     }
 
-    /// Has the writer look at the kernel.
+    /// Has the writer list the kernel.
     async fn work(&self, request: Request) -> Result<Answer, String> {
         let gone = "the firewall writer has stopped";
         let _turn = self.working.acquire().await;

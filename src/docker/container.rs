@@ -192,7 +192,7 @@ pub fn inspect(id: &str, text: &str) -> Result<Inspected, Unreadable> {
         name: bare_name(&answer.name.or_default()),
         image: config.image.text(),
         start: Start {
-            heard: 0,
+            sequence: 0,
             at: nanoseconds(&state.started_at.or_default()),
         },
         created: nanoseconds(&answer.created.or_default()) / 1_000_000_000,

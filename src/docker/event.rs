@@ -1,5 +1,5 @@
 //! The events that matter. What ends a container is believed; each other says no more than that
-//! something is to be looked at again.
+//! something is to be inspected again.
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 

@@ -88,7 +88,7 @@ impl DockerHost {
     /// A path that does not exist is accepted, for Docker may come later.
     ///
     /// # Errors
-    /// See [`HostError`]; the path is looked at once, and nothing is connected to.
+    /// See [`HostError`]; the path is checked once, and no connection is made.
     pub fn parse(text: &str, tls_verify: bool) -> Result<Self, HostError> {
         let given = || Untrusted::new(text);
         let malformed = |why| HostError::Malformed {

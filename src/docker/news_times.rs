@@ -1,4 +1,4 @@
-//! When what a snapshot shows was heard of.
+//! When the daemon received the news that a snapshot shows.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,7 +44,7 @@ impl NewsTimes {
 
     /// The snapshot with its times. The next one begins anew; but if it `awaits` answers, the last
     /// event may be one that it will show.
-    pub(super) fn tell(&mut self, snapshot: Arc<Snapshot>, awaits: bool) -> Update {
+    pub(super) fn update(&mut self, snapshot: Arc<Snapshot>, awaits: bool) -> Update {
         let event_at = self.event_at.take();
         if awaits && event_at.is_some() {
             self.event_at = self.last_event_at;

@@ -300,7 +300,7 @@ impl Session<'_> {
         } else if let Some(snapshot) = self.view.take_news() {
             self.news_since = None;
             let awaits = !self.is_settled();
-            permit.send(self.news_times.tell(snapshot, awaits));
+            permit.send(self.news_times.update(snapshot, awaits));
         }
     }
 

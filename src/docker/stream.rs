@@ -14,7 +14,7 @@
 //! ([`super::client::Engine::events`]). Engine 20.10 sends that head a moment before it enters
 //! the subscription, so the request also names a time a few seconds ago: the Engine then replays
 //! what it remembers since, in order and under the same lock as the subscription. An event
-//! seen twice or late only means that a container is looked at again; one that ends a container is
+//! seen twice or late only means that a container is inspected again; one that ends a container is
 //! believed only where it is not a replay.
 //!
 //! One task, the caller's; it may be cancelled at any point, and nothing is lost but questions

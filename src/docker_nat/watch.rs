@@ -94,7 +94,7 @@ impl Watch {
             // A daemon that is not root may not, and works all the same.
             ErrorKind::Denied => {
                 if self.last.is_none() {
-                    warn!(self.log, "Docker's own IPv6 NAT is not looked for in the legacy tables of \
+                    warn!(self.log, "Docker's own IPv6 NAT is not searched for in the legacy tables of \
                         ip6tables"; "reason" => chain(error));
                 }
                 false

@@ -6,16 +6,16 @@ use std::net::Ipv6Addr;
 use rustix::io::Errno;
 
 use super::container::Fault;
-use super::facts::Facts;
+use super::facts::EndingFacts;
 use super::knock::Knock;
 use super::legacy::Logged;
 use super::owner::{Clues, owner};
 use super::place::{Hook, untraced_behind};
-use super::published::{Publication, Target};
+use super::published::{PortTarget, Publication};
 use super::remedy;
 use super::trace::ChainName;
 use super::verdict::{Ending, Endpoint};
-use super::way::{Step, shown};
+use super::way::{TraceStep, shown};
 use crate::backend::shell::word;
 use crate::model::device::sysctl_key;
 use crate::model::forward::Proto;
@@ -32,12 +32,12 @@ pub(crate) struct Case<'c> {
     pub(crate) link: &'c Link,
     pub(crate) ending: &'c Ending,
     /// The rule or policy that ended the way.
-    pub(crate) stop: Option<&'c Step>,
+    pub(crate) stop: Option<&'c TraceStep>,
     /// The rule that rewrote the destination.
-    pub(crate) rewriter: Option<&'c Step>,
+    pub(crate) rewriter: Option<&'c TraceStep>,
     /// A rule that keeps connection tracking, and so all rewriting, away.
-    pub(crate) untracked: Option<&'c Step>,
-    pub(crate) facts: &'c Facts,
+    pub(crate) untracked: Option<&'c TraceStep>,
+    pub(crate) facts: &'c EndingFacts,
     pub(crate) publication: &'c Publication,
     /// The rule or policy of a legacy table that ended the way, and the rule as its tool prints it.
     pub(crate) legacy: Option<&'c (Logged, Option<String>)>,
@@ -55,7 +55,7 @@ pub(crate) enum BackSeen<'c> {
     /// Nobody on the bridge says that he has the address.
     NoNeighbour,
     /// Where the answer's way ended, and at which rule or policy.
-    Answer(&'c Ending, Option<&'c Step>),
+    Answer(&'c Ending, Option<&'c TraceStep>),
 }
 
 /// The answer.
@@ -110,7 +110,7 @@ impl Case<'_> {
     }
 
     /// The container to which the port leads, if the packet has its address.
-    pub(super) fn target(&self, to: Endpoint) -> Option<&Target> {
+    pub(super) fn target(&self, to: Endpoint) -> Option<&PortTarget> {
         let mut targets = self.publication.targets.iter();
         targets.find(|target| (target.addr, target.port) == to)
     }
@@ -340,7 +340,7 @@ impl Case<'_> {
 }
 
 /// The step at which the way ended, among those shown.
-pub(crate) fn stop_of<'s>(steps: &'s [Step], ending: &Ending) -> Option<&'s Step> {
+pub(crate) fn stop_of<'s>(steps: &'s [TraceStep], ending: &Ending) -> Option<&'s TraceStep> {
     let spot = match ending {
         Ending::Dropped(spot)
         | Ending::Queued(spot, _)

@@ -17,7 +17,7 @@ const LEGACY: &str = "/proc/thread-self/net/ip6_tables_names";
 
 /// Facts about the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct EndingFacts {
     /// `net.ipv6.conf.all.forwarding`; `None` without IPv6.
     pub(super) forwarding: Option<bool>,
     /// `net.ipv6.conf.DEV.force_forwarding` of the interface where packets arrive.
@@ -49,7 +49,7 @@ pub(crate) struct Listener {
     pub(crate) process: Option<Process>,
 }
 
-impl Facts {
+impl EndingFacts {
     /// Reads what explains this ending of a packet of `proto` from `from`, sent to `sent` at `link`.
     /// `last` is the destination where it was seen last.
     ///

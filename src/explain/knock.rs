@@ -2,7 +2,7 @@
 //!
 //! The answer is dropped as soon as connection tracking has seen it, so that the client gets nothing.
 //! In the same moment the host's kernel sends the container a reset, which ends the connection before
-//! the program there is told of it, and ends its entry of connection tracking (kernels before 6.3 may
+//! the program there sees it, and ends its entry of connection tracking (kernels before 6.3 may
 //! leave that to us): a SIGKILL finds nothing between them. The container's kernel sees two packets,
 //! and a firewall or a sniffer there may note them. An entry that nobody has answered ends by itself
 //! within two seconds.

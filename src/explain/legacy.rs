@@ -1,5 +1,5 @@
 //! Which rule of a legacy table dropped the packet: the kernel logs the way of a packet that is
-//! marked for tracing through those tables, to whoever is bound to that log.
+//! marked for tracing through those tables, to the program that is bound to that log.
 //!
 //! Being bound changes a setting, of which [`super::log_setting`] takes care. Nothing else that the
 //! kernel logs goes by it, except packets that connection tracking calls invalid.

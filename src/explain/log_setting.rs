@@ -122,7 +122,7 @@ impl LogSetting {
             return Ok(());
         };
         self.paths.put_back()?;
-        // Whoever waits for the lock finds that its file has gone, and makes another.
+        // A process that waits for the lock finds that its file has gone, and makes another.
         fs::remove_file(&self.paths.lock)?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Who wrote a rule, as far as names tell: the kernel does not keep it. Pure.
+//! Who wrote a rule. The kernel does not record it, so names of tables and chains decide. Pure.
 
 use super::place::Hook;
 use super::trace::ChainName;
@@ -11,13 +11,13 @@ pub(crate) enum Owner {
     Ours,
     /// A program that names its tables or chains so that it is known.
     Program(&'static str),
-    /// Docker, to judge by the chains beside it.
+    /// Docker, as the chains beside it suggest.
     ProbablyDocker,
     /// Chains that Docker keeps for the administrator.
     Human,
     /// The kernel says that this process owns the table.
     Process(u32, String),
-    /// Nobody can say.
+    /// No name gives it away.
     Unknown,
 }
 

@@ -93,12 +93,12 @@ impl Probe {
         let table = ProbeTable::make(self.packet.mark, device, end, deadline);
         let mut table = table?;
         let sent = inject::send(&self.link, &self.packet)?;
-        let mut heard = Heard::new(table.name.clone());
-        heard.listen(&mut reports, silence, deadline)?;
+        let mut reported = PacketReports::new(table.name.clone());
+        reported.listen(&mut reports, silence, deadline)?;
         let (passed, answered) = table.counted(deadline)?;
         let course = Course {
-            own: heard.own,
-            events: heard.events,
+            own: reported.own,
+            events: reported.events,
             passed,
             answered,
             is_wire_watched: table.means.ingress != Ingress::Nowhere,
@@ -113,14 +113,14 @@ impl Probe {
 }
 
 /// The reports about our packet.
-struct Heard {
+struct PacketReports {
     own: String,
     /// The packet's numbers. There may be several: the kernel copies a packet that a sniffer sees.
     ids: BTreeSet<u32>,
     events: Vec<Event>,
 }
 
-impl Heard {
+impl PacketReports {
     fn new(own: String) -> Self {
         Self {
             own,

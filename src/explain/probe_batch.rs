@@ -41,7 +41,7 @@ const CLOSED: u16 = 8;
 
 /// Messages to be committed at once, with what each is for.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct ProbeBatch {
     /// Family, type, flags and attributes.
     messages: Vec<(u8, u16, u16, Vec<u8>)>,
     /// One for each message, and for the begin and the end.
@@ -50,7 +50,7 @@ pub(super) struct Batch {
     pub(super) features: BTreeMap<usize, Feature>,
 }
 
-impl Batch {
+impl ProbeBatch {
     pub(super) fn of(name: &str, mark: Mark, device: &str, end: End<'_>, means: Means) -> Self {
         let mut batch = Self::default();
         let flag = match failpoint::lacks("tables with an owner") {

@@ -16,7 +16,7 @@ use super::expression;
 use super::means::{Feature, Ingress, Means};
 use super::packet::Mark;
 use super::place::Place;
-use super::probe_batch::{Batch, NETDEV};
+use super::probe_batch::{NETDEV, ProbeBatch};
 use super::probe_chains::{ANSWERS, End, Knocked, RESET, place_of};
 use crate::backend::ErrorKind;
 use crate::backend::nftables::error::Fault;
@@ -96,7 +96,7 @@ impl ProbeTable {
         loop {
             let means = made.means;
             made.is_in_netdev = matches!(end, End::Away(_)) || means.ingress == Ingress::Netdev;
-            let batch = Batch::of(&made.name, mark, device, end, means);
+            let batch = ProbeBatch::of(&made.name, mark, device, end, means);
             let Err(refused) = made.try_commit(batch, deadline) else {
                 return Ok(made);
             };
@@ -112,12 +112,12 @@ impl ProbeTable {
         }
     }
 
-    fn commit(&mut self, batch: Batch, deadline: Instant) -> Result<(), Fault> {
+    fn commit(&mut self, batch: ProbeBatch, deadline: Instant) -> Result<(), Fault> {
         self.try_commit(batch, deadline)
             .map_err(|refused| refused.fault)
     }
 
-    fn try_commit(&mut self, batch: Batch, deadline: Instant) -> Result<(), Refused> {
+    fn try_commit(&mut self, batch: ProbeBatch, deadline: Instant) -> Result<(), Refused> {
         let first = self.socket.take_seq(batch.labels.len());
         let bytes = batch.encode(first);
         let mut outcome = Outcome::new(first, &batch.labels);
@@ -147,7 +147,7 @@ impl ProbeTable {
         let kind = message::GET_TABLE;
         request::dump(&mut self.socket, deadline, kind, &which, &mut each)?;
         for (family, name) in left {
-            let mut batch = Batch::default();
+            let mut batch = ProbeBatch::default();
             let label = "removal of a table that was left";
             let remove = |w: &mut Writer| w.text(table::NAME, &name);
             batch.add(family, message::DEL_TABLE, 0, label, remove);
@@ -197,7 +197,7 @@ impl ProbeTable {
 
     /// Removes the table now.
     pub(super) fn remove(mut self, deadline: Instant) -> Result<(), Fault> {
-        let mut batch = Batch::default();
+        let mut batch = ProbeBatch::default();
         let name = self.name.clone();
         let remove = |w: &mut Writer| w.text(table::NAME, &name);
         batch.add(INET, message::DEL_TABLE, 0, "removal of the table", remove);

@@ -21,7 +21,7 @@ use crate::model::text::Untrusted;
 
 /// A container to which the port leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct PortTarget {
     pub(crate) addr: Ipv6Addr,
     pub(crate) port: u16,
     /// The host's address that the port is bound to; `None` for any.
@@ -34,7 +34,7 @@ pub(crate) struct Target {
     pub(crate) sources: Vec<Ipv6Net>,
 }
 
-impl Target {
+impl PortTarget {
     /// The container, for people.
     pub(crate) fn who(&self) -> String {
         match self.id.as_str() {
@@ -55,7 +55,7 @@ pub(crate) struct FromDaemon {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Publication {
     /// Where it leads.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<PortTarget>,
     /// Why containers that publish it open nothing, one sentence each; safe to print.
     pub(crate) closed: Vec<String>,
     /// Whether the daemon has a forward for it.
@@ -172,8 +172,8 @@ fn short(id: &str) -> Untrusted {
 }
 
 /// The daemon's forwards of a port, without copies for several interfaces or sources.
-fn of_rows(rows: &[Row], proto: Proto, port: u16) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
+fn of_rows(rows: &[Row], proto: Proto, port: u16) -> Vec<PortTarget> {
+    let mut targets: Vec<PortTarget> = Vec::new();
     for row in rows.iter().filter(|row| row.kind == "dnat") {
         let is_it = row.proto.as_deref() == Some(proto.as_str()) && row.host_port == Some(port);
         let (Some(addr), Some(container_port), true) =
@@ -187,7 +187,7 @@ fn of_rows(rows: &[Row], proto: Proto, port: u16) -> Vec<Target> {
         }
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let source = row.source.as_deref().and_then(|net| net.parse().ok());
-        let found = Target {
+        let found = PortTarget {
             addr,
             port: container_port,
             host_addr: row.host_addr,
@@ -196,8 +196,8 @@ fn of_rows(rows: &[Row], proto: Proto, port: u16) -> Vec<Target> {
             network: Untrusted::new(text(&row.network)),
             sources: source.into_iter().collect(),
         };
-        let is_same = |known: &&mut Target| {
-            let at = |t: &Target| (t.addr, t.port, t.host_addr);
+        let is_same = |known: &&mut PortTarget| {
+            let at = |t: &PortTarget| (t.addr, t.port, t.host_addr);
             at(known) == at(&found) && known.id == found.id
         };
         match targets.iter_mut().find(is_same) {
@@ -212,14 +212,19 @@ fn of_rows(rows: &[Row], proto: Proto, port: u16) -> Vec<Target> {
     targets
 }
 
-fn target(snapshot: &Snapshot, host_addr: Option<Ipv6Addr>, addr: Ipv6Addr, port: u16) -> Target {
+fn target(
+    snapshot: &Snapshot,
+    host_addr: Option<Ipv6Addr>,
+    addr: Ipv6Addr,
+    port: u16,
+) -> PortTarget {
     let mut all = snapshot.containers.values();
     let holder = all.find_map(|container| {
         let mut endpoints = container.endpoints.iter();
         let endpoint = endpoints.find(|endpoint| endpoint.address == Some(addr))?;
         Some((container, endpoint))
     });
-    Target {
+    PortTarget {
         addr,
         port,
         host_addr,

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::container::{Fault, Inside};
 use super::diagnosis::{BackSeen, Case, stop_of};
 use super::error::ExplainError;
-use super::facts::Facts;
+use super::facts::EndingFacts;
 use super::inject;
 use super::knock::{self, Knock};
 use super::legacy::{Log, Logged};
@@ -15,7 +15,7 @@ use super::probe::{Followed, Probe};
 use super::published::Publication;
 use super::report::Report;
 use super::verdict::{self, Course, Ending, Endpoint, ending};
-use super::way::{Step, shown, steps, untracking};
+use super::way::{TraceStep, shown, steps, untracking};
 use super::way_back::{Back, try_back};
 use super::words::Words;
 use crate::model::forward::Proto;
@@ -25,7 +25,7 @@ use crate::sys::causes::chain;
 /// What came of the way back.
 enum Tried {
     NoNeighbour,
-    Answer(Ending, Vec<Step>),
+    Answer(Ending, Vec<TraceStep>),
 }
 
 /// How the way back is tried.
@@ -104,7 +104,7 @@ impl Question {
         let ending = ending(&course);
         let steps = steps(&course, self.verbose)?;
         let last = verdict::destination(&course).unwrap_or(self.sent);
-        let facts = Facts::read(&ending, self.proto, (self.from, self.sent), last, &link)?;
+        let facts = EndingFacts::read(&ending, self.proto, (self.from, self.sent), last, &link)?;
         let rewriter = verdict::rewriter(&course, self.sent);
         let rewritten = rewriter.and_then(|spot| {
             let at = steps.iter().position(|step| step.spot == spot)?;
@@ -225,7 +225,7 @@ impl Question {
     }
 
     /// Sends another packet and hears from the log which rule of a legacy table drops it. Where that
-    /// cannot be heard, the table is all that is known.
+    /// cannot be received, the table is all that is known.
     fn legacy(&mut self, link: &Link) -> Option<(Logged, Option<String>)> {
         let asked = self.ask_legacy(link);
         asked.unwrap_or_else(|error| {
@@ -240,9 +240,9 @@ impl Question {
         let packet = Packet::draw(self.proto, self.from, self.sent)?;
         let link = link.clone();
         let followed = Probe { packet, link }.follow();
-        let heard = followed.and_then(|_| Ok(log.last(packet.mark)?));
+        let received = followed.and_then(|_| Ok(log.last(packet.mark)?));
         let closed = log.close();
-        let Some(logged) = heard? else {
+        let Some(logged) = received? else {
             return closed.map(|()| None);
         };
         closed?;
@@ -259,7 +259,7 @@ impl Question {
         packet: &Packet,
         ending: &Ending,
         link: &Link,
-        facts: &Facts,
+        facts: &EndingFacts,
     ) -> Result<Option<Tried>, ExplainError> {
         let Some(out) = facts.out.as_ref() else {
             return Ok(None);
@@ -320,7 +320,7 @@ impl Question {
         packet: &Packet,
         ending: &Ending,
         link: &Link,
-        facts: &Facts,
+        facts: &EndingFacts,
     ) -> Result<Option<Knock>, ExplainError> {
         let Some(out) = facts.out.as_ref() else {
             return Ok(None);
@@ -357,7 +357,7 @@ impl Question {
         course: &Course,
         ending: &Ending,
         last: Endpoint,
-    ) -> Result<Option<Step>, ExplainError> {
+    ) -> Result<Option<TraceStep>, ExplainError> {
         match ending {
             Ending::Host(_) if last == self.sent => untracking(course),
             _ => Ok(None),

@@ -8,14 +8,14 @@ use std::net::Ipv6Addr;
 use super::legacy::Logged;
 use super::owner::Owner;
 use super::verdict::Endpoint;
-use super::way::Step;
+use super::way::TraceStep;
 use super::words::{Language, family};
 use crate::backend::shell::nft_word;
 use crate::model::forward::Proto;
 
 /// What opens the way at the rule or policy that ended it.
 pub(super) fn of_stop(
-    stop: &Step,
+    stop: &TraceStep,
     proto: Proto,
     to: Option<Endpoint>,
     from: Ipv6Addr,
@@ -35,7 +35,7 @@ pub(super) fn of_stop(
 }
 
 /// What removes a rule; `None` for one of ours, and for one whose names a shell would change.
-pub(super) fn of_rule(step: &Step) -> Option<String> {
+pub(super) fn of_rule(step: &TraceStep) -> Option<String> {
     if step.owner == Owner::Ours {
         return None;
     }
@@ -75,7 +75,7 @@ pub(super) fn of_legacy(logged: &Logged, line: Option<&str>) -> Option<String> {
     Some(format!("{tool} -D {rule}"))
 }
 
-fn of_policy(step: &Step) -> Option<String> {
+fn of_policy(step: &TraceStep) -> Option<String> {
     let chain = &step.spot.chain;
     let (table, name) = (nft_word(&chain.table)?, nft_word(&chain.chain)?);
     if let Some(tool) = step.tool.filter(|_| step.is_iptables()) {
@@ -101,8 +101,8 @@ mod tests {
     use super::super::words::RuleWords;
     use super::*;
 
-    fn step(table: &str, chain: &str, text: &str, language: Language, owner: Owner) -> Step {
-        Step {
+    fn step(table: &str, chain: &str, text: &str, language: Language, owner: Owner) -> TraceStep {
+        TraceStep {
             place: None,
             spot: Spot {
                 chain: ChainName {
@@ -180,7 +180,7 @@ mod tests {
             Language::Iptables,
             Owner::Unknown,
         );
-        let commands = |step: &Step| {
+        let commands = |step: &TraceStep| {
             let mut policy = step.clone();
             (policy.words, policy.spot.handle) = (None, None);
             (of_rule(step), of_policy(&policy))

@@ -8,7 +8,7 @@ use super::diagnosis::Diagnosis;
 use super::published::Publication;
 use super::trace::Decision;
 use super::verdict::Endpoint;
-use super::way::Step;
+use super::way::TraceStep;
 use crate::model::forward::Proto;
 
 /// Version of the JSON's shape.
@@ -22,13 +22,13 @@ pub(crate) struct Report {
     pub(crate) sent: Endpoint,
     pub(crate) device: String,
     pub(crate) publication: Publication,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<TraceStep>,
     /// Which of the steps ended the way.
     pub(crate) stop: Option<usize>,
     /// Which of them rewrote the destination, and to what.
     pub(crate) rewritten: Option<(usize, Endpoint)>,
     /// The rules that an answer met.
-    pub(crate) back_steps: Vec<Step>,
+    pub(crate) back_steps: Vec<TraceStep>,
     pub(crate) diagnosis: Diagnosis,
     pub(crate) injected_by: &'static str,
     /// What else is to be known, one sentence each; safe to print.
@@ -37,7 +37,7 @@ pub(crate) struct Report {
 
 /// The object of `--json`.
 #[derive(Debug, Serialize)]
-struct Shape<'r> {
+struct ReportJson<'r> {
     v: u32,
     proto: &'static str,
     port: u16,
@@ -45,10 +45,10 @@ struct Shape<'r> {
     from: Ipv6Addr,
     dev: &'r str,
     injected_by: &'static str,
-    published: Vec<PublishedShape<'r>>,
+    published: Vec<PublishedJson<'r>>,
     closed: &'r [String],
-    way: Vec<StepShape<'r>>,
-    back: Vec<StepShape<'r>>,
+    way: Vec<StepJson<'r>>,
+    back: Vec<StepJson<'r>>,
     notes: &'r [String],
     reachable: bool,
     code: &'static str,
@@ -58,7 +58,7 @@ struct Shape<'r> {
 }
 
 #[derive(Debug, Serialize)]
-struct PublishedShape<'r> {
+struct PublishedJson<'r> {
     container_id: &'r str,
     container_name: &'r str,
     network: &'r str,
@@ -69,7 +69,7 @@ struct PublishedShape<'r> {
 }
 
 #[derive(Debug, Serialize)]
-struct StepShape<'r> {
+struct StepJson<'r> {
     hook: Option<&'static str>,
     priority: Option<i32>,
     family: Option<&'static str>,
@@ -86,22 +86,18 @@ struct StepShape<'r> {
 impl Report {
     /// It as one value to be written as JSON.
     pub(crate) fn json(&self) -> impl Serialize {
-        let published = self
-            .publication
-            .targets
-            .iter()
-            .map(|target| PublishedShape {
-                container_id: &target.id,
-                container_name: target.name.raw(),
-                network: target.network.raw(),
-                container_addr: target.addr,
-                container_port: target.port,
-                host_addr: target.host_addr,
-                sources: target.sources.iter().map(ToString::to_string).collect(),
-            });
+        let published = self.publication.targets.iter().map(|target| PublishedJson {
+            container_id: &target.id,
+            container_name: target.name.raw(),
+            network: target.network.raw(),
+            container_addr: target.addr,
+            container_port: target.port,
+            host_addr: target.host_addr,
+            sources: target.sources.iter().map(ToString::to_string).collect(),
+        });
         let steps = self.steps.iter().enumerate();
         let back = self.back_steps.iter();
-        Shape {
+        ReportJson {
             v: VERSION,
             proto: self.proto.as_str(),
             port: self.sent.1,
@@ -112,9 +108,9 @@ impl Report {
             published: published.collect(),
             closed: &self.publication.closed,
             way: steps
-                .map(|(at, step)| step_shape(step, self.stop == Some(at)))
+                .map(|(at, step)| step_json(step, self.stop == Some(at)))
                 .collect(),
-            back: back.map(|step| step_shape(step, step.drops())).collect(),
+            back: back.map(|step| step_json(step, step.drops())).collect(),
             notes: &self.notes,
             reachable: self.diagnosis.is_reachable,
             code: self.diagnosis.code,
@@ -124,9 +120,9 @@ impl Report {
     }
 }
 
-fn step_shape(step: &Step, stopped: bool) -> StepShape<'_> {
+fn step_json(step: &TraceStep, stopped: bool) -> StepJson<'_> {
     let words = step.words.as_ref();
-    StepShape {
+    StepJson {
         hook: step.place.map(|place| place.hook.as_str()),
         priority: step.place.map(|place| place.priority),
         family: super::words::family(step.spot.chain.family),

@@ -26,7 +26,7 @@ pub(crate) struct ChainFacts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RuleFacts {
     pub(crate) handle: u64,
-    /// Its comment, as whoever wrote it left it.
+    /// Its comment, unchanged.
     pub(crate) comment: Option<String>,
     /// The names of its expressions; of a match or target of ip6tables, the name of that.
     pub(crate) expressions: Vec<String>,

@@ -1,5 +1,5 @@
 //! Reads the kernel's reports of how a packet fares (`NFT_MSG_TRACE`). Pure; the bytes come from
-//! the kernel, the names in them from whoever made the rules.
+//! the kernel, the names in them from the programs that made the rules.
 
 use std::net::Ipv6Addr;
 

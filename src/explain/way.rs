@@ -25,7 +25,7 @@ const SHOWN: usize = 300;
 
 /// A rule that the packet met, or the policy that ended its way.
 #[derive(Debug, Clone)]
-pub(crate) struct Step {
+pub(crate) struct TraceStep {
     /// Where the base chain hangs, in which the packet was; `None` where that chain has gone.
     pub(crate) place: Option<Place>,
     pub(crate) spot: Spot,
@@ -37,7 +37,7 @@ pub(crate) struct Step {
     pub(crate) tool: Option<&'static str>,
 }
 
-impl Step {
+impl TraceStep {
     /// Whether it is shown when not everything is asked for: it decides something.
     pub(crate) fn is_decisive(&self) -> bool {
         !matches!(
@@ -110,12 +110,12 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
-/// The steps of a course, without those in our own table. Words are looked up for all rules, or
+/// The steps of a course, without those in our own table. Texts are looked up for all rules, or
 /// only for those that decide something.
 ///
 /// # Errors
 /// The kernel does not answer.
-pub(crate) fn steps(course: &Course, all: bool) -> Result<Vec<Step>, ExplainError> {
+pub(crate) fn steps(course: &Course, all: bool) -> Result<Vec<TraceStep>, ExplainError> {
     let mut looker = Looker {
         words: Words::open()?,
         places: BTreeMap::new(),
@@ -134,7 +134,7 @@ pub(crate) fn steps(course: &Course, all: bool) -> Result<Vec<Step>, ExplainErro
         if accepts_by_policy {
             continue;
         }
-        let mut step = Step {
+        let mut step = TraceStep {
             place,
             spot: Spot {
                 chain: event.chain.clone(),
@@ -157,7 +157,7 @@ pub(crate) fn steps(course: &Course, all: bool) -> Result<Vec<Step>, ExplainErro
 ///
 /// # Errors
 /// The kernel does not answer.
-pub(crate) fn untracking(course: &Course) -> Result<Option<Step>, ExplainError> {
+pub(crate) fn untracking(course: &Course) -> Result<Option<TraceStep>, ExplainError> {
     let all = steps(course, true)?;
     Ok(all.into_iter().find(|step| {
         let words = step.words.as_ref();
@@ -185,7 +185,7 @@ impl Looker {
         Ok(place)
     }
 
-    fn describe(&mut self, step: &mut Step) -> Result<(), ExplainError> {
+    fn describe(&mut self, step: &mut TraceStep) -> Result<(), ExplainError> {
         step.words = self.words.rule(&step.spot)?;
         let chain = &step.spot.chain;
         let policy_at = match step.spot.handle {

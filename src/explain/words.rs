@@ -70,7 +70,7 @@ pub(super) struct Words {
     runner: Runner,
     dirs: Vec<PathBuf>,
     listings: BTreeMap<ChainName, Listing>,
-    /// What the tool for ip6tables' tables in nf_tables is called, once it was looked for.
+    /// What the tool for ip6tables' tables in nf_tables is called, once it was searched for.
     tool: Option<Option<&'static str>>,
 }
 

@@ -31,14 +31,14 @@ pub trait Journal: Send {
     /// Some or all records may not be on disk; their rules must not be inserted.
     fn intend(&mut self, records: &[Record]) -> Result<(), JournalError>;
 
-    /// Marks records as [`record::State::Applied`]. Survives the end of the process, not
+    /// Marks records as [`record::RecordState::Applied`]. Survives the end of the process, not
     /// necessarily a power cut: recovery treats all states alike.
     ///
     /// # Errors
     /// The records keep their state.
     fn commit(&mut self, ids: &[RuleId]) -> Result<(), JournalError>;
 
-    /// Marks records as [`record::State::Removing`]. As durable as a commit.
+    /// Marks records as [`record::RecordState::Removing`]. As durable as a commit.
     ///
     /// # Errors
     /// The records keep their state.

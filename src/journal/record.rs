@@ -20,7 +20,7 @@ use crate::model::rule::{OwnedRule, RuleId};
 
 /// How far the rule of a record has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum RecordState {
     /// Recorded; the rule may have been inserted.
     Intended,
     /// Inserted.
@@ -29,7 +29,7 @@ pub enum State {
     Removing,
 }
 
-impl State {
+impl RecordState {
     /// The name that `dump` shows.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordEvent {
     /// The record is written in this state, for the first time or with new content.
-    Write(State),
+    Write(RecordState),
     /// Its rule has been inserted.
     Commit,
     /// Its rule is about to be removed.
@@ -58,7 +58,7 @@ pub enum RecordEvent {
 #[error("{event:?} does not fit a record in state {state:?}")]
 pub struct IllegalStep {
     /// The record's state; `None`: there is no record.
-    pub state: Option<State>,
+    pub state: Option<RecordState>,
     /// The event.
     pub event: RecordEvent,
 }
@@ -67,14 +67,19 @@ pub struct IllegalStep {
 ///
 /// # Errors
 /// The event does not fit the state, which stays.
-pub fn step(state: Option<State>, event: RecordEvent) -> Result<Option<State>, IllegalStep> {
+pub fn step(
+    state: Option<RecordState>,
+    event: RecordEvent,
+) -> Result<Option<RecordState>, IllegalStep> {
     use RecordEvent::{Commit, Forget, Remove, Write};
     match (state, event) {
         (_, Write(state)) => Ok(Some(state)),
-        (Some(State::Intended | State::Applied), Commit) => Ok(Some(State::Applied)),
-        (Some(_), Remove) => Ok(Some(State::Removing)),
+        (Some(RecordState::Intended | RecordState::Applied), Commit) => {
+            Ok(Some(RecordState::Applied))
+        }
+        (Some(_), Remove) => Ok(Some(RecordState::Removing)),
         (Some(_), Forget) => Ok(None),
-        (None, Commit | Remove | Forget) | (Some(State::Removing), Commit) => {
+        (None, Commit | Remove | Forget) | (Some(RecordState::Removing), Commit) => {
             Err(IllegalStep { state, event })
         }
     }
@@ -86,7 +91,7 @@ pub struct Record {
     /// The rule and its owners.
     pub owned: OwnedRule,
     /// How far it has come.
-    pub state: State,
+    pub state: RecordState,
     /// When the intent was recorded, seconds since the epoch.
     pub inserted_at: u64,
     /// The boot in which it was recorded.
@@ -128,7 +133,7 @@ mod tests {
     #[test]
     fn every_event_has_an_outcome_in_every_state() {
         use RecordEvent::{Commit, Forget, Remove, Write};
-        use State::{Applied, Intended, Removing};
+        use RecordState::{Applied, Intended, Removing};
         let states = [None, Some(Intended), Some(Applied), Some(Removing)];
         // One column for each state; `Err` is an illegal step.
         let (gone, illegal) = (Ok(None), Err(()));
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn a_refused_step_leaves_its_record_and_says_why() {
         let removing = Record {
-            state: State::Removing,
+            state: RecordState::Removing,
             ..crate::journal::testing::record(80)
         };
         let id = removing.id();

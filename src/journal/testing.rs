@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-use super::record::{Record, State};
+use super::record::{Record, RecordState};
 use crate::backend::compile;
 use crate::model::boot::BootId;
 use crate::model::forward::Owner;
@@ -31,7 +31,7 @@ pub(crate) fn record(port: u16) -> Record {
             rule: rule(port),
             owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]).into(),
         },
-        state: State::Intended,
+        state: RecordState::Intended,
         inserted_at: 1_767_323_045,
         boot_id: BootId::new("6d2e4b1c-0000-4000-8000-000000000000"),
     }

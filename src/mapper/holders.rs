@@ -43,7 +43,7 @@ impl<'s> Holders<'s> {
         }
         for (addr, next) in &snapshot.claims {
             let start = Start {
-                heard: next.heard,
+                sequence: next.sequence,
                 at: i64::MAX,
             };
             claim(*addr, (start, i64::MAX, &next.container_id));

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!((open, refused), (16_600, vec!["new".to_owned()]));
     }
 
-    /// With `--hairpin auto` its ports are then looked for among those that docker-proxy serves.
+    /// With `--hairpin auto` its ports are then searched for among those that docker-proxy serves.
     #[test]
     fn a_container_that_is_let_in_when_a_device_goes_is_a_change_of_the_ports() {
         let mut snapshot = samples::snapshot();

@@ -1,10 +1,10 @@
 //! Keeps what each container comes to, from one snapshot to the next: a container that has not changed
-//! is not looked at again, however many ports it has.
+//! is not computed again, however many ports it has.
 //!
 //! What a container opens depends on itself, the networks, the bounds, and on other containers in two
-//! ways. Two may show one address ([`Holders`]): then, and in the next snapshot, all are looked at. Two
+//! ways. Two may show one address ([`Holders`]): then, and in the next snapshot, all are computed again. Two
 //! may publish one host port: the one that started last has it, and only their forwards are compared
-//! each time. Whoever was looked at and comes to the same as before keeps the same [`Group`].
+//! each time. A container that comes to the same as before keeps the same [`Group`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

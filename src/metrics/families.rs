@@ -4,7 +4,7 @@ use super::process;
 use super::text::{Kind, Text};
 use crate::control::board::Reports;
 use crate::control::resync::ResyncReason;
-use crate::control::status::{State, Status};
+use crate::control::status::{DaemonState, Status};
 use crate::mapper::skipped::Reason;
 use crate::model::problem::ProblemId;
 use crate::model::text::escape;
@@ -42,7 +42,10 @@ fn state(text: &mut Text, status: &Status, reports: &Reports) {
         ],
         1_u64,
     );
-    let is_ready = !matches!(reports.figures.state, State::Starting | State::Stopping);
+    let is_ready = !matches!(
+        reports.figures.state,
+        DaemonState::Starting | DaemonState::Stopping
+    );
     text.family(
         "docker_nat66_ready",
         Kind::Gauge,

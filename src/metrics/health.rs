@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::control::board::{Reporter, Reports};
-use crate::control::status::State;
+use crate::control::status::DaemonState;
 
 /// How late a change of rules may be before the daemon counts as ill.
 const LATE: Duration = Duration::from_secs(10);
@@ -23,9 +23,9 @@ pub(super) fn is_ill(reports: &Reports, now: Instant) -> Option<String> {
 /// it is.
 pub(super) fn is_unready(reports: &Reports) -> Option<&'static str> {
     match reports.figures.state {
-        State::Starting => Some("starting"),
-        State::Stopping => Some("stopping"),
-        State::Running | State::Degraded => None,
+        DaemonState::Starting => Some("starting"),
+        DaemonState::Stopping => Some("stopping"),
+        DaemonState::Running | DaemonState::Degraded => None,
     }
 }
 

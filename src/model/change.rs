@@ -61,11 +61,11 @@ impl Undecided {
 /// How much a [`Desired`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Whether every static rule that is not among the rules is to go. Not before Docker has
-    /// been heard, where the prefixes follow from its networks.
+    /// Whether every static rule that is not among the rules is to go. Where the prefixes follow
+    /// from Docker's networks, not before Docker has answered.
     pub statics: bool,
-    /// Whether every other rule that is not among the rules is to go: once Docker has been
-    /// heard.
+    /// Whether every other rule that is not among the rules is to go: once Docker has
+    /// answered.
     pub forwards: bool,
 }
 
@@ -208,12 +208,12 @@ fn place(rule: &Rule) -> (BackendKind, RuleKey<'_>) {
 #[cfg(test)]
 mod tests {
     use super::super::forward::Proto;
-    use super::super::rule::{Basis, ContainerPort, Facts};
+    use super::super::rule::{Basis, ContainerPort, RuleFacts};
     use super::*;
 
     /// A forward as this release makes it, or as an earlier one did.
     fn forward(is_new: bool) -> OwnedRule {
-        let facts = Facts {
+        let facts = RuleFacts {
             rank: 9,
             kind: "dnat".into(),
             purpose: "outside".into(),

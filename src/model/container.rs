@@ -35,8 +35,8 @@ pub struct Snapshot {
 pub struct Claim {
     /// The container's full id.
     pub container_id: String,
-    /// When the daemon received the claim, in the count of [`Start::heard`].
-    pub heard: u64,
+    /// When the daemon received the claim, in the count of [`Start::sequence`].
+    pub sequence: u64,
 }
 
 /// When a container started, compared with others. Docker gives the address of an ended container
@@ -46,7 +46,7 @@ pub struct Claim {
 pub struct Start {
     /// The number of its `start` among the events of this connection, counted from 1, or of the
     /// last event by which it joined a network; 0 for a container that ran before.
-    pub heard: u64,
+    pub sequence: u64,
     /// `State.StartedAt`, in nanoseconds since the epoch; 0 if Docker has not given it. Compared
     /// only between containers that ran before this connection.
     pub at: i64,

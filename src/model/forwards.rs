@@ -5,8 +5,8 @@ use std::ops::Index;
 use super::forward::Forward;
 use super::shared::Shared;
 
-/// The forwards of several containers, in groups that clones share. Whoever compares two of them need
-/// not look into the groups that both hold.
+/// The forwards of several containers, in groups that clones share. A comparison of two of them can
+/// skip the groups that both hold.
 #[derive(Debug, Clone, Default)]
 pub struct Forwards(Vec<Group>);
 

@@ -48,7 +48,7 @@ pub struct Rule(Arc<RuleContent>);
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleContent {
     /// What is known of it without reading its text.
-    pub facts: Facts,
+    pub facts: RuleFacts,
     /// Its text in the normal form of its backend, without the comment. Equal rules have equal
     /// texts. Empty only in a record of journal version 1, which had none.
     pub text: Box<str>,
@@ -70,7 +70,7 @@ impl Deref for Rule {
 /// What the reconciler and readers of `dump` need to know of a rule. It stands in the journal beside
 /// the text, so that a rule can be removed by a daemon that would write it in another way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Facts {
+pub struct RuleFacts {
     /// Its place in the order of insertion: the filter before what it guards, DNAT rules last.
     pub rank: u8,
     /// The name of its kind, as `dump` shows it.
@@ -168,7 +168,7 @@ pub(crate) struct RuleKey<'f> {
     source: Option<Ipv6Net>,
 }
 
-impl Facts {
+impl RuleFacts {
     /// See [`RuleKey`].
     pub(crate) fn key(&self) -> RuleKey<'_> {
         RuleKey {
@@ -184,7 +184,7 @@ impl Facts {
 
 impl Rule {
     /// A rule of this text.
-    pub fn new(backend: BackendKind, text: impl Into<Box<str>>, facts: Facts) -> Self {
+    pub fn new(backend: BackendKind, text: impl Into<Box<str>>, facts: RuleFacts) -> Self {
         let text = text.into();
         Self(Arc::new(RuleContent {
             id: RuleId::of(backend.as_str(), &text),
@@ -197,7 +197,7 @@ impl Rule {
 
     /// A rule that was inserted under this identity, by an earlier release perhaps, whose
     /// identities and texts were others.
-    pub fn recorded(id: RuleId, backend: BackendKind, text: Box<str>, facts: Facts) -> Self {
+    pub fn recorded(id: RuleId, backend: BackendKind, text: Box<str>, facts: RuleFacts) -> Self {
         Self(Arc::new(RuleContent {
             is_named_by_text: id == RuleId::of(backend.as_str(), &text),
             facts,

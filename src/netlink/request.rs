@@ -38,7 +38,7 @@ pub(crate) trait Channel: Send {
 /// Appends a request's payload: its family header, and its attributes.
 pub(crate) type Fill<'f> = dyn Fn(&mut Writer) + 'f;
 
-/// What a message tells the request that it answers.
+/// What a message means for the request that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer<'a> {
     /// The payload of an object that was asked for.

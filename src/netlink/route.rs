@@ -126,7 +126,7 @@ pub(crate) fn default_routes() -> Result<Vec<DefaultRoute>, NetlinkError> {
     let listed = list_all(&mut socket, deadline, GET_ROUTE, &all, |payload| {
         Some(read_default(payload))
     })?;
-    // Routes that keep changing are listed by the next look.
+    // Routes that keep changing are listed the next time.
     Ok(listed.unwrap_or_default().into_iter().flatten().collect())
 }
 

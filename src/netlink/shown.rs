@@ -1,4 +1,4 @@
-//! What the kernel shows of chains and rules in nf_tables, whoever has written them. Pure.
+//! What the kernel shows of chains and rules in nf_tables, those of any program. Pure.
 
 use super::message::{Attrs, NFGENMSG_IPV6, find, text};
 use super::nf_tables::{

@@ -147,11 +147,11 @@ impl Channel for Socket {
 
     fn send(&mut self, requests: &[u8]) -> Result<(), NetlinkError> {
         self.make_room(requests.len())?;
-        failpoint::crash("before netlink is told");
+        failpoint::crash("before netlink is sent a request");
         // A datagram goes whole or not at all.
         retry_on_intr(|| send(&self.fd, requests, SendFlags::empty()))
             .map_err(|errno| NetlinkError::failed(SEND, errno))?;
-        failpoint::crash("after netlink was told");
+        failpoint::crash("after netlink was sent a request");
         Ok(())
     }
 

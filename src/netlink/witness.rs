@@ -17,7 +17,7 @@ const ROOM: usize = 1 << 20;
 /// Hears every change of our, Docker's or Podman's tables of nf_tables from its opening on, in the
 /// network namespace of the thread that opened it.
 ///
-/// The kernel queues the announcements of a change before whoever makes it has an answer
+/// The kernel queues the announcements of a change before the program that makes it has an answer
 /// (`nf_tables_commit`, net/netfilter/nf_tables_api.c). So a question to the witness covers all that was
 /// done before it was asked.
 #[derive(Debug)]

@@ -221,10 +221,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::journal::record::State;
+    use crate::journal::record::RecordState;
     use crate::model::boot::BootId;
     use crate::model::forward::Proto;
-    use crate::model::rule::{Basis, Facts, Rule};
+    use crate::model::rule::{Basis, Rule, RuleFacts};
 
     fn port(number: u16) -> HostPort {
         HostPort {
@@ -240,7 +240,7 @@ mod tests {
             addr: std::net::Ipv6Addr::LOCALHOST,
             port: target,
         };
-        let facts = Facts {
+        let facts = RuleFacts {
             rank: 0,
             kind: "dnat".into(),
             purpose: "".into(),
@@ -262,7 +262,7 @@ mod tests {
                 rule,
                 owners: BTreeSet::from([owner]).into(),
             },
-            state: State::Applied,
+            state: RecordState::Applied,
             inserted_at: 1,
             boot_id: BootId::new("this"),
         }

@@ -6,16 +6,16 @@ use crate::backend::kind::{is_inside, is_part_of_inside};
 use crate::backend::{Backend, BackendError, Batch, ObservedRule, Verb};
 use crate::journal::record::{Record, Records};
 use crate::model::change::ChangeSet;
-use crate::model::rule::{BackendKind, Facts, Rule, RuleId};
+use crate::model::rule::{BackendKind, Rule, RuleFacts, RuleId};
 use crate::netlink::watch::OwnPorts;
 
 /// A backend whose kernel may hold such rules. They are recognised by what their records say of them.
 /// One without a record is believed if it stood there when this run first listed the kernel: its
-/// record may be lost, and until Docker is heard its port must not close.
+/// record may be lost, and until Docker answers its port must not close.
 pub(super) struct Recognising {
     backend: Box<dyn Backend>,
     /// By the identities that they were inserted under.
-    earlier: BTreeMap<RuleId, Facts>,
+    earlier: BTreeMap<RuleId, RuleFacts>,
     /// The identities of all records of earlier runs; `None` after the first listing.
     recorded: Option<BTreeSet<RuleId>>,
 }
@@ -78,7 +78,7 @@ pub(super) fn superseded(change: &ChangeSet, records: &Records) -> BTreeSet<Rule
 }
 
 /// Whether two rules do the same, whatever the order in which their releases insert them.
-fn do_the_same(one: &Facts, other: &Facts) -> bool {
+fn do_the_same(one: &RuleFacts, other: &RuleFacts) -> bool {
     one.key() == other.key() && one.target == other.target
 }
 

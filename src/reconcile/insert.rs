@@ -7,7 +7,7 @@ use super::apply::{Applier, BATCH_TRIES, Edit};
 use super::change_log::ChangeLog;
 use super::report::{Report, Trouble};
 use crate::journal::Journal;
-use crate::journal::record::{Record, RecordEvent, State};
+use crate::journal::record::{Record, RecordEvent, RecordState};
 use crate::model::change::{ChangeSet, Replacement};
 use crate::model::rule::{OwnedRule, Rule, RuleId};
 
@@ -92,7 +92,7 @@ impl<J: Journal> Reconciler<J> {
         let id = owned.rule.id();
         let record = Record {
             owned: owned.clone(),
-            state: State::Intended,
+            state: RecordState::Intended,
             inserted_at: now,
             boot_id: self.boot_id.clone(),
         };

@@ -76,7 +76,7 @@ use crate::backend::compiler::Touched;
 use crate::backend::{Backend, BackendError, compile};
 use crate::conntrack::Flows;
 use crate::journal::Journal;
-use crate::journal::record::{Record, RecordEvent, State};
+use crate::journal::record::{Record, RecordEvent, RecordState};
 use crate::model::boot::BootId;
 use crate::model::change::{ChangeSet, Desired};
 use crate::model::intent::Intent;
@@ -344,7 +344,7 @@ impl<J: Journal> Reconciler<J> {
 
     fn is_applied(&self, owned: &OwnedRule) -> bool {
         let record = self.records.get(&owned.rule.id());
-        record.is_some_and(|record| record.state == State::Applied)
+        record.is_some_and(|record| record.state == RecordState::Applied)
     }
 
     /// Lets an event happen to a record. Returns the record if it goes by that.

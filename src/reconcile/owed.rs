@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use slog::{Logger, debug};
 
-use crate::journal::record::{Record, Records, State};
+use crate::journal::record::{Record, RecordState, Records};
 use crate::journal::{Journal, JournalError};
 use crate::model::rule::RuleId;
 
@@ -67,7 +67,7 @@ impl Owed {
     /// Another program has removed the rule of this record.
     pub(super) fn lose(&mut self, id: RuleId, record: Record) {
         // With an older debt, or an older state, the journal may not hold it as it is here.
-        let is_written = record.state == State::Applied && !self.debts.contains_key(&id);
+        let is_written = record.state == RecordState::Applied && !self.debts.contains_key(&id);
         let debt = match is_written {
             true => Debt::Lost(Box::new(record)),
             false => Debt::Forget,

@@ -11,7 +11,7 @@ use super::listing::{Kernel, Listing};
 use super::report::{Report, Trouble};
 use crate::backend::{Backend, Batch, ObservedRule};
 use crate::journal::Journal;
-use crate::journal::record::{Record, RecordEvent, State};
+use crate::journal::record::{Record, RecordEvent, RecordState};
 use crate::model::boot::BootId;
 use crate::model::rule::{OwnedRule, RuleId};
 
@@ -74,7 +74,7 @@ impl<J: Journal> Reconciler<J> {
         self.log_lost(&lost);
         for id in lost {
             if let Some(record) = self.step(id, RecordEvent::Forget) {
-                report.drift += usize::from(record.state == State::Applied);
+                report.drift += usize::from(record.state == RecordState::Applied);
                 self.connections.removed(&record.owned.rule);
                 self.owed.lose(id, record);
             }
@@ -86,7 +86,7 @@ impl<J: Journal> Reconciler<J> {
         let records: Vec<&Record> = lost.iter().filter_map(|id| self.records.get(id)).collect();
         let (applied, begun): (Vec<&Record>, Vec<&Record>) = records
             .into_iter()
-            .partition(|record| record.state == State::Applied);
+            .partition(|record| record.state == RecordState::Applied);
         let count = |earlier: bool| {
             let of = applied.iter();
             of.filter(|record| self.is_of_earlier_boot(record) == earlier)
@@ -111,9 +111,9 @@ impl<J: Journal> Reconciler<J> {
         let mut adopted = 0;
         for (id, rule) in &listing.genuine {
             match self.records.get(id).map(|record| record.state) {
-                Some(State::Applied) => continue,
+                Some(RecordState::Applied) => continue,
                 // What was being removed and is still there is applied again, too.
-                Some(_) => drop(self.step(*id, RecordEvent::Write(State::Applied))),
+                Some(_) => drop(self.step(*id, RecordEvent::Write(RecordState::Applied))),
                 None => {
                     adopted += 1;
                     let record = Record {
@@ -121,7 +121,7 @@ impl<J: Journal> Reconciler<J> {
                             rule: rule.clone(),
                             owners: BTreeSet::new().into(),
                         },
-                        state: State::Applied,
+                        state: RecordState::Applied,
                         inserted_at: now,
                         // The boot in which it was inserted is not known.
                         boot_id: BootId::new(""),

@@ -44,7 +44,7 @@ pub fn addresses() -> io::Result<BTreeSet<Ipv6Addr>> {
     Ok(listed.into_iter().map(|address| address.addr).collect())
 }
 
-/// Whether the kernel has IPv6, and has not been told to leave it out.
+/// Whether the kernel has IPv6, and no boot option turns it off.
 #[must_use]
 pub(crate) fn has_ipv6() -> bool {
     Path::new(IF_INET6).exists()

@@ -160,7 +160,7 @@ fn counted(scene: &Scene, engine: &FakeEngine, daemon: &Daemon<'_>) -> [Taken; 2
 #[test]
 #[ignore = "needs root: run by tests/run"]
 fn a_change_takes_one_question_one_sync_and_no_more_tools_than_it_must() {
-    // Of ip6tables the change alone: that nobody else has changed the tables, the kernel tells.
+    // Of ip6tables the change alone: the kernel reports that nobody else has changed the tables.
     for (backend, tools) in [(Backend::Nftables, 0), (Backend::Ip6tables, 1)] {
         namespace::fresh(|| {
             let scene = Scene::new(backend);

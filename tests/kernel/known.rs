@@ -1,4 +1,4 @@
-//! What the nft variant of ip6tables does not list again, because the kernel tells who changes it.
+//! What the nft variant of ip6tables does not list again, because the kernel reports who changes it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,7 +63,7 @@ fn what_others_do_between_two_changes_is_seen() {
                 }
                 assert_eq!(copies(&mut backend), left, "{variant}");
             }
-            // More than the kernel keeps for whoever listens.
+            // More than the kernel keeps for a listener.
             others.add(&render::listed(one));
             let many: Vec<String> = (0..3_000)
                 .map(|n| format!("-A POSTROUTING -o x{n} -j ACCEPT"))

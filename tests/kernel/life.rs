@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::Instant;
 
-use docker_nat66::control::status::State;
+use docker_nat66::control::status::DaemonState;
 use docker_nat66::sys::failpoint;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -291,7 +291,7 @@ fn reaches(daemon: &mut Daemon<'_>, stage: usize, resyncs: u64) -> bool {
         // What is on its way in or out is not over.
         let all_applied = rows.iter().all(|row| row.state == "applied");
         let is_over = stage != RESYNC || status.resyncs > resyncs;
-        status.state == State::Running
+        status.state == DaemonState::Running
             && all_applied
             && are_open(rows, running_after(stage))
             && is_over

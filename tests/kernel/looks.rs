@@ -133,7 +133,7 @@ fn looks(backend: Backend) {
     assert_eq!((rulesets(), files(&scene.state_dir())), before);
     let cleaned = ask(&scene, &["cleanup"]);
     assert_eq!(cleaned.status.code(), Some(0));
-    // The history tells of what the daemon had left open.
+    // The history shows what the daemon had left open.
     let past = ask(&scene, &["dump", "--history", "--json"]);
     let past = String::from_utf8_lossy(&past.stdout).into_owned();
     let rows = past.lines().map(serde_json::from_str::<Value>);

@@ -18,7 +18,7 @@ fn ask(args: &[&str], says: fn(&Value) -> Value) -> Output {
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line)?;
         let asked = serde_json::from_str(&line)?;
-        // At once: whoever has the whole answer goes, and does not wait for the end of the line.
+        // At once: a client that has the whole answer goes, and does not wait for the end of the line.
         (&stream).write_all(format!("{}\n", says(&asked)).as_bytes())
     };
     // It ends with the process.

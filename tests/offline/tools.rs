@@ -162,13 +162,13 @@ fn a_kernel_that_refuses_our_rules_is_unsupported() {
          echo 'line 2: CHAIN_ADD failed (No such file or directory): chain PREROUTING' >&2; \
          exit 4;; esac",
     );
-    // Where no network namespace may be made the probe cannot tell.
+    // Where no network namespace may be made the probe is inconclusive.
     if rustix::process::geteuid().is_root() {
         let error = Ip6tables::detect(tool.settings()).expect_err("refused");
         assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
         assert!(error.detail.contains("nft_chain_nat"), "{error}");
     } else {
-        Ip6tables::detect(tool.settings()).expect("cannot tell");
+        Ip6tables::detect(tool.settings()).expect("inconclusive");
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 const UNIT: &str = include_str!("../../src/assets/docker-nat66.service");
 
-/// Writes down how it was called. With `FAILS` in the environment it fails, unless it is told the
+/// Writes down how it was called. With `FAILS` in the environment it fails, unless it is given the
 /// state directory.
 const PROGRAM: &str = "#!/bin/sh\necho \"$*\" >>\"$CALLS\"\n[ -z \"$FAILS\" ] || [ \"${*%--state-dir*}\" != \"$*\" ]\n";
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use docker_nat66::backend::compile;
 use docker_nat66::journal::Journal;
-use docker_nat66::journal::record::{Record, State};
+use docker_nat66::journal::record::{Record, RecordState};
 use docker_nat66::model::boot::BootId;
 use docker_nat66::model::forward::Owner;
 use docker_nat66::model::rule::{BackendKind, OwnedRule, RuleId};
@@ -63,7 +63,9 @@ impl Change {
     pub(crate) fn closes(&self, before: &Expected) -> u64 {
         let mut after = before.clone();
         self.apply(&mut after);
-        let is_open = |state: Option<&State>| state.is_some_and(|state| *state != State::Intended);
+        let is_open = |state: Option<&RecordState>| {
+            state.is_some_and(|state| *state != RecordState::Intended)
+        };
         let ports = self.ports.iter();
         let closed = ports.filter(|port| is_open(before.get(port)) && !is_open(after.get(port)));
         closed.count() as u64
@@ -74,9 +76,9 @@ impl Change {
         for port in &self.ports {
             let state = expected.get(port).copied();
             let after = match (self.kind.as_str(), state) {
-                ("intend", _) => Some(State::Intended),
-                ("commit", Some(State::Intended)) => Some(State::Applied),
-                ("removing", Some(_)) => Some(State::Removing),
+                ("intend", _) => Some(RecordState::Intended),
+                ("commit", Some(RecordState::Intended)) => Some(RecordState::Applied),
+                ("removing", Some(_)) => Some(RecordState::Removing),
                 ("forget", _) => None,
                 (_, state) => state,
             };
@@ -89,7 +91,7 @@ impl Change {
 }
 
 /// State by port.
-pub(crate) type Expected = BTreeMap<u16, State>;
+pub(crate) type Expected = BTreeMap<u16, RecordState>;
 
 pub(crate) fn record(port: u16) -> Record {
     let text = format!("forwards {{ udp . {port} : fdfd:5898:4917:1::2 . {port} }}");
@@ -98,7 +100,7 @@ pub(crate) fn record(port: u16) -> Record {
             rule: compile::rule(BackendKind::Nftables, &text).expect("a rule of ours"),
             owners: BTreeSet::from([Owner::new(format!("{port:064x}"), "web", "bridge")]).into(),
         },
-        state: State::Intended,
+        state: RecordState::Intended,
         inserted_at: 1,
         boot_id: BootId::new("boot"),
     }

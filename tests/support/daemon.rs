@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use docker_nat66::control::client;
 use docker_nat66::control::protocol::{Answer, Request};
 use docker_nat66::control::row::Row;
-use docker_nat66::control::status::{State, Status};
+use docker_nat66::control::status::{DaemonState, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
@@ -131,7 +131,7 @@ impl<'s> Daemon<'s> {
 
     #[track_caller]
     pub(crate) fn is_ready(&mut self) -> bool {
-        self.until_killed("ready", |status| status.state == State::Running)
+        self.until_killed("ready", |status| status.state == DaemonState::Running)
     }
 
     #[track_caller]
@@ -167,7 +167,7 @@ impl<'s> Daemon<'s> {
     pub(crate) fn warns_of(&mut self, words: &str) -> Duration {
         self.until(words, |status| {
             let says = |trouble: &String| trouble.contains(words);
-            status.state == State::Degraded && status.troubles.iter().any(says)
+            status.state == DaemonState::Degraded && status.troubles.iter().any(says)
         })
     }
 

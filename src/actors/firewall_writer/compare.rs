@@ -1,4 +1,4 @@
-//! Answers what takes a look at the kernel: the comparison of the journal, the kernel and Docker for
+//! Answers what needs a listing of the kernel: the comparison of the journal, the kernel and Docker for
 //! `dump --diff`, and the counters for `status --watch` and for monitoring. The writer does it, so that
 //! no rule and no record changes in between.
 

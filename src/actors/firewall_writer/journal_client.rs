@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use crate::actors::journal::JournalActor;
-use crate::actors::messages::{Commit, Forget, Intend, Removing, Step};
+use crate::actors::messages::{Commit, Forget, Intend, Removing, StateChange};
 use crate::control::board::StatusBoard;
 use crate::journal::history::cause::Cause;
 use crate::journal::record::Record;
@@ -53,7 +53,7 @@ impl JournalClient {
         &mut self,
         operation: &str,
         ids: &[RuleId],
-        message: impl Fn(Step) -> M,
+        message: impl Fn(StateChange) -> M,
     ) -> Result<(), JournalError>
     where
         M: Message<Result = Result<(), JournalError>> + Send + 'static,
@@ -73,8 +73,8 @@ impl JournalClient {
         self.board.lock().cause.clone()
     }
 
-    fn step_of(&self, ids: &[RuleId]) -> Step {
-        Step {
+    fn step_of(&self, ids: &[RuleId]) -> StateChange {
+        StateChange {
             ids: ids.to_vec(),
             cause: self.cause(),
         }

@@ -40,7 +40,7 @@ impl PortMapper {
     pub(super) fn take_report(
         &mut self,
         round: &Round,
-        heard: bool,
+        is_docker_known: bool,
         verified: Option<ResyncReason>,
         ctx: &mut Context<Self>,
     ) {
@@ -75,7 +75,7 @@ impl PortMapper {
                 repaired: round.report.drift,
             });
         }
-        if heard
+        if is_docker_known
             && round.has_the_rules()
             && let Some(on_ready) = self.on_ready.take()
         {

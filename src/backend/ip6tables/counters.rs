@@ -1,6 +1,6 @@
 //! Reads how many connections each rule of the NAT table has taken. Pure.
 //!
-//! The kernel looks at that table for the first packet of a connection only, so its counters count
+//! The kernel consults that table for the first packet of a connection only, so its counters count
 //! connections.
 
 use std::collections::BTreeMap;

@@ -26,7 +26,7 @@ impl Ip6tables {
     /// Finds the tools and makes sure that they and the kernel can do what is needed: the table
     /// can be listed, and rules like ours are accepted, tried in an empty network namespace
     /// that vanishes at once. Where making one is not permitted, or the xtables lock is held,
-    /// the first commit must tell.
+    /// only the first commit shows it.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] without tools or without IPv6 NAT in the kernel,

@@ -5,7 +5,7 @@
 //! the child is reaped (one that SIGKILL does not end at once is remembered, and nothing else
 //! is started while it lives). So the thread that forked lives as long as the child, which
 //! PR_SET_PDEATHSIG asks for. A crash takes the child along, by that signal; between fork and
-//! signal the inherited lock ([`super::lock`]) tells the next daemon of it.
+//! signal the inherited lock ([`super::lock`]) shows it to the next daemon.
 
 use std::ffi::OsStr;
 use std::io;
@@ -306,7 +306,7 @@ fn feed(stdin: &mut Option<OwnedFd>, input: &mut &[u8]) {
         match rustix::io::write(&*fd, input) {
             Ok(n) => *input = &input[n..],
             Err(Errno::AGAIN | Errno::INTR) => return,
-            // Its exit status will tell whether it had read enough.
+            // Its exit status says whether it had read enough.
             Err(_) => *stdin = None,
         }
     }

@@ -11,7 +11,7 @@ use crate::backend::kind::{
     HAIRPIN_GUARD, JUMP_CONTAINERS, JUMP_FORWARD, JUMP_HOST, JUMP_INPUT, Kind, MASQUERADE,
     OUTGOING, REFUSE, REPLY, SNAT, SPOOFED, UNPUBLISHED,
 };
-use crate::model::rule::{Facts, HostPort};
+use crate::model::rule::{HostPort, RuleFacts};
 
 /// The options that every rule of a kind has, and those that some have; `!` marks what is negated.
 type Form = (&'static str, &'static str);
@@ -45,14 +45,14 @@ fn form(kind: &Kind) -> Form {
 
 impl RuleParts {
     /// What the parts say; `None` where they are not those of a rule of ours.
-    pub(super) fn facts(&self) -> Option<Facts> {
+    pub(super) fn facts(&self) -> Option<RuleFacts> {
         let dev = self.value("-i").or(self.value("-o"));
         let source = self.value("-s").and_then(network);
         let destination = self.value("-d").and_then(network);
         // "Any" is not written.
         let prefix = |net: Option<Ipv6Net>| Some(net.unwrap_or_default());
         let kind = self.kind().filter(|kind| self.has_form_of(kind))?;
-        let mut facts = Facts {
+        let mut facts = RuleFacts {
             dev: dev.map(str::parse).transpose().ok()?,
             ..kind.facts()
         };

@@ -74,7 +74,7 @@ pub struct Ip6tables {
 enum Presence {
     /// The variant in use: its tables are wanted.
     Wanted,
-    /// The other variant: looked at only where it is there already.
+    /// The other variant: used only where its tables are there already.
     OnlyIfThere,
 }
 

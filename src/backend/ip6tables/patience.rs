@@ -14,8 +14,8 @@ const LONGEST: u32 = 3;
 /// it need not be alone on the machine.
 const AT_WORK: u32 = 20;
 
-/// How often it is looked whether the tool works.
-const LOOKS: Duration = Duration::from_millis(100);
+/// How often the tool is checked for progress.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a tool may go on.
 pub(super) struct Patience {
@@ -24,9 +24,9 @@ pub(super) struct Patience {
     until: Instant,
     /// The processor's time that it had used when it was last given more.
     used: Duration,
-    /// The same at the last look.
+    /// The same at the last check.
     seen: Duration,
-    next_look: Instant,
+    next_check: Instant,
 }
 
 impl Patience {
@@ -37,20 +37,20 @@ impl Patience {
             until: begun + deadline,
             used: Duration::ZERO,
             seen: Duration::ZERO,
-            next_look: begun + LOOKS,
+            next_check: begun + CHECK_EVERY,
         }
     }
 
-    /// How long to wait before this is asked again; `None` when the time is over. `used` tells the
+    /// How long to wait before this is asked again; `None` when the time is over. `used` returns the
     /// processor's time that the tool has used; it is a sign of life when that grows.
     pub(super) fn left(&mut self, used: impl Fn() -> Duration) -> Option<Duration> {
         let now = Instant::now();
-        if now >= self.next_look {
+        if now >= self.next_check {
             let used = used();
             if used > self.seen {
                 progress::made(Worker::Writer);
             }
-            (self.seen, self.next_look) = (used, now + LOOKS);
+            (self.seen, self.next_check) = (used, now + CHECK_EVERY);
         }
         if now >= self.until {
             let used = used();
@@ -60,7 +60,7 @@ impl Patience {
             }
             (self.used, self.until) = (used, now + self.deadline);
         }
-        Some((self.until - now).min(self.next_look.saturating_duration_since(now)))
+        Some((self.until - now).min(self.next_check.saturating_duration_since(now)))
     }
 }
 

@@ -162,7 +162,7 @@ impl RuleParts {
             }
             let value = words.next()?;
             match option.text.as_str() {
-                // The match's options tell whether it says anything.
+                // The match's options decide whether it says anything.
                 "-m" | "--comment" if is_negated => return None,
                 "-m" if matches!(&*value.text, "addrtype" | "comment" | "conntrack") => {}
                 "-m" if parts.value("-p") == Some(&value.text) => {}

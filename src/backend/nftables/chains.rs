@@ -43,7 +43,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::expression::{Base, Ct, End, Expr, Meta, REG_1, Verdict};
+use super::expression::{Base, Ct, End, Expr, Meta, REG_1, VerdictCode};
 use super::sets::{Field, Set};
 use crate::backend::kind::LINK_LOCAL;
 use crate::model::forward::Proto;
@@ -109,7 +109,7 @@ fn spare_link_local() -> Vec<Expr> {
         address(SOURCE, REG_1),
         Expr::Mask(LINK_LOCAL.netmask().octets().into()),
         Expr::Compare { equal, value },
-        Expr::Verdict(Verdict::Return),
+        Expr::Verdict(VerdictCode::Return),
     ]
 }
 
@@ -194,7 +194,7 @@ fn forward() -> Vec<Vec<Expr>> {
     let accepted = |connection: Vec<Expr>| {
         rule(
             for_prefix().into_iter().chain([connection]),
-            vec![Expr::Verdict(Verdict::Accept)],
+            vec![Expr::Verdict(VerdictCode::Accept)],
         )
     };
     vec![
@@ -223,7 +223,7 @@ fn rule(parts: impl IntoIterator<Item = Vec<Expr>>, end: Vec<Expr>) -> Vec<Expr>
 }
 
 fn dropped() -> Vec<Expr> {
-    vec![Expr::Counter, Expr::Verdict(Verdict::Drop)]
+    vec![Expr::Counter, Expr::Verdict(VerdictCode::Drop)]
 }
 
 fn interface(which: Meta, is_in: bool) -> Vec<Expr> {

@@ -1,6 +1,6 @@
 //! Reads how many connections each element of our maps has taken. Pure, apart from [`read`].
 //!
-//! A map of NAT is looked at for the first packet of a connection only, so its counters count
+//! A map of NAT is consulted for the first packet of a connection only, so its counters count
 //! connections.
 
 use std::collections::BTreeMap;

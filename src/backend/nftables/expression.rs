@@ -51,7 +51,7 @@ pub(super) enum Expr {
     /// Counts.
     Counter,
     /// Ends.
-    Verdict(Verdict),
+    Verdict(VerdictCode),
 }
 
 /// `enum nft_meta_keys`.
@@ -90,7 +90,7 @@ pub(super) enum Ct {
 /// `NF_DROP`, `NF_ACCEPT`, and `NFT_RETURN` (-5), which in a base chain means its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Verdict {
+pub(super) enum VerdictCode {
     Drop = 0,
     Accept = 1,
     Return = 0xffff_fffb,

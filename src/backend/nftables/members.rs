@@ -13,7 +13,7 @@ use crate::model::table;
 pub(super) struct Members {
     by_locator: BTreeMap<Arc<str>, ObservedRule>,
     by_id: HashMap<RuleId, Arc<str>>,
-    /// Whether an identity was ever found in two places: then `by_id` does not tell all of them.
+    /// Whether an identity was ever found in two places: then `by_id` lacks some of them.
     has_copies: bool,
     counts: BTreeMap<Set, usize>,
 }

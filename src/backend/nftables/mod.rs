@@ -13,8 +13,8 @@
 //! No task runs here: each call sends, and reads the answers that are there by then. A crash in
 //! the middle of a commit leaves the batch in the kernel whole or not at all.
 //!
-//! The messages are written and read here, over [`crate::netlink`]: seven kinds of message and
-//! eleven of expression, some 500 lines. A change must cost little more than the kernel's own
+//! The messages are written and read here, over [`crate::netlink`]: nine types of message in batches, six
+//! for queries, and eleven kinds of expression. A change must cost little more than the kernel's own
 //! 5 µs, so elements are written once, into one buffer, in the order they are sent.
 //! netlink-packet-netfilter has no nf_tables; generated bindings (netlink-bindings) bring every
 //! subsystem's messages and leave the difficult part to us, which is their content: comments with
@@ -104,7 +104,7 @@ pub struct Nftables {
 enum Role {
     /// It is in use: its table is wanted, and made ours where it is there.
     InUse,
-    /// An earlier run may have used it: its elements are looked for and removed.
+    /// An earlier run may have used it: its elements are searched for and removed.
     LeftOver,
 }
 

@@ -12,7 +12,7 @@ use super::sets::{Field, Set, length};
 use crate::backend::kind;
 use crate::model::device::Device;
 use crate::model::forward::{Forward, Proto};
-use crate::model::rule::{BackendKind, ContainerPort, Facts, HostPort, Rule};
+use crate::model::rule::{BackendKind, ContainerPort, HostPort, Rule, RuleFacts};
 
 /// The rule with this text; `None` if no rule of this backend has it.
 pub(in crate::backend) fn rule(text: &str) -> Option<Rule> {
@@ -178,7 +178,7 @@ impl SetElement {
         Some(text)
     }
 
-    fn facts(&self) -> Option<Facts> {
+    fn facts(&self) -> Option<RuleFacts> {
         let mut read = Reader::new(&self.key, &self.last);
         let set = self.set;
         let mut facts = match set {

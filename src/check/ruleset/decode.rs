@@ -1,4 +1,4 @@
-//! Reads chains and rules of nf_tables, whoever has written them. Pure.
+//! Reads chains and rules of nf_tables, those of any program. Pure.
 //!
 //! The numbers are from linux/netfilter/nf_tables.h unless a comment names another source. What is
 //! not known here is a condition that may hold.

@@ -49,7 +49,7 @@ pub(super) struct Place {
     pub(super) chain: String,
 }
 
-/// The hooks that are looked at.
+/// The hooks, as far as they matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
     Prerouting,
@@ -79,7 +79,7 @@ pub(super) enum Verdict {
     Jump(String),
     Goto(String),
     Return,
-    /// Something that the listing does not tell: a queue, a map of verdicts.
+    /// Something that the listing does not show: a queue, a map of verdicts.
     Unknown,
 }
 

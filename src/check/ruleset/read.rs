@@ -41,10 +41,10 @@ pub(in crate::check) fn nf_tables() -> Result<Ruleset, Unseen> {
     try_read(Instant::now() + PATIENCE).map_err(unseen)
 }
 
-/// Those that forwarded packets pass before they are sent: base chains that are looked at, and the chains to which a rule
-/// leads, as far as it is followed from one chain to another.
+/// Those that forwarded packets pass before they are sent: base chains in scope, and the chains to
+/// which a rule leads, as far as it is followed from one chain to another.
 pub(in crate::check) fn forwarding(
-    is_looked_at: impl Fn(&Place) -> bool,
+    is_in_scope: impl Fn(&Place) -> bool,
     follows: impl Fn(&Place, &str) -> bool,
 ) -> Result<Ruleset, Unseen> {
     let deadline = Instant::now() + PATIENCE;
@@ -53,7 +53,7 @@ pub(in crate::check) fn forwarding(
         let all: &Fill<'_> = &|writer: &mut Writer| writer.raw(&nfgenmsg(ANY));
         let kind = message::GET_CHAIN;
         let mut chains = list(&mut socket, deadline, kind, all, decode::base_chain)?;
-        chains.retain(|it| it.hook != Hook::Other && is_looked_at(&it.place));
+        chains.retain(|it| it.hook != Hook::Other && is_in_scope(&it.place));
         let mut next: Vec<Place> = chains.iter().map(|it| it.place.clone()).collect();
         let mut seen: BTreeSet<Place> = next.iter().cloned().collect();
         let mut rules = Vec::new();

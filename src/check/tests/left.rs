@@ -108,7 +108,7 @@ fn what_is_left_behind_shows_though_the_legacy_tables_cannot_be_read() {
         detail: "its tool is not installed".to_owned(),
     };
     let lines = |nat: DockerNat| {
-        let seen = move |facts: &mut Facts| {
+        let seen = move |facts: &mut CheckFacts| {
             facts.docker = Docker::Here(Box::new(Survey {
                 version: None,
                 refused: Vec::new(),

@@ -1,4 +1,4 @@
-//! The rules of docker-ipv6nat, which can be told from those of an Engine ([`shapes`]).
+//! The rules of docker-ipv6nat, as distinct from those of an Engine ([`shapes`]).
 
 use super::super::engine_url::ask;
 use super::super::failure::{Exit, Failure};
@@ -47,8 +47,8 @@ pub(super) fn run(docker: &DockerHost, yes: bool) -> Result<Exit, Failure> {
     tables::conclude(total, yes)
 }
 
-/// Makes sure that no Engine runs that does IPv6 NAT unless its settings forbid it, which it does not
-/// tell. It uses the same chains; what it found of docker-ipv6nat's in them when it started it has left
+/// Makes sure that no Engine runs that does IPv6 NAT unless its settings forbid it, which its API does
+/// not show. It uses the same chains; what it found of docker-ipv6nat's in them when it started it has left
 /// in that order, so that its own rules may look like docker-ipv6nat's. One that does not run makes its
 /// rules anew when it starts.
 ///

@@ -3,7 +3,7 @@
 use super::Canvas;
 use super::lines::{SHELL, broken};
 use crate::explain::report::Report;
-use crate::explain::way::Step;
+use crate::explain::way::TraceStep;
 use crate::model::text::escape;
 
 /// Marks the rule that ended the way.
@@ -69,7 +69,7 @@ pub(in crate::cli) fn screen(report: &Report, canvas: &Canvas) -> String {
 }
 
 /// Where a rule stands: the hook and the priority of its base chain.
-fn place(step: &Step) -> String {
+fn place(step: &TraceStep) -> String {
     match step.place {
         Some(place) => format!("{:<11} {:>5}  ", place.hook, place.priority),
         None => format!("{:<19}", ""),

@@ -134,7 +134,7 @@ fn place(row: &Row) -> (bool, Reverse<u64>) {
     (row.state != "applied", Reverse(row.inserted_at))
 }
 
-/// What the rows say of a forward. Without a daemon nobody has looked at the kernel.
+/// What the rows say of a forward. Without a daemon, the kernel was not listed.
 fn state(rules: &[&Row], source: Source) -> &'static str {
     let is = |state: &str| rules.iter().any(|row| row.state == state);
     match source {

@@ -3,10 +3,10 @@
 /// Units, and how many seconds they have; the largest first.
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
 
-/// From how many hours on a span is told in days.
+/// From how many hours on a span is shown in days.
 const HOURS_AT_MOST: u64 = 48;
 
-/// The units that a span is told in, and how many of the first one.
+/// The units in which a span is shown, and how many of the first one.
 fn units(secs: u64) -> (&'static [(&'static str, u64)], u64) {
     let fits = |(unit, size): &(&str, u64)| match *unit {
         "d" => secs >= HOURS_AT_MOST * 3_600,
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_told_in_units_that_fit() {
+    fn a_span_is_shown_in_units_that_fit() {
         for (secs, one, two) in [
             (0, "0 s", "0 s"),
             (59, "59 s", "59 s"),

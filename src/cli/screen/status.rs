@@ -8,7 +8,7 @@ use super::lines::{SHELL, broken};
 use super::{BAD, Canvas, GOOD, ODD, paint, span};
 use crate::cli::backends::{ASKED_FOR, MANY};
 use crate::control::resync::{LastResync, ResyncReason};
-use crate::control::status::{DockerNatFigures, LastChange, PortChange, State, Status};
+use crate::control::status::{DaemonState, DockerNatFigures, LastChange, PortChange, Status};
 use crate::docker_nat::gate::StandbyState;
 use crate::model::rule::BackendKind;
 use crate::model::text::{Untrusted, escape};
@@ -45,14 +45,14 @@ pub(in crate::cli) fn screen(status: &Status, canvas: &Canvas) -> String {
 
 fn heading(status: &Status, canvas: &Canvas) -> String {
     let (state, style) = match status.state {
-        State::Starting => ("starting".to_owned(), ODD),
-        State::Running => ("healthy".to_owned(), GOOD),
-        State::Degraded => {
+        DaemonState::Starting => ("starting".to_owned(), ODD),
+        DaemonState::Running => ("healthy".to_owned(), GOOD),
+        DaemonState::Degraded => {
             let since = status.degraded_since;
             let since = since.map(|then| format!(" for {}", canvas.ago(then)));
             (format!("DEGRADED{}", since.unwrap_or_default()), BAD)
         }
-        State::Stopping => ("stopping".to_owned(), ODD),
+        DaemonState::Stopping => ("stopping".to_owned(), ODD),
     };
     let (version, pid) = (safe(&status.version), status.pid);
     let up = span::long(status.uptime_s);

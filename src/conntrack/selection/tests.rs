@@ -83,7 +83,7 @@ fn an_installation_leaves_the_connections_that_docker_proxy_serves() {
         entry
     };
     assert_meant(&purge, &accepted(None), false);
-    // Whoever had the port before is not asked any more.
+    // The container that had the port before does not matter any more.
     assert_meant(&purge, &accepted(Some(OLD)), true);
     let purge = [Purge::Removed(flow(None, OLD))];
     assert_meant(&purge, &accepted(Some(OLD)), true);

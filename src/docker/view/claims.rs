@@ -39,11 +39,11 @@ impl View {
         match kind {
             // It gets its address there later than any container before it.
             EventKind::Connect if self.shown.containers.contains_key(id) => {
-                self.heard += 1;
-                self.starts.insert(id.to_owned(), self.heard);
+                self.sequence += 1;
+                self.starts.insert(id.to_owned(), self.sequence);
             }
             EventKind::Connect => {
-                self.heard += 1;
+                self.sequence += 1;
                 self.holders.joined(id, network);
             }
             EventKind::Disconnect | EventKind::DisconnectedEarlier => {
@@ -102,7 +102,7 @@ impl View {
     /// The next network that is to be asked who has which address on it. The question is under
     /// way from now on.
     pub(crate) fn next_network(&mut self) -> Option<String> {
-        self.holders.next(self.heard)
+        self.holders.next(self.sequence)
     }
 
     /// What came of it; `None` where there was no answer.
@@ -119,12 +119,12 @@ impl View {
             let ends = self.dead.contains(&id) && !self.holders.is_joining(&id);
             let known = self.shown.containers.contains_key(&id);
             if !ends && !known && !under_way.void.contains(&id) {
-                self.claim(addr, id, under_way.heard);
+                self.claim(addr, id, under_way.sequence);
             }
         }
     }
 
-    fn claim(&mut self, addr: Ipv6Addr, container_id: String, heard: u64) {
+    fn claim(&mut self, addr: Ipv6Addr, container_id: String, sequence: u64) {
         let containers = self.shown.containers.values();
         let mut endpoints = containers.flat_map(|c| &c.endpoints);
         // An address that no container had makes no difference.
@@ -132,7 +132,7 @@ impl View {
             || endpoints.any(|e| e.address == Some(addr) && !e.left);
         let claim = Claim {
             container_id,
-            heard,
+            sequence,
         };
         let claims = &self.shown.claims;
         let has_room = claims.len() < MAX_CLAIMS || claims.contains_key(&addr);
@@ -153,14 +153,14 @@ impl View {
 
     /// Counts anew: starts are compared only within one connection.
     pub(super) fn forget_starts(&mut self) {
-        self.heard = 0;
+        self.sequence = 0;
         self.starts.clear();
         let shown = Arc::make_mut(&mut self.shown);
         shown.unanswered.clear();
         shown.claims.clear();
         for container in shown.containers.values_mut() {
-            if container.start.heard != 0 {
-                container.start.heard = 0;
+            if container.start.sequence != 0 {
+                container.start.sequence = 0;
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Holders {
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
     /// [`super::View`]'s count of starts when it was asked.
-    pub(super) heard: u64,
+    pub(super) sequence: u64,
     /// A container has joined since.
     again: bool,
     /// The containers that have started or ended since: what the answer says of them is void.
@@ -61,12 +61,12 @@ impl Holders {
         }
     }
 
-    /// The next network to ask; `heard` is the count of starts by now. The question is under way
+    /// The next network to ask; `sequence` is the count of starts by now. The question is under way
     /// from now on.
-    pub(super) fn next(&mut self, heard: u64) -> Option<String> {
+    pub(super) fn next(&mut self, sequence: u64) -> Option<String> {
         let network = self.wanted.pop_first()?;
         let under_way = UnderWay {
-            heard,
+            sequence,
             ..UnderWay::default()
         };
         self.under_way.insert(network.clone(), under_way);

@@ -286,7 +286,7 @@ fn an_endpoint_whose_interface_was_taken_back_is_left_until_docker_is_asked() {
     view.interface_seen(mac(2));
     assert_eq!(left(&view), ["a"]);
     assert_eq!(open(&mut view), ["b"]);
-    // The kernel tells it several times.
+    // The kernel reports it several times.
     view.interface_seen(mac(2));
     assert_eq!(view.waiting(), 1);
     // It was another interface.

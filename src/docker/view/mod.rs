@@ -79,13 +79,13 @@ pub struct View {
     /// What is published when the view is complete.
     shown: Arc<Snapshot>,
     questions: Questions,
-    /// What was heard since the list was asked for; `None` while none is asked.
+    /// What was received since the list was asked for; `None` while none is asked.
     meanwhile: Option<Meanwhile>,
     dead: Dead,
     networks: NetworkListing,
     holders: Holders,
     /// Counts the events of starting and of joining a network since the stream was lost last.
-    heard: u64,
+    sequence: u64,
     /// The number of each container's last such event.
     starts: BTreeMap<String, u64>,
     /// Whether the containers were listed since the stream was lost.
@@ -145,8 +145,8 @@ impl View {
         match kind {
             EventKind::Start => {
                 self.dead.forget(id);
-                self.heard += 1;
-                self.starts.insert(id.to_owned(), self.heard);
+                self.sequence += 1;
+                self.starts.insert(id.to_owned(), self.sequence);
                 self.holders.ended(id);
                 self.questions.want(id);
             }
@@ -221,7 +221,7 @@ impl View {
         self.questions.remove(&id);
         self.dead.forget(&id);
         self.name_networks(&container);
-        container.start.heard = self.starts.get(&id).copied().unwrap_or(0);
+        container.start.sequence = self.starts.get(&id).copied().unwrap_or(0);
         self.release_claims(&id);
         self.settle(&id);
         let shown = self.shown.containers.get(&id).map(|known| &**known);

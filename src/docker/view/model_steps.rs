@@ -46,7 +46,7 @@ pub(super) enum Step {
         later: bool,
         twice: bool,
     },
-    /// The kernel tells of an interface with the container's hardware address, rightly or not.
+    /// The kernel reports an interface with the container's hardware address, rightly or not.
     Interface(usize),
     /// The kernel's notice of an interface was lost.
     InterfacesMissed,

@@ -26,7 +26,7 @@ fn link(index: u32, name: &str) -> Link {
 
 fn published() -> Publication {
     Publication {
-        targets: vec![Target {
+        targets: vec![PortTarget {
             addr: addr(CONTAINER),
             port: 80,
             host_addr: None,
@@ -42,7 +42,7 @@ fn published() -> Publication {
 /// The answer for an ending, with these facts, on an interface eth0 of the number 2.
 fn of(
     ending: &Ending,
-    facts: &Facts,
+    facts: &EndingFacts,
     publication: &Publication,
     fault: Option<&Fault>,
 ) -> Diagnosis {
@@ -53,7 +53,7 @@ fn of(
 fn at_link(
     link: &Link,
     ending: &Ending,
-    facts: &Facts,
+    facts: &EndingFacts,
     publication: &Publication,
     fault: Option<&Fault>,
 ) -> Diagnosis {
@@ -79,32 +79,32 @@ fn at_link(
 #[test]
 fn each_ending_has_its_kind_and_its_words() {
     let arrived = Ending::Out(Some((addr(CONTAINER), 80)), Some(3));
-    let local = Facts {
+    let local = EndingFacts {
         is_local: true,
         forwarding: Some(true),
-        ..Facts::default()
+        ..EndingFacts::default()
     };
-    let off = Facts {
+    let off = EndingFacts {
         forwarding: Some(false),
         ..local.clone()
     };
-    let forced = Facts {
+    let forced = EndingFacts {
         force_forwarding: true,
         ..off.clone()
     };
-    let lost = Facts {
+    let lost = EndingFacts {
         route: Some(Route::None(Errno::NETUNREACH)),
         ..local.clone()
     };
-    let full = Facts {
+    let full = EndingFacts {
         conntrack: Some((9, 9)),
         ..local.clone()
     };
-    let dark = Facts {
+    let dark = EndingFacts {
         disabled: vec!["eth0".into()],
         ..local.clone()
     };
-    let heard = |name: &str| Facts {
+    let heard = |name: &str| EndingFacts {
         listener: Some(Listener {
             process: Some(Process {
                 pid: 1,
@@ -118,7 +118,7 @@ fn each_ending_has_its_kind_and_its_words() {
     let (proxy, dockerd) = (heard("docker-proxy"), heard("dockerd"));
     let other = Ending::Out(Some((addr("fd00::3"), 80)), Some(3));
     let back_out = Ending::Out(Some((addr(CONTAINER), 80)), Some(2));
-    let cases: Vec<(&Ending, &Facts, &str, &str)> = vec![
+    let cases: Vec<(&Ending, &EndingFacts, &str, &str)> = vec![
         (
             &arrived,
             &local,
@@ -188,11 +188,11 @@ fn a_legacy_table_is_named_only_where_it_is_in_use() {
         hook: Hook::Forward,
         priority: -149,
     });
-    let told = of(&ending, &Facts::default(), &published(), None);
+    let told = of(&ending, &EndingFacts::default(), &published(), None);
     assert_eq!(told.code, "vanished");
-    let used = Facts {
+    let used = EndingFacts {
         legacy: vec!["nat".into(), "filter".into()],
-        ..Facts::default()
+        ..EndingFacts::default()
     };
     let told = of(&ending, &used, &published(), None);
     assert_eq!(told.code, "dropped-by-legacy");
@@ -209,15 +209,15 @@ fn dockers_reason_comes_before_others() {
         ..Publication::default()
     };
     let host = Ending::Host(Some((addr(SENT), 8080)));
-    let elsewhere = Facts {
+    let elsewhere = EndingFacts {
         listens_elsewhere: true,
-        ..Facts::default()
+        ..EndingFacts::default()
     };
     let told = of(&host, &elsewhere, &closed, None);
     assert_eq!(told.code, "not-published");
     let words = "at another address or over IPv4 only.";
     assert!(told.sentence.ends_with(words), "{told:?}");
-    let told = of(&host, &Facts::default(), &closed, None);
+    let told = of(&host, &EndingFacts::default(), &closed, None);
     assert_eq!(told.code, "not-published");
     assert!(
         told.sentence.ends_with("nothing listens on the host."),
@@ -242,7 +242,12 @@ fn the_container_may_be_at_fault() {
         (Fault::NoRoute, "no-route-in-container"),
     ];
     for (fault, code) in faults {
-        let told = of(&arrived, &Facts::default(), &published(), Some(&fault));
+        let told = of(
+            &arrived,
+            &EndingFacts::default(),
+            &published(),
+            Some(&fault),
+        );
         assert_eq!((told.code, told.is_reachable), (code, false), "{told:?}");
     }
 }
@@ -257,9 +262,9 @@ fn an_interface_is_named_so_that_a_terminal_and_a_shell_bear_it() {
         ("a\u{1b}c", "a\\u{1b}c", None, None),
     ] {
         let link = link(2, name);
-        let dark = Facts {
+        let dark = EndingFacts {
             disabled: vec![name.to_owned()],
-            ..Facts::default()
+            ..EndingFacts::default()
         };
         let turned_on = match (sysctl, up) {
             (Some(key), _) => Some(format!("sysctl -w net.ipv6.conf.{key}.disable_ipv6=0")),
@@ -288,7 +293,7 @@ fn an_interface_is_named_so_that_a_terminal_and_a_shell_bear_it() {
             ..published()
         };
         for ending in [&Ending::Unseen, &Ending::NotReceived, &host] {
-            let told = at_link(&link, ending, &Facts::default(), &ours, None);
+            let told = at_link(&link, ending, &EndingFacts::default(), &ours, None);
             assert!(told.sentence.contains(shown), "{told:?}");
         }
     }

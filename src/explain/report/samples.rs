@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::super::owner::Owner;
 use super::super::place::{Hook, Place};
-use super::super::published::Target;
+use super::super::published::PortTarget;
 use super::super::ruleset::RuleFacts;
 use super::super::trace::ChainName;
 use super::super::verdict::Spot;
@@ -17,8 +17,8 @@ fn step(
     (family, table, chain): (u8, &str, &str),
     text: Option<&str>,
     decision: Decision,
-) -> Step {
-    Step {
+) -> TraceStep {
+    TraceStep {
         place: Some(Place { hook, priority }),
         spot: Spot {
             chain: ChainName {
@@ -44,8 +44,8 @@ fn addr(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
 }
 
-fn target(name: &str, network: &str) -> Target {
-    Target {
+fn target(name: &str, network: &str) -> PortTarget {
+    PortTarget {
         addr: addr("fdfd:5898:4917:1::2"),
         port: 80,
         host_addr: None,
@@ -68,7 +68,7 @@ pub(crate) fn reachable() -> Report {
         sent: (addr("2001:db8:9::1"), 8080),
         device: "eth0".to_owned(),
         publication: Publication {
-            targets: vec![Target {
+            targets: vec![PortTarget {
                 host_addr: Some(addr("2001:db8:9::1")),
                 sources: vec![
                     "2001:db8::/32".parse().expect("a network"),
@@ -173,7 +173,7 @@ pub(crate) fn hostile() -> Report {
     let chain = (1, NAME, NAME);
     let mut report = reachable();
     report.device = NAME.to_owned();
-    report.publication.targets = vec![Target {
+    report.publication.targets = vec![PortTarget {
         id: NAME.to_owned(),
         ..target(NAME, NAME)
     }];

@@ -18,17 +18,17 @@ pub(super) enum RecordedState {
     Removing,
 }
 
-impl From<record::State> for RecordedState {
-    fn from(state: record::State) -> Self {
+impl From<record::RecordState> for RecordedState {
+    fn from(state: record::RecordState) -> Self {
         match state {
-            record::State::Intended => Self::Intended,
-            record::State::Applied => Self::Applied,
-            record::State::Removing => Self::Removing,
+            record::RecordState::Intended => Self::Intended,
+            record::RecordState::Applied => Self::Applied,
+            record::RecordState::Removing => Self::Removing,
         }
     }
 }
 
-impl From<RecordedState> for record::State {
+impl From<RecordedState> for record::RecordState {
     fn from(state: RecordedState) -> Self {
         match state {
             RecordedState::Intended => Self::Intended,

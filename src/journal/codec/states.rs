@@ -4,7 +4,7 @@
 //! what it cannot express needs a new version.
 
 use super::{DecodeError, FIRST_VERSION, MAX_BODY_BYTES, damaged, envelope, unseal};
-use crate::journal::record::State;
+use crate::journal::record::RecordState;
 use crate::model::rule::RuleId;
 
 /// The key of the [`Summary`]. A group's key has 2 bytes, so the two cannot collide.
@@ -16,7 +16,7 @@ pub(crate) const MOST_IN_GROUP: usize = MAX_BODY_BYTES / ENTRY_BYTES;
 const ENTRY_BYTES: usize = 9;
 
 /// What a record has become; `None`: it is gone.
-pub(crate) type LaterState = Option<State>;
+pub(crate) type LaterState = Option<RecordState>;
 
 /// The number of a record's group: 10 bits, so that the group of 120,000 records has 1 KiB.
 pub(crate) fn group_of(id: RuleId) -> u16 {
@@ -43,9 +43,9 @@ pub(crate) fn encode(key: &[u8], entries: impl Iterator<Item = (RuleId, LaterSta
         body.extend_from_slice(id.as_bytes());
         body.push(match state {
             None => 0,
-            Some(State::Intended) => 1,
-            Some(State::Applied) => 2,
-            Some(State::Removing) => 3,
+            Some(RecordState::Intended) => 1,
+            Some(RecordState::Applied) => 2,
+            Some(RecordState::Removing) => 3,
         });
     }
     envelope(key, FIRST_VERSION, &body)
@@ -62,9 +62,9 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Vec<(RuleId, LaterState
         let id = RuleId::from_bytes(*id);
         let state = match state {
             [0] => None,
-            [1] => Some(State::Intended),
-            [2] => Some(State::Applied),
-            [3] => Some(State::Removing),
+            [1] => Some(RecordState::Intended),
+            [2] => Some(RecordState::Applied),
+            [3] => Some(RecordState::Removing),
             _ => return None,
         };
         (key == self::key(group_of(id))).then_some((id, state))
@@ -78,7 +78,7 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Vec<(RuleId, LaterState
 pub(crate) struct Summary {
     /// The sentinel's generation beside which they are right.
     pub(crate) generation: u64,
-    /// How many records they tell of.
+    /// How many records they describe.
     pub(crate) entries: u64,
     /// How many of these are gone.
     pub(crate) gone: u64,
@@ -136,9 +136,9 @@ mod tests {
         let key = key(group_of(id));
         for state in [
             None,
-            Some(State::Intended),
-            Some(State::Applied),
-            Some(State::Removing),
+            Some(RecordState::Intended),
+            Some(RecordState::Applied),
+            Some(RecordState::Removing),
         ] {
             let value = encode(&key, [(id, state)].into_iter());
             assert_eq!(decode(&key, &value), Ok(vec![(id, state)]));

@@ -6,12 +6,12 @@ use ipnet::Ipv6Net;
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::record::State;
+use crate::journal::record::RecordState;
 use crate::journal::testing;
 use crate::model::boot::BootId;
 use crate::model::device::Device;
 use crate::model::forward::{Owner, Proto};
-use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, HostPort, OwnedRule, Rule};
+use crate::model::rule::{BackendKind, Basis, ContainerPort, HostPort, OwnedRule, Rule, RuleFacts};
 use crate::model::text::Untrusted;
 
 fn owners() -> impl Strategy<Value = BTreeSet<Owner>> {
@@ -49,7 +49,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         prop::option::of(target),
     );
     let facts = (named, rest).prop_map(
-        |((rank, kind, purpose, basis), (dev, (prefix, source), port, target))| Facts {
+        |((rank, kind, purpose, basis), (dev, (prefix, source), port, target))| RuleFacts {
             rank,
             kind: kind.into(),
             purpose: purpose.into(),
@@ -72,7 +72,11 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let state = prop::sample::select(vec![State::Intended, State::Applied, State::Removing]);
+    let state = prop::sample::select(vec![
+        RecordState::Intended,
+        RecordState::Applied,
+        RecordState::Removing,
+    ]);
     (rule(), owners(), state, any::<u64>(), "[0-9a-f-]{0,36}").prop_map(
         |(rule, owners, state, inserted_at, boot)| Record {
             owned: OwnedRule {
@@ -92,7 +96,7 @@ fn sample(host_port: u16, names: &str) -> Record {
             rule: testing::rule(host_port),
             owners: BTreeSet::from([Owner::new("c".repeat(64), names, names)]).into(),
         },
-        state: State::Applied,
+        state: RecordState::Applied,
         inserted_at: 1_700_000_000,
         boot_id: BootId::new("boot"),
     }

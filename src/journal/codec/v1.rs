@@ -10,7 +10,7 @@ use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonz
 use crate::backend::kind::{self, Kind};
 use crate::journal::record::Record;
 use crate::model::boot::BootId;
-use crate::model::rule::{self, ContainerPort, Facts, OwnedRule, RuleId};
+use crate::model::rule::{self, ContainerPort, OwnedRule, RuleFacts, RuleId};
 
 #[derive(Deserialize)]
 pub(super) struct RecordV1 {
@@ -132,7 +132,7 @@ impl RecordV1 {
 }
 
 impl Rule {
-    fn facts(self) -> Result<Facts, String> {
+    fn facts(self) -> Result<RuleFacts, String> {
         Ok(match self {
             Self::Masquerade { dev, prefix } => outgoing(&kind::MASQUERADE, &dev, prefix)?,
             Self::Snat { dev, prefix, .. } => outgoing(&kind::SNAT, &dev, prefix)?,
@@ -140,15 +140,15 @@ impl Rule {
             Self::Jump(Hook::Forward) => kind::JUMP_FORWARD.facts(),
             Self::Jump(Hook::Input) => kind::JUMP_INPUT.facts(),
             Self::Hairpin { prefix } => within(&kind::HAIRPIN, prefix)?,
-            Self::HairpinGuard { from, to } => Facts {
+            Self::HairpinGuard { from, to } => RuleFacts {
                 source: Some(from.try_into()?),
                 ..within(&kind::HAIRPIN_GUARD, to)?
             },
-            Self::Refuse { dev, at } => Facts {
+            Self::Refuse { dev, at } => RuleFacts {
                 dev: Some(device(&dev)?),
                 ..at_port(&kind::REFUSE, at)?
             },
-            Self::Element(Element::Egress(dev)) => Facts {
+            Self::Element(Element::Egress(dev)) => RuleFacts {
                 dev: Some(device(&dev)?),
                 ..kind::EGRESS.facts()
             },
@@ -164,7 +164,7 @@ impl Rule {
                 target_port,
             } => {
                 let source: Option<Ipv6Net> = source.map(TryInto::try_into).transpose()?;
-                Facts {
+                RuleFacts {
                     // "Any" is not in the text.
                     source: source.filter(|net| net.prefix_len() != 0),
                     ..dnat(via, at, target, target_port)?
@@ -193,28 +193,28 @@ impl Guard {
     }
 }
 
-fn within(kind: &Kind, prefix: Prefix) -> Result<Facts, String> {
-    Ok(Facts {
+fn within(kind: &Kind, prefix: Prefix) -> Result<RuleFacts, String> {
+    Ok(RuleFacts {
         prefix: Some(prefix.try_into()?),
         ..kind.facts()
     })
 }
 
-fn outgoing(kind: &Kind, dev: &str, prefix: Prefix) -> Result<Facts, String> {
-    Ok(Facts {
+fn outgoing(kind: &Kind, dev: &str, prefix: Prefix) -> Result<RuleFacts, String> {
+    Ok(RuleFacts {
         dev: Some(device(dev)?),
         ..within(kind, prefix)?
     })
 }
 
-fn at_port(kind: &Kind, at: HostPort) -> Result<Facts, String> {
-    Ok(Facts {
+fn at_port(kind: &Kind, at: HostPort) -> Result<RuleFacts, String> {
+    Ok(RuleFacts {
         port: Some(at.try_into()?),
         ..kind.facts()
     })
 }
 
-fn dnat(via: Via, at: HostPort, target: [u8; 16], target_port: u16) -> Result<Facts, String> {
+fn dnat(via: Via, at: HostPort, target: [u8; 16], target_port: u16) -> Result<RuleFacts, String> {
     let kind = match &via {
         Via::Egress(_) | Via::Outside => &kind::DNAT_OUTSIDE,
         Via::Host => &kind::DNAT_HOST,

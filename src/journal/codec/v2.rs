@@ -11,7 +11,7 @@ use crate::backend::kind;
 use crate::journal::record::Record;
 use crate::model::boot::BootId;
 use crate::model::forward;
-use crate::model::rule::{BackendKind, Basis, ContainerPort, Facts, OwnedRule, Rule, RuleId};
+use crate::model::rule::{BackendKind, Basis, ContainerPort, OwnedRule, Rule, RuleFacts, RuleId};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RecordV2<'a> {
@@ -108,7 +108,7 @@ impl RecordV2<'_> {
             let (addr, port) = (addr.into(), nonzero(port)?);
             Ok::<_, String>(ContainerPort { addr, port })
         };
-        let facts = Facts {
+        let facts = RuleFacts {
             rank: self.rank,
             kind: kind::name(self.kind.into_owned()),
             purpose: kind::name(self.purpose.into_owned()),

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::closing::EndReason;
-use crate::journal::record::{Record, Records, State};
+use crate::journal::record::{Record, RecordState, Records};
 use crate::mapper::remaining::{Obstacle, Obstacles, Presence, Remaining};
 use crate::model::boot::BootId;
 use crate::model::forward::{Forward, Owner};
@@ -99,8 +99,8 @@ impl<'c> Reasons<'c> {
                 let is_earlier = !record.boot_id.as_str().is_empty() && record.boot_id != *boot_id;
                 return match record.state {
                     _ if is_earlier => EndReason::Rebooted,
-                    State::Removing => EndReason::DaemonKilled,
-                    State::Intended | State::Applied => EndReason::RuleGone,
+                    RecordState::Removing => EndReason::DaemonKilled,
+                    RecordState::Intended | RecordState::Applied => EndReason::RuleGone,
                 };
             }
             Cause::Round {
@@ -162,7 +162,7 @@ impl<'c> Reasons<'c> {
     /// Whether the daemon has removed the rule, or replaced it by another, rather than found it gone. A
     /// removal whose mark could not be written, because the disk was full, counts as found gone.
     fn is_removed_by_us(&mut self, record: &'c Record) -> bool {
-        if record.state == State::Removing {
+        if record.state == RecordState::Removing {
             return true;
         }
         self.at_place_of(record).is_some_and(|it| it.count > 1)

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use crate::journal::record::{Record, State};
+use crate::journal::record::{Record, RecordState};
 use crate::model::device::Device;
 use crate::model::forward::Owner;
 use crate::model::rule::HostPort;
@@ -39,7 +39,7 @@ pub(crate) enum EndReason {
     Rebooted,
     /// The daemon was killed while it removed the rule; the next one found it gone.
     DaemonKilled,
-    /// The rule was not in the kernel any more when the daemon started, or looked.
+    /// The rule was not in the kernel any more when the daemon started, or listed it.
     RuleGone,
     /// Its container goes on, and is not in the network any more.
     LeftNetwork,
@@ -199,7 +199,7 @@ pub(crate) struct Ended<'r> {
 pub(crate) fn is_open(record: &Record) -> bool {
     let rule = &record.owned.rule;
     let is_outside = matches!(&*rule.facts.purpose, "" | "outside");
-    is_outside && rule.dnat().is_some() && record.state != State::Intended
+    is_outside && rule.dnat().is_some() && record.state != RecordState::Intended
 }
 
 /// What is common to the ports of an entry.
@@ -279,7 +279,7 @@ mod tests {
     use crate::journal::testing::{record, records};
 
     fn applied(record: Record) -> Record {
-        let state = State::Applied;
+        let state = RecordState::Applied;
         Record { state, ..record }
     }
 

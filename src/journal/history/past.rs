@@ -132,7 +132,7 @@ impl Past {
         }
     }
 
-    /// Only the first break counts: what is behind it cannot be judged.
+    /// Only the first break counts: nothing after it can be verified.
     fn breaks(&mut self, how: String) {
         self.broken.get_or_insert(how);
     }

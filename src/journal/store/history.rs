@@ -12,7 +12,7 @@ use crate::journal::history::closing::{
     Closing, EndReason, Ended, HistoryEntry, Loss, closings, is_open,
 };
 use crate::journal::history::past::StoredHistory;
-use crate::journal::record::{Record, Records, State};
+use crate::journal::record::{Record, RecordState, Records};
 use crate::mapper::remaining::{Presence, Remaining};
 use crate::model::forward::Owner;
 use crate::model::rule::RuleId;
@@ -170,7 +170,7 @@ impl History {
                 continue;
             };
             // One that is only intended is not in the kernel any more.
-            let is_put_in_again = after.is_some_and(|it| it.state == State::Intended);
+            let is_put_in_again = after.is_some_and(|it| it.state == RecordState::Intended);
             let after = after.filter(|_| !is_put_in_again);
             let after = after.map(|it| &it.owned.owners);
             let owners = &record.owned.owners;

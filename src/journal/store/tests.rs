@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
-use crate::journal::record::State;
+use crate::journal::record::RecordState;
 use crate::journal::recover::{self, Opened};
 use crate::journal::testing::{ids, record, records, started};
 use crate::model::forward::Owner;
@@ -39,9 +39,9 @@ fn sorted(mut records: Vec<Record>) -> Vec<Record> {
 /// Every operation on every state: none, intended, applied, removing.
 #[test]
 fn the_transition_table_of_a_record_holds() {
-    use State::{Applied, Intended, Removing};
+    use RecordState::{Applied, Intended, Removing};
     type Operation = fn(&mut Store, &[RuleId]) -> Result<(), JournalError>;
-    let operations: [(&str, Operation, [Option<State>; 4]); 4] = [
+    let operations: [(&str, Operation, [Option<RecordState>; 4]); 4] = [
         (
             "intend",
             |store, _| store.intend(&records(1..=1)),
@@ -102,7 +102,7 @@ fn a_batch_that_names_a_rule_twice_counts_it_once() {
     store.intend(&[record(1), later.clone()]).expect("intends");
     let twice = [later.id(), later.id()];
     store.commit(&twice).expect("commits");
-    later.state = State::Applied;
+    later.state = RecordState::Applied;
     assert_eq!(after_crash(store, dir.path()), [later]);
     let mut store = open(dir.path()).store;
     store.forget(&twice).expect("forgets");

@@ -12,7 +12,7 @@ use crate::journal::codec::{self, Sentinel};
 use crate::journal::error::OpenError;
 use crate::journal::history::chain::Ends;
 use crate::journal::history::closing::HistoryEntry;
-use crate::journal::record::{IllegalStep, Record, RecordEvent, State, step};
+use crate::journal::record::{IllegalStep, Record, RecordEvent, RecordState, step};
 use crate::model::rule::RuleId;
 use crate::sys::causes::chain;
 
@@ -36,7 +36,7 @@ impl Store {
         if new.len() >= MANY && self.later.has_room(new.keys().copied()) {
             return self.note(operation, &new);
         }
-        let written = |(id, state): (RuleId, Option<State>)| {
+        let written = |(id, state): (RuleId, Option<RecordState>)| {
             let record = state.zip(self.records.get(&id));
             let record = record.map(|(state, record)| Record {
                 state,
@@ -91,7 +91,7 @@ impl Store {
     fn note(
         &mut self,
         operation: &str,
-        new: &BTreeMap<RuleId, Option<State>>,
+        new: &BTreeMap<RuleId, Option<RecordState>>,
     ) -> Result<(), JournalError> {
         let failed = |detail: String| failure(operation, new.len(), detail);
         let gone = new.iter().filter(|(_, state)| state.is_none());

@@ -210,18 +210,18 @@ proptest! {
 /// that started last, or that is about to start.
 #[test]
 fn an_address_that_two_containers_show_is_that_of_the_later_start() {
-    let heard = |id: &str, heard: u64, at: i64| {
+    let started = |id: &str, sequence: u64, at: i64| {
         let mut c = container(id);
-        c.start = Start { heard, at };
+        c.start = Start { sequence, at };
         let port = 8080 + u16::from(id.as_bytes()[0] - b'a');
         c.ports = vec![row("::", Some(port), 80)];
         c
     };
     let open = |containers: &[Container], claims: &[(&str, u64)]| {
-        let claim = |(id, heard): &(&str, u64)| {
+        let claim = |(id, sequence): &(&str, u64)| {
             let claim = Claim {
                 container_id: (*id).to_owned(),
-                heard: *heard,
+                sequence: *sequence,
             };
             ("fd00::2".parse().unwrap(), claim)
         };
@@ -237,16 +237,16 @@ fn an_address_that_two_containers_show_is_that_of_the_later_start() {
         let owners = resolved.forwards.iter().map(|f| &f.owner.container_id);
         owners.cloned().collect::<Vec<_>>()
     };
-    assert_eq!(open(&[heard("a", 1, 9), heard("b", 2, 1)], &[]), ["b"]);
-    assert_eq!(open(&[heard("a", 0, 1), heard("b", 0, 2)], &[]), ["b"]);
-    assert_eq!(open(&[heard("a", 3, 1), heard("b", 0, 2)], &[]), ["a"]);
-    assert_eq!(open(&[heard("a", 3, 1)], &[("b", 4)]), [""; 0]);
-    assert_eq!(open(&[heard("a", 5, 1)], &[("b", 4)]), ["a"]);
-    assert_eq!(open(&[heard("a", 3, 1)], &[("a", 4)]), ["a"]);
+    assert_eq!(open(&[started("a", 1, 9), started("b", 2, 1)], &[]), ["b"]);
+    assert_eq!(open(&[started("a", 0, 1), started("b", 0, 2)], &[]), ["b"]);
+    assert_eq!(open(&[started("a", 3, 1), started("b", 0, 2)], &[]), ["a"]);
+    assert_eq!(open(&[started("a", 3, 1)], &[("b", 4)]), [""; 0]);
+    assert_eq!(open(&[started("a", 5, 1)], &[("b", 4)]), ["a"]);
+    assert_eq!(open(&[started("a", 3, 1)], &[("a", 4)]), ["a"]);
     // One without a published port has its address all the same.
-    let mut silent = heard("b", 2, 1);
+    let mut silent = started("b", 2, 1);
     silent.ports.clear();
-    assert_eq!(open(&[heard("a", 1, 1), silent.clone()], &[]), [""; 0]);
+    assert_eq!(open(&[started("a", 1, 1), silent.clone()], &[]), [""; 0]);
     silent.endpoints[0].left = true;
-    assert_eq!(open(&[heard("a", 1, 1), silent], &[]), ["a"]);
+    assert_eq!(open(&[started("a", 1, 1), silent], &[]), ["a"]);
 }

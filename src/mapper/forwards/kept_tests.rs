@@ -75,7 +75,7 @@ fn make(edit: &Edit, snapshot: &mut Snapshot, bounds: &mut Bounds) {
             let addr = format!("fd00::{n}").parse().expect("an address");
             let claim = Claim {
                 container_id: format!("c{id}"),
-                heard: 9,
+                sequence: 9,
             };
             snapshot.claims.insert(addr, claim);
         }

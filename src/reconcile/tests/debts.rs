@@ -7,10 +7,10 @@ use super::super::*;
 use super::machine::{Fate, Machine, Mishap, wish};
 use crate::backend::ErrorKind;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::record::State;
+use crate::journal::record::RecordState;
 
 /// The record of a forward.
-fn record(port: u16, owner: char, state: State) -> Record {
+fn record(port: u16, owner: char, state: RecordState) -> Record {
     let rules = wish(&[(port, 2, owner)]).rules.into_values();
     let mut forwards = rules.filter(|owned| !owned.rule.is_static());
     Record {
@@ -28,7 +28,7 @@ fn pay(owed: &mut Owed, journal: &mut MemoryJournal, records: &[&Record]) {
 
 #[test]
 fn the_last_debt_of_each_rule_is_paid() {
-    use State::{Applied, Intended};
+    use RecordState::{Applied, Intended};
     let (mut owed, mut journal) = (Owed::default(), MemoryJournal::default());
     let [first, second, third] = [80, 81, 82].map(|port| record(port, 'a', Applied));
     let intents = [81, 82].map(|port| record(port, 'a', Intended));
@@ -49,7 +49,7 @@ fn the_last_debt_of_each_rule_is_paid() {
 #[test]
 fn a_debt_that_cannot_be_paid_stays_until_a_later_round() {
     let (mut owed, mut journal) = (Owed::default(), MemoryJournal::default());
-    let one = record(80, 'a', State::Applied);
+    let one = record(80, 'a', RecordState::Applied);
     owed.record(one.id());
     journal.fail_after(Some(0));
     pay(&mut owed, &mut journal, &[&one]);
@@ -69,17 +69,17 @@ fn a_debt_that_cannot_be_paid_stays_until_a_later_round() {
 
 #[test]
 fn a_lost_rule_needs_no_new_intent_until_the_round_ends() {
-    let applied = record(80, 'a', State::Applied);
+    let applied = record(80, 'a', RecordState::Applied);
     let mut owed = Owed::default();
     owed.lose(applied.id(), applied.clone());
     assert!(owed.holds(applied.id(), &applied) && !owed.is_due());
-    assert!(!owed.holds(applied.id(), &record(80, 'b', State::Applied)));
+    assert!(!owed.holds(applied.id(), &record(80, 'b', RecordState::Applied)));
     owed.forget_lost();
     assert!(!owed.holds(applied.id(), &applied) && owed.is_due());
 
     // The journal may not hold these.
     let mut owed = Owed::default();
-    let intended = record(81, 'a', State::Intended);
+    let intended = record(81, 'a', RecordState::Intended);
     owed.lose(intended.id(), intended.clone());
     owed.record(applied.id());
     owed.lose(applied.id(), applied.clone());

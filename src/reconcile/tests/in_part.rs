@@ -1,4 +1,4 @@
-//! Rounds that look at what has changed and at nothing else, with the compiler that tells them, as the
+//! Rounds that compare what has changed and nothing else, with the compiler that reports it, as the
 //! writer drives both.
 
 use proptest::prelude::*;

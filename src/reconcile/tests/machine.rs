@@ -13,7 +13,7 @@ use crate::backend::{Batch, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::JournalError;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::record::State;
+use crate::journal::record::RecordState;
 use crate::model::forward::{Forward, Owner, Proto, Sources};
 use crate::model::intent::{Hairpin, Intent, Policy, Unpublished};
 use crate::model::rule::{BackendKind, Rule};
@@ -176,8 +176,8 @@ impl Journal for WatchedJournal {
     }
 }
 
-/// A daemon that is told of each wish in which rules it differs from the one before, and in no others:
-/// it must look at no more than these.
+/// A daemon that gets with each wish the rules in which it differs from the one before, and no others:
+/// it must compare no more than these.
 pub(super) struct Daemon {
     reconciler: Reconciler<WatchedJournal>,
     last: Option<Desired>,
@@ -297,7 +297,7 @@ impl Machine {
         let recorded: Vec<RuleId> = records.iter().map(Record::id).collect();
         assert_eq!(recorded, wanted, "journal, {context:?}");
         for record in &records {
-            assert_eq!(record.state, State::Applied, "{context:?}");
+            assert_eq!(record.state, RecordState::Applied, "{context:?}");
             assert_eq!(record.owned, wish.rules[&record.id()], "{context:?}");
         }
         let foreign = self.kernel.lines().iter().filter(|l| *l == FOREIGN).count();

@@ -7,7 +7,7 @@ use crate::backend::fake::{BackendCall, FakeKernel};
 use crate::backend::{Batch, ErrorKind, ObservedRule, Verb};
 use crate::conntrack::fake::FakeTable;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::record::State;
+use crate::journal::record::RecordState;
 use crate::model::change::Known;
 use crate::model::rule::{BackendKind, Rule};
 
@@ -69,7 +69,7 @@ fn left_in(kernel: &FakeKernel, journal: &mut MemoryJournal, rule: Rule, boot: &
             rule,
             owners: BTreeSet::new().into(),
         },
-        state: State::Applied,
+        state: RecordState::Applied,
         inserted_at: 1,
         boot_id: BootId::new(boot),
     };
@@ -200,7 +200,7 @@ fn forwards_of_an_earlier_boot_go_at_once_from_other_backends_too() {
     assert_eq!((kernel.ours().len(), journal.records().len()), (0, 0));
 }
 
-/// With `--prefix auto` the static rules are not known until Docker is heard; the forwards that it has
+/// With `--prefix auto` the static rules are not known until Docker answers; the forwards that it has
 /// not confirmed go all the same.
 #[test]
 fn unconfirmed_forwards_go_from_other_backends_while_docker_is_silent() {

@@ -5,7 +5,7 @@ use crate::backend::compile;
 use crate::backend::fake::BackendCall;
 use crate::backend::ip6tables::render::listed;
 use crate::journal::Journal;
-use crate::journal::record::{Record, State};
+use crate::journal::record::{Record, RecordState};
 use crate::model::boot::BootId;
 use crate::model::change::Desired;
 use crate::model::intent::Hairpin;
@@ -29,7 +29,7 @@ fn left(before: &Desired) -> Machine {
                 rule: Rule::recorded(id, backend, "".into(), facts),
                 owners: owned.owners.clone(),
             },
-            state: State::Intended,
+            state: RecordState::Intended,
             inserted_at: 1,
             boot_id: BootId::new("this"),
         };
@@ -167,7 +167,7 @@ fn left_in_several(now: &Desired) -> Machine {
         machine.kernel.edit(|lines| lines.push(listed(&owned.rule)));
         let record = Record {
             owned,
-            state: State::Applied,
+            state: RecordState::Applied,
             inserted_at: 1,
             boot_id: BootId::new("this"),
         };

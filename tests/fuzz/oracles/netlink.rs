@@ -25,7 +25,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let first = read.iter().flatten().next();
     check_answers(bytes, first.map_or(0, |message| message.seq));
     check_news(bytes);
-    // Each message tells of one interface at the most.
+    // Each message is about one interface at most.
     assert!(links::news(bytes).count() <= read.len());
 }
 
@@ -98,7 +98,7 @@ fn check_answers(bytes: &[u8], first: u32) {
     assert!((0..REQUESTS).all(|place| (acks(place).count() > 0) == codes.contains_key(&place)));
 }
 
-/// Our own changes are no news. What is malformed may tell of any.
+/// Our own changes are no news. A malformed one may be about any.
 fn check_news(bytes: &[u8]) {
     let is_malformed = Messages::new(bytes).any(|message| message.is_err());
     let messages = || Messages::new(bytes).flatten();

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use docker_nat66::control::status::{State, Status};
+use docker_nat66::control::status::{DaemonState, Status};
 use rustix::process::Signal;
 
 use super::power::Mounted;
@@ -56,7 +56,7 @@ fn refuses_and_heals(fault: &str, scene: &Scene, breaks: Breaks) {
         engine.die(&container(8, 8088).id);
         daemon.shows("without the next one's", |_, _| scene.ours() == later);
         let status = daemon.status().expect("answers");
-        assert_eq!(status.state, State::Degraded, "{status:?}");
+        assert_eq!(status.state, DaemonState::Degraded, "{status:?}");
 
         let begun = Instant::now();
         if is_killed {
@@ -66,7 +66,9 @@ fn refuses_and_heals(fault: &str, scene: &Scene, breaks: Breaks) {
         } else {
             heal();
         }
-        daemon.shows("well again", |status, _| status.state == State::Running);
+        daemon.shows("well again", |status, _| {
+            status.state == DaemonState::Running
+        });
         score.recovered(begun.elapsed());
         agrees(scene, &daemon, &healed, &mut score);
 
@@ -101,7 +103,7 @@ fn until_refused(scene: &Scene, engine: &FakeEngine, daemon: &mut Daemon) {
         let id = many.id.clone();
         engine.put(many);
         engine.emit("rename", &id);
-        let refused = |status: &Status| status.state == State::Degraded;
+        let refused = |status: &Status| status.state == DaemonState::Degraded;
         daemon.shows("written or refused", |status, _| {
             refused(status) || Some(status.journal.generation) != written
         });
@@ -187,7 +189,7 @@ fn on_a_small_full_disk_the_journal_is_written_anew_in_its_own_room() {
                 engine.emit("rename", &id);
                 daemon.shows("the change in the journal", |status, _| {
                     let is_written = Some(status.journal.generation) != written;
-                    is_written && status.state == State::Running
+                    is_written && status.state == DaemonState::Running
                 });
             };
             let journal = scene.state_dir().join("journal");

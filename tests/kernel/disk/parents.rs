@@ -1,7 +1,7 @@
 //! Every name that the daemon gives in its state directory is synced with its parent before
 //! anything relies on it.
 //!
-//! ext4 makes all names durable with the first file that is synced, so no power cut there tells;
+//! ext4 makes all names durable with the first file that is synced, so no power cut there proves anything;
 //! the order of the calls does.
 
 use std::collections::BTreeSet;

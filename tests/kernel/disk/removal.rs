@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use docker_nat66::control::status::State;
+use docker_nat66::control::status::DaemonState;
 use docker_nat66::sys::locks::{self, Holder, Lock};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -42,7 +42,7 @@ fn removed(backend: Backend) {
     let begun = Instant::now();
     let pid = daemon.id();
     daemon.shows("at home again", |status, _| {
-        status.state == State::Running
+        status.state == DaemonState::Running
             && is_locked_by(&scene, pid)
             && dir.join("journal/db").exists()
     });
@@ -64,7 +64,7 @@ fn removed(backend: Backend) {
     let begun = Instant::now();
     engine.run(container(4, 8082));
     daemon.shows("inserted", |_, _| scene.ours().len() > ours.len());
-    daemon.shows("running", |status, _| status.state == State::Running);
+    daemon.shows("running", |status, _| status.state == DaemonState::Running);
     score.recovered(begun.elapsed());
     assert!(is_locked_by(&scene, pid));
     let ours = scene.ours();
@@ -77,7 +77,7 @@ fn removed(backend: Backend) {
         scene.log()
     );
 
-    // Removed while nobody runs: the kernel tells what is ours.
+    // Removed while no daemon runs: the kernel shows what is ours.
     daemon.kill();
     fs::remove_dir_all(&dir).expect("removes");
     engine.die(&container(4, 8082).id);
@@ -124,7 +124,8 @@ fn what_another_daemon_has_made_of_the_state_directory_is_left_alone() {
         rename_exchange(&theirs, &dir);
         let held = format!("is held by process {}", me.pid);
         daemon.shows("saying whose it is", |status, _| {
-            status.state == State::Degraded && status.troubles.iter().any(|t| t.contains(&held))
+            status.state == DaemonState::Degraded
+                && status.troubles.iter().any(|t| t.contains(&held))
         });
         let ours = scene.ours().len();
         engine.run(container(4, 8082));
@@ -134,7 +135,9 @@ fn what_another_daemon_has_made_of_the_state_directory_is_left_alone() {
         });
         assert_eq!(fs::read(dir.join("journal/db")).expect("reads"), b"theirs");
         drop(lock);
-        daemon.shows("well again", |status, _| status.state == State::Running);
+        daemon.shows("well again", |status, _| {
+            status.state == DaemonState::Running
+        });
         assert_eq!(scene.ours().len(), ours);
         assert_eq!(daemon.journal(), scene::ids(&scene.ours()));
         let kept = fs::read_dir(&dir).expect("lists").flatten();

@@ -45,7 +45,7 @@ fn answers(expected: bool) -> Option<&'static str> {
     }
 }
 
-/// At whose port a client's connection ends, to judge by connection tracking. A packet after the first
+/// At whose port a client's connection ends, according to connection tracking. A packet after the first
 /// may be dropped, so nobody is asked.
 fn who(stream: &TcpStream) -> Option<&'static str> {
     let port = stream.local_addr().expect("connected").port();

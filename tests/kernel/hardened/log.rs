@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use docker_nat66::control::status::State;
+use docker_nat66::control::status::DaemonState;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ fn a_log_that_nobody_reads_keeps_no_port_open() {
         engine.run(container(3));
         serves(3);
         let status = scene.status().expect("it answers");
-        assert_eq!(status.state, State::Degraded);
+        assert_eq!(status.state, DaemonState::Degraded);
         let trouble = status.troubles.concat();
         assert!(
             trouble.starts_with("log: the log is not read: "),
@@ -120,7 +120,9 @@ fn a_log_that_nobody_reads_keeps_no_port_open() {
         lines.by_ref().take(4096).for_each(drop);
         engine.die(&container(3).id);
         daemon.waits("health", |scene| {
-            scene.status().is_some_and(|s| s.state == State::Running)
+            scene
+                .status()
+                .is_some_and(|s| s.state == DaemonState::Running)
         });
         let told = "WARN the log was not read: lines before this one are lost, lines: ";
         assert!(lines.by_ref().any(|line| line.contains(told)));

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use docker_nat66::control::row::Row;
-use docker_nat66::control::status::State;
+use docker_nat66::control::status::DaemonState;
 use rustix::process::Signal;
 
 use crate::support::daemon::{Daemon, End, keeps};
@@ -228,7 +228,7 @@ impl Reference {
 fn is_settled(daemon: &mut Daemon<'_>, world: &World) -> bool {
     let what = format!("settled with {:?}", world.running);
     daemon.shows(&what, |status, rows| {
-        status.state == State::Running && world.is_served(rows)
+        status.state == DaemonState::Running && world.is_served(rows)
     })
 }
 

@@ -33,7 +33,7 @@ fn flooded(name: &str, flood: impl Fn(&FakeEngine, &mut Daemon<'_>)) {
     });
 }
 
-/// Starts a daemon and floods it; it may tell how much a second came.
+/// Starts a daemon and floods it; it may report how much came per second.
 type Flood<'f> = dyn for<'s> Fn(&'s Scene, &FakeEngine) -> (Daemon<'s>, Option<f64>) + 'f;
 
 /// The same, where `flood` also starts the daemon.
@@ -70,8 +70,8 @@ fn supervised<'s>(scene: &'s Scene, engine: &FakeEngine) -> Daemon<'s> {
     daemon
 }
 
-/// Sends these events again and again, [`RATE`] a second, while the daemon answers and tells its
-/// supervisor that it lives. Events that are not read in time hold the others up: what is counted
+/// Sends these events again and again, [`RATE`] a second, while the daemon answers and reports to
+/// its supervisor that it lives. Events that are not read in time hold the others up: what is counted
 /// is read, up to a second's worth.
 fn flood(name: &str, events: &dyn Fn(&FakeEngine) -> Vec<String>, ends: &dyn Fn(&FakeEngine)) {
     let title = format!("10,000 events/s {name}");

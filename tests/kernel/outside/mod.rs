@@ -15,7 +15,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use docker_nat66::control::status::State;
+use docker_nat66::control::status::DaemonState;
 
 use crate::running::{Running, are_open};
 use crate::support::daemon::Daemon;
@@ -52,7 +52,7 @@ fn strays(known: &[u32]) -> Vec<String> {
 fn serves(daemon: &mut Daemon<'_>, running: &Running) {
     let what = format!("serving {running:?}");
     let lives = daemon.shows(&what, |status, rows| {
-        status.state == State::Running && are_open(rows, running)
+        status.state == DaemonState::Running && are_open(rows, running)
     });
     assert!(lives, "killed");
 }

@@ -123,7 +123,7 @@ fn another_programs_dnat_into_the_prefix_passes() {
 }
 
 /// A list of states after the `!` means "none of these": what conntrack calls invalid, and what
-/// it was told not to track, is dropped too.
+/// a rule exempts from tracking, is dropped too.
 #[test]
 #[ignore = "needs root and ip6tables: run by tests/run"]
 fn invalid_and_untracked_packets_for_containers_are_dropped() {

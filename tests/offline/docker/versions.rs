@@ -114,8 +114,8 @@ fn every_version_s_shapes_give_the_forwards_that_docker_means() {
     }
 }
 
-/// Written ones tell of a network and a container that come, then of the container called "open",
-/// and all go. Recorded ones tell of a whole scenario, from its first network on.
+/// Written ones report a network and a container that come, then of the container called "open",
+/// and all go. Recorded ones report a whole scenario, from its first network on.
 #[test]
 fn every_version_s_events_are_understood() {
     for case in CASES.iter().filter(|c| c.dir != "api-1.41") {
@@ -142,7 +142,7 @@ fn every_version_s_events_are_understood() {
                 .collect();
             let last = follower.until_names(&stay).await;
             // The network in the written ones is not known, so the list is asked for; it does not
-            // hold it either, so no snapshot tells of it. Those in the recorded ones are known.
+            // hold it either, so no snapshot shows it. Those in the recorded ones are known.
             let asked = lists + usize::from(!recorded);
             requested_times(&engine, &Route::Networks, asked).await;
             assert_eq!(last.networks, first.networks, "{dir}");

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use docker_nat66::backend::compile;
-use docker_nat66::journal::record::{Record, State};
+use docker_nat66::journal::record::{Record, RecordState};
 use docker_nat66::journal::recover::{OpenError, Opened};
 use docker_nat66::journal::{Journal, recover};
 use docker_nat66::model::boot::BootId;
@@ -79,7 +79,7 @@ fn record(n: u16) -> Record {
             rule: compile::rule(BackendKind::Ip6tables, &text).expect("a rule of ours"),
             owners: BTreeSet::new().into(),
         },
-        state: State::Intended,
+        state: RecordState::Intended,
         inserted_at: 1,
         boot_id: BootId::new("boot"),
     }

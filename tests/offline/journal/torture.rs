@@ -109,7 +109,7 @@ impl Known {
         let early = draw.below(4) == 0;
         let until = self.acknowledged + if early { 0 } else { 1 + draw.below(40) };
         let delay = Duration::from_micros(draw.below(if early { 20_000 } else { 1_500 }));
-        // a line may be cut by the kill: only whole ones count, and a cut "ack" tells nothing
+        // a line may be cut by the kill: only whole ones count, and a cut "ack" proves nothing
         let mut lines = BufReader::new(pipe).split(b'\n');
         while self.acknowledged < until {
             let line = lines.next().expect("the writer lives").expect("reads");

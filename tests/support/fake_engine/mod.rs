@@ -154,7 +154,7 @@ impl FakeEngine {
         let _ = std::fs::remove_file(&self.socket);
     }
 
-    /// Removes the socket, as an Engine does first when it is told to stop: nobody can connect
+    /// Removes the socket, as an Engine does first when it is asked to stop: nobody can connect
     /// any more, and streams that are open go on.
     pub fn close_socket(&self) {
         let _ = std::fs::remove_file(&self.socket);

@@ -6,8 +6,8 @@ use crate::control::moment::Moment;
 use crate::control::resync::{LastResync, ResyncReason};
 use crate::control::row::Row;
 use crate::control::status::{
-    ClosedPort, DockerFigures, DockerNatFigures, EgressFigures, JournalFigures, LastChange,
-    PortChange, ReportedProblem, State, Status,
+    ClosedPort, DaemonState, DockerFigures, DockerNatFigures, EgressFigures, JournalFigures,
+    LastChange, PortChange, ReportedProblem, Status,
 };
 use crate::docker_nat::gate::StandbyState;
 
@@ -171,7 +171,7 @@ fn healthy() -> Status {
     Status {
         v: 1,
         pid: 371,
-        state: State::Running,
+        state: DaemonState::Running,
         backend: "nftables".to_owned(),
         docker: DockerFigures {
             connected: true,
@@ -224,7 +224,7 @@ pub(super) fn degraded() -> Status {
         remedy: remedy.map(str::to_owned),
     };
     Status {
-        state: State::Degraded,
+        state: DaemonState::Degraded,
         degraded_since: Some(ago(40)),
         failed_rounds: 3,
         log_lines_lost: 17,
@@ -253,7 +253,7 @@ pub(super) fn degraded() -> Status {
 /// A status for each state, with its name.
 pub(super) fn statuses() -> Vec<(&'static str, Status)> {
     let starting = Status {
-        state: State::Starting,
+        state: DaemonState::Starting,
         docker: DockerFigures::default(),
         forwards: 0,
         containers: 0,
@@ -343,7 +343,7 @@ pub(super) fn statuses() -> Vec<(&'static str, Status)> {
         (
             "stopping",
             Status {
-                state: State::Stopping,
+                state: DaemonState::Stopping,
                 ..healthy()
             },
         ),

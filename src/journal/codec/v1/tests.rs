@@ -2,7 +2,7 @@
 
 use crate::backend::compile;
 use crate::journal::codec::{decode, encode};
-use crate::journal::record::{Record, State};
+use crate::journal::record::{Record, RecordState};
 use crate::model::rule::{BackendKind, Rule};
 
 /// Key and value of each, and the rule that it means.
@@ -42,7 +42,7 @@ fn every_kind_of_rule_is_read_and_has_the_facts_of_today() {
         assert_eq!(recorded.backend, rule.backend);
         assert_eq!(recorded.id().as_bytes()[..], key);
         assert_ne!(recorded.id(), rule.id());
-        assert_eq!((&*recorded.text, record.state), ("", State::Applied));
+        assert_eq!((&*recorded.text, record.state), ("", RecordState::Applied));
         assert_eq!(record.owned.owners.len(), 1);
     }
 }

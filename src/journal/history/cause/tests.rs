@@ -70,7 +70,7 @@ const HERE: &str = "fdfd:5898:4917:1::2";
 #[test]
 fn the_reason_follows_from_what_docker_publishes_then() {
     let record = Record {
-        state: State::Removing,
+        state: RecordState::Removing,
         ..record(80)
     };
     let own = record.owned.owners.first().expect("an owner");
@@ -158,7 +158,7 @@ fn what_a_container_that_goes_on_has_lost_is_the_reason() {
 #[test]
 fn a_rule_that_somebody_removed_is_told_from_one_that_settings_replace() {
     let mut record = record(80);
-    record.state = State::Applied;
+    record.state = RecordState::Applied;
     let own = record.owned.owners.first().expect("an owner");
     let cause = round(Some(vec![forward(80, HERE, own.clone())]), false);
     let mut records = Records::from([(record.id(), record.clone())]);
@@ -168,7 +168,7 @@ fn a_rule_that_somebody_removed_is_told_from_one_that_settings_replace() {
     assert_eq!(of(&records, &record, true), EndReason::RuleGone);
     assert_eq!(of(&records, &record, false), EndReason::RuleGone);
     let mut removing = record.clone();
-    removing.state = State::Removing;
+    removing.state = RecordState::Removing;
     assert_eq!(of(&records, &removing, false), EndReason::Changed);
     // Another rule has taken its place, as at an upgrade.
     let mut next = record.clone();
@@ -204,10 +204,10 @@ fn a_start_tells_a_reboot_from_a_kill() {
     let boot_id = record(80).boot_id;
     let next_boot = BootId::new("another");
     let cases = [
-        (State::Applied, &boot_id, EndReason::RuleGone),
-        (State::Removing, &boot_id, EndReason::DaemonKilled),
-        (State::Applied, &next_boot, EndReason::Rebooted),
-        (State::Removing, &next_boot, EndReason::Rebooted),
+        (RecordState::Applied, &boot_id, EndReason::RuleGone),
+        (RecordState::Removing, &boot_id, EndReason::DaemonKilled),
+        (RecordState::Applied, &next_boot, EndReason::Rebooted),
+        (RecordState::Removing, &next_boot, EndReason::Rebooted),
     ];
     for (state, boot_id, expected) in cases {
         let boot_id = boot_id.clone();

@@ -99,7 +99,7 @@ fn a_container_that_gives_up_a_rule_goes_into_the_history_and_the_rule_stays() {
     store.intend(&records(1..=1)).expect("intends");
     store.commit(&ids(1..=1)).expect("commits");
     let mut other = record(1);
-    other.state = State::Applied;
+    other.state = RecordState::Applied;
     other.owned.owners =
         std::collections::BTreeSet::from([Owner::new("other", "db", "bridge")]).into();
     store.intend(&[other.clone()]).expect("has another owner");
@@ -112,7 +112,7 @@ fn a_container_that_gives_up_a_rule_goes_into_the_history_and_the_rule_stays() {
     // Written again as it is, it has not ended; put in anew, it had.
     store.intend(&[other.clone()]).expect("is as it was");
     assert_eq!(ended(&all(&store)).len(), 1);
-    other.state = State::Intended;
+    other.state = RecordState::Intended;
     store.intend(&[other]).expect("intends");
     assert_eq!(ended(&all(&store)).len(), 2);
     assert_eq!(store.len(), 1);
@@ -150,7 +150,7 @@ fn the_history_has_a_bound_and_its_seals_hold_when_it_is_cut() {
 fn applied(ports: std::ops::RangeInclusive<u16>) -> Vec<Record> {
     let mut records = records(ports);
     for record in &mut records {
-        record.state = State::Applied;
+        record.state = RecordState::Applied;
     }
     records
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::journal::Journal;
 use crate::journal::codec::states::SUMMARY_KEY;
 use crate::journal::codec::{self, Sentinel};
-use crate::journal::record::{Record, State, step_one};
+use crate::journal::record::{Record, RecordState, step_one};
 use crate::journal::record::{RecordEvent, Records};
 use crate::journal::recover::{self, Opened};
 use crate::journal::store::{Changes, Database, Store};
@@ -22,7 +22,7 @@ fn open(dir: &Path) -> Opened {
 }
 
 /// The state of each record that a start finds after a crash.
-fn states_after_crash(store: Store, dir: &Path) -> Vec<(Record, State)> {
+fn states_after_crash(store: Store, dir: &Path) -> Vec<(Record, RecordState)> {
     drop(store);
     let records = open(dir).records.into_iter();
     records
@@ -62,10 +62,17 @@ fn what_very_many_records_become_is_noted_and_found_again() {
         held
     );
     let count = |state| found.iter().filter(|(_, it)| *it == state).count();
-    assert_eq!((count(State::Removing), count(State::Applied)), (50, 50));
+    assert_eq!(
+        (count(RecordState::Removing), count(RecordState::Applied)),
+        (50, 50)
+    );
     let (records, notes) = written(dir.path());
     assert_eq!(records.len(), usize::from(SOME));
-    assert!(records.iter().all(|record| record.state == State::Intended));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.state == RecordState::Intended)
+    );
     assert!(notes > 1);
 }
 
@@ -79,7 +86,7 @@ fn a_record_that_is_written_anew_has_no_note_of_before() {
     store.intend(&records(1..=1)).expect("intends");
     let found = states_after_crash(store, dir.path());
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].1, State::Intended);
+    assert_eq!(found[0].1, RecordState::Intended);
     let mut store = open(dir.path()).store;
     store.intend(&records(1..=SOME)).expect("intends");
     // Nothing is noted any more.
@@ -111,7 +118,7 @@ fn notes_are_dropped_once_a_release_that_does_not_know_them_has_written() {
     drop(database);
     let opened = open(dir.path());
     assert_eq!(opened.records.len(), usize::from(SOME));
-    let is_intended = |record: &Record| record.state == State::Intended;
+    let is_intended = |record: &Record| record.state == RecordState::Intended;
     assert!(opened.records.iter().all(is_intended));
     drop(opened);
     assert_eq!(written(dir.path()).1, 0);
@@ -229,5 +236,5 @@ fn what_is_gone_does_not_outlast_a_clean_end() {
     assert_eq!((records.len(), notes), (1, 0));
     let opened = open(dir.path());
     assert_eq!(opened.records.len(), 1);
-    assert_eq!(opened.records[0].state, State::Applied);
+    assert_eq!(opened.records[0].state, RecordState::Applied);
 }
