@@ -95,7 +95,7 @@ fn is_plain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ruleset::RuleFacts;
+    use super::super::ruleset::ListedRule;
     use super::super::trace::{ChainName, Decision};
     use super::super::verdict::Spot;
     use super::super::words::RuleWords;
@@ -117,7 +117,7 @@ mod tests {
                 text: text.into(),
                 language,
                 position: 1,
-                facts: RuleFacts::default(),
+                facts: ListedRule::default(),
             }),
             owner,
             tool: Some("ip6tables"),

@@ -17,14 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A chain as the kernel shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ChainFacts {
+pub(crate) struct ListedChain {
     /// Where it hangs; `None` for a chain that is reached by jumps only.
     pub(crate) place: Option<Place>,
 }
 
 /// A rule as the kernel shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RuleFacts {
+pub(crate) struct ListedRule {
     pub(crate) handle: u64,
     /// Its comment, unchanged.
     pub(crate) comment: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct RuleFacts {
     pub(crate) expressions: Vec<String>,
 }
 
-impl RuleFacts {
+impl ListedRule {
     /// Whether it answers what it drops.
     pub(crate) fn rejects(&self) -> bool {
         let mut names = self.expressions.iter();
@@ -59,7 +59,7 @@ impl Ruleset {
     }
 
     /// A chain; `None` where it has gone meanwhile.
-    pub(super) fn chain(&mut self, name: &ChainName) -> Result<Option<ChainFacts>, NetlinkError> {
+    pub(super) fn chain(&mut self, name: &ChainName) -> Result<Option<ListedChain>, NetlinkError> {
         let which = |w: &mut Writer| {
             w.raw(&nfgenmsg(name.family));
             w.text(chain::TABLE, &name.table);
@@ -71,7 +71,7 @@ impl Ruleset {
     }
 
     /// The rules of a chain, in their order.
-    pub(super) fn rules(&mut self, name: &ChainName) -> Result<Vec<RuleFacts>, NetlinkError> {
+    pub(super) fn rules(&mut self, name: &ChainName) -> Result<Vec<ListedRule>, NetlinkError> {
         let which = |w: &mut Writer| {
             w.raw(&nfgenmsg(name.family));
             w.text(rule::TABLE, &name.table);
@@ -106,21 +106,21 @@ impl Ruleset {
     }
 }
 
-pub(super) fn read_chain(payload: &[u8]) -> ChainFacts {
+pub(super) fn read_chain(payload: &[u8]) -> ListedChain {
     let place = ShownChain::read(payload).and_then(|shown| {
         let (hook, priority) = shown.at?;
         Hook::of(shown.family, hook).map(|hook| Place { hook, priority })
     });
-    ChainFacts { place }
+    ListedChain { place }
 }
 
 /// The kernel lists by chain; an old one may list the whole table.
-pub(super) fn read_rule(payload: &[u8], chain: &str) -> Option<RuleFacts> {
+pub(super) fn read_rule(payload: &[u8], chain: &str) -> Option<ListedRule> {
     let shown = ShownRule::read(payload)?;
     if shown.chain()? != chain {
         return None;
     }
-    Some(RuleFacts {
+    Some(ListedRule {
         handle: shown.handle()?,
         comment: shown.comment(),
         expressions: shown.expressions().map(|one| one.what()).collect(),

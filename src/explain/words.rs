@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::legacy::Logged;
-use super::ruleset::{RuleFacts, Ruleset};
+use super::ruleset::{ListedRule, Ruleset};
 use super::trace::ChainName;
 use super::verdict::Spot;
 use crate::backend::ip6tables::exec::{Bounds, Network, Runner};
@@ -39,7 +39,7 @@ pub(crate) struct RuleWords {
     pub(crate) language: Language,
     /// Its place among the rules of its chain, from 1; 0 where it has gone meanwhile.
     pub(crate) position: usize,
-    pub(crate) facts: RuleFacts,
+    pub(crate) facts: ListedRule,
 }
 
 /// In which language a rule's text is.
@@ -56,7 +56,7 @@ pub(crate) enum Language {
 /// A chain's rules with what a tool prints of them.
 #[derive(Debug, Clone, Default)]
 struct Listing {
-    rules: Vec<RuleFacts>,
+    rules: Vec<ListedRule>,
     /// In the order of the rules; empty where no tool could be asked.
     iptables: Vec<String>,
     /// By handle.
@@ -210,7 +210,7 @@ fn words(listing: &Listing, handle: u64, chain: &ChainName) -> RuleWords {
     }
 }
 
-fn own_words(position: usize, facts: &RuleFacts, chain: &ChainName) -> String {
+fn own_words(position: usize, facts: &ListedRule, chain: &ChainName) -> String {
     let mut text = match position {
         0 => format!("a rule of chain {} that has gone", chain.chain),
         position => format!("rule {position} of chain {}", chain.chain),
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_named_by_its_position_where_no_tool_prints_it() {
-        let facts = |handle, comment: Option<&str>| RuleFacts {
+        let facts = |handle, comment: Option<&str>| ListedRule {
             handle,
             comment: comment.map(str::to_owned),
             expressions: Vec::new(),

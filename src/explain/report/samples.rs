@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::super::owner::Owner;
 use super::super::place::{Hook, Place};
 use super::super::published::PortTarget;
-use super::super::ruleset::RuleFacts;
+use super::super::ruleset::ListedRule;
 use super::super::trace::ChainName;
 use super::super::verdict::Spot;
 use super::super::words::{Language, RuleWords};
@@ -33,7 +33,7 @@ fn step(
             text: text.to_owned(),
             language: Language::Nft,
             position: 1,
-            facts: RuleFacts::default(),
+            facts: ListedRule::default(),
         }),
         owner: Owner::Unknown,
         tool: None,
