@@ -17,8 +17,10 @@
 //! | `error` | what a failure means |
 //! | `describe` | the documented log lines |
 //!
-//! The kinds of rules that they have stand in `kind`. A new kind is a constant there, and its parts
-//! in the `compile` and the `rule` of each backend that has it. Rules of other programs are known by the
+//! The kinds of rules stand in `ip6tables::facts` and in `nftables::sets`, and those that both backends
+//! have in `kind`. A new kind of ip6tables is a constant and its form in `facts`, and its rules in
+//! `compile`; one of nftables is a constant and a set in `sets`, a rule in `chains` that uses the set, and
+//! the elements in `compile`. Rules of other programs are known by the
 //! names in `authors`, and `shell` writes the words of commands that are recommended to a person.
 
 pub(crate) mod authors;
@@ -27,6 +29,7 @@ pub(crate) mod compiler;
 pub mod fake;
 pub mod ip6tables;
 pub(crate) mod kind;
+pub(crate) mod kinds;
 mod makers;
 pub mod nftables;
 pub(crate) mod rehearsal;

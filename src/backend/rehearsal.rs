@@ -86,7 +86,7 @@ impl Backend for Rehearsal {
 mod tests {
     use super::*;
     use crate::backend::fake::FakeKernel;
-    use crate::backend::kind;
+    use crate::backend::ip6tables::facts::MASQUERADE;
 
     #[test]
     fn what_is_rehearsed_is_remembered_and_the_kernel_stays_as_it_is() {
@@ -96,7 +96,7 @@ mod tests {
         let rule = Rule::new(
             BackendKind::Ip6tables,
             "nat POSTROUTING",
-            kind::MASQUERADE.facts(),
+            MASQUERADE.facts(),
         );
         let insert = vec![rule];
         let remove = Vec::new();

@@ -2,8 +2,7 @@
 
 use super::render::{insertion, place, text};
 use super::rule::Table;
-use crate::backend::Verb;
-use crate::backend::kind;
+use crate::backend::{Verb, kinds};
 use crate::model::rule::Rule;
 
 /// The command as the documentation writes it, whatever path the tool was found at: operators
@@ -24,7 +23,7 @@ pub(in crate::backend) fn command(verb: Verb, rule: &Rule, jump: usize) -> Strin
 /// The documented log line: `NAT66 set postrouting: COMMAND` and its kin. `jump` as for
 /// [`command`].
 pub(in crate::backend) fn describe(verb: Verb, rule: &Rule, jump: usize) -> String {
-    let words = kind::words(verb, &rule.facts);
+    let words = kinds::words(verb, &rule.facts);
     format!("NAT66 {words}: {}", command(verb, rule, jump))
 }
 

@@ -10,7 +10,7 @@ pub(super) mod describe;
 mod detect;
 mod error;
 pub(crate) mod exec;
-mod facts;
+pub(crate) mod facts;
 mod foreign;
 mod known;
 pub mod lock;

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::facts::JUMP_FORWARD;
 use super::plan::ChainState;
 use super::render::{self, Locator};
 use super::rule::{RuleParts, Table};
 use super::tokens::{self, Word};
 use crate::backend::ObservedRule;
-use crate::backend::kind::JUMP_FORWARD;
 use crate::model::rule::RuleId;
 
 /// Longest rule that ip6tables-restore reads back, in bytes: its line buffer has 10240

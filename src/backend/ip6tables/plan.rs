@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use super::facts::JUMP_FORWARD;
 use super::render::{self, Locator, NotALocator};
 use super::rule::{OWN_CHAINS, OWN_INSIDE, Table};
 use crate::backend::authors::DOCKER_USER;
-use crate::backend::kind::JUMP_FORWARD;
 use crate::backend::{Batch, ObservedRule};
 use crate::model::rule::{BackendKind, Rule};
 

@@ -2,8 +2,9 @@
 //!
 //! Pure. A locator is the listing's own text, and goes back as it came.
 
+use super::facts::{JUMP_FORWARD, JUMP_INPUT, SPOOFED};
 use super::rule::{OWN_CHAINS, Table, parts};
-use crate::backend::kind::{self, JUMP_FORWARD, JUMP_INPUT, SNAT, SPOOFED};
+use crate::backend::kind::{Kind, SNAT};
 use crate::model::rule::Rule;
 
 /// A batch that ip6tables-restore cannot carry out, because a locator or a rule is another backend's.
@@ -15,7 +16,7 @@ pub(in crate::backend) struct NotALocator(pub(super) String);
 /// chain goes in FORWARD. A spoofed source must not pass for one of the connections that are accepted
 /// further down, and a source of its own comes before any masquerade.
 pub(super) fn place(rule: &Rule, jump: usize) -> Option<usize> {
-    let is = |kind: &kind::Kind| kind.is(&rule.facts);
+    let is = |kind: &Kind| kind.is(&rule.facts);
     match is(&JUMP_FORWARD) {
         true => Some(jump),
         false => [JUMP_INPUT, SNAT, SPOOFED].iter().any(is).then_some(1),

@@ -279,18 +279,17 @@ fn connection(what: Ct, bits: u32) -> Vec<Expr> {
     ]
 }
 
-/// Loads the key of a set: the source first, where its sources are limited.
+/// Loads the key of a set for published ports.
 fn key(set: Set) -> Vec<Expr> {
-    let addrs: &[u32] = match set {
-        Set::ForwardsFromHost => &[SOURCE, DESTINATION],
-        Set::ForwardsFrom => &[SOURCE],
-        _ if set.key().contains(&Field::Addr) => &[DESTINATION],
-        _ => &[],
-    };
     let mut register = REG_1;
     let mut load = Vec::new();
-    for offset in addrs {
-        load.push(address(*offset, register));
+    for field in set.key() {
+        let offset = match field {
+            Field::Source => SOURCE,
+            Field::HostAddr => DESTINATION,
+            _ => continue,
+        };
+        load.push(address(offset, register));
         register += 1;
     }
     load.push(Expr::Meta(Meta::Proto, register));

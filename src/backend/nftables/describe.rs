@@ -1,12 +1,12 @@
 //! Rules as text: the documented words, and the `nft` command that means the same. Pure.
 
 use super::sets::TABLE;
-use crate::backend::{Verb, kind};
+use crate::backend::{Verb, kinds};
 use crate::model::rule::Rule;
 
 /// `NAT66 add portfwd: nft add element ip6 docker_nat66 forwards { … }` and its kin.
 pub(super) fn describe(verb: Verb, rule: &Rule) -> String {
-    let words = kind::words(verb, &rule.facts);
+    let words = kinds::words(verb, &rule.facts);
     format!("NAT66 {words}: {}", command(verb, rule))
 }
 

@@ -37,7 +37,7 @@ mod plan;
 mod probe;
 mod render;
 pub(super) mod rule;
-mod sets;
+pub(crate) mod sets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

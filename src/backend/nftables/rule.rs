@@ -9,7 +9,6 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 
 use super::sets::{Field, Set, length};
-use crate::backend::kind;
 use crate::model::device::Device;
 use crate::model::forward::{Forward, Proto};
 use crate::model::rule::{BackendKind, ContainerPort, HostPort, Rule, RuleFacts};
@@ -95,8 +94,10 @@ impl Key {
     fn read(self, field: Field, text: &str) -> Option<Self> {
         Some(match field {
             Field::Interface => self.dev(&text.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?),
-            Field::Addr if text.contains('/') => self.net(text.parse().ok()?),
-            Field::Addr => self.addr(text.parse().ok()?),
+            Field::Prefix | Field::Source if text.contains('/') => self.net(text.parse().ok()?),
+            Field::Prefix | Field::Source | Field::HostAddr | Field::Addr => {
+                self.addr(text.parse().ok()?)
+            }
             Field::Proto => self.proto(text.parse().ok()?),
             Field::Port => self.port(text.parse().ok()?),
         })
@@ -179,45 +180,30 @@ impl SetElement {
     }
 
     fn facts(&self) -> Option<RuleFacts> {
+        let mut facts = self.set.kind().facts();
         let mut read = Reader::new(&self.key, &self.last);
-        let set = self.set;
-        let mut facts = match set {
-            Set::Egress => kind::EGRESS,
-            Set::Prefixes => kind::PREFIX,
-            Set::Guarded => kind::GUARDED,
-            Set::Hairpin => kind::HAIRPIN,
-            Set::Sources => kind::SNAT,
-            Set::Refused | Set::RefusedHost => kind::REFUSE,
-            Set::ForwardsInside | Set::ForwardsInsideHost => kind::DNAT_INSIDE,
-            Set::Forwards | Set::ForwardsHost | Set::ForwardsFrom | Set::ForwardsFromHost => {
-                kind::DNAT_OUTSIDE
-            }
-        }
-        .facts();
-        match set {
-            Set::Egress => facts.dev = Some(read.dev()?),
-            Set::Prefixes | Set::Guarded | Set::Sources => facts.prefix = Some(read.net()?),
-            Set::Hairpin => {
-                let (from, to) = (read.net()?, read.net()?);
-                facts.prefix = (from == to).then_some(from);
-                facts.prefix?;
-            }
-            _ => {
-                if matches!(set, Set::ForwardsFrom | Set::ForwardsFromHost) {
-                    facts.source = Some(read.net()?);
+        let (mut addr, mut proto) = (None, None);
+        for field in self.set.key() {
+            match field {
+                Field::Interface => facts.dev = Some(read.dev()?),
+                Field::Prefix => {
+                    let prefix = read.net()?;
+                    // Where there are two, they are the same.
+                    if facts.prefix.replace(prefix).is_some_and(|it| it != prefix) {
+                        return None;
+                    }
                 }
-                let addr = match set.has_host_address() {
-                    true => Some(read.addr()?),
-                    false => None,
-                };
-                facts.port = Some(HostPort {
-                    addr,
-                    proto: read.proto()?,
-                    port: read.port()?,
-                });
+                Field::Source => facts.source = Some(read.net()?),
+                Field::HostAddr => addr = Some(read.addr()?),
+                Field::Proto => proto = Some(read.proto()?),
+                Field::Port => {
+                    let (proto, port) = (proto?, read.port()?);
+                    facts.port = Some(HostPort { proto, addr, port });
+                }
+                Field::Addr => return None,
             }
         }
-        if set.data().len() > 1 {
+        if let [Field::Addr, Field::Port] = self.set.data() {
             let mut data = Reader::new(&self.data, &self.data);
             facts.target = Some(ContainerPort {
                 addr: data.addr()?,
@@ -278,10 +264,11 @@ impl<'a> Reader<'a> {
             }
             match field {
                 Field::Interface => write!(text, "\"{}\"", self.dev()?),
-                Field::Addr => match self.net()? {
+                Field::Prefix | Field::Source => match self.net()? {
                     net if net.prefix_len() == 128 => write!(text, "{}", net.addr()),
                     net => write!(text, "{net}"),
                 },
+                Field::HostAddr | Field::Addr => write!(text, "{}", self.addr()?),
                 Field::Proto => write!(text, "{}", self.proto()?),
                 Field::Port => write!(text, "{}", self.port()?),
             }

@@ -1,16 +1,25 @@
-//! The name of our table, and its sets and maps. Pure.
+//! The name of our table, its sets and maps, and the kind of rule that an element of each is. Pure.
 
+use crate::backend::kind::{
+    DNAT_INSIDE, DNAT_OUTSIDE, FORWARD, HAIRPIN, Kind, POSTROUTING, REFUSE, SNAT, of_settings,
+};
 use crate::netlink::nf_tables::set::{CONCAT, INTERVAL, MAP};
 
 /// The name of our table, in the family ip6.
 pub const TABLE: &str = "docker_nat66";
 
-/// What keys and targets are made of.
+/// What keys and targets are made of. In a key the name also says what the rule means by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
-    /// The name of an interface.
+    /// The name of an egress interface.
     Interface,
-    /// An IPv6 address.
+    /// A prefix of the containers.
+    Prefix,
+    /// Source addresses that alone are meant.
+    Source,
+    /// One of the host's addresses.
+    HostAddr,
+    /// An IPv6 address that a packet gets.
     Addr,
     /// The number of a transport protocol.
     Proto,
@@ -22,7 +31,7 @@ impl Field {
     /// Length in bytes.
     pub(super) fn length(self) -> usize {
         match self {
-            Self::Interface | Self::Addr => 16,
+            Self::Interface | Self::Prefix | Self::Source | Self::HostAddr | Self::Addr => 16,
             Self::Proto => 1,
             Self::Port => 2,
         }
@@ -33,10 +42,15 @@ impl Field {
     fn datatype(self) -> u32 {
         match self {
             Self::Interface => 41,
-            Self::Addr => 8,
+            Self::Prefix | Self::Source | Self::HostAddr | Self::Addr => 8,
             Self::Proto => 12,
             Self::Port => 13,
         }
+    }
+
+    /// Whether it is a range of addresses.
+    pub(super) fn is_range(self) -> bool {
+        matches!(self, Self::Prefix | Self::Source)
     }
 }
 
@@ -57,9 +71,47 @@ pub(super) fn length(fields: &[Field]) -> usize {
     }
 }
 
+/// What distinguishes a set or map from the others.
+struct SetSpec {
+    name: &'static str,
+    /// The kind of rule that an element is.
+    kind: &'static Kind,
+    key: &'static [Field],
+    /// What a key leads to; empty for a set.
+    data: &'static [Field],
+}
+
+fn set(name: &'static str, kind: &'static Kind, key: &'static [Field]) -> SetSpec {
+    map(name, kind, key, &[])
+}
+
+fn map(
+    name: &'static str,
+    kind: &'static Kind,
+    key: &'static [Field],
+    data: &'static [Field],
+) -> SetSpec {
+    SetSpec {
+        name,
+        kind,
+        key,
+        data,
+    }
+}
+
+/// An egress interface.
+pub(crate) const EGRESS: Kind = of_settings("egress", 0, &POSTROUTING);
+
+/// A prefix of the containers: masqueraded, not to be spoofed, and where the host's published ports
+/// are asked for from inside.
+pub(crate) const PREFIX: Kind = of_settings("prefix", 1, &POSTROUTING);
+
+/// A prefix whose unpublished ports are not reachable.
+pub(crate) const GUARDED: Kind = of_settings("guarded", 2, &FORWARD);
+
 /// A set or map of our table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Set {
+pub(in crate::backend) enum Set {
     Egress,
     Prefixes,
     Guarded,
@@ -77,7 +129,7 @@ pub(super) enum Set {
 
 impl Set {
     /// All of them, in the order of the listing.
-    pub(super) const ALL: [Self; 13] = [
+    pub(in crate::backend) const ALL: [Self; 13] = [
         Self::Egress,
         Self::Prefixes,
         Self::Guarded,
@@ -93,69 +145,53 @@ impl Set {
         Self::ForwardsInsideHost,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    #[rustfmt::skip]
+    fn spec(self) -> SetSpec {
+        use Field::{Addr, HostAddr, Interface, Port, Prefix, Proto, Source};
+        const CONTAINER: &[Field] = &[Addr, Port];
         match self {
-            Self::Egress => "egress",
-            Self::Prefixes => "prefixes",
-            Self::Guarded => "guarded",
-            Self::Hairpin => "hairpin",
-            Self::Refused => "refused",
-            Self::RefusedHost => "refused_host",
-            Self::Sources => "sources",
-            Self::Forwards => "forwards",
-            Self::ForwardsHost => "forwards_host",
-            Self::ForwardsFrom => "forwards_from",
-            Self::ForwardsFromHost => "forwards_from_host",
-            Self::ForwardsInside => "forwards_inside",
-            Self::ForwardsInsideHost => "forwards_inside_host",
+            Self::Egress => set("egress", &EGRESS, &[Interface]),
+            Self::Prefixes => set("prefixes", &PREFIX, &[Prefix]),
+            Self::Guarded => set("guarded", &GUARDED, &[Prefix]),
+            Self::Hairpin => set("hairpin", &HAIRPIN, &[Prefix, Prefix]),
+            Self::Refused => set("refused", &REFUSE, &[Proto, Port]),
+            Self::RefusedHost => set("refused_host", &REFUSE, &[HostAddr, Proto, Port]),
+            Self::Sources => map("sources", &SNAT, &[Prefix], &[Addr]),
+            Self::Forwards => map("forwards", &DNAT_OUTSIDE, &[Proto, Port], CONTAINER),
+            Self::ForwardsHost => map("forwards_host", &DNAT_OUTSIDE, &[HostAddr, Proto, Port], CONTAINER),
+            Self::ForwardsFrom => map("forwards_from", &DNAT_OUTSIDE, &[Source, Proto, Port], CONTAINER),
+            Self::ForwardsFromHost => map("forwards_from_host", &DNAT_OUTSIDE, &[Source, HostAddr, Proto, Port], CONTAINER),
+            Self::ForwardsInside => map("forwards_inside", &DNAT_INSIDE, &[Proto, Port], CONTAINER),
+            Self::ForwardsInsideHost => map("forwards_inside_host", &DNAT_INSIDE, &[HostAddr, Proto, Port], CONTAINER),
         }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.spec().name
     }
 
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|set| set.name() == name)
     }
 
+    /// The kind of rule that its elements are.
+    pub(in crate::backend) fn kind(self) -> &'static Kind {
+        self.spec().kind
+    }
+
     /// What its keys are.
     pub(super) fn key(self) -> &'static [Field] {
-        use Field::{Addr, Interface, Port, Proto};
-        match self {
-            Self::Egress => &[Interface],
-            Self::Prefixes | Self::Guarded | Self::Sources => &[Addr],
-            Self::Hairpin => &[Addr, Addr],
-            Self::Refused | Self::Forwards | Self::ForwardsInside => &[Proto, Port],
-            Self::RefusedHost
-            | Self::ForwardsHost
-            | Self::ForwardsFrom
-            | Self::ForwardsInsideHost => &[Addr, Proto, Port],
-            Self::ForwardsFromHost => &[Addr, Addr, Proto, Port],
-        }
+        self.spec().key
     }
 
     /// What a key leads to; empty for a set.
     pub(super) fn data(self) -> &'static [Field] {
-        match self {
-            Self::Sources => &[Field::Addr],
-            Self::Forwards
-            | Self::ForwardsHost
-            | Self::ForwardsFrom
-            | Self::ForwardsFromHost
-            | Self::ForwardsInside
-            | Self::ForwardsInsideHost => &[Field::Addr, Field::Port],
-            _ => &[],
-        }
+        self.spec().data
     }
 
     /// Whether its keys are ranges.
     pub(super) fn is_interval(self) -> bool {
-        matches!(
-            self,
-            Self::Prefixes
-                | Self::Guarded
-                | Self::Hairpin
-                | Self::Sources
-                | Self::ForwardsFrom
-                | Self::ForwardsFromHost
-        )
+        self.key().iter().any(|field| field.is_range())
     }
 
     /// Whether the kernel keeps its ranges as one element for the first address and another
@@ -169,17 +205,6 @@ impl Set {
     /// which a bulk of insertions is twice as fast.
     pub(super) fn is_per_port(self) -> bool {
         self.key().contains(&Field::Port)
-    }
-
-    /// Whether its keys hold one of the host's addresses, before protocol and port.
-    pub(super) fn has_host_address(self) -> bool {
-        matches!(
-            self,
-            Self::RefusedHost
-                | Self::ForwardsHost
-                | Self::ForwardsFromHost
-                | Self::ForwardsInsideHost
-        )
     }
 
     /// `NFTA_SET_FLAGS`.

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
+use crate::backend::ip6tables::facts as ip6tables;
 use crate::backend::kind::{self, Kind};
+use crate::backend::nftables::sets as nftables;
 use crate::journal::record::Record;
 use crate::model::boot::BootId;
 use crate::model::rule::{self, ContainerPort, OwnedRule, RuleFacts, RuleId};
@@ -134,15 +136,15 @@ impl RecordV1 {
 impl Rule {
     fn facts(self) -> Result<RuleFacts, String> {
         Ok(match self {
-            Self::Masquerade { dev, prefix } => outgoing(&kind::MASQUERADE, &dev, prefix)?,
+            Self::Masquerade { dev, prefix } => outgoing(&ip6tables::MASQUERADE, &dev, prefix)?,
             Self::Snat { dev, prefix, .. } => outgoing(&kind::SNAT, &dev, prefix)?,
             Self::Guard { dev, prefix, guard } => outgoing(guard.kind(), &dev, prefix)?,
-            Self::Jump(Hook::Forward) => kind::JUMP_FORWARD.facts(),
-            Self::Jump(Hook::Input) => kind::JUMP_INPUT.facts(),
+            Self::Jump(Hook::Forward) => ip6tables::JUMP_FORWARD.facts(),
+            Self::Jump(Hook::Input) => ip6tables::JUMP_INPUT.facts(),
             Self::Hairpin { prefix } => within(&kind::HAIRPIN, prefix)?,
             Self::HairpinGuard { from, to } => RuleFacts {
                 source: Some(from.try_into()?),
-                ..within(&kind::HAIRPIN_GUARD, to)?
+                ..within(&ip6tables::HAIRPIN_GUARD, to)?
             },
             Self::Refuse { dev, at } => RuleFacts {
                 dev: Some(device(&dev)?),
@@ -150,10 +152,10 @@ impl Rule {
             },
             Self::Element(Element::Egress(dev)) => RuleFacts {
                 dev: Some(device(&dev)?),
-                ..kind::EGRESS.facts()
+                ..nftables::EGRESS.facts()
             },
-            Self::Element(Element::Prefix(prefix)) => within(&kind::PREFIX, prefix)?,
-            Self::Element(Element::Guarded(prefix)) => within(&kind::GUARDED, prefix)?,
+            Self::Element(Element::Prefix(prefix)) => within(&nftables::PREFIX, prefix)?,
+            Self::Element(Element::Guarded(prefix)) => within(&nftables::GUARDED, prefix)?,
             Self::Element(Element::Source { prefix, .. }) => within(&kind::SNAT, prefix)?,
             Self::Element(Element::Refused(at)) => at_port(&kind::REFUSE, at)?,
             Self::Dnat {
@@ -183,12 +185,12 @@ impl Rule {
 impl Guard {
     fn kind(&self) -> &'static Kind {
         match self {
-            Self::Spoofed => &kind::SPOOFED,
-            Self::Established => &kind::ESTABLISHED,
-            Self::Forwarded => &kind::FORWARDED,
-            Self::Reply => &kind::REPLY,
-            Self::Unpublished => &kind::UNPUBLISHED,
-            Self::Outgoing => &kind::OUTGOING,
+            Self::Spoofed => &ip6tables::SPOOFED,
+            Self::Established => &ip6tables::ESTABLISHED,
+            Self::Forwarded => &ip6tables::FORWARDED,
+            Self::Reply => &ip6tables::REPLY,
+            Self::Unpublished => &ip6tables::UNPUBLISHED,
+            Self::Outgoing => &ip6tables::OUTGOING,
         }
     }
 }

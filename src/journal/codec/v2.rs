@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Backend, HostPort, Owner, Prefix, RecordedState, device, nonzero};
-use crate::backend::kind;
+use crate::backend::kinds;
 use crate::journal::record::Record;
 use crate::model::boot::BootId;
 use crate::model::forward;
@@ -110,8 +110,8 @@ impl RecordV2<'_> {
         };
         let facts = RuleFacts {
             rank: self.rank,
-            kind: kind::name(self.kind.into_owned()),
-            purpose: kind::name(self.purpose.into_owned()),
+            kind: kinds::name(self.kind.into_owned()),
+            purpose: kinds::name(self.purpose.into_owned()),
             basis: match self.basis {
                 RecordedBasis::Settings => Basis::Settings,
                 RecordedBasis::Forwards => Basis::Forwards,
