@@ -14,11 +14,11 @@ mod walk;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use self::decode::BaseChain;
 use self::walk::Reader;
 use super::observation::{DOCKER, DockerNat, LeftBehind};
 use crate::backend::nftables::error::Fault;
 use crate::backend::{BackendError, ErrorKind};
+use crate::netlink::shown::ShownChain;
 use crate::netlink::socket::Socket;
 
 /// The table of an Engine that uses nftables (moby, `daemon/libnetwork/drivers/bridge`).
@@ -124,13 +124,17 @@ fn dockers_nat(reader: &mut Reader<'_>, seen: &mut DockerNat) -> Result<(), Faul
 }
 
 /// Adds the table `ip6 docker-bridges`.
-fn bridges(reader: &mut Reader<'_>, base: &[BaseChain], seen: &mut DockerNat) -> Result<(), Fault> {
+fn bridges(
+    reader: &mut Reader<'_>,
+    base: &[ShownChain],
+    seen: &mut DockerNat,
+) -> Result<(), Fault> {
     let rules = reader.rules(BRIDGES, None)?;
     let reached = reader.reached(BRIDGES, &nat_starts(base, BRIDGES), &rules)?;
     seen.chains |= !reached.is_empty();
     seen.forwards
         .extend(reached.iter().filter_map(|rule| rule.forward));
-    let starts = starts(base, BRIDGES, |chain| chain.hook == HOOK_FORWARD);
+    let starts = starts(base, BRIDGES, |chain| chain.hook() == Some(HOOK_FORWARD));
     let mut reached = reader.reached(BRIDGES, &starts, &rules)?.into_iter();
     if let Some(rule) = reached.find(|rule| rule.drops && rule.comment == UNPUBLISHED) {
         seen.left_behind.insert(LeftBehind {
@@ -165,16 +169,16 @@ fn dockers_filter(
 }
 
 /// The base chains of a table that can rewrite the destination of what comes in.
-fn nat_starts<'b>(base: &'b [BaseChain], table: &str) -> Vec<&'b str> {
+fn nat_starts<'b>(base: &'b [ShownChain], table: &str) -> Vec<&'b str> {
     starts(base, table, |chain| {
-        chain.kind == NAT && chain.hook == HOOK_PREROUTING
+        chain.kind == NAT && chain.hook() == Some(HOOK_PREROUTING)
     })
 }
 
 fn starts<'b>(
-    base: &'b [BaseChain],
+    base: &'b [ShownChain],
     table: &str,
-    which: impl Fn(&BaseChain) -> bool,
+    which: impl Fn(&ShownChain) -> bool,
 ) -> Vec<&'b str> {
     let chains = base
         .iter()

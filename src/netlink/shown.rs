@@ -2,7 +2,7 @@
 
 use super::message::{Attrs, NFGENMSG_IPV6, find, text};
 use super::nf_tables::{
-    self, DATA_VERDICT, EXPR_DATA, EXPR_NAME, VERDICT_CHAIN, VERDICT_CODE, chain, rule, xt,
+    self, DATA_VERDICT, EXPR_DATA, EXPR_NAME, VERDICT_CHAIN, VERDICT_CODE, chain, element, rule, xt,
 };
 
 /// A chain.
@@ -38,6 +38,11 @@ impl ShownChain {
             policy: part(chain::POLICY).and_then(number),
             kind: part(chain::TYPE).map(string).unwrap_or_default(),
         })
+    }
+
+    /// The number of its hook, of a base chain.
+    pub(crate) fn hook(&self) -> Option<u32> {
+        self.at.map(|(hook, _)| hook)
     }
 }
 
@@ -123,6 +128,14 @@ impl<'p> ShownExpression<'p> {
     pub(crate) fn what(&self) -> String {
         string(self.xt_name().unwrap_or(self.name))
     }
+}
+
+/// The elements of a set or a map in the payload of a message. A malformed list ends early.
+pub(crate) fn elements(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
+    let elements = find(attributes, element::LIST_ELEMENTS).unwrap_or_default();
+    let elements = Attrs::new(elements).map_while(Result::ok);
+    elements.map(|(_, element)| element)
 }
 
 /// The code of a verdict in an expression's or an element's data, and the chain to which it leads;

@@ -86,7 +86,7 @@ pub(super) struct Draft {
 /// through which no forwarded IPv6 packet goes.
 pub(super) fn base_chain(payload: &[u8]) -> Option<BaseChain> {
     let shown = ShownChain::read(payload).filter(|it| is_forwarding(it.family))?;
-    let (hook, _) = shown.at?;
+    let hook = shown.hook()?;
     Some(BaseChain {
         place: Place {
             home: Home::Nft(shown.family),

@@ -2,8 +2,9 @@
 
 use super::decode::{Draft, Key, Lookup, matches_any, verdict_of};
 use super::{Match, Rule, Verdict};
-use crate::netlink::message::{Attrs, find};
+use crate::netlink::message::find;
 use crate::netlink::nf_tables::{DATA_VALUE, element};
+use crate::netlink::shown;
 
 /// One element: its key, and its verdict in a map of verdicts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +23,8 @@ pub(super) fn is_worth_reading(lookup: &Lookup) -> bool {
 
 /// The elements in the payload of a message; `None` if one of them is the end of an interval.
 pub(super) fn elements(payload: &[u8]) -> Option<Vec<Element>> {
-    let attributes = payload.get(4..).unwrap_or_default();
-    let list = find(attributes, element::LIST_ELEMENTS).unwrap_or_default();
     let mut found = Vec::new();
-    for (_, item) in Attrs::new(list).map_while(Result::ok) {
+    for item in shown::elements(payload) {
         if find(item, element::FLAGS).is_some() || find(item, element::KEY_END).is_some() {
             return None;
         }

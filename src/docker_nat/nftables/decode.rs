@@ -6,12 +6,12 @@ use std::net::Ipv6Addr;
 
 use crate::model::forward::Proto;
 use crate::model::published::{HostForward, Target};
-use crate::netlink::message::{Attrs, NFGENMSG_IPV6, address, find, text};
+use crate::netlink::message::{address, find, text};
 use crate::netlink::nf_tables::{
     BITWISE_DREG, CT_DREG, DATA_VALUE, DROP, FIB_DREG, REG_VERDICT, cmp, element, immediate,
     lookup, meta, nat, payload, xt,
 };
-use crate::netlink::shown::{ShownChain, ShownRule, number, string, verdict};
+use crate::netlink::shown::{self, ShownRule, number, string, verdict};
 
 /// In `struct nf_nat_range` and `nf_nat_range2` alike (linux/netfilter/nf_nat.h): flags u32,
 /// lowest and highest address of 16 bytes each, lowest port.
@@ -22,35 +22,11 @@ const RANGE_PORT: std::ops::Range<usize> = 36..38;
 const XT_PORTS: std::ops::Range<usize> = 4..8;
 const XT_SCTP_PORTS: std::ops::Range<usize> = 0..4;
 
-/// A base chain: its name, its type and the number of its hook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BaseChain {
-    pub(super) table: String,
-    pub(super) name: String,
-    pub(super) kind: String,
-    pub(super) hook: u32,
-}
-
-impl BaseChain {
-    /// The base chain in the payload of a message; `None` for a chain without a hook.
-    pub(super) fn read(payload: &[u8]) -> Option<Self> {
-        let shown = ShownChain::read(payload)?;
-        Some(Self {
-            hook: shown.at?.0,
-            table: shown.table,
-            name: shown.name,
-            kind: shown.kind,
-        })
-    }
-}
-
 /// The chains to which the elements in a message's payload lead.
 pub(super) fn verdicts(payload: &[u8]) -> Vec<String> {
-    let attributes = payload.get(NFGENMSG_IPV6.len()..).unwrap_or_default();
-    let elements = find(attributes, element::LIST_ELEMENTS).unwrap_or_default();
-    let elements = Attrs::new(elements).map_while(Result::ok);
-    elements
-        .filter_map(|(_, element)| chain_of(find(element, element::DATA)?))
+    let leads = |data| verdict(data)?.1;
+    shown::elements(payload)
+        .filter_map(|element| leads(find(element, element::DATA)?))
         .collect()
 }
 
@@ -232,11 +208,6 @@ impl<'a> Way<'a> {
         }
         Some(())
     }
-}
-
-/// The chain of a verdict in an expression's or an element's data.
-fn chain_of(data: &[u8]) -> Option<String> {
-    verdict(data)?.1
 }
 
 fn pair(addr: &[u8], port: &[u8]) -> Option<Target> {

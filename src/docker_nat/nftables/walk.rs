@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::decode::{BaseChain, Rule, verdicts};
+use super::decode::{Rule, verdicts};
 use crate::backend::ErrorKind;
 use crate::backend::nftables::error::Fault;
 use crate::netlink::listing::list_all;
 use crate::netlink::message::{INET, IPV6, Writer, nfgenmsg};
 use crate::netlink::nf_tables::{element, message, rule};
 use crate::netlink::request::{Channel, Fill};
+use crate::netlink::shown::ShownChain;
 use crate::sys::progress::{self, Worker};
 
 /// Lists the chains, rules and map elements of one family.
@@ -37,8 +38,10 @@ impl<'l> Reader<'l> {
     }
 
     /// The base chains of all tables.
-    pub(super) fn base_chains(&mut self) -> Result<Vec<BaseChain>, Fault> {
-        self.all(message::GET_CHAIN, &|_| {}, BaseChain::read)
+    pub(super) fn base_chains(&mut self) -> Result<Vec<ShownChain>, Fault> {
+        self.all(message::GET_CHAIN, &|_| {}, |payload| {
+            ShownChain::read(payload).filter(|chain| chain.hook().is_some())
+        })
     }
 
     /// The rules of a table, or of one of its chains; none if there is no such table or chain.

@@ -1,6 +1,7 @@
 //! What must hold of any bytes that the kernel prints another program's rule with.
 
-use super::decode::{BaseChain, Rule, verdicts};
+use super::decode::{Rule, verdicts};
+use crate::netlink::shown::ShownChain;
 
 /// Addresses, ports and names are in the rule, and are not made up.
 pub(crate) fn check(payload: &[u8]) {
@@ -15,7 +16,7 @@ pub(crate) fn check(payload: &[u8]) {
     }
     let bridge = rule.bridge.unwrap_or_default();
     assert!(bridge.is_empty() || bridge.contains('\u{fffd}') || holds(bridge.as_bytes()));
-    let chains = BaseChain::read(payload).map(|chain| chain.name);
+    let chains = ShownChain::read(payload).map(|chain| chain.name);
     let names = rule
         .jumps
         .into_iter()
