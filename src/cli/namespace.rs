@@ -14,21 +14,31 @@ use crate::sys::host;
 /// Where `ip netns` and Docker mount the namespaces that they name (ip-netns(8)).
 const MOUNTED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
+/// The inode of the first PID namespace, whose `/proc` shows every process (`PROC_PID_INIT_INO`,
+/// include/linux/proc_ns.h).
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
 /// The rules of the last daemon of a state directory are in a network namespace that is not ours.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the last daemon's rules are in another network namespace; remove them there: nsenter --net={} \
-     docker-nat66 cleanup",
-    entrance.display()
-)]
-pub(super) struct Elsewhere {
-    /// A file that refers to that namespace.
-    entrance: PathBuf,
+pub(super) enum Elsewhere {
+    /// This file refers to that namespace.
+    #[error(
+        "the last daemon's rules are in another network namespace; remove them there: nsenter \
+         --net={} docker-nat66 cleanup",
+        _0.display()
+    )]
+    Entered(PathBuf),
+    /// No process is seen in it; but not all processes are.
+    #[error(
+        "the last daemon's rules are in another network namespace; remove them there: a container \
+         needs --network host, and --pid host to see whether that namespace is gone"
+    )]
+    OutOfSight,
 }
 
 impl Elsewhere {
     /// Whether rules of these records, of this boot, are in another network namespace. `None` also if
-    /// nothing is left that leads into it: then it is gone, and its rules with it.
+    /// every process is seen and none is in it: then it is gone, and its rules with it.
     ///
     /// # Errors
     /// `/proc` is not mounted.
@@ -42,12 +52,17 @@ impl Elsewhere {
         }
         let noted = fs::read_to_string(path(state_dir)).ok();
         let inode = noted.and_then(|text| inode_of(&text, boot_id));
-        match inode {
-            Some(inode) if inode != host::netns_inode()? => {
-                Ok(entrance(inode)?.map(|entrance| Self { entrance }))
-            }
-            _ => Ok(None),
-        }
+        let here = host::netns_inode()?;
+        let Some(inode) = inode.filter(|inode| *inode != here) else {
+            return Ok(None);
+        };
+        let sees_all =
+            || fs::metadata("/proc/self/ns/pid").map(|it| it.ino() == FIRST_PID_NAMESPACE);
+        Ok(match entrance(inode)? {
+            Some(path) => Some(Self::Entered(path)),
+            None if sees_all()? => None,
+            None => Some(Self::OutOfSight),
+        })
     }
 }
 
@@ -132,7 +147,11 @@ mod tests {
         assert!(!is_elsewhere(&records), "they are here");
         // Inode 1 is no namespace's.
         fs::write(path(dir.path()), format!("1 {}\n", boot.as_str())).expect("writes");
-        assert!(!is_elsewhere(&records), "it is gone");
+        // Where the tests see only some of the processes, it may be there.
+        let sees_all = fs::metadata("/proc/self/ns/pid")
+            .expect("/proc is mounted")
+            .ino();
+        assert_eq!(is_elsewhere(&records), sees_all != FIRST_PID_NAMESPACE);
         assert!(!is_elsewhere(&[]), "no rule is left");
     }
 }

@@ -9,10 +9,10 @@ use crate::support::daemon::Daemon;
 use crate::support::namespace;
 use crate::support::scene::Scene;
 
-/// In a namespace without rules, as in a container that does not use the host's network.
-fn elsewhere(scene: &Scene, args: &[&str]) -> Output {
+/// In a namespace without rules; with `flags` it may be as in a container.
+fn elsewhere(scene: &Scene, flags: &[&str], args: &[&str]) -> Output {
     let mut command = Command::new("unshare");
-    command.args(["--net", PROGRAM]).args(args);
+    command.args(flags).args(["--net", PROGRAM]).args(args);
     command.arg("--state-dir").arg(scene.state_dir());
     command.output().expect("runs")
 }
@@ -34,15 +34,20 @@ fn it_names_the_namespace_and_keeps_the_records() {
             daemon.kill();
             let rules = scene.ours();
             assert!(!rules.is_empty(), "{backend:?}");
-            for args in [&["cleanup", "--dry-run"][..], &["cleanup"], &["cleanup"]] {
-                let output = elsewhere(&scene, args);
+            let container = &["--pid", "--fork", "--mount-proc"][..];
+            for (flags, args) in [
+                (&[][..], &["cleanup", "--dry-run"][..]),
+                (&[], &["cleanup"]),
+                (container, &["cleanup"]),
+            ] {
+                let output = elsewhere(&scene, flags, args);
                 assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
                 let what = "the last daemon's rules are in another network namespace";
                 assert!(said(&output).contains(what), "{args:?}: {output:?}");
                 assert_eq!(scene.ours(), rules, "{args:?}");
             }
             // What it prints removes them.
-            let output = elsewhere(&scene, &["cleanup"]);
+            let output = elsewhere(&scene, &[], &["cleanup"]);
             let said = said(&output);
             let (_, command) = said.split_once("there: ").expect("a command");
             let words: Vec<&str> = command.split_whitespace().collect();
@@ -55,7 +60,7 @@ fn it_names_the_namespace_and_keeps_the_records() {
             assert_eq!(output.status.code(), Some(0), "{output:?}");
             assert_eq!(scene.traces(), [""; 0], "{backend:?}");
             // Nothing is left that could be elsewhere.
-            let output = elsewhere(&scene, &["cleanup"]);
+            let output = elsewhere(&scene, container, &["cleanup"]);
             assert_eq!(output.status.code(), Some(0), "{output:?}");
         });
     }
