@@ -145,7 +145,7 @@ fn with_the_daemon_it_names_the_container_or_what_is_in_the_way() {
 
 #[test]
 #[ignore = "needs root and Docker: run by tests/run"]
-fn without_a_daemon_it_says_so_and_finds_whoever_answers() {
+fn without_a_daemon_it_says_so_and_finds_the_process_that_answers() {
     let lab = Lab::up("explain_alone");
     let engine = Engine::up(&lab, &[]);
     engine.run("web", &["-p", "8080:80"], &["tcp:80"]);
