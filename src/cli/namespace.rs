@@ -78,8 +78,12 @@ impl From<Elsewhere> for Failure {
 /// The note cannot be written.
 pub(super) fn note(state_dir: &Path, boot_id: &BootId) -> io::Result<()> {
     let text = format!("{} {}\n", host::netns_inode()?, boot_id.as_str());
+    let path = path(state_dir);
+    if fs::read(&path).is_ok_and(|noted| noted == text.as_bytes()) {
+        return Ok(());
+    }
     // A note that a crash cut short is none, and one that a power cut takes is of an earlier boot.
-    fs::write(path(state_dir), text)
+    fs::write(path, text)
 }
 
 fn path(state_dir: &Path) -> PathBuf {

@@ -7,9 +7,9 @@ use std::thread::{self, JoinHandle};
 
 use crate::support::shell::sh;
 
-/// Names that may vanish or come back: locks, which are found out of date by themselves, and the
-/// count of opens, which is none of the journal's contents.
-const TRANSIENT: [&str; 3] = ["lock", "tool.lock", "journal.opening"];
+/// Names that may vanish or come back: locks, which are found out of date by themselves, the
+/// count of opens, which is none of the journal's contents, and the network namespace of this boot.
+const TRANSIENT: [&str; 4] = ["lock", "tool.lock", "journal.opening", "netns"];
 
 /// The calls that matter.
 const CALLS: &str = "trace=open,openat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,\
