@@ -2,11 +2,13 @@
 //!
 //! A message only means that the kernel must be listed again; of the change, only the table is
 //! read, and the sender: our own changes are no news. Each watch has one thread, which waits for
-//! messages as long as the process lives and holds nothing that a crash could lose.
+//! messages as long as the process lives and holds nothing that a crash could lose. While a large
+//! change of ours is made, the watch of rules pauses ([`pause`]).
+
+mod pause;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -14,6 +16,8 @@ use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 use rustix::net::{Protocol, RecvFlags, recv};
 
+use self::pause::Listener;
+pub(crate) use self::pause::Pause;
 use super::message::{Attrs, INET, IPV6, Message, Messages, NFGENMSG_IPV6};
 use super::nf_tables::SUBSYSTEM;
 use super::socket::{BUFFER, ROUTE, make_room_to_receive, subscribe};
@@ -41,14 +45,18 @@ pub(super) const PORTS: usize = 64;
 const ROOM: usize = 4 << 20;
 
 /// The netlink ports from which our own changes come: that of a socket of ours, or that of a tool
-/// that we have started, which is its process id (`netlink_autobind`, net/netlink/af_netlink.c).
+/// that we have started, which is its process id (`netlink_autobind`, net/netlink/af_netlink.c). Whoever
+/// makes the changes shares it with the watch of rules.
 #[derive(Debug, Clone, Default)]
-pub struct OwnPorts(Arc<Mutex<VecDeque<u32>>>);
+pub struct OwnPorts {
+    ports: Arc<Mutex<VecDeque<u32>>>,
+    watch: Arc<Mutex<Option<Arc<Listener>>>>,
+}
 
 impl OwnPorts {
     /// From now on, changes from this port are ours.
     pub fn add(&self, port: u32) {
-        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         if ports.len() == PORTS {
             ports.pop_front();
         }
@@ -56,8 +64,14 @@ impl OwnPorts {
     }
 
     fn contains(&self, port: u32) -> bool {
-        let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         ports.contains(&port)
+    }
+
+    /// Lets the watch of rules pause; `None`: nobody watches.
+    pub(crate) fn pause_watch(&self) -> Option<Pause> {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        Pause::begin(watch.clone()?)
     }
 }
 
@@ -148,19 +162,24 @@ fn is_about_us(message: &Message<'_>) -> bool {
 pub fn watch(
     what: Watched,
     own: OwnPorts,
-    changed: impl Fn() + Send + 'static,
+    changed: impl Fn() + Send + Sync + 'static,
     ended: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<()> {
     let socket = subscribe(what.protocol(), what.groups())?;
     make_room_to_receive(&socket, ROOM)?;
-    let wait = move || ended(follow(what, &socket, &own, changed));
+    let listener = Arc::new(Listener::new(socket, what.groups(), changed, ended)?);
+    if what == Watched::Rules {
+        let mut watch = own.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        *watch = Some(listener.clone());
+    }
+    let wait = move || listener.ended(follow(what, &listener, &own));
     thread::Builder::new()
         .name(what.name().to_owned())
         .spawn(wait)
         .map(drop)
 }
 
-fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -> io::Error {
+fn follow(what: Watched, listener: &Listener, own: &OwnPorts) -> io::Error {
     let mut chunk = vec![0_u8; BUFFER];
     let mut news = false;
     loop {
@@ -169,7 +188,7 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
             true => RecvFlags::DONTWAIT,
             false => RecvFlags::empty(),
         };
-        let received = recv(socket, &mut chunk[..], flags);
+        let received = recv(listener.socket(), &mut chunk[..], flags);
         failpoint::panic("news are read");
         if failpoint::stops(what.name()) {
             return io::Error::other("a test wants it to end");
@@ -180,7 +199,7 @@ fn follow(what: Watched, socket: &OwnedFd, own: &OwnPorts, changed: impl Fn()) -
             Err(Errno::NOBUFS) => news = true,
             Err(Errno::AGAIN) => {
                 news = false;
-                changed();
+                listener.changed();
             }
             Err(Errno::INTR) => {}
             Err(error) => return error.into(),

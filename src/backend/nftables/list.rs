@@ -120,11 +120,6 @@ impl TableState {
     }
 }
 
-/// The generation that a change makes of this one (`nft_base_seq`: never 0).
-pub(super) fn next_generation(generation: u32) -> u32 {
-    generation.checked_add(1).unwrap_or(1)
-}
-
 /// Reads the table of this name, and returns it with the generation that it belongs to.
 pub(super) fn list(call: &mut Call<'_>, name: &str) -> Result<(u32, TableState), Fault> {
     let mut last = None;

@@ -56,7 +56,7 @@ use crate::model::rule::{BackendKind, Rule, RuleId};
 use crate::netlink::nf_tables::table::OWNED;
 use crate::netlink::watch::OwnPorts;
 use error::Fault;
-use exec::{Opener, Session, open};
+use exec::{Opener, Session, next_generation, open};
 use list::TableState;
 use plan::TableOptions;
 use render::Step;
@@ -165,10 +165,27 @@ impl Nftables {
             let steps = plan::adoption(&state, port, self.options);
             if !steps.is_empty() {
                 self.put(&state, &steps)?;
-                (generation, state) = self.read()?;
+                (generation, state) = self.adopted(generation, state, &steps, port)?;
             }
         }
         Ok(&self.known.insert((generation, state)).1)
+    }
+
+    /// What stands in the kernel after an adoption of what stood there as of this generation. Very many
+    /// elements are not read a second time if nothing else has changed meanwhile.
+    fn adopted(
+        &mut self,
+        generation: u32,
+        mut state: TableState,
+        steps: &[Step],
+        port: u32,
+    ) -> Result<(u32, TableState), Fault> {
+        let now = self.session.call()?.generation()?;
+        if steps.first() == Some(&Step::DropTable) || now != next_generation(generation) {
+            return self.read();
+        }
+        state.follow(steps, &Batch::default(), port);
+        Ok((now, state))
     }
 
     /// Carries out an adoption or a release. While the table is made anew, another does its work:
@@ -219,7 +236,7 @@ impl Nftables {
         let is_certain = |now: u32| {
             let expected = match steps.is_empty() {
                 true => generation,
-                false => list::next_generation(generation),
+                false => next_generation(generation),
             };
             now == expected || state.is_owned_by(port)
         };

@@ -77,6 +77,16 @@ pub(super) fn count(steps: &[Step]) -> usize {
     steps.iter().map(of).sum::<usize>() + FRAME
 }
 
+/// How many elements come or go by these steps.
+pub(super) fn elements(steps: &[Step]) -> usize {
+    let of = |step: &Step| match step {
+        Step::Insert(elements) => elements.len(),
+        Step::Remove(elements) => elements.len(),
+        _ => 0,
+    };
+    steps.iter().map(of).sum()
+}
+
 /// The batch for steps on a table of this name, from this sequence number on.
 pub(super) fn batch(steps: &[Step], table: &str, first: u32) -> Encoded {
     let mut encoder = Encoder {

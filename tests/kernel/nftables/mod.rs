@@ -7,6 +7,7 @@ pub(crate) mod others;
 mod ownership;
 pub(crate) mod rules;
 mod switching;
+mod unheard;
 
 use docker_nat66::backend::nftables::{Nftables, TableSettings};
 
