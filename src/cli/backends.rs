@@ -26,7 +26,7 @@ use crate::sys::causes::chain;
 
 /// How many published ports `auto` leaves to ip6tables. Its tools read and write the whole table for
 /// each change: 10,000 ports of one container took 12 s to put in, and 3 s with nftables
-/// (`benches/large.rs`).
+/// (`benches/system/scale.rs`).
 pub(super) const MANY: usize = 2_000;
 
 /// What `status` says of a backend that the user has asked for.

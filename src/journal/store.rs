@@ -68,6 +68,8 @@ pub struct Store {
     generation: u64,
     /// The generation at which the database's size was last checked.
     checked_at: u64,
+    /// How many values have been written since then.
+    unchecked: usize,
     /// The slack of the database when it was last rebuilt to shrink it; see [`slack_of`].
     slack: u64,
     /// The time for the names of quarantines: the store reads no clock.
@@ -95,6 +97,7 @@ impl Store {
             history: History::new(history),
             generation,
             checked_at: 0,
+            unchecked: 0,
             slack: 0,
             opened_at,
         }
@@ -235,7 +238,7 @@ impl Store {
             return Ok(());
         }
         self.checked_at = self.generation;
-        free_garbage()?;
+        free_garbage(std::mem::take(&mut self.unchecked))?;
         let generation = self.generation + 1;
         if !self.is_mostly_gone() && !has_outgrown(self.size(), self.content(), self.slack) {
             return Ok(());
@@ -261,7 +264,7 @@ impl Store {
             old.close().map_err(|e| failed(e.to_string()))?;
         }
         self.exchange(generation).map_err(|e| failed(chain(&e)))?;
-        free_garbage()?;
+        free_garbage(usize::MAX)?;
         memory::trim();
         self.checked_at = self.generation;
         self.slack = slack_of(self.size(), self.content());

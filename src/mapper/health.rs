@@ -208,8 +208,8 @@ pub(crate) fn prefix_partial(
     let mut found: Vec<Problem> = Vec::new();
     let mut seen = None;
     for forward in &resolved.forwards {
-        let id = Some(&forward.owner.container_id);
-        if std::mem::replace(&mut seen, id) == id {
+        let owner = Some(&forward.owner);
+        if std::mem::replace(&mut seen, owner) == owner {
             continue;
         }
         let Some(owner) = snapshot.containers.get(&forward.owner.container_id) else {
@@ -262,7 +262,7 @@ fn wrong_netns(
     let mut seen = None;
     for forward in &resolved.forwards {
         // Those of a container stand together, and lead to one address.
-        let led = Some((&forward.owner.container_id, forward.container_addr));
+        let led = Some((&forward.owner, forward.container_addr));
         if std::mem::replace(&mut seen, led) == led {
             continue;
         }

@@ -143,16 +143,18 @@ pub(in crate::journal) fn fill_in_place(
     Some(filled.map(|()| lost))
 }
 
-/// Estimated bytes of all records. Encodes only a sample, because there may be very many and this
-/// runs after each change.
+/// Estimated bytes of all records. Looks only at a sample, because there may be very many and this runs
+/// after each change: at those that follow some ids, which are hashes and so lie evenly.
 pub(super) fn content(records: &BTreeMap<RuleId, Record>) -> u64 {
-    let sample = records.values().step_by(records.len() / SAMPLE + 1);
-    let (mut encoded, mut bytes) = (0, 0);
-    for record in sample {
-        encoded += 1;
-        bytes += codec::encode(record).map_or(0, |value| value.len() as u64);
-    }
-    bytes * records.len() as u64 / u64::max(encoded, 1)
+    let starts = (0..SAMPLE as u64)
+        .map(|n| RuleId::from_bytes((n * (u64::MAX / SAMPLE as u64)).to_be_bytes()));
+    let sample: BTreeMap<RuleId, &Record> = starts
+        .filter_map(|start| records.range(start..).next())
+        .map(|(id, record)| (*id, record))
+        .collect();
+    let bytes = |record: &&Record| codec::encode(record).map_or(0, |value| value.len() as u64);
+    let sampled: u64 = sample.values().map(bytes).sum();
+    sampled * records.len() as u64 / u64::max(sample.len() as u64, 1)
 }
 
 /// The bytes of all files below a directory.

@@ -2,6 +2,8 @@
 //! disk space nor the memory that large changes took, and a new database of the same records needs
 //! neither.
 
+use std::ops::RangeInclusive;
+
 use super::build::SLACK;
 use crate::journal::JournalError;
 use crate::sys::panics::guard::guarded;
@@ -25,12 +27,14 @@ pub(super) fn slack_of(size: u64, content: u64) -> u64 {
 
 /// Frees the memory that sled no longer uses. sled leaves this to crossbeam-epoch, which frees a
 /// little whenever one of sled's threads does some work; those of an idle or closed database do none.
-pub(super) fn free_garbage() -> Result<(), JournalError> {
-    /// Each turn frees at most 512 pieces. All turns take some milliseconds, and together free more
-    /// than a database of 120,000 records leaves.
-    const TURNS: usize = 10_000;
+/// `written`: how many values were written since the last call; of a database that was closed, all.
+pub(super) fn free_garbage(written: usize) -> Result<(), JournalError> {
+    /// Each turn frees at most 512 pieces. 10,000 turns take a millisecond, and free more than a database
+    /// of 120,000 records leaves.
+    const TURNS: RangeInclusive<usize> = 200..=10_000;
+    let turns = written.clamp(*TURNS.start(), *TURNS.end());
     // This runs sled's destructors, which may panic after damage.
-    guarded(|| (0..TURNS).for_each(|_| crossbeam_epoch::pin().flush())).map_err(|detail| {
+    guarded(|| (0..turns).for_each(|_| crossbeam_epoch::pin().flush())).map_err(|detail| {
         JournalError {
             operation: "freeing the journal's unused memory".to_owned(),
             detail,

@@ -141,6 +141,7 @@ impl Store {
         };
         records.push(sentinel_change(sentinel));
         let states = self.later.changes(sentinel.generation);
+        self.unchecked = self.unchecked.saturating_add(records.len() + states.len());
         match self.write_out(records, states, entries, durable) {
             Ok(ends) => self.history.written(entries, ends),
             Err(error) => {
