@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use slog::{Logger, debug, warn};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -158,22 +159,28 @@ where
     let mut text = b"{\"dump\":[".to_vec();
     let mut is_first = true;
     loop {
-        for row in &part.rows {
-            if !std::mem::take(&mut is_first) {
-                text.push(b',');
+        let write = async {
+            for row in &part.rows {
+                if !std::mem::take(&mut is_first) {
+                    text.push(b',');
+                }
+                serde_json::to_writer(&mut text, row)?;
             }
-            serde_json::to_writer(&mut text, row)?;
-        }
-        if part.next.is_none() {
-            text.extend(b"]}\n");
-        }
-        timeout(TIMEOUT, stream.write_all(&text)).await??;
-        if part.next.is_none() {
+            if part.next.is_none() {
+                text.extend(b"]}\n");
+            }
+            timeout(TIMEOUT, stream.write_all(&text)).await??;
+            text.clear();
+            io::Result::Ok(())
+        };
+        let Some(after) = part.next else {
+            write.await?;
             return stream.shutdown().await;
-        }
-        text.clear();
-        let next = timeout(TIMEOUT, page(part.next)).await?;
-        part = next.map_err(io::Error::other)?;
+        };
+        // The journal prepares the next page meanwhile.
+        let (next, written) = join(timeout(TIMEOUT, page(Some(after))), write).await;
+        written?;
+        part = next?.map_err(io::Error::other)?;
     }
 }
 
