@@ -18,6 +18,7 @@ use crate::control::status::{DaemonState, Status};
 use crate::logging;
 use crate::model::problem::ProblemId;
 use crate::model::text::escape;
+use crate::sys::beat::until_next;
 use crate::sys::failpoint;
 use crate::sys::progress::{Progress, Worker};
 use crate::sys::supervisor::Supervisor;
@@ -135,10 +136,10 @@ pub(crate) async fn watch(mut probes: Vec<Probe>, supervisor: Supervisor, board:
         // Those that answer do so at once. One that is silent is checked again soon.
         let answered = tokio::time::timeout(period, answers).await.is_ok();
         let pause = match is_calm && answered {
-            true => calm_period,
-            false => period,
+            true => until_next(calm_period),
+            false => period.saturating_sub(asked_at.elapsed()),
         };
-        tokio::time::sleep(pause.saturating_sub(asked_at.elapsed())).await;
+        tokio::time::sleep(pause).await;
         let now = Instant::now();
         let mut all_progress = true;
         let mut silent = Vec::new();

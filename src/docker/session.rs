@@ -26,6 +26,7 @@ use super::news_times::NewsTimes;
 use super::pending::{Inspect, Inspection, Request, pending_or};
 use super::view::{Answer, FollowUp, Question, View};
 use crate::model::interface::InterfaceNews;
+use crate::sys::beat::until_next;
 use crate::sys::failpoint;
 
 /// From how far back a subscription asks the Engine to replay events. It covers the
@@ -100,7 +101,7 @@ pub(super) async fn session(
         networks_retry: None,
         partial: Partial::default(),
         ping: None,
-        next_ping: Instant::now() + settings.ping_interval,
+        next_ping: Instant::now() + until_next(settings.ping_interval),
         refused_pings: 0,
         failed_lists: 0,
         retries: BTreeMap::new(),
@@ -305,7 +306,7 @@ impl Session<'_> {
     }
 
     fn ponged(&mut self, pong: Result<(), EngineError>) -> Result<(), EngineError> {
-        self.next_ping = Instant::now() + self.settings.ping_interval;
+        self.next_ping = Instant::now() + until_next(self.settings.ping_interval);
         self.partial.ping = pong.as_ref().err().map(Loss::from).filter(|l| l.refused);
         match pong {
             // One that is not permitted is an answer, too.

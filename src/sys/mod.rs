@@ -3,6 +3,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | [`beat`] | moments at which periodic work of several parts is done together |
 //! | [`causes`] | an error and its causes as one line |
 //! | [`failpoint`] | where tests crash, panic or stop a debug build |
 //! | [`host`] | addresses, routes, sysctls and processes of this network namespace |
@@ -15,6 +16,7 @@
 //! | [`slack`] | timers of a library's threads that may be late |
 //! | [`supervisor`] | readiness and keep-alive messages to systemd |
 
+pub(crate) mod beat;
 pub(crate) mod causes;
 pub mod failpoint;
 pub mod host;
