@@ -69,6 +69,8 @@ pub(super) struct Entry<'a> {
     pub(super) proto: Proto,
     /// Who began.
     pub(super) source: Ipv6Addr,
+    /// From which port.
+    pub(super) source_port: u16,
     /// What it was sent to, before any rewriting.
     pub(super) destination: (Ipv6Addr, u16),
     /// Who answers: the DNAT target, or `destination` where there was no DNAT.
@@ -124,6 +126,7 @@ impl<'a> Entry<'a> {
         Ok(Some(Self {
             proto: original.proto,
             source: original.source.0,
+            source_port: original.source.1,
             destination: original.destination,
             answerer: reply.source,
             accepted: info.is_some_and(is_accepted),
@@ -135,8 +138,7 @@ impl<'a> Entry<'a> {
 
     /// Whether its first packet came from this address and port.
     pub(super) fn begins_at(&self, from: (Ipv6Addr, u16)) -> bool {
-        let tuple = Tuple::read(self.tuple).ok().flatten();
-        tuple.is_some_and(|tuple| tuple.source == from)
+        (self.source, self.source_port) == from
     }
 
     /// What finds it again.
@@ -266,6 +268,7 @@ pub(super) fn invented(
     Entry {
         proto,
         source,
+        source_port: 40_000,
         destination,
         answerer,
         accepted: false,

@@ -24,7 +24,8 @@
 //!
 //! What a purge cannot do: it misses an entry that a packet is making while the rules change, for
 //! it is not in the table yet; that takes microseconds, unless something holds packets back
-//! (nfqueue). A container that goes on sending from the published port opens a flow of its own;
+//! (nfqueue). Where docker-proxy takes longer than [`UNDER_WAY`] to answer a UDP packet that came before
+//! the rules, that answer makes an entry, too, and the client stays with docker-proxy. A container that goes on sending from the published port opens a flow of its own;
 //! where host port and container port are equal, answers to it look like the old flow's packets.
 
 mod entry;
@@ -41,6 +42,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::Ipv6Addr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -60,6 +62,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a purge is begun before a dump that changes interrupt counts as a failure. Conntrack
 /// itself never interrupts its dumps; netlink may.
 const TRIES: usize = 3;
+
+/// How long an answer of docker-proxy may be under way when the entry of its UDP flow is deleted. It makes
+/// another entry, so that a second look is worth it: docker-proxy and the container take some 100 µs.
+const UNDER_WAY: Duration = Duration::from_millis(3);
 
 /// The kernel's flows in the network namespace of the thread that purges first.
 #[derive(Debug)]
@@ -188,9 +194,16 @@ impl Flows for Conntrack {
         let selection = Selection::new(purges, &local);
         let mut deleted = 0;
         let mut outcome = Ok(());
+        let is_udp =
+            |purge: &Purge| matches!(purge, Purge::Installed(flow) if flow.proto == Proto::Udp);
+        let mut answers_under_way = purges.iter().any(is_udp);
         for _ in 0..TRIES {
             outcome = self.attempt(&selection, deadline, &mut deleted);
             match &outcome {
+                Ok(()) if deleted > 0 && answers_under_way => {
+                    answers_under_way = false;
+                    thread::sleep(UNDER_WAY);
+                }
                 Ok(()) => break,
                 Err(error) => {
                     // Late answers to this attempt must not be read as those to the next one.

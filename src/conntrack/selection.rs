@@ -32,6 +32,10 @@ impl<'a> Selection<'a> {
 
     /// Whether the entry is to go.
     pub(super) fn means(&self, entry: &Entry<'_>) -> bool {
+        self.is_past(entry) || self.begins_with_an_answer(entry)
+    }
+
+    fn is_past(&self, entry: &Entry<'_>) -> bool {
         let (addr, port) = entry.destination;
         let Some(purges) = self.by_port.get(&(entry.proto, port)) else {
             return false;
@@ -50,6 +54,19 @@ impl<'a> Selection<'a> {
         }
         let past = fresh && !kept && self.is_from_outside_to_the_host(entry);
         old || (past && !is_served_by_the_host(entry))
+    }
+
+    /// An answer of docker-proxy that was under way when the entry of its UDP flow was deleted makes another,
+    /// in whose eyes the host began. The client's packets belong to that one and go on to docker-proxy.
+    fn begins_with_an_answer(&self, entry: &Entry<'_>) -> bool {
+        let purges = self.by_port.get(&(Proto::Udp, entry.source_port));
+        let mut purges = purges.into_iter().flatten();
+        let sends = |flow: &Flow| flow.host_addr.is_none_or(|host| host == entry.source);
+        entry.proto == Proto::Udp
+            && purges.any(|purge| matches!(purge, Purge::Installed(flow) if sends(flow)))
+            && entry.answerer == entry.destination
+            && self.local.contains(&entry.source)
+            && !self.local.contains(&entry.destination.0)
     }
 
     /// A DNAT rule means packets that arrive for a local address. What the host or a container

@@ -75,6 +75,44 @@ fn an_installation_means_what_goes_past_it() {
 }
 
 #[test]
+fn an_installation_means_the_answers_that_docker_proxy_gave_meanwhile() {
+    let udp = |host_addr| {
+        let proto = Proto::Udp;
+        Purge::Installed(Flow {
+            proto,
+            ..flow(host_addr, NEW)
+        })
+    };
+    let answer = |source, destination| {
+        let to = (addr(destination), 50_000);
+        let mut entry = invented(Proto::Udp, addr(source), to, to);
+        entry.source_port = 8080;
+        entry
+    };
+    let any = [udp(None)];
+    assert_meant(&any, &answer(HOST, CLIENT), true);
+    assert_meant(&[udp(Some(HOST))], &answer(HOST, CLIENT), true);
+    assert_meant(&[udp(Some(HOST_TOO))], &answer(HOST, CLIENT), false);
+    // Forwarded, to the host itself, translated, from another port, and over TCP.
+    assert_meant(&any, &answer(ELSEWHERE, CLIENT), false);
+    assert_meant(&any, &answer(HOST, HOST_TOO), false);
+    let mut other = answer(HOST, CLIENT);
+    other.answerer = (addr(OLD), 80);
+    assert_meant(&any, &other, false);
+    let mut other = answer(HOST, CLIENT);
+    other.source_port = 8081;
+    assert_meant(&any, &other, false);
+    let mut other = answer(HOST, CLIENT);
+    other.proto = Proto::Tcp;
+    assert_meant(&[Purge::Installed(flow(None, NEW))], &other, false);
+    let removed = Purge::Removed(Flow {
+        proto: Proto::Udp,
+        ..flow(None, NEW)
+    });
+    assert_meant(&[removed], &answer(HOST, CLIENT), false);
+}
+
+#[test]
 fn an_installation_leaves_the_connections_that_docker_proxy_serves() {
     let purge = [Purge::Installed(flow(None, NEW))];
     let accepted = |container| {
